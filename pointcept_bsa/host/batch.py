@@ -1,0 +1,26 @@
+"""Moving a batch to a device without making the host wait for it later."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def to_device(batch: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
+    """The batch with its tensors on ``device``.
+
+    Offsets, small and needed on the host too (they decide shapes), carry their values along as the attribute
+    ``host_values``: reading them back from the device would stop the host at every step.
+    """
+    moved = {}
+    for key, value in batch.items():
+        if isinstance(value, Tensor):
+            there = value.to(device, non_blocking=True)
+            if "offset" in key and not value.is_cuda:
+                there.host_values = value.tolist()  # type: ignore[attr-defined]
+            value = there
+        moved[key] = value
+    return moved

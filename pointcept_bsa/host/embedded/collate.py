@@ -1,0 +1,61 @@
+"""Samples to a batch: clouds laid end to end, ``offset`` cumulative."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data.dataloader import default_collate
+
+from pointcept_bsa.errors import InputError
+
+
+def collate_fn(samples: Sequence[Any]) -> Any:
+    """Collate as Pointcept does: tensors concatenated along dim 0, strings to a list, mappings key by key.
+
+    A key that contains ``"offset"`` holds cumulative counts in each sample and is made cumulative over the batch.
+    Raises ``InputError`` naming the key where the samples do not agree.
+    """
+    if not isinstance(samples, Sequence) or isinstance(samples, str) or len(samples) == 0:
+        raise TypeError(f"collate_fn: expected a non-empty list of samples, got {type(samples).__name__}")
+    return _collate(samples, "sample")
+
+
+def _collate(samples: Sequence[Any], name: str) -> Any:
+    first = samples[0]
+    if isinstance(first, Tensor):
+        return _concatenate(samples, name)
+    if isinstance(first, str):
+        return list(samples)
+    if isinstance(first, Mapping):
+        return _collate_mappings(samples, name)
+    if isinstance(first, list):
+        return torch.cat([torch.tensor(sample) for sample in samples])
+    return default_collate(list(samples))
+
+
+def _collate_mappings(samples: Sequence[Mapping[str, Any]], name: str) -> dict[str, Any]:
+    keys = samples[0].keys()
+    for sample in samples:
+        if sample.keys() != keys:
+            odd = sorted(map(str, sample.keys() ^ keys))
+            raise InputError(f"{name}: the samples of a batch hold different keys: {', '.join(odd)} not in all of them")
+    batch = {}
+    for key in keys:
+        values = [sample[key] for sample in samples]
+        if "offset" in key:
+            counts = [torch.diff(value, prepend=value.new_zeros(1)) for value in values]
+            batch[key] = torch.cumsum(torch.cat(counts), dim=0)
+        else:
+            batch[key] = _collate(values, str(key))
+    return batch
+
+
+def _concatenate(tensors: Sequence[Tensor], name: str) -> Tensor:
+    shapes = {tuple(tensor.shape[1:]) for tensor in tensors}
+    if tensors[0].ndim == 0 or len(shapes) > 1:
+        seen = ", ".join(str(tuple(tensor.shape)) for tensor in tensors[:4])
+        raise InputError(f"{name}: tensors of a batch must agree in all but their first dimension, got shapes {seen}")
+    return torch.cat(list(tensors))

@@ -1,0 +1,186 @@
+"""Config files: Pointcept's keys, read by mmengine, checked here.
+
+A config is plain Python with ``_base_``, ``_delete_`` and ``custom_imports``; ``--options a.b=1 hooks.1.type=Z``
+changes single values. ``DEFAULTS`` has the value of every runtime key a config leaves out; it mirrors
+``configs/_base_/default_runtime.py``, where each key is explained.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from mmengine.config import Config, DictAction
+from mmengine.utils import import_modules_from_strings
+
+from pointcept_bsa.errors import InputError, nearest
+
+__all__ = [
+    "DEFAULTS",
+    "Config",
+    "DictAction",
+    "check_config",
+    "config_hash",
+    "config_text",
+    "load_config",
+    "run_custom_imports",
+]
+
+DEFAULTS: dict[str, Any] = {
+    "weight": None,
+    "resume": False,
+    "evaluate": True,
+    "test_only": False,
+    "seed": None,
+    "save_path": "exp/default",
+    "num_worker": 4,
+    "batch_size": 1,
+    "batch_size_val": None,
+    "batch_size_test": None,
+    "gradient_accumulation_steps": 1,
+    "epoch": 100,
+    "eval_epoch": 100,
+    "clip_grad": None,
+    "sync_bn": False,
+    "enable_amp": False,
+    "amp_dtype": "bfloat16",
+    "empty_cache": False,
+    "empty_cache_per_epoch": False,
+    "find_unused_parameters": False,
+    "mix_prob": 0,
+    "param_dicts": None,
+    "enable_wandb": False,
+    "train": {"type": "DefaultTrainer"},
+    "max_iters": None,
+    "eval_every": None,
+    "device": "auto",
+    "deterministic": False,
+    "cuda_graph": False,
+    "log_interval": 50,
+}
+REQUIRED = ("model", "data", "optimizer", "scheduler", "hooks", "test")
+# Names other than keys that configs define for their own use, and keys of Pointcept without a meaning here.
+DERIVED = ("batch_size_per_gpu", "batch_size_val_per_gpu", "batch_size_test_per_gpu", "num_worker_per_gpu")
+TOLERATED = ("custom_imports", "dataset_type", "data_root", "wandb_project", "wandb_key")
+
+
+def load_config(path: str, options: Mapping[str, Any] | None = None) -> Config:
+    """Read the config file ``path``, apply ``options`` and check it. Raises ``InputError``."""
+    if not os.path.isfile(path):
+        raise InputError(f"--config {path!r}: no such file")
+    try:
+        cfg = Config.fromfile(path, lazy_import=False, import_custom_modules=False)
+    except Exception as error:
+        raise InputError(f"--config {path!r}: {type(error).__name__}: {error}") from error
+    run_custom_imports(cfg)
+    _merge_options(cfg, options or {})
+    for key, value in DEFAULTS.items():
+        if key not in cfg:
+            cfg[key] = value
+    check_config(cfg)
+    return cfg
+
+
+def run_custom_imports(cfg: Config) -> None:
+    """Import what ``custom_imports`` names; a name that cannot be found is an ``InputError``."""
+    imports = cfg.get("custom_imports")
+    if not imports:
+        return
+    try:
+        import_modules_from_strings(**imports)
+    except (ImportError, TypeError) as error:
+        raise InputError(f"custom_imports={dict(imports)}: {error}") from error
+
+
+def config_text(cfg: Config) -> str:
+    """The config as a file that can be loaded again: without what ``default_setup`` derives from it."""
+    return Config({key: cfg[key] for key in cfg if key not in DERIVED}).pretty_text
+
+
+def config_hash(cfg: Config) -> str:
+    """16 hexadecimal digits for what is trained and how, not for where it is kept or which seed it has."""
+    skipped = (*DERIVED, "save_path", "weight", "resume", "seed", "log_interval")
+    text = Config({key: cfg[key] for key in cfg if key not in skipped}).pretty_text
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _merge_options(cfg: Config, options: Mapping[str, Any]) -> None:
+    known = [*DEFAULTS, *REQUIRED, *TOLERATED]
+    for name, value in options.items():
+        top = name.split(".")[0]
+        if top not in known:
+            raise InputError(f"--options {name}={value}: unknown config key {top!r}{nearest(top, known)}")
+        try:
+            cfg.merge_from_dict({name: value})
+        except (KeyError, TypeError, IndexError, AssertionError, ValueError) as error:
+            raise InputError(f"--options {name}={value}: {' '.join(str(error).split())}") from error
+
+
+def _is_int(low: int) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= low
+
+
+def _optional(check: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: value is None or check(value)
+
+
+def _is_bool(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+def _is_dict(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and bool(value)
+
+
+_NATURAL, _COUNT = (_is_int(1), "a positive integer"), (_is_int(0), "an integer of at least 0")
+_OPTIONAL_NATURAL = (_optional(_is_int(1)), "None or a positive integer")
+_BOOL = (_is_bool, "True or False")
+
+RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "weight": (_optional(_is_text), "None or a path"),
+    "seed": (_optional(_is_int(0)), "None or an integer of at least 0"),
+    "save_path": (_is_text, "a path"),
+    "num_worker": _COUNT,
+    "clip_grad": (_optional(lambda v: isinstance(v, int | float) and v > 0), "None or a positive number"),
+    "amp_dtype": (lambda v: v in ("float16", "bfloat16"), "'float16' or 'bfloat16'"),
+    "mix_prob": (lambda v: v == 0, "0: mixing clouds is not supported in the embedded host"),
+    "enable_wandb": (lambda v: v is False, "False: wandb is not supported in the embedded host"),
+    "device": (lambda v: v in ("auto", "cpu", "cuda"), "'auto', 'cpu' or 'cuda'"),
+    "hooks": (lambda v: isinstance(v, list | tuple), "a list of dicts"),
+    **dict.fromkeys(("batch_size", "gradient_accumulation_steps", "epoch", "eval_epoch", "log_interval"), _NATURAL),
+    **dict.fromkeys(("batch_size_val", "batch_size_test", "max_iters", "eval_every"), _OPTIONAL_NATURAL),
+    **dict.fromkeys(
+        ("resume", "evaluate", "test_only", "sync_bn", "enable_amp", "empty_cache", "empty_cache_per_epoch")
+        + ("find_unused_parameters", "deterministic"),
+        _BOOL,
+    ),
+    **dict.fromkeys(("model", "optimizer", "scheduler", "data", "train", "test"), (_is_dict, "a dict")),
+}
+
+
+def check_config(cfg: Config) -> None:
+    """Raise ``InputError`` for an unknown or missing top-level key and for a value of the wrong kind."""
+    known = [*DEFAULTS, *REQUIRED, *TOLERATED]
+    for key in cfg:
+        if key not in known and not key.startswith("_"):
+            raise InputError(f"unknown config key {key!r}{nearest(key, known)}")
+    for key in REQUIRED:
+        if key not in cfg:
+            raise InputError(f"the config has no key {key!r}; start it from _base_/default_runtime.py")
+    for key, (check, wanted) in RULES.items():
+        if not check(cfg[key]):
+            raise InputError(f"{key}={cfg[key]!r}: expected {wanted}")
+    for part in ("train", "test") + (("val",) if cfg.evaluate else ()):
+        if not isinstance(cfg.data.get(part), dict):
+            raise InputError(f"data.{part}: expected a dict that describes a data set, got {cfg.data.get(part)!r}")
+    if cfg.max_iters is None:
+        if cfg.eval_every is not None:
+            raise InputError(f"eval_every={cfg.eval_every}: only with max_iters; else the evaluations are eval_epoch")
+        if cfg.epoch % cfg.eval_epoch:
+            raise InputError(f"epoch={cfg.epoch}: expected a multiple of eval_epoch={cfg.eval_epoch}")

@@ -1,0 +1,111 @@
+"""Seeds, device and the record of what a run ran on."""
+
+from __future__ import annotations
+
+import os
+import platform
+import random
+import sys
+from typing import Any
+
+import numpy as np
+import torch
+
+from pointcept_bsa.errors import InputError
+from pointcept_bsa.host.embedded import comm
+from pointcept_bsa.host.embedded.config import Config
+
+
+def default_setup(cfg: Config) -> Config:
+    """Settle seed, device and per-process sizes of ``cfg``, in place; call once in every process.
+
+    Sets ``seed`` (drawn and shared if it is None), ``num_worker_per_gpu``, ``batch_size_per_gpu``,
+    ``batch_size_val_per_gpu``, ``batch_size_test_per_gpu`` and ``data.train.loop`` as Pointcept does.
+    """
+    world_size = comm.get_world_size()
+    if cfg.seed is None:
+        cfg.seed = comm.broadcast(int.from_bytes(os.urandom(4), "little") >> 1)
+    for key in ("batch_size", "batch_size_val", "batch_size_test"):
+        size = cfg[key]
+        if size is not None and size % world_size:
+            raise InputError(f"{key}={size}: it counts all processes, expected a multiple of {world_size}")
+        cfg[f"{key}_per_gpu"] = 1 if size is None else size // world_size
+    cfg.num_worker_per_gpu = cfg.num_worker // world_size
+    cfg.data.train.loop = 1 if cfg.max_iters is not None else cfg.epoch // cfg.eval_epoch
+    get_device(cfg)
+    set_deterministic(cfg.deterministic)
+    set_seed(cfg.seed + comm.get_rank())
+    return cfg
+
+
+def get_device(cfg: Config) -> torch.device:
+    """The device of this process: ``cfg.device``, where ``auto`` means CUDA if there is any."""
+    if cfg.device == "cpu" or (cfg.device == "auto" and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise InputError("device='cuda': this machine has no CUDA device; use device='cpu' or 'auto'")
+    return torch.device("cuda", comm.get_local_rank())
+
+
+def set_seed(seed: int) -> None:
+    """Seed Python, numpy and torch."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+def set_deterministic(wanted: bool) -> None:
+    """Ask torch for the deterministic version of every operation (it raises where there is none)."""
+    if wanted:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.backends.cudnn.benchmark = False
+    torch.use_deterministic_algorithms(wanted)
+
+
+def get_rng_state(device: torch.device) -> dict[str, Any]:
+    """State of every random number generator of this process, of types that a safe ``torch.load`` accepts."""
+    numpy_state: Any = np.random.get_state()
+    name, keys, *rest = numpy_state
+    version, numbers, gauss = random.getstate()
+    return {
+        "python": [version, list(numbers), gauss],
+        "numpy": [name, torch.from_numpy(keys.astype(np.int64)), *rest],
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
+    }
+
+
+def set_rng_state(state: dict[str, Any], device: torch.device) -> None:
+    """Undo ``get_rng_state``."""
+    version, numbers, gauss = state["python"]
+    random.setstate((version, tuple(numbers), gauss))
+    name, keys, *rest = state["numpy"]
+    np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))
+    torch.set_rng_state(state["torch"].cpu())
+    if state["cuda"] is not None and device.type == "cuda":
+        torch.cuda.set_rng_state(state["cuda"].cpu(), device)
+
+
+def describe(cfg: Config, device: torch.device) -> dict[str, Any]:
+    """What the run ran on: versions, device, seed, command."""
+    return {
+        "python": sys.version.split()[0],
+        "platform": platform.platform(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "cuda": torch.version.cuda,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "world_size": comm.get_world_size(),
+        "seed": cfg.seed,
+        "command": sys.argv,
+    }
+
+
+def peak_memory_mb(device: torch.device) -> float:
+    """Peak memory of this process in MiB: of the allocator on CUDA, resident otherwise."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    import resource  # Unix only, as is this host's process launch
+
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit

@@ -1,0 +1,154 @@
+"""Times and losses: measured every step, read from the device and written now and then."""
+
+from __future__ import annotations
+
+import math
+import time
+
+import torch
+from torch import Tensor
+
+from pointcept_bsa.errors import InputError
+from pointcept_bsa.host.embedded import comm
+from pointcept_bsa.host.embedded.env import peak_memory_mb
+from pointcept_bsa.host.embedded.hooks.base import HookBase
+from pointcept_bsa.host.embedded.progress import ProgressDisplay
+from pointcept_bsa.host.embedded.registry import HOOKS
+
+
+@HOOKS.register_module()
+class IterationTimer(HookBase):
+    """Puts ``data_time`` (waiting for the batch) and ``batch_time`` (whole step), in seconds, into ``trainer.storage``.
+
+    The first ``warmup_iter`` steps of the run do not count in the averages. On CUDA a single step's time is that of
+    queueing it; over many steps the mean is the device's.
+    """
+
+    def __init__(self, warmup_iter: int = 1) -> None:
+        self.warmup_iter = warmup_iter
+        self._steps = 0
+
+    def before_epoch(self) -> None:
+        self._start = time.perf_counter()
+
+    def before_step(self) -> None:
+        self.trainer.storage.put_scalar("data_time", time.perf_counter() - self._start)
+
+    def after_step(self) -> None:
+        now = time.perf_counter()
+        storage = self.trainer.storage
+        storage.put_scalar("batch_time", now - self._start)
+        self._start = now
+        self._steps += 1
+        if self._steps <= self.warmup_iter:
+            storage.history("data_time").reset()
+            storage.history("batch_time").reset()
+
+
+@HOOKS.register_module()
+class InformationWriter(HookBase):
+    """Shows and writes the model's scalars, averaged since the last time, every ``cfg.log_interval`` iterations.
+
+    Also after ``max_wait`` seconds and at the end of an epoch. Only then are the losses read from the device; a loss
+    that is not finite then ends the run with an ``InputError`` that names the iterations.
+    """
+
+    def __init__(self, max_wait: float = 5.0) -> None:
+        self.max_wait = max_wait
+        self._display: ProgressDisplay | None = None
+
+    def before_train(self) -> None:
+        trainer = self.trainer
+        self._display = ProgressDisplay(
+            trainer.max_iter, trainer.global_iter, trainer.logger, quiet=not comm.is_main_process()
+        )
+        self._restart()
+
+    def before_epoch(self) -> None:
+        self._restart()
+
+    def after_step(self) -> None:
+        trainer = self.trainer
+        for name, value in trainer.comm_info["model_output_dict"].items():
+            if not isinstance(value, Tensor) or value.numel() != 1:
+                raise InputError(f"model: in training its output may hold scalar tensors only, {name!r} is not one")
+            value = value.detach()
+            if name in self._sums:
+                self._sums[name].add_(value)
+            else:
+                self._sums[name] = value.to(torch.float32, copy=True)
+        self._batches += 1
+        self._clouds += _count_clouds(trainer.comm_info["input_dict"])
+        if not trainer.stepped:
+            return
+        self._iters += 1
+        if self._iters >= trainer.cfg.log_interval or time.perf_counter() - self._since >= self.max_wait:
+            self._flush()
+
+    def after_epoch(self) -> None:
+        if self._batches:
+            self._flush()
+        assert self._display is not None
+        self._display.end_epoch()
+        storage = self.trainer.storage
+        means = {name[6:]: history.avg for name, history in storage.histories().items() if name.startswith("train/")}
+        if self.trainer.writer is not None and means:
+            epoch = self.trainer.epoch + 1
+            board = {f"train/{name}": mean for name, mean in means.items()}
+            self.trainer.writer.write({"kind": "epoch", "epoch": epoch, **means}, board, epoch)
+
+    def after_train(self) -> None:
+        self.on_exit()  # the test that may follow has its own way to show how far it is
+
+    def on_exit(self) -> None:
+        if self._display is not None:
+            self._display.close()
+
+    def _restart(self) -> None:
+        self._sums: dict[str, Tensor] = {}
+        self._batches = self._clouds = self._iters = 0
+        self._since = time.perf_counter()
+
+    def _flush(self) -> None:
+        trainer = self.trainer
+        names = list(self._sums)
+        totals = torch.stack([self._sums[name].reshape(()) for name in names]).tolist()
+        losses = {name: total / self._batches for name, total in zip(names, totals, strict=True)}
+        self._refuse_nan(losses)
+        seconds = time.perf_counter() - self._since
+        for name, value in losses.items():
+            trainer.storage.put_scalar(name, value)
+            trainer.storage.put_scalar(f"train/{name}", value)
+        record = {
+            "kind": "train",
+            "iter": trainer.global_iter,
+            "epoch": trainer.epoch + 1,
+            "lr": trainer.optimizer.param_groups[0]["lr"],
+            **losses,
+            "iter_time": seconds / max(self._iters, 1),
+            "data_time": trainer.storage.history("data_time").avg,
+            "samples_per_s": self._clouds * comm.get_world_size() / max(seconds, 1e-9),
+            "memory_mb": peak_memory_mb(trainer.device),
+        }
+        text = " ".join(f"{name} {value:.4g}" for name, value in losses.items())
+        text += f" | lr {record['lr']:.3g} | {record['memory_mb']:.0f} MB"
+        assert self._display is not None
+        self._display.update(trainer.global_iter, text)
+        if trainer.writer is not None:
+            board = {"params/lr": record["lr"], **{f"train_batch/{name}": value for name, value in losses.items()}}
+            trainer.writer.write(record, board, trainer.global_iter)
+        self._restart()
+
+    def _refuse_nan(self, losses: dict[str, float]) -> None:
+        for name, value in losses.items():
+            if not math.isfinite(value):
+                last = self.trainer.global_iter
+                first = max(last - self._iters + 1, 1)
+                raise InputError(
+                    f"{name} is {value} in iterations {first} to {last}: the training has diverged; "
+                    f"lower optimizer.lr, set clip_grad, or check the targets"
+                )
+
+
+def _count_clouds(batch: dict) -> int:
+    return len(batch["offset"]) if "offset" in batch else 1

@@ -1,0 +1,33 @@
+"""A model that is itself a hook is called as one."""
+
+from __future__ import annotations
+
+from pointcept_bsa.host.embedded.checkpoint import unwrap
+from pointcept_bsa.host.embedded.hooks.base import HookBase
+from pointcept_bsa.host.embedded.registry import HOOKS
+
+
+@HOOKS.register_module()
+class ModelHook(HookBase):
+    """Passes every moment on to the model if it derives from ``HookBase``."""
+
+    def before_train(self) -> None:
+        model = unwrap(self.trainer.model)
+        self.model = model if isinstance(model, HookBase) else HookBase()
+        self.model.trainer = self.trainer
+        self.model.before_train()
+
+    def before_epoch(self) -> None:
+        self.model.before_epoch()
+
+    def before_step(self) -> None:
+        self.model.before_step()
+
+    def after_step(self) -> None:
+        self.model.after_step()
+
+    def after_epoch(self) -> None:
+        self.model.after_epoch()
+
+    def after_train(self) -> None:
+        self.model.after_train()

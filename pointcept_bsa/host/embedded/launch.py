@@ -1,0 +1,93 @@
+"""Processes: one, several on this machine (``--num-gpus``), or those that torchrun started."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+
+from pointcept_bsa.errors import InputError
+from pointcept_bsa.host.embedded import comm
+
+TIMEOUT = timedelta(minutes=60)
+
+
+def launch(
+    main_func: Callable[..., int],
+    num_gpus_per_machine: int = 1,
+    num_machines: int = 1,
+    machine_rank: int = 0,
+    dist_url: str = "auto",
+    device: str = "auto",
+    args: tuple[Any, ...] = (),
+) -> int:
+    """Run ``main_func(*args)`` in every process and return the exit code: that of the first process that fails.
+
+    Under torchrun (``RANK`` and ``WORLD_SIZE`` set) this process is one of those already started. With ``device="cpu"``
+    the processes talk through gloo, else through nccl, one GPU a process.
+    """
+    if "RANK" in os.environ and "WORLD_SIZE" in os.environ:
+        local_rank, rank, world_size = (int(os.environ.get(name, 0)) for name in ("LOCAL_RANK", "RANK", "WORLD_SIZE"))
+        return _worker(local_rank, main_func, world_size, rank, "env://", device, args)
+    if num_gpus_per_machine < 1 or num_machines < 1 or not 0 <= machine_rank < num_machines:
+        raise InputError(
+            f"--num-gpus {num_gpus_per_machine} --num-machines {num_machines} --machine-rank {machine_rank}: "
+            f"expected positive numbers and a rank below --num-machines"
+        )
+    world_size = num_gpus_per_machine * num_machines
+    if world_size == 1:
+        return main_func(*args)
+    _check_devices(device, num_gpus_per_machine)
+    if dist_url == "auto":
+        if num_machines > 1:
+            raise InputError("--dist-url auto: with several machines name the first one's address, tcp://HOST:PORT")
+        dist_url = f"tcp://127.0.0.1:{_free_port()}"
+    first_rank = machine_rank * num_gpus_per_machine
+    try:
+        mp.spawn(_spawned, (main_func, world_size, first_rank, dist_url, device, args), nprocs=num_gpus_per_machine)
+    except mp.ProcessExitedException as error:
+        return error.exit_code
+    return 0
+
+
+def _spawned(
+    local_rank: int, main_func: Callable, world_size: int, first_rank: int, url: str, device: str, args: tuple
+) -> None:
+    code = _worker(local_rank, main_func, world_size, first_rank + local_rank, url, device, args)
+    if code:
+        sys.exit(code)
+
+
+def _worker(
+    local_rank: int, main_func: Callable[..., int], world_size: int, rank: int, url: str, device: str, args: tuple
+) -> int:
+    use_cuda = device != "cpu" and torch.cuda.is_available()
+    comm.set_local_rank(local_rank)
+    if use_cuda:
+        torch.cuda.set_device(local_rank)
+    backend = "nccl" if use_cuda else "gloo"
+    dist.init_process_group(backend, init_method=url, world_size=world_size, rank=rank, timeout=TIMEOUT)
+    code = main_func(*args)
+    if code == 0:  # else other processes may be waiting in a collective, and so would we
+        dist.destroy_process_group()
+    return code
+
+
+def _check_devices(device: str, wanted: int) -> None:
+    if device != "cpu" and wanted > torch.cuda.device_count():
+        raise InputError(
+            f"--num-gpus {wanted}: this machine has {torch.cuda.device_count()} CUDA devices (device='cpu' allows it)"
+        )
+
+
+def _free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return sock.getsockname()[1]

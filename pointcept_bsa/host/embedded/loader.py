@@ -1,0 +1,151 @@
+"""Loaders. The training batches are a pure function of the seed and of their position in an endless stream.
+
+So a run that is resumed sees the batches, and the random augmentations, that it would have seen without the break,
+with any number of workers (torch's own random numbers in a data set need at least one for that).
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler, get_worker_info
+
+from pointcept_bsa.errors import InputError
+from pointcept_bsa.host.embedded import comm
+from pointcept_bsa.host.embedded.plan import TrainingPlan
+
+Draw = tuple[int, int]  # (index of the sample in the data set, number of this draw in the stream)
+
+
+class StreamBatchSampler(Sampler[list[Draw]]):
+    """Batches of one epoch of an endless stream: one random order of the data after the other.
+
+    A pass leaves out the last, incomplete batch; with fewer samples than a batch it is one small batch (padded by
+    repetition to a multiple of the processes). Every process gets its own part of each batch. ``len`` and iteration
+    are those of the span told by ``set_span``.
+    """
+
+    def __init__(self, num_samples: int, batch_size: int, seed: int) -> None:
+        self.num_samples, self.seed = num_samples, seed
+        self.rank, self.world_size = comm.get_rank(), comm.get_world_size()
+        self.batch_size = min(batch_size, -(-num_samples // self.world_size) * self.world_size)
+        self.batches_per_pass = max(num_samples // self.batch_size, 1)
+        self.span = range(self.batches_per_pass)
+
+    def set_span(self, span: range) -> None:
+        """Choose the batches to come, as positions in the stream."""
+        self.span = span
+
+    def __len__(self) -> int:
+        return len(self.span)
+
+    def __iter__(self) -> Iterator[list[Draw]]:
+        order_of, order = -1, np.empty(0, dtype=np.int64)
+        for position in self.span:
+            number, batch = divmod(position, self.batches_per_pass)
+            if number != order_of:
+                order_of, order = number, self._order(number)
+            first = batch * self.batch_size + self.rank
+            places = range(first, (batch + 1) * self.batch_size, self.world_size)
+            offset = position * self.batch_size - batch * self.batch_size
+            yield [(int(order[place % self.num_samples]), offset + place) for place in places]
+
+    def _order(self, number: int) -> np.ndarray:
+        return np.random.default_rng((self.seed, number)).permutation(self.num_samples)
+
+
+class SeededSamples(Dataset):
+    """A data set whose random transforms depend on the seed and the draw alone; else it is the data set it wraps."""
+
+    def __init__(self, dataset: Any, seed: int) -> None:
+        self.dataset, self.seed = dataset, seed
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or name == "dataset":
+            raise AttributeError(name)
+        return getattr(self.dataset, name)
+
+    def __getitem__(self, draw: Draw | int) -> Any:
+        if not isinstance(draw, tuple):
+            return self.dataset[draw]
+        index, number = draw
+        seed = _mix(self.seed, number)
+        random.seed(seed)
+        np.random.seed(seed)
+        if get_worker_info() is not None:  # in the main process torch's generator is the model's
+            torch.manual_seed(seed)
+        return self.dataset[index]
+
+
+def _mix(seed: int, number: int) -> int:
+    """A well mixed 32-bit seed from two integers (the finaliser of splitmix64; numpy's SeedSequence is 20x slower)."""
+    mask = 2**64 - 1
+    bits = (seed * 0x9E3779B97F4A7C15 + number + 1) * 0xBF58476D1CE4E5B9 & mask
+    bits = (bits ^ bits >> 27) * 0x94D049BB133111EB & mask
+    return (bits ^ bits >> 31) & 0xFFFFFFFF
+
+
+class TrainLoader(DataLoader):
+    """A loader that also takes the plan's epochs."""
+
+    batch_sampler: StreamBatchSampler
+    dataset: SeededSamples
+
+    def start_epoch(self, plan: TrainingPlan, epoch: int) -> None:
+        """Make ``len`` and iteration those of ``epoch``."""
+        self.batch_sampler.set_span(plan.batches(epoch))
+
+
+def build_train_loader(
+    dataset: Any, batch_size: int, num_workers: int, seed: int, collate_fn: Callable, pin_memory: bool
+) -> TrainLoader:
+    """Loader of the training stream; ``batch_size`` counts all processes, ``num_workers`` those of this one."""
+    _refuse_empty(dataset, "data.train")
+    return TrainLoader(
+        SeededSamples(dataset, seed),
+        batch_sampler=StreamBatchSampler(len(dataset), batch_size, seed),
+        num_workers=num_workers,
+        collate_fn=collate_fn,
+        pin_memory=pin_memory,
+        persistent_workers=num_workers > 0,
+        generator=torch.Generator(),  # seeds the workers, whose seeds do not matter; the global one is the model's
+    )
+
+
+def build_eval_loader(
+    dataset: Any, path: str, batch_size: int, num_workers: int, collate_fn: Callable, pin_memory: bool
+) -> DataLoader:
+    """Loader of a validation or test set in order; each process gets its share, no sample twice."""
+    if path != "data.val":  # a protocol may have no validation samples: the evaluator says so
+        _refuse_empty(dataset, path)
+    share: Sequence[int] = range(comm.get_rank(), len(dataset), comm.get_world_size())
+    return DataLoader(
+        dataset,
+        batch_sampler=BatchSampler(_InOrder(share), batch_size, drop_last=False),
+        num_workers=num_workers,
+        collate_fn=collate_fn,
+        pin_memory=pin_memory,
+    )
+
+
+class _InOrder(Sampler[int]):
+    def __init__(self, indices: Sequence[int]) -> None:
+        self.indices = indices
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.indices)
+
+
+def _refuse_empty(dataset: Any, path: str) -> None:
+    if len(dataset) == 0:
+        raise InputError(f"{path}: the data set has no samples")

@@ -1,0 +1,116 @@
+"""Registries: a name in a config to the class it builds.
+
+mmengine's ``Registry`` keeps the names (``register_module(name=None, force=False, module=None)``, duplicates raise
+``KeyError``). Building is our own: a user's mistake in a config becomes one line that names the config path, the
+class and the nearest name, and an unknown name is never looked up anywhere else.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from mmengine.registry import Registry as _Registry
+
+from pointcept_bsa.errors import InputError, nearest
+
+_building: list[tuple[str, dict[str, Any]]] = []  # (config path, keyword arguments) of the constructors now running
+
+
+class LocatedError(InputError):
+    """An ``InputError`` whose message already says where in the config it belongs."""
+
+
+class Registry(_Registry):
+    """Names to classes; ``build(dict(type="Name", ...))`` constructs one."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name, scope="pointcept_bsa")
+
+    def get(self, key: str) -> Any:
+        """Return the class registered as ``key``, or ``None``."""
+        return self._module_dict.get(key)
+
+    def build(self, cfg: Mapping[str, Any], *, path: str | None = None) -> Any:
+        """Build ``cfg["type"]`` with the other items as keyword arguments.
+
+        ``path`` is where ``cfg`` stands in the config file (``"model"``, ``"hooks[2]"``), for messages; inside another
+        constructor it is found from that constructor's own arguments. Raises ``InputError``.
+        """
+        where = path or _path_inside_parent(cfg) or self.name
+        if not isinstance(cfg, Mapping):
+            raise LocatedError(f"{where}: expected a dict with a key 'type', got {cfg!r}")
+        kwargs = {str(key): value for key, value in cfg.items()}
+        kind = kwargs.pop("type", None)
+        if kind is None:
+            raise LocatedError(f"{where}: no key 'type'; it names an entry of the {self.name} registry")
+        cls = self.get(kind) if isinstance(kind, str) else kind
+        if not callable(cls):
+            known = ", ".join(sorted(self._module_dict))
+            hint = nearest(str(kind), self._module_dict) or f"; registered: {known or 'nothing'}"
+            raise LocatedError(f"{where}.type={kind!r} is not in the {self.name} registry{hint}")
+        where_cls = f"{where} ({kind if isinstance(kind, str) else cls.__name__})"
+        _check_signature(cls, kwargs, where_cls)
+        _building.append((where, kwargs))
+        try:
+            return cls(**kwargs)
+        except LocatedError:
+            raise
+        except (TypeError, ValueError) as error:
+            raise LocatedError(f"{where_cls}: {error}") from error
+        finally:
+            _building.pop()
+
+
+def _path_inside_parent(cfg: Any) -> str | None:
+    """Find ``cfg`` among the arguments of the constructor that is running: ``model`` -> ``model.backbone``."""
+    if not _building:
+        return None
+    where, kwargs = _building[-1]
+    for key, value in kwargs.items():
+        if value is cfg:
+            return f"{where}.{key}"
+        if isinstance(value, list | tuple):
+            for index, item in enumerate(value):
+                if item is cfg:
+                    return f"{where}.{key}[{index}]"
+    return where
+
+
+def _check_signature(cls: Any, kwargs: dict[str, Any], where: str) -> None:
+    try:
+        parameters = inspect.signature(cls).parameters.values()
+    except (TypeError, ValueError):  # some C classes have no signature: their own TypeError will tell
+        return
+    named = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    names = [p.name for p in named]
+    if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+        for key in kwargs:
+            if key not in names:
+                hint = nearest(key, names) or f"; it takes {', '.join(names) or 'no arguments'}"
+                raise LocatedError(f"{where}: unknown argument {key!r}{hint}")
+    missing = [p.name for p in named if p.default is p.empty and p.name not in kwargs]
+    if missing:
+        raise LocatedError(f"{where}: missing argument {', '.join(map(repr, missing))}")
+
+
+MODELS = Registry("models")
+LOSSES = Registry("losses")
+DATASETS = Registry("datasets")
+TRANSFORMS = Registry("transforms")
+HOOKS = Registry("hooks")
+TRAINERS = Registry("trainers")
+TESTERS = Registry("testers")
+OPTIMIZERS = Registry("optimizers")
+SCHEDULERS = Registry("schedulers")
+
+
+def build_model(cfg: Mapping[str, Any], path: str | None = None) -> Any:
+    """Build a model; ``path`` (``"model"``) is named in messages."""
+    return MODELS.build(cfg, path=path)
+
+
+def build_dataset(cfg: Mapping[str, Any], path: str | None = None) -> Any:
+    """Build a data set; ``path`` (``"data.train"``) is named in messages."""
+    return DATASETS.build(cfg, path=path)

@@ -1,0 +1,79 @@
+"""What a tester is: a model with its weights, a test set, and ``test()``."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from torch import nn
+from torch.utils.data import DataLoader
+
+from pointcept_bsa.errors import InputError
+from pointcept_bsa.host.embedded import comm
+from pointcept_bsa.host.embedded.checkpoint import load_checkpoint, load_weights, resolve_weight
+from pointcept_bsa.host.embedded.collate import collate_fn
+from pointcept_bsa.host.embedded.config import Config
+from pointcept_bsa.host.embedded.env import get_device
+from pointcept_bsa.host.embedded.loader import build_eval_loader
+from pointcept_bsa.host.embedded.logger import get_root_logger
+from pointcept_bsa.host.embedded.registry import build_dataset, build_model
+
+
+class TesterBase:
+    """Base of all testers, called as Pointcept calls them.
+
+    With a ``model`` (after a training) it is tested as it is; without one it is built from ``cfg.model`` and loads
+    ``cfg.weight``, or for None and ``"auto"`` the best, else the last checkpoint under ``cfg.save_path``. The test set
+    is ``cfg.data.test``. Subclasses write ``test()``; they never touch the training's own files.
+    """
+
+    def __init__(
+        self,
+        cfg: Config,
+        model: nn.Module | None = None,
+        test_loader: DataLoader | None = None,
+        verbose: bool = False,
+    ) -> None:
+        self.cfg, self.verbose = cfg, verbose
+        self.logger = get_root_logger()
+        standalone = model is None
+        self.model = self.build_model() if model is None else model
+        self.test_loader = self.build_test_loader() if test_loader is None else test_loader
+        if standalone and comm.is_main_process():
+            os.makedirs(cfg.save_path, exist_ok=True)
+            get_root_logger(os.path.join(cfg.save_path, "test.log"), file_mode="w")
+        if standalone:
+            self.logger.info(f"Testing {self.weight} on {len(self.test_loader)} batches")
+
+    def build_model(self) -> nn.Module:
+        """Build the model on the device and load its weights."""
+        model = build_model(self.cfg.model, path="model").to(get_device(self.cfg))
+        path = resolve_weight(self.cfg.weight, self.cfg.save_path)
+        if path is None:
+            raise InputError(
+                f"weight: none given, and no model_best.pth or model_last.pth in {self.cfg.save_path}/model; "
+                f"name a checkpoint with --options weight=PATH"
+            )
+        load_weights(model, load_checkpoint(path)["state_dict"], path)
+        self.weight = path
+        return model
+
+    def build_test_loader(self) -> DataLoader:
+        """Build the loader of ``cfg.data.test``; each process gets its share of the samples."""
+        return build_eval_loader(
+            build_dataset(self.cfg.data.test, path="data.test"),
+            "data.test",
+            self.cfg.batch_size_test_per_gpu,
+            self.cfg.num_worker_per_gpu,
+            type(self).collate_fn,
+            pin_memory=get_device(self.cfg).type == "cuda",
+        )
+
+    def test(self) -> Any:
+        """Test and report."""
+        raise NotImplementedError
+
+    @staticmethod
+    def collate_fn(samples: list[Any]) -> Any:
+        """How test samples become a batch."""
+        return collate_fn(samples)

@@ -1,0 +1,291 @@
+"""The trainer: builds everything a config describes, then trains, with hooks before and after every part."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import warnings
+import weakref
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader
+
+from pointcept_bsa.errors import InputError
+from pointcept_bsa.host.batch import to_device
+from pointcept_bsa.host.embedded import comm
+from pointcept_bsa.host.embedded.checkpoint import write_text_atomic
+from pointcept_bsa.host.embedded.collate import collate_fn
+from pointcept_bsa.host.embedded.config import Config, config_hash, config_text
+from pointcept_bsa.host.embedded.env import describe, get_device
+from pointcept_bsa.host.embedded.events import EventStorage, MetricsWriter
+from pointcept_bsa.host.embedded.graph import GraphedStep
+from pointcept_bsa.host.embedded.hooks.base import HookBase
+from pointcept_bsa.host.embedded.loader import TrainLoader, build_eval_loader, build_train_loader
+from pointcept_bsa.host.embedded.logger import get_root_logger, hold_for_file
+from pointcept_bsa.host.embedded.optimizer import build_optimizer
+from pointcept_bsa.host.embedded.plan import make_plan
+from pointcept_bsa.host.embedded.registry import HOOKS, TRAINERS, build_dataset, build_model
+from pointcept_bsa.host.embedded.scheduler import build_scheduler
+
+AMP_DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
+
+
+class TrainerBase:
+    """The loop and its hooks, without what a step does."""
+
+    def __init__(self) -> None:
+        self.hooks: list[HookBase] = []
+        self.epoch = self.start_epoch = self.max_epoch = 0
+        self.max_iter = 0
+        self.comm_info: dict[str, Any] = {}
+        self.storage = EventStorage()
+        self.data_iterator: Iterable[tuple[int, Any]] = ()
+
+    def register_hooks(self, configs: Sequence[Mapping[str, Any]]) -> None:
+        """Build and add hooks; each must derive from ``HookBase``."""
+        for index, cfg in enumerate(configs):
+            hook = HOOKS.build(cfg, path=f"hooks[{index}]")
+            if not isinstance(hook, HookBase):
+                raise InputError(f"hooks[{index}]: {type(hook).__name__} does not derive from HookBase")
+            hook.trainer = weakref.proxy(self)  # no cycle: the trainer owns its hooks
+            self.hooks.append(hook)
+
+    def _call_hooks(self, moment: str) -> None:
+        for hook in self.hooks:
+            getattr(hook, moment)()
+
+    def before_train(self) -> None:
+        self._call_hooks("before_train")
+
+    def before_epoch(self) -> None:
+        self._call_hooks("before_epoch")
+
+    def before_step(self) -> None:
+        self._call_hooks("before_step")
+
+    def run_step(self) -> None:
+        raise NotImplementedError
+
+    def after_step(self) -> None:
+        self._call_hooks("after_step")
+
+    def after_epoch(self) -> None:
+        self._call_hooks("after_epoch")
+        self.storage.reset_histories()
+
+    def after_train(self) -> None:
+        comm.synchronize()
+        self._call_hooks("after_train")
+
+
+@TRAINERS.register_module()
+class DefaultTrainer(TrainerBase):
+    """Trains ``cfg.model`` on ``cfg.data.train``; ``cfg`` has been through ``default_setup``.
+
+    Attributes for hooks, as in Pointcept: ``cfg model writer train_loader val_loader optimizer scheduler scaler storage
+    comm_info epoch start_epoch max_epoch max_iter best_metric_value logger``; besides, ``device``, ``plan``,
+    ``global_iter`` (optimizer iterations done) and ``stepped`` (the last batch ended an iteration). ``writer`` is None
+    in other processes than the main one.
+    """
+
+    def __init__(self, cfg: Config) -> None:
+        super().__init__()
+        self.cfg = cfg
+        self.device = get_device(cfg)
+        self.logger = get_root_logger()
+        hold_for_file()
+        self.best_metric_value = -math.inf
+        self.global_iter, self.stepped = 0, False
+        self.config_text = config_text(cfg)
+        self.config_hash = config_hash(cfg)
+        self._micro = 0  # batches since the last optimizer step
+        self.model = self.build_model()
+        self.writer = self.build_writer()
+        self.train_loader = self.build_train_loader()
+        self.val_loader = self.build_val_loader()
+        self.plan = make_plan(
+            self.train_loader.batch_sampler.batches_per_pass,
+            cfg.eval_epoch,
+            cfg.gradient_accumulation_steps,
+            cfg.max_iters,
+            cfg.eval_every,
+        )
+        self.max_epoch, self.max_iter = self.plan.max_epoch, self.plan.total_iters
+        self.train_loader.start_epoch(self.plan, 0)
+        self.optimizer = self.build_optimizer()
+        self.scheduler = self.build_scheduler()
+        self.scaler = self.build_scaler()
+        self.graph = self.build_graph()
+        self.register_hooks(cfg.hooks)
+
+    def train(self) -> None:
+        """Run the training, or what a resumed run has left of it."""
+        try:
+            self.before_train()
+            self._open_save_path()
+            for epoch in range(self.start_epoch, self.max_epoch):
+                self.epoch = epoch
+                self.train_loader.start_epoch(self.plan, self.epoch)
+                self.model.train()
+                self.before_epoch()
+                self.data_iterator = enumerate(self.train_loader)
+                for number, batch in self.data_iterator:
+                    self.comm_info["iter"], self.comm_info["input_dict"] = number, batch
+                    self.before_step()
+                    self.run_step()
+                    self.after_step()
+                self.after_epoch()
+            self.after_train()
+        finally:
+            self.on_exit()
+
+    def run_step(self) -> None:
+        """Forward, backward and, when enough batches have come, one step of the optimizer."""
+        cfg = self.cfg
+        batch = self.comm_info["input_dict"]
+        batch = self.comm_info["input_dict"] = to_device(batch, self.device)
+        self._micro += 1
+        self.stepped = self._micro == cfg.gradient_accumulation_steps
+        if self.graph is not None:
+            output = self.graph(batch)
+        else:
+            with self._gradient_sync(self.stepped):
+                output = self._forward(batch)
+                loss = output["loss"] / cfg.gradient_accumulation_steps
+                (loss if self.scaler is None else self.scaler.scale(loss)).backward()
+        if self.stepped:
+            self._step_optimizer()
+            self._micro = 0
+            self.global_iter += 1
+        if cfg.empty_cache and self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        self.comm_info["model_output_dict"] = output
+
+    def _forward(self, batch: dict[str, Any]) -> dict[str, Tensor]:
+        with torch.autocast(self.device.type, AMP_DTYPES[self.cfg.amp_dtype], enabled=self.cfg.enable_amp):
+            return self.model(batch)
+
+    def _step_optimizer(self) -> None:
+        if self.scaler is not None:
+            self.scaler.unscale_(self.optimizer)
+        if self.cfg.clip_grad is not None:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.cfg.clip_grad)
+        if self.scaler is not None:
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+        else:
+            self.optimizer.step()
+        if self.graph is None:  # which zeroes them itself
+            self.optimizer.zero_grad(set_to_none=True)
+        self.scheduler.step()  # counts iterations, also those whose step the scaler left out
+
+    def _gradient_sync(self, wanted: bool) -> contextlib.AbstractContextManager[None]:
+        if isinstance(self.model, DistributedDataParallel) and not wanted:
+            return self.model.no_sync()
+        return contextlib.nullcontext()
+
+    def after_epoch(self) -> None:
+        super().after_epoch()
+        if self.cfg.empty_cache_per_epoch and self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def on_exit(self) -> None:
+        """However the training ended: let hooks and files go."""
+        self._call_hooks("on_exit")
+        if self.writer is not None:
+            self.writer.close()
+
+    def reseed(self, seed: int) -> None:
+        """Go on with the random stream of data of another seed (a resumed run's)."""
+        self.cfg.seed = seed
+        self.train_loader.dataset.seed = self.train_loader.batch_sampler.seed = seed
+
+    def build_model(self) -> nn.Module:
+        model = build_model(self.cfg.model, path="model")
+        if self.cfg.sync_bn and comm.get_world_size() > 1:
+            model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        model = model.to(self.device)
+        count = sum(p.numel() for p in model.parameters() if p.requires_grad)
+        self.logger.info(f"Model {self.cfg.model.type}: {count:,} trainable parameters on {self.device}")
+        if comm.get_world_size() == 1:
+            return model
+        return DistributedDataParallel(
+            model,
+            device_ids=[self.device.index] if self.device.type == "cuda" else None,
+            broadcast_buffers=False,
+            find_unused_parameters=self.cfg.find_unused_parameters,
+        )
+
+    def build_writer(self) -> MetricsWriter | None:
+        return MetricsWriter(self.cfg.save_path, append=self.cfg.resume) if comm.is_main_process() else None
+
+    def build_train_loader(self) -> TrainLoader:
+        dataset = build_dataset(self.cfg.data.train, path="data.train")
+        self.logger.info(f"Training data {self.cfg.data.train.type}: {len(dataset)} samples a pass")
+        return build_train_loader(
+            dataset,
+            self.cfg.batch_size,
+            self.cfg.num_worker_per_gpu,
+            self.cfg.seed,
+            collate_fn,
+            pin_memory=self.device.type == "cuda",
+        )
+
+    def build_val_loader(self) -> DataLoader | None:
+        if not self.cfg.evaluate:
+            return None
+        return build_eval_loader(
+            build_dataset(self.cfg.data.val, path="data.val"),
+            "data.val",
+            self.cfg.batch_size_val_per_gpu,
+            self.cfg.num_worker_per_gpu,
+            collate_fn,
+            pin_memory=self.device.type == "cuda",
+        )
+
+    def build_optimizer(self) -> torch.optim.Optimizer:
+        return build_optimizer(self.cfg.optimizer, self.model, self.cfg.param_dicts)
+
+    def build_scheduler(self) -> torch.optim.lr_scheduler.LRScheduler:
+        return build_scheduler(self.cfg.scheduler, self.optimizer, self.plan.total_iters)
+
+    def build_scaler(self) -> torch.amp.GradScaler | None:
+        """A scaler for float16 on CUDA; bfloat16 and float32 need none."""
+        if not (self.cfg.enable_amp and self.cfg.amp_dtype == "float16" and self.device.type == "cuda"):
+            return None
+        warnings.filterwarnings("ignore", message=r"Detected call of `lr_scheduler.step\(\)` before")
+        return torch.amp.GradScaler("cuda")
+
+    def build_graph(self) -> GraphedStep | None:
+        """The step as CUDA graphs where ``cuda_graph`` asks for them; on the CPU there are none."""
+        if not self.cfg.cuda_graph or self.device.type != "cuda":
+            return None
+        if comm.get_world_size() > 1 or self.cfg.gradient_accumulation_steps > 1 or self.scaler is not None:
+            raise InputError(
+                "cuda_graph=True: got several processes, gradient accumulation or float16, wanted one process, "
+                "gradient_accumulation_steps=1 and float32 or bfloat16"
+            )
+        return GraphedStep(self.model, self._forward, self.logger)
+
+    def _open_save_path(self) -> None:
+        """Create the run's folder and what describes the run; only now, when the input has been found good."""
+        if not comm.is_main_process():
+            return
+        folder, resume = self.cfg.save_path, self.cfg.resume
+        try:
+            os.makedirs(os.path.join(folder, "model"), exist_ok=True)
+        except OSError as error:
+            raise InputError(f"save_path={folder!r}: cannot be created ({error.strerror})") from error
+        get_root_logger(os.path.join(folder, "train.log"), file_mode="a" if resume else "w")
+        if not (resume and os.path.exists(os.path.join(folder, "config.py"))):
+            write_text_atomic(os.path.join(folder, "config.py"), self.config_text)
+        record = json.dumps(describe(self.cfg, self.device), indent=1)
+        write_text_atomic(os.path.join(folder, "env.json"), record + "\n")
+        length = f"{self.max_iter} iterations in {self.max_epoch} epochs"
+        self.logger.info(f"Saving to {folder}; {length}, seed {self.cfg.seed}")

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from host_toys import REPOSITORY
+
+from pointcept_bsa.host.embedded.cli import test_main as run_test
+from pointcept_bsa.host.embedded.cli import train_main
+from pointcept_bsa.host.embedded.config import DEFAULTS, Config, load_config
+
+
+def test_default_runtime_says_what_the_code_says():
+    cfg = Config.fromfile(str(REPOSITORY / "configs/_base_/default_runtime.py"), import_custom_modules=False)
+    written = {key: cfg[key] for key in cfg if key not in ("custom_imports", "hooks", "test")}
+    assert written == DEFAULTS
+
+
+def test_options_and_base(config, tmp_path):
+    child = tmp_path / "child.py"
+    child.write_text(
+        '_base_ = ["toy.py"]\nmodel = dict(width=4)\noptimizer = dict(_delete_=True, type="SGD", lr=1.0)\n'
+    )
+    cfg = load_config(str(child), {"hooks.1.type": "Diary", "data.train.num_samples": 9, "max_iters": 5})
+    assert cfg.model == {"type": "ToyLine", "width": 4}
+    assert cfg.optimizer == {"type": "SGD", "lr": 1.0}
+    assert cfg.hooks[1].type == "Diary" and cfg.hooks[0].type == "CheckpointLoader"
+    assert cfg.data.train.num_samples == 9 and cfg.max_iters == 5 and cfg.enable_amp is False
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("bach_size=3", "unknown config key 'bach_size' (did you mean 'batch_size'?)"),
+        ("batch_size=0", "batch_size=0: expected a positive integer"),
+        ("epoch=3", "epoch=3: expected a multiple of eval_epoch=2"),
+        ("amp_dtype=float8", "amp_dtype='float8'"),
+        ("enable_wandb=True", "wandb is not supported"),
+        ("device=tpu", "device='tpu'"),
+        ("hooks.99.type=Diary", "--options hooks.99.type=Diary"),
+        ("hooks.1.type=ModelHok", "hooks[1].type='ModelHok' is not in the hooks registry (did you mean 'ModelHook'?)"),
+        ("model.type=ToyLyne", "model.type='ToyLyne' is not in the models registry (did you mean 'ToyLine'?)"),
+        ("model.widht=3", "model (ToyLine): unknown argument 'widht' (did you mean 'width'?)"),
+        ("model.fail=boom", "model (ToyLine): boom"),
+        ("data.train.type=ToyClod", "data.train.type='ToyClod'"),
+        ("data.train.num_samples=0", "data.train: the data set has no samples"),
+        ("optimizer.type=AdamX", "optimizer.type='AdamX'"),
+        ("optimizer.lr=-1", "optimizer (AdamW): Invalid learning rate"),
+        ("scheduler.type=OneCycle", "scheduler.type='OneCycle'"),
+        ("train.type=Trainer", "train.type='Trainer'"),
+        ("gradient_accumulation_steps=100", "gradient_accumulation_steps=100"),
+        ("eval_every=5", "eval_every=5: only with max_iters"),
+        ("resume=True", "model_last.pth': no such file"),
+        ("weight=nothing.pth", "weight='nothing.pth': no such file"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2_and_leaves_nothing(config, run_dir, capsys, option, message):
+    assert train_main(["--config", config, "--options", option]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and error.count("\n") == 1 and message in error
+    assert not run_dir.exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("model = dict(", "SyntaxError"),
+        ("model = nonsense", "NameError"),
+        ('_base_ = ["absent.py"]', "absent.py"),
+        ("modle = dict()", "unknown config key 'modle'"),
+        ("epoch = 3", "the config has no key 'model'"),
+        ('custom_imports = dict(imports=["no_such_module"], allow_failed_imports=False)', "no_such_module"),
+    ],
+)
+def test_broken_config_files(tmp_path, capsys, text, message):
+    path = tmp_path / "broken.py"
+    path.write_text(text)
+    assert train_main(["--config", str(path)]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and message in error
+
+
+def test_arguments(capsys, config):
+    assert train_main(["--config", "absent.py"]) == 2
+    assert train_main(["--confg", "absent.py"]) == 2
+    assert train_main(["--config-file", config, "--num-gpus", "0"]) == 2
+    assert capsys.readouterr().err.count("\n") == 3
+
+
+def test_testing_needs_a_weight(config, run_dir, capsys):
+    assert run_test(["--config", config]) == 2
+    assert "weight: none given" in capsys.readouterr().err
+    assert not Path(run_dir).exists()

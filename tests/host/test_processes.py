@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import torch
+from host_toys import REPOSITORY, read_metrics
+
+from pointcept_bsa.host.embedded.cli import train_main
+
+# float32 sums of the same terms in another order, over 6 steps
+TOLERANCE = {"rtol": 1e-5, "atol": 1e-6}
+
+
+def test_two_processes_train_what_one_does(config, tmp_path):
+    states = {}
+    for count in (1, 2):
+        folder = tmp_path / f"run{count}"
+        # clouds of one size, so that the mean over processes of their means is the mean
+        options = [f"save_path={folder}", "max_iters=6", "optimizer.type=SGD", "data.train.points=5"]
+        assert train_main(["--config", config, "--num-gpus", str(count), "--options", *options, "batch_size=4"]) == 0
+        states[count] = torch.load(folder / "model" / "model_last.pth", weights_only=True)
+        assert len(read_metrics(folder)) == 6
+    torch.testing.assert_close(states[1]["state_dict"], states[2]["state_dict"], **TOLERANCE)
+    assert states[2]["iter"] == states[1]["iter"] == 6
+    assert len(states[2]["rng"]) == 2
+
+
+def test_a_mistake_in_spawned_processes_exits_with_2(config, tmp_path, capfd):
+    options = [f"save_path={tmp_path / 'run'}", "model.fail=boom"]
+    assert train_main(["--config", config, "--num-gpus", "2", "--options", *options]) == 2
+    error = capfd.readouterr().err
+    assert "model (ToyLine): boom" in error and "Traceback" not in error
+    assert not (tmp_path / "run").exists()
+
+
+def test_tools_run_from_a_checkout(config, run_dir, tmp_path):
+    def run(*command: str) -> subprocess.CompletedProcess:
+        env = os.environ | {"PYTHONPATH": os.path.dirname(__file__), "OMP_NUM_THREADS": "1"}
+        return subprocess.run([sys.executable, *command], cwd=REPOSITORY, env=env, capture_output=True, text=True)
+
+    done = run("tools/train.py", "--config", config)
+    assert done.returncode == 0, done.stderr
+    assert "iter 12/12" in done.stdout
+    done = run("tools/test.py", "--config", config, "--options", "weight=absent.pth")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "error: test (ToyTester): weight='absent.pth': no such file\n"
+    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
+    done = run(*launcher, "tools/train.py", "--config", config, "--options", f"save_path={tmp_path / 'torchrun'}")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "torchrun/model/model_last.pth").exists()
