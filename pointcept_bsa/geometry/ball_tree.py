@@ -1,0 +1,297 @@
+"""Ball trees over ragged batches of point clouds, built on the points' device.
+
+``N`` points of all clouds, ``S`` slots (points in tree order, padded), ``d`` space dimensions, ``m`` slots a ball,
+``l`` slots a block.
+
+At each node the points are ordered along the axis of largest extent (the first of equal ones) and split at the
+median; see :mod:`.tree_plan` for how sizes and padding are fixed. Splitting goes on below the ball down to the block,
+so that ``l`` consecutive slots are compact in space. The build sorts all nodes of a level at once.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pointcept_bsa.geometry.host_tables import derived, on_device, places
+from pointcept_bsa.geometry.tree_plan import TreePlan, plan_tree
+
+
+@dataclass(frozen=True, eq=False)
+class BallLayout:
+    """Slots in tree order, as the attention layers see them.
+
+    Attributes:
+        coord: (S, d) position of the point in each slot; empty slots repeat some point of the same cloud.
+        relative: (S, d) position relative to the mean of the ball's points (zero in empty slots).
+        valid: (S,) False in empty slots, which nobody may attend to. None if there are none.
+        block_valid: (S / l,) False in blocks without a point. None if there are none.
+        slots: slots of each cloud, on the host.
+        ball_size, block_size: m and l.
+        host_valid: ``valid`` on the host (always an array).
+    """
+
+    coord: Tensor
+    relative: Tensor
+    valid: Tensor | None
+    block_valid: Tensor | None
+    slots: tuple[int, ...]
+    ball_size: int
+    block_size: int
+    host_valid: np.ndarray
+
+    @classmethod
+    def build(
+        cls, coord: Tensor, host_valid: np.ndarray, slots: tuple[int, ...], ball_size: int, block_size: int
+    ) -> BallLayout:
+        """Derive masks and relative positions for slots at ``coord`` with the validity ``host_valid`` (S,).
+
+        ``host_valid`` must never be written to afterwards: its copy on the device is kept.
+        """
+        valid = None if host_valid.all() else on_device(host_valid, coord.device)
+        block_valid = _valid_blocks(host_valid, block_size, coord.device)
+        relative = relative_position(coord, valid, ball_size)
+        return cls(coord, relative, valid, block_valid, slots, ball_size, block_size, host_valid)
+
+    @property
+    def blocks(self) -> tuple[int, ...]:
+        """Blocks of each cloud."""
+        return tuple(s // self.block_size for s in self.slots)
+
+
+@dataclass(frozen=True, eq=False)
+class BallTree:
+    """A ball tree over each cloud of a batch: where every point goes, and the layout it finds there.
+
+    Attributes:
+        layout: the slots in tree order.
+        index: (S,) point held by each slot (a point of the same cloud in empty slots).
+        inverse: (N,) slot of each point.
+        rotation: (S,) slot of ``layout`` for each slot of ``rotated``; None without rotation.
+        rotation_inverse: (S,) the inverse permutation; None without rotation.
+        rotated: the slots in the order of the tree built on rotated coordinates; None without rotation.
+    """
+
+    layout: BallLayout
+    index: Tensor
+    inverse: Tensor
+    rotation: Tensor | None = None
+    rotation_inverse: Tensor | None = None
+    rotated: BallLayout | None = None
+
+    @classmethod
+    def build(
+        cls,
+        coord: Tensor,
+        lengths: tuple[int, ...],
+        ball_size: int,
+        block_size: int = 8,
+        *,
+        unit: int | None = None,
+        rotate: float = 0.0,
+        pad: str = "ball",
+        order: Tensor | None = None,
+    ) -> BallTree:
+        """Build a tree over each cloud.
+
+        Args:
+            coord: (N, d) positions.
+            lengths: points of each cloud.
+            ball_size: m, ``block_size`` times a power of two.
+            block_size: l, where splitting stops.
+            unit: slots of which each cloud fills a whole number, at least ``ball_size`` (a multiple of it; larger
+                where coarser levels follow). Default ``ball_size``.
+            rotate: degrees; not 0 adds the tree over coordinates rotated by that angle about each axis.
+            pad: see :func:`.tree_plan.plan_tree`.
+            order: (N, 1 or 2) cached result of :func:`tree_order` (main tree, rotated tree); saves the sorting.
+
+        Raises:
+            ValueError: sizes that do not fit each other, or a cloud without points.
+        """
+        unit = unit or ball_size
+        if unit % ball_size:
+            raise ValueError(f"unit: got {unit}, wanted a multiple of ball_size {ball_size}")
+        plan = plan_tree(lengths, unit, block_size, pad)
+        ranks = _cached_order(order, 0, plan) if order is not None else sort_into_tree(coord, plan)
+        index, inverse = _occupy(ranks, plan)
+        layout = BallLayout.build(coord.detach()[index], plan.valid, plan.slots, ball_size, block_size)
+        if not rotate:
+            return cls(layout, index, inverse)
+
+        if pad == "ball":  # the same plan: real and empty slots lie at the same places in both trees
+            if order is not None and order.shape[1] > 1:
+                ranks = _cached_order(order, 1, plan)
+            else:
+                ranks = sort_into_tree(coord.detach() @ rotation_matrix(rotate, coord), plan)
+            rotation = torch.arange(plan.num_slots, device=coord.device)
+            rotation[on_device(plan.slot_of_rank, coord.device)] = inverse[ranks]
+            rotated = _permuted(layout, rotation, plan.valid)
+        else:
+            rotation, rotated = rotate_layout(layout, rotate)
+        return cls(layout, index, inverse, rotation, invert(rotation), rotated)
+
+    def gather(self, x: Tensor) -> Tensor:
+        """(N, ...) in input order -> (S, ...) in tree order."""
+        return x[self.index]
+
+    def scatter(self, x: Tensor) -> Tensor:
+        """(S, ...) in tree order -> (N, ...) in input order."""
+        return x[self.inverse]
+
+
+def tree_order(
+    coord: Tensor, ball_size: int, block_size: int = 8, *, unit: int | None = None, rotate: float = 0.0
+) -> Tensor:
+    """Order of the points of one cloud in the main (and rotated) tree with ``pad="ball"``: (N, 1) or (N, 2).
+
+    To be cached with a static geometry and handed to :meth:`BallTree.build` as ``order`` (stacked over the clouds).
+    """
+    plan = plan_tree((coord.shape[0],), unit or ball_size, block_size)
+    orders = [sort_into_tree(coord, plan)]
+    if rotate:
+        orders.append(sort_into_tree(coord @ rotation_matrix(rotate, coord), plan))
+    return torch.stack(orders, 1)
+
+
+def rotate_layout(layout: BallLayout, degrees: float) -> tuple[Tensor, BallLayout]:
+    """Rebuild the balls of a layout on rotated coordinates.
+
+    Returns:
+        (S,) the slot of ``layout`` that each slot of the new layout takes, and the new layout. Empty slots stay empty
+        and are never mixed with real ones while sorting.
+    """
+    device = layout.coord.device
+    ends = np.cumsum(layout.slots)
+    counts = tuple(int(v.sum()) for v in np.split(layout.host_valid, ends[:-1]))
+    plan = plan_tree(counts, layout.ball_size, layout.block_size)
+    if plan.slots != layout.slots:
+        raise ValueError(f"slots: {layout.slots} hold {counts} points, which a tree keeps in {plan.slots} slots")
+    real, empty = places(layout.host_valid, True, device), places(layout.host_valid, False, device)
+    coord = layout.coord[real] @ rotation_matrix(degrees, layout.coord)
+    rotation = torch.empty(plan.num_slots, dtype=torch.long, device=device)
+    rotation[on_device(plan.slot_of_rank, device)] = real[sort_into_tree(coord, plan)]
+    rotation[places(plan.valid, False, device)] = empty
+    return rotation, _permuted(layout, rotation, plan.valid)
+
+
+def sort_into_tree(coord: Tensor, plan: TreePlan) -> Tensor:
+    """Order points along the tree: (N,) the point at each rank. Compares in single precision; ties keep input order."""
+    coord = coord.detach().float() + 0.0  # turns -0.0 into 0.0, which the integer keys below tell apart
+    order = torch.arange(coord.shape[0], device=coord.device)
+    for starts, split in plan.levels:
+        node = _node_of_rank(starts, coord)
+        extent = _extent(coord, node, len(starts))
+        along = coord.gather(1, extent.argmax(1)[node].unsqueeze(1)).squeeze(1)
+        if not split.all():
+            along = along.where(on_device(split, coord.device)[node], 0.0)
+        step = (node << 32 | _ordered_bits(along)).argsort(stable=True)
+        coord, order = coord[step], order[step]
+    return order
+
+
+def rotation_matrix(degrees: float, like: Tensor) -> Tensor:
+    """(d, d) matrix for ``coord @ matrix``: 2-D rotation, or in 3-D the three Euler angles all equal ``degrees``.
+
+    Raises:
+        ValueError: other than 2 or 3 dimensions.
+    """
+    if like.shape[-1] not in (2, 3):
+        raise ValueError(f"coord: got {like.shape[-1]} dimensions, wanted 2 or 3 to rotate a ball tree")
+    return on_device(_rotation(degrees, like.shape[-1]), like.device).to(like.dtype)
+
+
+@lru_cache
+def _rotation(degrees: float, dimensions: int) -> np.ndarray:
+    c, s = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    if dimensions == 2:
+        return np.array([[c, -s], [s, c]])
+    about_x = np.array([[1, 0, 0], [0, c, -s], [0, s, c]])
+    about_y = np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]])
+    about_z = np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]])
+    return about_z @ about_y @ about_x
+
+
+def relative_position(coord: Tensor, valid: Tensor | None, ball_size: int) -> Tensor:
+    """Position of each slot relative to the mean of its ball's points (Erwin eq. 9); zero in empty slots."""
+    balls = coord.view(-1, ball_size, coord.shape[-1])
+    if valid is None:
+        return (balls - balls.mean(1, keepdim=True)).view_as(coord)
+    weight = valid.view(-1, ball_size, 1).to(coord.dtype)
+    mean = (balls * weight).sum(1, keepdim=True) / weight.sum(1, keepdim=True).clamp(min=1)
+    return ((balls - mean) * weight).view_as(coord)
+
+
+def cloud_lengths(offset: Tensor, num_points: int) -> tuple[int, ...]:
+    """Points of each cloud from cumulative offsets (B,).
+
+    Offsets on the GPU cost a synchronisation, unless who moved them there left their values as the attribute
+    ``host_values`` of the tensor (the embedded host does).
+
+    Raises:
+        ValueError: offsets that do not end at ``num_points``, or a cloud without points.
+    """
+    ends = getattr(offset, "host_values", None) or offset.tolist()
+    lengths = tuple(b - a for a, b in zip([0, *ends[:-1]], ends, strict=True))
+    if not ends or ends[-1] != num_points:
+        raise ValueError(f"offset: ends at {ends[-1] if ends else None}, wanted the number of points {num_points}")
+    if min(lengths) < 1:
+        raise ValueError(f"offset: cloud {int(np.argmin(lengths))} of the batch has {min(lengths)} points, wanted >= 1")
+    return lengths
+
+
+def invert(permutation: Tensor) -> Tensor:
+    """The inverse of a permutation (S,)."""
+    inverse = torch.empty_like(permutation)
+    inverse[permutation] = torch.arange(permutation.shape[0], device=permutation.device)
+    return inverse
+
+
+def _permuted(layout: BallLayout, rotation: Tensor, host_valid: np.ndarray) -> BallLayout:
+    coord = layout.coord[rotation]
+    return BallLayout.build(coord, host_valid, layout.slots, layout.ball_size, layout.block_size)
+
+
+def _node_of_rank(starts: np.ndarray, like: Tensor) -> Tensor:
+    """(N,) index of the node that each rank belongs to, from the first ranks of the nodes."""
+    first = torch.zeros(like.shape[0], dtype=torch.long, device=like.device)
+    return first.index_fill_(0, on_device(starts, like.device), 1).cumsum(0) - 1
+
+
+def _extent(coord: Tensor, node: Tensor, num_nodes: int) -> Tensor:
+    """(nodes, d) max - min of the coordinates in each node, subtracted in double precision."""
+    where = node.unsqueeze(1).expand_as(coord)
+    low = coord.new_full((num_nodes, coord.shape[1]), math.inf).scatter_reduce_(0, where, coord, "amin")
+    high = coord.new_full((num_nodes, coord.shape[1]), -math.inf).scatter_reduce_(0, where, coord, "amax")
+    return high.double() - low.double()
+
+
+def _ordered_bits(x: Tensor) -> Tensor:
+    """Map float32 to int64 in [0, 2^32) in the same order."""
+    bits = x.view(torch.int32)
+    bits = bits ^ ((bits >> 31) & 0x7FFFFFFF)
+    return bits.long() + 2**31
+
+
+def _occupy(order: Tensor, plan: TreePlan) -> tuple[Tensor, Tensor]:
+    """Point of each slot (S,) and slot of each point (N,)."""
+    index = order[on_device(plan.rank_of_slot, order.device)]
+    inverse = torch.empty_like(order)
+    inverse[order] = on_device(plan.slot_of_rank, order.device)
+    return index, inverse
+
+
+def _cached_order(order: Tensor, column: int, plan: TreePlan) -> Tensor:
+    """Turn orders local to each cloud into orders of the batch."""
+    if order.shape[0] != plan.num_points:
+        raise ValueError(f"order: got {order.shape[0]} rows, wanted one for each of {plan.num_points} points")
+    return order[:, column] + on_device(plan.first_point, order.device)
+
+
+def _valid_blocks(host_valid: np.ndarray, block_size: int, device: torch.device) -> Tensor | None:
+    blocks = derived(host_valid, f"blocks of {block_size}", lambda: host_valid.reshape(-1, block_size).any(1))
+    return None if blocks.all() else on_device(blocks, device)

@@ -1,0 +1,123 @@
+"""The shape of a ball tree, which depends on the numbers of points alone.
+
+Where a node is split and which slots its points will occupy is known before any coordinate is read. Keeping that
+part on the host, in NumPy, leaves the device nothing but sorting: no data-dependent shape, no synchronisation.
+
+Words: a *rank* is a place among the ``N`` real points of all clouds in tree order; a *slot* is a place in the padded
+tree order, in which every cloud fills a whole number of units; a *leaf* is the node at which splitting stops.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+PADDING = ("ball", "power_of_two")
+
+
+@dataclass(frozen=True, eq=False)
+class TreePlan:
+    """Static tables of the trees of a batch of clouds.
+
+    Attributes:
+        lengths: points of each cloud.
+        slots: slots of each cloud.
+        levels: for each level from the root down, the first rank of each (non-empty) node, and whether it is split
+            there (a leaf of a shallower tree of the batch is not, and must keep its order).
+        slot_of_rank: (N,) slot of each rank; inside a leaf, points come first.
+        rank_of_slot: (S,) rank whose point each slot holds: its own, a copy, or in an empty slot the cloud's first.
+        first_point: (N,) first point of the cloud of each rank.
+        valid: (S,) True where a slot takes part in attention.
+        primary: (S,) True where a slot is the one home of a point (differs from ``valid`` for duplicated points).
+    """
+
+    lengths: tuple[int, ...]
+    slots: tuple[int, ...]
+    levels: tuple[tuple[np.ndarray, np.ndarray], ...]
+    slot_of_rank: np.ndarray
+    rank_of_slot: np.ndarray
+    first_point: np.ndarray
+    valid: np.ndarray
+    primary: np.ndarray
+
+    @property
+    def num_points(self) -> int:
+        return sum(self.lengths)
+
+    @property
+    def num_slots(self) -> int:
+        return sum(self.slots)
+
+
+def num_slots(length: int, unit: int, pad: str) -> int:
+    """Slots of a cloud of ``length`` points: the next multiple of ``unit``, or the next power of two."""
+    if pad == "power_of_two":
+        return max(unit, 1 << (length - 1).bit_length())
+    return -(-length // unit) * unit
+
+
+@lru_cache(maxsize=16)
+def plan_tree(lengths: tuple[int, ...], unit: int, leaf: int, pad: str = "ball") -> TreePlan:
+    """Plan balanced trees over clouds of the given lengths.
+
+    A node of ``b`` units is split into ``ceil(b/2)`` and ``floor(b/2)`` units, and its points in the same proportion
+    (so at the median wherever ``b`` is even); below one unit the same is done by leaves. Hence a cloud is padded only
+    to a multiple of ``unit``, the padding is spread evenly over the units, and no unit is empty.
+
+    Args:
+        lengths: points of each cloud, all at least 1.
+        unit: slots of the coarsest node that must be whole (the ball size; a power of two times ``leaf``).
+        leaf: slots of a leaf (the block size).
+        pad: ``"ball"``: empty slots are masked. ``"power_of_two"``: a complete binary tree down to pairs, in which a
+            leaf of a single point holds it twice (the convention of the published Erwin code).
+    """
+    if pad not in PADDING:
+        raise ValueError(f"pad: got {pad!r}, wanted one of {PADDING}")
+    if leaf < 1 or unit % leaf or (unit // leaf) & (unit // leaf - 1):
+        raise ValueError(f"ball_size: got {unit} with block_size {leaf}, wanted block_size times a power of two")
+    if not lengths or min(lengths) < 1:
+        raise ValueError(f"lengths: got {lengths}, wanted at least one point in every cloud")
+    if pad == "power_of_two":
+        if unit & (unit - 1):
+            raise ValueError(f"ball_size: got {unit}, wanted a power of two with pad='power_of_two'")
+        leaf = min(2, unit)
+    slots = tuple(num_slots(n, unit, pad) for n in lengths)
+
+    # One row a node: points, leaves, first rank, first slot.
+    points = np.asarray(lengths, np.int64)
+    leaves = np.asarray(slots, np.int64) // leaf
+    rank = np.cumsum(points) - points
+    slot = np.cumsum(leaves * leaf) - leaves * leaf
+    leaves_a_unit = unit // leaf
+    levels = []
+    while (leaves > 1).any():
+        levels.append((rank, leaves > 1))
+        units = -(-leaves // leaves_a_unit)
+        left = np.where(leaves > leaves_a_unit, -(-units // 2) * leaves_a_unit, -(-leaves // 2))
+        points_left = points * left // leaves
+        children = (
+            np.stack([points_left, points - points_left], 1),
+            np.stack([left, leaves - left], 1),
+            np.stack([rank, rank + points_left], 1),
+            np.stack([slot, slot + left * leaf], 1),
+        )
+        keep = children[0].ravel() > 0
+        points, leaves, rank, slot = (c.ravel()[keep] for c in children)
+
+    primary = np.zeros(sum(slots), bool)
+    valid = np.zeros(sum(slots), bool)
+    for i in range(leaf):
+        primary[slot[points > i] + i] = True
+        # A leaf of a complete binary tree is filled up with copies of its point.
+        valid[slot[(points > i) | (pad == "power_of_two")] + i] = True
+    first_point = np.cumsum(lengths) - lengths
+    slot_of_rank = np.flatnonzero(primary)
+    rank_of_slot = np.repeat(first_point, slots)
+    rank_of_slot[slot_of_rank] = np.arange(sum(lengths))
+    copies = np.flatnonzero(valid & ~primary)
+    rank_of_slot[copies] = rank_of_slot[copies - 1]
+    return TreePlan(
+        lengths, slots, tuple(levels), slot_of_rank, rank_of_slot, np.repeat(first_point, lengths), valid, primary
+    )
