@@ -1,0 +1,212 @@
+"""The Erwin network: ball attention on a U-Net along the ball tree."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import accumulate
+from operator import mul
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pointcept_bsa.backbones.base import Backbone
+from pointcept_bsa.geometry.ball_tree import BallLayout, BallTree
+from pointcept_bsa.geometry.host_tables import places
+from pointcept_bsa.geometry.tree_plan import plan_tree
+from pointcept_bsa.host import MODELS, Point
+from pointcept_bsa.layers.attention import BallAttention
+from pointcept_bsa.layers.ball_pooling import BallPooling, BallUnpooling, coarsen, with_rotation
+from pointcept_bsa.layers.message_passing import PointEmbedding
+from pointcept_bsa.layers.published_tree import published_levels
+from pointcept_bsa.layers.transformer import BallTreeStack, TransformerBlock, init_weights
+
+TREES = ("own", "balltree")
+
+
+@MODELS.register_module("Erwin-v1m1")
+class ErwinTransformer(Backbone):
+    """Erwin (Zhdanov et al. 2025, arXiv 2502.17019).
+
+    Message passing embedding; per level blocks ``x += BallAttention(RMSNorm(x)); x += SwiGLU(RMSNorm(x))``, odd blocks
+    on the balls of the tree over rotated coordinates; pooling of ``stride`` consecutive slots to the next level; the
+    same way back, adding what each level held before pooling. The defaults are the small ShapeNet-Car network.
+
+    Weights of the published code load through :func:`.load_erwin_weights`. They give the published output of every
+    point with ``pad="power_of_two", tree="balltree"``. With ``tree="own"`` the balls hold the same points, but which of
+    the two points of a leaf comes first, and which copy of a doubled point goes where, may differ: at stride 1 that
+    changes a few points beside copies, at larger strides it is as if the points had come in another order.
+    Pooling of stride 1 is the identity and has no parameters here; the published code keeps an unused map and norm.
+
+    Args:
+        in_channels: channels of ``feat``.
+        channels: C of each encoder level and of the bottleneck; ``channels[0]`` is ``out_channels``.
+        ball_sizes: m of each level and of the bottleneck.
+        enc_num_heads, enc_depths: heads and blocks of each level and of the bottleneck.
+        dec_num_heads, dec_depths: heads and blocks of each decoder level, the finest first.
+        strides: slots pooled after each encoder level.
+        rotate: degrees by which the second tree of each level is rotated; 0 for one tree.
+        decode: False ends at the bottleneck, see below.
+        mlp_ratio: hidden width of the SwiGLU over C.
+        dimensionality: space dimensions of ``coord``, 2 or 3.
+        mp_steps: message passing steps; 0 for a linear embedding.
+        edges, num_neighbors, radius: whom a point hears from, see :func:`.find_neighbors`; a sample's
+            ``neighbor_index`` (N, k) replaces the search, see :class:`.PointEmbedding`.
+        distance_bias: sigma_h * distance in the attention.
+        pad: ``"ball"``: empty slots are masked everywhere. ``"power_of_two"``: lonely points are doubled to fill a
+            complete binary tree, as published, and their copies count in attention, pooling and BatchNorm.
+        tree: ``"own"``; or, with ``pad="power_of_two"``, ``"balltree"``: built on the CPU by the published code's
+            package, see :mod:`.published_tree`.
+
+    With ``decode=False`` the returned Point describes the bottleneck instead of the input: ``coord`` and ``feat``
+    (N', channels[-1]) of the balls of ``prod(strides)`` points that hold any, in tree order, and their ``offset`` and
+    ``batch``; nothing else.
+
+    Raises:
+        ValueError: lists of unequal lengths, or sizes that do not fit each other.
+    """
+
+    def __init__(
+        self,
+        in_channels: int = 3,
+        channels: Sequence[int] = (64, 64),
+        ball_sizes: Sequence[int] = (256, 256),
+        enc_num_heads: Sequence[int] = (8, 8),
+        enc_depths: Sequence[int] = (6, 6),
+        dec_num_heads: Sequence[int] = (8,),
+        dec_depths: Sequence[int] = (6,),
+        strides: Sequence[int] = (1,),
+        rotate: float = 45.0,
+        decode: bool = True,
+        mlp_ratio: int = 4,
+        dimensionality: int = 3,
+        mp_steps: int = 3,
+        edges: str = "knn",
+        num_neighbors: int = 16,
+        radius: float | None = None,
+        distance_bias: bool = True,
+        pad: str = "ball",
+        tree: str = "own",
+    ):
+        super().__init__(in_channels, channels[0] if decode else channels[-1], dimensionality)
+        per_level = dict(ball_sizes=ball_sizes, enc_num_heads=enc_num_heads, enc_depths=enc_depths)
+        per_step = dict(strides=strides, dec_num_heads=dec_num_heads, dec_depths=dec_depths)
+        for expected, arguments in ((len(channels), per_level), (len(channels) - 1, per_step)):
+            for name, values in arguments.items():
+                if len(values) != expected:
+                    raise ValueError(f"{name}: got {len(values)} numbers, wanted {expected} to fit channels {channels}")
+        self.ball_sizes = tuple(ball_sizes)
+        self.strides = tuple(strides)
+        self.rotate = rotate
+        self.decode = decode
+        self.pad = pad
+        self.tree = tree
+        self.pooled = tuple(accumulate((1, *strides), mul))  # points of the input in a slot of each level
+        self.unit = max(m * p for m, p in zip(ball_sizes, self.pooled))
+        self.leaf = next((s for s in strides if s > 1), min(ball_sizes))
+        self._check_sizes()
+
+        def stack(width: int, heads: int, depth: int) -> BallTreeStack:
+            blocks: list[nn.Module] = [
+                TransformerBlock(
+                    BallAttention(width, heads, dimensionality, distance_bias=distance_bias), width, mlp_ratio
+                )
+                for _ in range(depth)
+            ]
+            return BallTreeStack(blocks, rotate=bool(rotate))
+
+        down, up = range(len(strides)), range(len(strides) - 1, -1, -1)
+        self.embedding = PointEmbedding(
+            in_channels, channels[0], mp_steps, edges, num_neighbors, radius, dimensionality
+        )
+        self.encoder = nn.ModuleList(stack(channels[i], enc_num_heads[i], enc_depths[i]) for i in down)
+        self.pooling = nn.ModuleList(
+            BallPooling(channels[i], channels[i + 1], strides[i], dimensionality) for i in down
+        )
+        self.bottleneck = stack(channels[-1], enc_num_heads[-1], enc_depths[-1])
+        if decode:
+            self.unpooling = nn.ModuleList(
+                BallUnpooling(channels[i + 1], channels[i], strides[i], dimensionality) for i in up
+            )
+            self.decoder = nn.ModuleList(stack(channels[i], dec_num_heads[i], dec_depths[i]) for i in up)
+        self.apply(init_weights)
+
+    def _check_sizes(self) -> None:
+        if self.tree not in TREES or (self.tree == "balltree" and self.pad != "power_of_two"):
+            raise ValueError(
+                f"tree: got {self.tree!r} with pad {self.pad!r}, wanted 'own', or 'balltree' with 'power_of_two'"
+            )
+        for m, p in zip(self.ball_sizes, self.pooled):
+            if self.unit % (m * p):
+                raise ValueError(
+                    f"ball_sizes: got {self.ball_sizes} with strides {self.strides}, wanted balls that nest"
+                )
+        plan_tree((1,), self.unit, self.leaf, self.pad)
+
+    def forward(self, point: Mapping[str, Any]) -> Point:
+        if self.decode:
+            return super().forward(point)
+        lengths = self.check(point)
+        x, levels = self.encode_levels(Point(point), lengths)
+        return bottleneck_point(x[-1], levels[-1].layout)
+
+    def encode(self, point: Point, lengths: tuple[int, ...]) -> Tensor:
+        features, levels = self.encode_levels(point, lengths)
+        x = features.pop()
+        for unpool, blocks in zip(self.unpooling, self.decoder):
+            i = len(features) - 1
+            x = unpool(x, features.pop(), levels[i].layout, levels[i + 1].layout)
+            x = blocks(x, levels[i])
+        return levels[0].scatter(x)
+
+    def encode_levels(self, point: Point, lengths: tuple[int, ...]) -> tuple[list[Tensor], list[BallTree]]:
+        """Features of each level before pooling, the bottleneck's last, and the trees of the levels."""
+        levels = self.build_levels(point.coord, lengths, point.get("tree_order"))
+        x = levels[0].gather(self.embedding(point, lengths))
+        features = []
+        for i, (blocks, pool) in enumerate(zip(self.encoder, self.pooling)):
+            features.append(blocks(x, levels[i]))
+            x = pool(features[-1], levels[i].layout, levels[i + 1].layout)
+        return [*features, self.bottleneck(x, levels[-1])], levels
+
+    @torch.no_grad()
+    def build_levels(self, coord: Tensor, lengths: tuple[int, ...], order: Tensor | None = None) -> list[BallTree]:
+        """The tree of each level. ``index`` and ``inverse`` mean something in the first one only.
+
+        Args:
+            coord: (N, d) positions.
+            lengths: points of each cloud.
+            order: cached :func:`.tree_order` for ``block_size=self.leaf``, ``unit=self.unit``.
+        """
+        if self.tree == "balltree":
+            return published_levels(coord, lengths, self.ball_sizes, self.strides, self.rotate)
+        rotate = self.rotate if self.pad == "ball" else 0  # with copies of points the tree itself has to be rotated
+        tree = BallTree.build(
+            coord,
+            lengths,
+            self.ball_sizes[0],
+            min(self.leaf, self.ball_sizes[0]),
+            unit=self.unit,
+            rotate=rotate,
+            pad=self.pad,
+            order=order,
+        )
+        if self.rotate and not rotate:
+            tree = with_rotation(tree, self.rotate, self.unit)
+        levels = [tree]
+        for stride, ball_size, pooled in zip(self.strides, self.ball_sizes[1:], self.pooled[1:]):
+            if stride > 1 or ball_size != tree.layout.ball_size:
+                tree = BallTree(coarsen(tree.layout, stride, ball_size), tree.index, tree.inverse)
+                if self.rotate:
+                    tree = with_rotation(tree, self.rotate, self.unit // pooled)
+            levels.append(tree)
+        return levels
+
+
+def bottleneck_point(x: Tensor, layout: BallLayout) -> Point:
+    """The slots of a level that hold points, as a Point of their own."""
+    real = places(layout.host_valid, True, x.device)
+    ends = np.cumsum(layout.slots)
+    offset = torch.from_numpy(np.cumsum(layout.host_valid)[ends - 1]).to(x.device)
+    return Point(coord=layout.coord[real], feat=x[real], offset=offset)

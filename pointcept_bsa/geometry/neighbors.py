@@ -1,0 +1,117 @@
+"""Nearest neighbours inside each cloud of a ragged batch, exact, on the points' device.
+
+``N`` points of all clouds, ``B`` clouds, ``d`` space dimensions, ``k`` neighbours a point. A table of neighbours
+(N, k) holds for each point the points it hears from, the nearest first (itself at distance zero), and -1 where there
+are fewer than ``k``. No pair of points of different clouds ever meets in it.
+
+On the CPU scipy's k-d tree searches each cloud; elsewhere all distances are formed, a chunk of queries at a time.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy.spatial import cKDTree
+from torch import Tensor
+
+from pointcept_bsa.geometry.host_tables import on_device
+
+EDGES = ("knn", "radius")
+# So many distances are held at once: 256 MiB in float32.
+MAX_DISTANCES = 2**26
+
+
+def check_edges(edges: str, num_neighbors: int, radius: float | None) -> None:
+    """Raise ValueError unless the arguments of :func:`find_neighbors` fit each other."""
+    if edges not in EDGES:
+        raise ValueError(f"edges: got {edges!r}, wanted one of {EDGES}")
+    if num_neighbors < 1:
+        raise ValueError(f"num_neighbors: got {num_neighbors}, wanted at least 1 (the point itself)")
+    if edges == "radius" and not (radius is not None and radius > 0):
+        raise ValueError(f"radius: got {radius}, wanted a number above 0 with edges='radius'")
+
+
+@torch.no_grad()
+def find_neighbors(
+    coord: Tensor,
+    lengths: tuple[int, ...],
+    num_neighbors: int = 16,
+    *,
+    edges: str = "knn",
+    radius: float | None = None,
+) -> Tensor:
+    """The ``num_neighbors`` nearest points of the own cloud, the point itself included.
+
+    Args:
+        coord: (N, d) positions.
+        lengths: points of each cloud.
+        num_neighbors: k; with ``edges="radius"`` the most that are kept, the nearest first.
+        edges: ``"knn"``, or ``"radius"`` for those no farther than ``radius``.
+        radius: in the unit of ``coord``.
+
+    Returns:
+        (N, k) index into the N points, by rising distance; -1 where there are fewer. Which of several points at the
+        same distance comes first, or is the last one in, is not specified.
+
+    Raises:
+        ValueError: see :func:`check_edges`.
+    """
+    check_edges(edges, num_neighbors, radius)
+    limit = radius if edges == "radius" else None
+    search = _search_tree if coord.device.type == "cpu" else _search_all
+    tables, start = [], 0
+    for cloud in coord.detach().float().split(lengths):
+        index, distance = search(cloud, min(num_neighbors, len(cloud)))
+        index = index + start
+        if limit is not None:
+            index = index.masked_fill(distance > limit, -1)
+        tables.append(F.pad(index, (0, num_neighbors - index.shape[1]), value=-1))
+        start += len(cloud)
+    return torch.cat(tables)
+
+
+def shift_neighbors(index: Tensor, lengths: tuple[int, ...]) -> Tensor:
+    """Turn neighbours counted inside each cloud, as a data set caches them, into neighbours of the batch.
+
+    Args:
+        index: (N, k) integers, -1 for none.
+        lengths: points of each cloud.
+
+    Raises:
+        ValueError: another shape than (N, k), or (on the CPU, where looking is free) an index outside its cloud.
+    """
+    if index.dim() != 2 or index.shape[0] != sum(lengths):
+        raise ValueError(f"neighbor_index: got shape {tuple(index.shape)}, wanted ({sum(lengths)}, neighbours)")
+    starts, sizes = (on_device(table, index.device) for table in _cloud_tables(lengths))
+    if index.device.type == "cpu" and bool(((index < -1) | (index >= sizes)).any()):
+        raise ValueError(
+            f"neighbor_index: got values from {int(index.min())} to {int(index.max())} for clouds of {lengths} points, "
+            "wanted indices inside each cloud, or -1"
+        )
+    return torch.where(index >= 0, index + starts, -1)
+
+
+@lru_cache(maxsize=16)
+def _cloud_tables(lengths: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """First point and number of points of the cloud of each point, (N, 1)."""
+    starts = np.cumsum(lengths) - lengths
+    return np.repeat(starts, lengths)[:, None], np.repeat(lengths, lengths)[:, None]
+
+
+def _search_tree(cloud: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Indices and distances (n, k) from a k-d tree."""
+    points = cloud.double().numpy()
+    distance, index = cKDTree(points).query(points, k=range(1, k + 1))
+    return torch.from_numpy(index.astype(np.int64)), torch.from_numpy(distance)
+
+
+def _search_all(cloud: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Indices and distances (n, k) from the distances of all pairs."""
+    nearest = [
+        torch.cdist(queries, cloud, compute_mode="donot_use_mm_for_euclid_dist").topk(k, largest=False)
+        for queries in cloud.split(max(1, MAX_DISTANCES // len(cloud)))
+    ]
+    return torch.cat([n.indices for n in nearest]), torch.cat([n.values for n in nearest])

@@ -1,0 +1,98 @@
+"""Pooling and unpooling along a ball tree (Zhdanov et al. 2025, eq. 12 and 13).
+
+``S`` slots in tree order, ``s`` the stride (slots that become one), ``C`` channels, ``d`` space dimensions.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from pointcept_bsa.geometry.ball_tree import BallLayout, BallTree, invert, rotate_layout
+from pointcept_bsa.geometry.host_tables import derived, places
+
+
+class BallPooling(nn.Module):
+    """BatchNorm(W [features of the s children, their positions relative to their mean]); the identity for s = 1.
+
+    With stride 1 it has no parameters. Empty slots enter as zeros and are left out of the statistics.
+    """
+
+    def __init__(self, in_dim: int, out_dim: int, stride: int, dimensionality: int = 3):
+        super().__init__()
+        if stride < 1:
+            raise ValueError(f"strides: got {stride}, wanted at least 1")
+        if stride == 1 and in_dim != out_dim:
+            raise ValueError(f"channels: got {in_dim} then {out_dim} around a stride of 1, wanted the same")
+        self.stride = stride
+        if stride > 1:
+            self.projection = nn.Linear(stride * (in_dim + dimensionality), out_dim)
+            self.norm = nn.BatchNorm1d(out_dim)
+
+    def forward(self, x: Tensor, fine: BallLayout, coarse: BallLayout) -> Tensor:
+        """(S, C) -> (S / s, C')."""
+        if self.stride == 1:
+            return x
+        if fine.valid is not None:
+            x = x * fine.valid.unsqueeze(1)
+        children = x.view(coarse.coord.shape[0], -1)
+        relative = child_position(fine, coarse)
+        pooled = normalize_points(self.norm, self.projection(torch.cat([children, relative.to(x.dtype)], 1)), coarse)
+        return pooled.to(x.dtype)  # under autocast the residual stays float32
+
+
+class BallUnpooling(nn.Module):
+    """BatchNorm(child + W [parent, positions of the s children relative to their mean])."""
+
+    def __init__(self, in_dim: int, out_dim: int, stride: int, dimensionality: int = 3):
+        super().__init__()
+        self.projection = nn.Linear(in_dim + stride * dimensionality, stride * out_dim)
+        self.norm = nn.BatchNorm1d(out_dim)
+
+    def forward(self, x: Tensor, child: Tensor, fine: BallLayout, coarse: BallLayout) -> Tensor:
+        """Parents (S / s, C') and children (S, C) as they were before pooling -> (S, C)."""
+        refined = self.projection(torch.cat([x, child_position(fine, coarse).to(x.dtype)], 1)).view_as(child)
+        return normalize_points(self.norm, child + refined, fine)
+
+
+def child_position(fine: BallLayout, coarse: BallLayout) -> Tensor:
+    """(S / s, s d) positions of the children of each slot relative to it, side by side; zero for empty ones."""
+    parents, dims = coarse.coord.shape
+    relative = fine.coord.view(parents, -1, dims) - coarse.coord.unsqueeze(1)
+    if fine.valid is not None:
+        relative = relative * fine.valid.view(parents, -1, 1)
+    return relative.flatten(1)
+
+
+def normalize_points(norm: nn.Module, x: Tensor, layout: BallLayout) -> Tensor:
+    """BatchNorm over the slots that hold points. The others never enter the statistics."""
+    if layout.valid is None or not norm.training:
+        return norm(x)
+    real = places(layout.host_valid, True, x.device)
+    out = norm(x.index_select(0, real))
+    return out.new_zeros(x.shape).index_copy(0, real, out)
+
+
+def coarsen(fine: BallLayout, stride: int, ball_size: int) -> BallLayout:
+    """The layout after pooling ``stride`` consecutive slots: each holds the mean position of its children.
+
+    A slot without any real child is empty, and lies at the mean of its (empty) children.
+    """
+    slots, dims = fine.coord.shape
+    children = fine.coord.view(slots // stride, stride, dims)
+    centre = children.mean(1)
+    if fine.valid is not None:
+        weight = fine.valid.view(-1, stride, 1).to(children.dtype)
+        count = weight.sum(1)
+        centre = torch.where(count > 0, (children * weight).sum(1) / count.clamp(min=1), centre)
+    host_valid = derived(fine.host_valid, ("pooled", stride), lambda: fine.host_valid.reshape(-1, stride).any(1))
+    return BallLayout.build(centre, host_valid, tuple(s // stride for s in fine.slots), ball_size, ball_size)
+
+
+def with_rotation(tree: BallTree, degrees: float, unit: int) -> BallTree:
+    """The tree with balls rebuilt on rotated coordinates beside its own; ``unit`` slots are the coarsest whole node."""
+    layout = tree.layout
+    wide = BallLayout.build(layout.coord, layout.host_valid, layout.slots, unit, layout.ball_size)
+    rotation, turned = rotate_layout(wide, degrees)
+    rotated = BallLayout.build(turned.coord, turned.host_valid, layout.slots, layout.ball_size, layout.ball_size)
+    return BallTree(layout, tree.index, tree.inverse, rotation, invert(rotation), rotated)

@@ -1,0 +1,107 @@
+"""Message passing between neighbouring points: how Erwin embeds them before the first attention.
+
+``N`` points, ``k`` neighbours a point, ``C`` channels, ``d`` space dimensions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pointcept_bsa.errors import InputError
+from pointcept_bsa.geometry.neighbors import check_edges, find_neighbors, shift_neighbors
+
+
+class MessagePassing(nn.Module):
+    """One step of a message passing network (Gilmer et al. 2017; Zhdanov et al. 2025).
+
+    m_ij = LayerNorm(GELU(W [h_j, h_i, x_j - x_i])), m_i = mean over the neighbours j of i,
+    h_i' = h_i + LayerNorm(V [h_i, m_i]). A point without neighbours has m_i = 0.
+
+    W acts on each of its three arguments apart, so that the two of C channels pass through it once a point and not
+    once an edge.
+    """
+
+    def __init__(self, dim: int, dimensionality: int = 3):
+        super().__init__()
+        self.dim = dim
+        self.message = nn.Linear(2 * dim + dimensionality, dim)
+        self.message_norm = nn.LayerNorm(dim)
+        self.update = nn.Linear(2 * dim, dim)
+        self.update_norm = nn.LayerNorm(dim)
+
+    def forward(self, h: Tensor, relative: Tensor, index: Tensor, weight: Tensor) -> Tensor:
+        """(N, C) features, (N, k, d) x_j - x_i, (N, k) neighbours j >= 0, (N, k, 1) their weights in the mean."""
+        from_neighbor, to_self, from_position = self.message.weight.split([self.dim, self.dim, relative.shape[-1]], 1)
+        sent = F.linear(h, from_neighbor).index_select(0, index.flatten()).unflatten(0, index.shape)  # (N, k, C)
+        heard = F.linear(h, to_self, self.message.bias).unsqueeze(1)
+        messages = self.message_norm(F.gelu(sent + heard + F.linear(relative, from_position)))
+        mean = (messages * weight).sum(1)
+        return h + self.update_norm(self.update(torch.cat([h, mean.to(h.dtype)], 1)))
+
+
+class PointEmbedding(nn.Module):
+    """Linear map of the features, then ``mp_steps`` steps of message passing between neighbours.
+
+    Neighbours are searched in ``coord``, or taken from ``neighbor_index`` (N, k) of the sample where it is there:
+    computed once for a static geometry by :func:`.find_neighbors`, counted inside each cloud, -1 for none.
+
+    Args:
+        in_channels: channels of ``feat``.
+        dim: C.
+        mp_steps: number of steps; 0 for the linear map alone.
+        edges, num_neighbors, radius: see :func:`.find_neighbors`.
+        dimensionality: d.
+
+    Raises:
+        ValueError: arguments that do not fit each other. InputError: a ``neighbor_index`` that does not fit the clouds.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        dim: int,
+        mp_steps: int = 3,
+        edges: str = "knn",
+        num_neighbors: int = 16,
+        radius: float | None = None,
+        dimensionality: int = 3,
+    ):
+        super().__init__()
+        check_edges(edges, num_neighbors, radius)
+        if mp_steps < 0:
+            raise ValueError(f"mp_steps: got {mp_steps}, wanted at least 0")
+        self.edges = edges
+        self.num_neighbors = num_neighbors
+        self.radius = radius
+        self.linear = nn.Linear(in_channels, dim)
+        self.steps = nn.ModuleList(MessagePassing(dim, dimensionality) for _ in range(mp_steps))
+
+    def forward(self, point: Mapping[str, Any], lengths: tuple[int, ...]) -> Tensor:
+        """A sample with ``feat`` (N, in_channels) and ``coord`` (N, d) -> (N, C)."""
+        x = self.linear(point["feat"]).to(point["feat"].dtype)  # under autocast the residual stays float32
+        if not self.steps:
+            return x
+        coord = point["coord"].detach()
+        index = self.neighbors(point, lengths)
+        there = index >= 0
+        index = index.clamp(min=0)
+        relative = coord.index_select(0, index.flatten()).unflatten(0, index.shape) - coord.unsqueeze(1)
+        weight = (there / there.sum(1, keepdim=True).clamp(min=1)).unsqueeze(-1).to(x.dtype)
+        for step in self.steps:
+            x = step(x, relative, index, weight)
+        return x
+
+    def neighbors(self, point: Mapping[str, Any], lengths: tuple[int, ...]) -> Tensor:
+        """(N, k) neighbours of the batch, -1 for none."""
+        if "neighbor_index" not in point:
+            coord = point["coord"]
+            return find_neighbors(coord, lengths, self.num_neighbors, edges=self.edges, radius=self.radius)
+        try:
+            return shift_neighbors(point["neighbor_index"], lengths)
+        except ValueError as error:
+            raise InputError(str(error)) from error
