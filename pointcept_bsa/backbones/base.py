@@ -1,0 +1,56 @@
+"""What every backbone here does before and after its network: read the cloud, write the features."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from pointcept_bsa.errors import InputError
+from pointcept_bsa.geometry.ball_tree import cloud_lengths
+from pointcept_bsa.host import Point
+
+
+class Backbone(nn.Module):
+    """A network from point features to point features.
+
+    ``forward(Point | dict) -> Point`` reads ``feat`` (N, in_channels), ``coord`` (N, d) and ``offset`` (B,), and
+    returns a Point with the same entries in the same order but ``feat`` (N, out_channels).
+
+    Raises:
+        InputError: features or coordinates of another width than the network was built for, or an empty cloud.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, dimensionality: int):
+        super().__init__()
+        self.in_channels = in_channels
+        self.out_channels = out_channels
+        self.dimensionality = dimensionality
+
+    @abstractmethod
+    def encode(self, point: Point, lengths: tuple[int, ...]) -> Tensor:
+        """Features (N, out_channels) in input order, for clouds of ``lengths`` points."""
+
+    def forward(self, point: Mapping[str, Any]) -> Point:
+        lengths = self.check(point)
+        out = Point(point)
+        out["feat"] = self.encode(out, lengths)
+        return out
+
+    def check(self, point: Mapping[str, Any]) -> tuple[int, ...]:
+        """Points of each cloud. Raises InputError unless the clouds fit the network."""
+        for key in ("coord", "feat", "offset"):
+            if key not in point:
+                raise InputError(f"{key}: missing from the sample (it has {sorted(point)}), wanted by every backbone")
+        wanted = (("feat", "in_channels", self.in_channels), ("coord", "dimensionality", self.dimensionality))
+        for key, argument, width in wanted:
+            if point[key].shape[-1] != width:
+                raise InputError(f"{key}: got {point[key].shape[-1]} channels, wanted {argument}={width}")
+        if point["coord"].shape[0] == 0:
+            raise InputError("coord: got a cloud with no points, wanted at least one")
+        try:
+            return cloud_lengths(point["offset"], point["coord"].shape[0])
+        except ValueError as error:
+            raise InputError(str(error)) from error

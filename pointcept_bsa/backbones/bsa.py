@@ -1,0 +1,94 @@
+"""The BSA network: a stack of Ball Sparse Attention blocks at full resolution."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from pointcept_bsa.backbones.base import Backbone
+from pointcept_bsa.geometry.ball_tree import BallTree
+from pointcept_bsa.host import MODELS, Point
+from pointcept_bsa.layers.ball_sparse_attention import BallSparseAttention
+from pointcept_bsa.layers.transformer import BallTreeStack, TransformerBlock, init_weights
+
+
+@MODELS.register_module("BSA-v1m1")
+class BSATransformer(Backbone):
+    """Ball Sparse Attention transformer (Brita et al. 2025, sec. 2.2 and 3.1).
+
+    Linear embedding, ``depth`` blocks ``x += BSA(RMSNorm(x)); x += SwiGLU(RMSNorm(x))`` at full resolution, RMSNorm.
+    Odd blocks use the balls of the tree over rotated coordinates. The defaults are the paper's setting.
+
+    Args:
+        in_channels: channels of ``feat``.
+        channels: C, also ``out_channels``.
+        depth: number of blocks.
+        num_heads: H.
+        ball_size, block_size, topk, group_size, phi, query_pooling, group_compression, mask_own_ball, distance_bias:
+            see :class:`.BallSparseAttention`.
+        mlp_ratio: hidden width of the SwiGLU over C.
+        rotate: degrees by which the second tree is rotated; 0 for one tree.
+        skip_every: an extra residual connection around each so many blocks; 0 for none.
+        dimensionality: space dimensions of ``coord``, 2 or 3.
+    """
+
+    def __init__(
+        self,
+        in_channels: int = 3,
+        channels: int = 64,
+        depth: int = 18,
+        num_heads: int = 8,
+        ball_size: int = 256,
+        block_size: int = 8,
+        topk: int = 4,
+        group_size: int = 8,
+        phi: str = "mlp",
+        query_pooling: str = "mean",
+        group_compression: bool = False,
+        mask_own_ball: bool = True,
+        distance_bias: bool = True,
+        mlp_ratio: int = 4,
+        rotate: float = 45.0,
+        skip_every: int = 0,
+        dimensionality: int = 3,
+    ):
+        super().__init__(in_channels, channels, dimensionality)
+        self.ball_size = ball_size
+        self.block_size = block_size
+        self.rotate = rotate
+        self.embedding = nn.Linear(in_channels, channels)
+        blocks: list[nn.Module] = [
+            TransformerBlock(
+                BallSparseAttention(
+                    channels,
+                    num_heads,
+                    ball_size,
+                    block_size,
+                    topk,
+                    group_size,
+                    phi,
+                    query_pooling,
+                    group_compression,
+                    mask_own_ball,
+                    distance_bias,
+                    dimensionality,
+                ),
+                channels,
+                mlp_ratio,
+            )
+            for _ in range(depth)
+        ]
+        self.blocks = BallTreeStack(blocks, rotate=bool(rotate), skip_every=skip_every)
+        self.norm = nn.RMSNorm(channels)
+        init_weights(self)
+
+    def encode(self, point: Point, lengths: tuple[int, ...]) -> Tensor:
+        tree = BallTree.build(
+            point.coord,
+            lengths,
+            self.ball_size,
+            self.block_size,
+            rotate=self.rotate,
+            order=point.get("tree_order"),
+        )
+        x = tree.gather(self.embedding(point.feat).to(point.feat.dtype))  # under autocast the residual stays float32
+        return self.norm(tree.scatter(self.blocks(x, tree)))

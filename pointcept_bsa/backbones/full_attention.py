@@ -1,0 +1,56 @@
+"""Full attention: what the sparse networks approximate, and the speed they must beat."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from pointcept_bsa.backbones.base import Backbone
+from pointcept_bsa.host import MODELS, Point
+from pointcept_bsa.layers.attention import FullAttention
+from pointcept_bsa.layers.transformer import TransformerBlock, init_weights
+from pointcept_bsa.metrics import cloud_mean
+
+
+@MODELS.register_module("FullAttention-v1m1")
+class FullAttentionTransformer(Backbone):
+    """Transformer with dense attention per cloud (Vaswani et al. 2017), otherwise the stack of BSA-v1m1.
+
+    Linear embedding, ``depth`` blocks ``x += attention(RMSNorm(x)); x += SwiGLU(RMSNorm(x))``, RMSNorm. Positions
+    relative to the cloud's mean enter every layer through a linear map. No tree, no padding.
+
+    Args:
+        in_channels: channels of ``feat``.
+        channels: C, also ``out_channels``.
+        depth: number of blocks.
+        num_heads: H.
+        mlp_ratio: hidden width of the SwiGLU over C.
+        dimensionality: space dimensions of ``coord``.
+    """
+
+    def __init__(
+        self,
+        in_channels: int = 3,
+        channels: int = 64,
+        depth: int = 18,
+        num_heads: int = 8,
+        mlp_ratio: int = 4,
+        dimensionality: int = 3,
+    ):
+        super().__init__(in_channels, channels, dimensionality)
+        self.embedding = nn.Linear(in_channels, channels)
+        self.blocks = nn.ModuleList(
+            TransformerBlock(FullAttention(channels, num_heads, dimensionality), channels, mlp_ratio)
+            for _ in range(depth)
+        )
+        self.norm = nn.RMSNorm(channels)
+        init_weights(self)
+
+    def encode(self, point: Point, lengths: tuple[int, ...]) -> Tensor:
+        counts = torch.diff(point.offset, prepend=point.offset.new_zeros(1))
+        mean = cloud_mean(point.coord, point.offset)
+        centred = point.coord - mean.repeat_interleave(counts, 0, output_size=point.coord.shape[0])
+        x = self.embedding(point.feat).to(point.feat.dtype)  # under autocast the residual stays float32
+        for block in self.blocks:
+            x = block(x, centred, lengths)
+        return self.norm(x)

@@ -1,0 +1,1 @@
+"""Parameters: attention layers, transformer blocks, embeddings. Used by the backbones."""

@@ -1,0 +1,66 @@
+"""Attention layers: ball attention (Erwin) and full attention.
+
+``S`` slots in tree order, ``N`` points, ``C`` channels, ``H`` heads, ``d`` space dimensions.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from pointcept_bsa.geometry.ball_tree import BallLayout
+from pointcept_bsa.ops.ball_attention import ball_attention
+from pointcept_bsa.ops.dense_attention import dense_attention
+
+
+def check_heads(dim: int, num_heads: int) -> None:
+    """Raise ValueError unless the heads divide the channels."""
+    if num_heads < 1 or dim % num_heads:
+        raise ValueError(f"num_heads: got {num_heads}, wanted a divisor of the {dim} channels")
+
+
+def distance_weight(num_heads: int) -> nn.Parameter:
+    """sigma of the distance bias, (H,): -1 with a little noise, so that heads start local and not alike."""
+    return nn.Parameter(-1 + 0.01 * torch.randn(num_heads))
+
+
+class BallAttention(nn.Module):
+    """Multi-head attention inside balls with relative positions and distance bias (Erwin eq. 8-10).
+
+    h = x + W_pos (pos - ball mean); q, k, v = W_qkv h; softmax(q k^T / sqrt(D) + sigma_h distance) v; projection.
+    """
+
+    def __init__(self, dim: int, num_heads: int, dimensionality: int = 3, *, distance_bias: bool = True):
+        super().__init__()
+        check_heads(dim, num_heads)
+        self.num_heads = num_heads
+        self.position = nn.Linear(dimensionality, dim)
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.sigma = distance_weight(num_heads) if distance_bias else None
+        self.projection = nn.Linear(dim, dim)
+
+    def forward(self, x: Tensor, layout: BallLayout) -> Tensor:
+        """(S, C) -> (S, C)."""
+        q, k, v = self.qkv(x + self.position(layout.relative)).unflatten(-1, (3, self.num_heads, -1)).unbind(-3)
+        out = ball_attention(q, k, v, layout.ball_size, coord=layout.coord, sigma=self.sigma, valid=layout.valid)
+        return self.projection(out.flatten(-2))
+
+
+class FullAttention(nn.Module):
+    """Multi-head attention of every point to every point of its cloud, with absolute positions.
+
+    h = x + W_pos (pos - cloud mean); q, k, v = W_qkv h; softmax(q k^T / sqrt(D)) v; projection.
+    """
+
+    def __init__(self, dim: int, num_heads: int, dimensionality: int = 3):
+        super().__init__()
+        check_heads(dim, num_heads)
+        self.num_heads = num_heads
+        self.position = nn.Linear(dimensionality, dim)
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.projection = nn.Linear(dim, dim)
+
+    def forward(self, x: Tensor, centred: Tensor, lengths: tuple[int, ...]) -> Tensor:
+        """(N, C), (N, d) positions relative to the cloud's mean, points of each cloud -> (N, C)."""
+        q, k, v = self.qkv(x + self.position(centred)).unflatten(-1, (3, self.num_heads, -1)).unbind(-3)
+        return self.projection(dense_attention(q, k, v, lengths, lengths).flatten(-2))

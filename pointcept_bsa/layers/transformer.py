@@ -1,0 +1,99 @@
+"""The transformer block that all networks here share, and its stack over a ball tree.
+
+``S`` slots in tree order, ``C`` channels.
+"""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pointcept_bsa.geometry.ball_tree import BallLayout, BallTree
+
+from .permute import permute
+
+
+class SwiGLU(nn.Module):
+    """w3(w2 x * silu(w1 x)) (Shazeer 2020, arXiv 2002.05202): (..., C) -> (..., C)."""
+
+    def __init__(self, dim: int, hidden: int):
+        super().__init__()
+        self.w1 = nn.Linear(dim, hidden)
+        self.w2 = nn.Linear(dim, hidden)
+        self.w3 = nn.Linear(hidden, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.w3(self.w2(x) * F.silu(self.w1(x)))
+
+
+class TransformerBlock(nn.Module):
+    """x += attention(RMSNorm(x)); x += SwiGLU(RMSNorm(x)).
+
+    Args:
+        attention: module called with (S, C) and whatever else the block is called with.
+        dim: C.
+        mlp_ratio: hidden width of the SwiGLU over C.
+    """
+
+    def __init__(self, attention: nn.Module, dim: int, mlp_ratio: int = 4):
+        super().__init__()
+        self.norm1 = nn.RMSNorm(dim)
+        self.attention = attention
+        self.norm2 = nn.RMSNorm(dim)
+        self.swiglu = SwiGLU(dim, dim * mlp_ratio)
+
+    def forward(self, x: Tensor, *geometry: object) -> Tensor:
+        x = x + self.attention(self.norm1(x), *geometry)
+        return x + self.swiglu(self.norm2(x))
+
+
+class BallTreeStack(nn.ModuleList):
+    """Blocks in sequence over one ball tree; odd blocks see the balls of the rotated tree.
+
+    Args:
+        blocks: modules called with (S, C) and a :class:`BallLayout`.
+        rotate: odd blocks use ``tree.rotated``.
+        skip_every: after each so many blocks, add the input of those blocks once more; 0 for never.
+    """
+
+    def __init__(self, blocks: list[nn.Module], *, rotate: bool, skip_every: int = 0):
+        super().__init__(blocks)
+        self.rotate = rotate
+        self.skip_every = skip_every
+
+    def forward(self, x: Tensor, tree: BallTree) -> Tensor:
+        """(S, C) in tree order -> (S, C) in tree order."""
+        rotated = False
+        skip = x
+        for i, block in enumerate(self):
+            if self.rotate and rotated != bool(i % 2):
+                x = turn(x, tree, to_rotated=not rotated)
+                rotated = not rotated
+            layout: BallLayout | None = tree.rotated if rotated else tree.layout
+            x = block(x, layout)
+            if self.skip_every and (i + 1) % self.skip_every == 0:
+                x = x + (turn(skip, tree, to_rotated=True) if rotated else skip)
+                skip = turn(x, tree, to_rotated=False) if rotated else x
+        return turn(x, tree, to_rotated=False) if rotated else x
+
+
+def turn(x: Tensor, tree: BallTree, *, to_rotated: bool) -> Tensor:
+    """Reorder (S, C) between the main and the rotated tree."""
+    there, back = tree.rotation, tree.rotation_inverse
+    if there is None or back is None:
+        raise ValueError("tree: got one without rotation, wanted BallTree.build(..., rotate=degrees)")
+    return permute(x, there, back) if to_rotated else permute(x, back, there)
+
+
+def init_weights(module: nn.Module) -> None:
+    """Truncated normal of std 0.02 for linear weights, zero biases (Erwin's initialisation).
+
+    Modules with a beginning of their own (``starts_itself``) are left as they are.
+    """
+    for child in module.children():
+        if not getattr(child, "starts_itself", False):
+            init_weights(child)
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)

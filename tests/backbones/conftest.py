@@ -1,0 +1,76 @@
+"""Small versions of the networks, and clouds to run them on."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from pointcept_bsa.host import MODELS
+
+SMALL = dict(in_channels=3, channels=16, depth=3, num_heads=2)
+TREE = dict(ball_size=32, block_size=4, group_size=4, topk=2)
+ERWIN = dict(
+    type="Erwin-v1m1",
+    in_channels=3,
+    channels=[16, 16],
+    ball_sizes=[32, 32],
+    enc_num_heads=[2, 2],
+    enc_depths=[2, 2],
+    dec_num_heads=[2],
+    dec_depths=[2],
+    num_neighbors=5,
+)
+ERWIN_UNET = ERWIN | dict(
+    channels=[8, 16, 16],
+    ball_sizes=[32, 16, 16],
+    enc_num_heads=[2, 4, 4],
+    enc_depths=[2, 1, 2],
+    dec_num_heads=[2, 2],
+    dec_depths=[2, 2],
+    strides=[2, 4],
+)
+ERWIN_NSA = dict(
+    type="ErwinNSA-v1m1",
+    in_channels=3,
+    channels=16,
+    depth=3,
+    num_heads=4,
+    local_ball_size=32,
+    compressed_ball_size=8,
+    num_selected=3,
+    num_neighbors=5,
+)
+NETWORKS = {
+    "full": dict(type="FullAttention-v1m1", **SMALL),
+    "bsa": dict(type="BSA-v1m1", **SMALL, **TREE),
+    "bsa mean": dict(type="BSA-v1m1", **SMALL, **TREE, phi="mean"),
+    "bsa no group selection": dict(type="BSA-v1m1", **SMALL, **TREE | dict(group_size=1)),
+    "bsa group compression": dict(type="BSA-v1m1", **SMALL, **TREE, group_compression=True, query_pooling="mlp"),
+    "bsa all blocks": dict(type="BSA-v1m1", **SMALL, **TREE, mask_own_ball=False, distance_bias=False),
+    "bsa one tree": dict(type="BSA-v1m1", **SMALL, **TREE, rotate=0, skip_every=2),
+    "erwin": ERWIN,
+    "erwin unet": ERWIN_UNET,
+    "erwin unet copies": ERWIN_UNET | dict(pad="power_of_two"),
+    "erwin radius": ERWIN_UNET | dict(edges="radius", radius=0.7, distance_bias=False, rotate=0),
+    "erwin nsa": ERWIN_NSA,
+    "erwin nsa grouped": ERWIN_NSA | dict(num_kv_heads=2, phi="mlp", mask_own_ball=True, mp_steps=0),
+}
+
+
+def sample(lengths, dims=3, seed=0, dtype=torch.float32):
+    """A ragged batch whose features are not its coordinates."""
+    generator = torch.Generator().manual_seed(seed)
+    coord = torch.randn(sum(lengths), dims, generator=generator, dtype=dtype)
+    feat = torch.randn(sum(lengths), 3, generator=generator, dtype=dtype)
+    return dict(coord=coord, feat=feat, offset=torch.tensor(lengths).cumsum(0))
+
+
+@pytest.fixture(params=NETWORKS)
+def network(request):
+    torch.manual_seed(0)
+    model = MODELS.build(dict(NETWORKS[request.param])).eval()
+    with torch.no_grad():  # weights large enough that attention is far from uniform and gates far from one half
+        for parameter in model.parameters():
+            if parameter.dim() > 1:
+                parameter.mul_(8)
+    return model

@@ -1,0 +1,90 @@
+"""What holds for every backbone."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from pointcept_bsa.errors import InputError
+
+from .conftest import sample
+
+TOLERANCE = 2e-4  # float32, activations of order 10: sums run in another order
+
+
+def run(network, data):
+    with torch.no_grad():
+        return network(data)["feat"]
+
+
+def close(a, b):
+    return torch.allclose(a, b, atol=TOLERANCE, rtol=TOLERANCE)
+
+
+@pytest.mark.parametrize("lengths", [(200,), (128,), (20,), (70, 130)])
+def test_permuting_points_permutes_features(network, lengths):
+    data = sample(lengths)
+    ends = data["offset"].tolist()
+    order = torch.cat([torch.randperm(n) + e - n for n, e in zip(lengths, ends, strict=True)])
+    permuted = {k: v[order] if k != "offset" else v for k, v in data.items()}
+    assert close(run(network, permuted), run(network, data)[order])
+
+
+def test_a_batch_equals_its_clouds_one_by_one(network):
+    lengths = (100, 1, 32, 77, 9)
+    data = sample(lengths)
+    parts = zip(data["coord"].split(lengths), data["feat"].split(lengths), strict=True)
+    singles = [run(network, dict(coord=c, feat=f, offset=torch.tensor([len(c)]))) for c, f in parts]
+    assert close(run(network, data), torch.cat(singles))
+
+
+def test_clouds_of_a_batch_do_not_see_each_other(network):
+    data = sample((64, 100))
+    before = run(network, data)[:64]
+    data["feat"][64:] += 100
+    assert torch.equal(run(network, data)[:64], before)
+
+
+def test_gradients_reach_every_parameter_and_are_finite(network):
+    data = sample((100, 5))
+    data["feat"].requires_grad_()
+    network.train()(data)["feat"].square().sum().backward()
+    assert data["feat"].grad.isfinite().all()
+    for name, parameter in network.named_parameters():
+        assert parameter.grad is not None and parameter.grad.isfinite().all(), name
+
+
+def test_the_input_is_left_alone(network):
+    data = sample((40,))
+    kept = {k: v.clone() for k, v in data.items()}
+    out = network(data)
+    assert all(torch.equal(data[k], kept[k]) for k in kept)
+    assert out["feat"].shape == (40, network.out_channels)
+    assert out["offset"] is data["offset"] or torch.equal(out["offset"], data["offset"])
+
+
+def test_bfloat16_autocast_stays_near_single_precision(network):
+    data = sample((150,))
+    for parameter in network.parameters():  # as initialised: rounding grows with the weights
+        if parameter.dim() > 1:
+            parameter.data.div_(8)
+    want = run(network, data)
+    with torch.autocast("cpu", torch.bfloat16):
+        got = run(network, data)
+    assert (got.float() - want).norm() / want.norm() < 0.05  # 8 bits of mantissa; near ties may select other blocks
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        (dict(feat=torch.zeros(10, 5)), "feat: got 5 channels"),
+        (dict(coord=torch.zeros(10, 2)), "coord: got 2 channels"),
+        (dict(coord=torch.zeros(0, 3), feat=torch.zeros(0, 3), offset=torch.tensor([0])), "no points"),
+        (dict(offset=torch.tensor([4, 4, 10])), "cloud 1 of the batch has 0 points"),
+        (dict(offset=torch.tensor([4])), "offset: ends at 4"),
+    ],
+)
+def test_bad_clouds_are_refused_in_one_line(network, change, word):
+    with pytest.raises(InputError, match=word) as error:
+        network(sample((10,)) | change)
+    assert "\n" not in str(error.value)
