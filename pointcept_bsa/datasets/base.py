@@ -1,0 +1,193 @@
+"""What every data set of physical fields on points has in common.
+
+Letters: N points, d space dimensions (2 or 3), K target components, F faces.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from torch.utils.data import Dataset
+
+from pointcept_bsa.datasets.arrays import check_finite
+from pointcept_bsa.errors import InputError, nearest
+from pointcept_bsa.host import Compose
+
+SPLITS = ("train", "val", "test")
+
+
+def split_hash(names: Iterable[str]) -> str:
+    """Return 16 hex characters that change with the set of sample names: sha256 of the sorted names, one a line."""
+    return hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest()[:16]
+
+
+def per_point_keys(data: dict[str, Any]) -> list[str]:
+    """Return the keys of ``data`` whose arrays have one row a point (``face`` never counts)."""
+    n = len(data["coord"])
+    return [k for k, v in data.items() if isinstance(v, np.ndarray) and k != "face" and v.ndim > 0 and len(v) == n]
+
+
+class PointFieldDataset(Dataset):
+    """A set of point clouds with physical fields to be regressed; base class.
+
+    A subclass sets its own attributes, calls ``super().__init__`` and implements:
+
+    - ``list_samples() -> list[str]``: the sample names of ``self.split``, in order;
+    - ``load_fields(index) -> dict``: ``coord (N, d)``, every field of ``target_fields`` (N,) or (N, k), optional extra
+      per-point fields, optional ``face (F, 3|4)``; physical units;
+    - ``target_statistics()``;
+    - ``where(index, field) -> str``: the place (a file) that an error about this field names.
+
+    Args:
+        split: "train", "val" or "test". Only a "val" split may be empty.
+        data_root: folder or file of the data; None where the data are generated.
+        transform: list of transform configs, applied to ``get_data(idx)``.
+        test_mode: as in Pointcept: ``loop`` counts as 1.
+        test_cfg: None or empty; test-time voxelisation and augmentation do not exist for fields.
+        cache: keep the loaded fields in memory (in each process).
+        loop: how many times an epoch runs through the samples.
+
+    Raises:
+        InputError: a wrong argument, an empty split.
+    """
+
+    name = "points"
+    target_fields: tuple[str, ...] = ()
+    target_names: tuple[str, ...] = ()
+    target_units: tuple[str, ...] = ()
+    up_axis = "z"  # which way is up in a picture
+
+    def __init__(
+        self,
+        split: str = "train",
+        data_root: str | None = None,
+        transform: Sequence[dict] | None = None,
+        test_mode: bool = False,
+        test_cfg: dict | None = None,
+        cache: bool = False,
+        loop: int = 1,
+    ) -> None:
+        super().__init__()
+        if split not in SPLITS:
+            raise InputError(f"split: got {split!r}, wanted one of {list(SPLITS)}{nearest(split, SPLITS)}")
+        if isinstance(loop, bool) or not isinstance(loop, int) or loop < 1:
+            raise InputError(f"loop: got {loop!r}, wanted an integer of at least 1")
+        if test_cfg:
+            raise InputError(f"test_cfg: got {dict(test_cfg)!r}, wanted None: fields have no test-time views")
+        self.split = split
+        self.data_root = data_root
+        self.transform = Compose(list(transform or []))
+        self._has_transform = bool(transform)
+        self.test_mode = test_mode
+        self.test_cfg = None
+        self.cache = cache
+        self.loop = 1 if test_mode else loop
+        self._cached: dict[int, dict[str, Any]] = {}
+        self.data_list = self.list_samples()
+        if not self.data_list and split != "val":
+            raise InputError(f"{type(self).__name__}: split {split!r} has no samples, wanted at least one")
+
+    def list_samples(self) -> list[str]:
+        raise NotImplementedError
+
+    def load_fields(self, index: int) -> dict[str, Any]:
+        raise NotImplementedError
+
+    def target_statistics(self) -> dict[str, Any]:
+        """Return ``dict(mean=[K], std=[K], source=str)`` of the training split of this protocol."""
+        raise NotImplementedError
+
+    def where(self, index: int, field: str) -> str:
+        """Return the place an error about ``field`` of sample ``index`` names."""
+        return f"{type(self).__name__} sample {self.data_list[index]!r}"
+
+    def __len__(self) -> int:
+        return len(self.data_list) * self.loop
+
+    def __getitem__(self, idx: int) -> dict[str, Any]:
+        data = self.get_data(idx)
+        if not self._has_transform:
+            return data
+        data["index_valid_keys"] = per_point_keys(data)  # Pointcept's indexing transforms move exactly these
+        return self.transform(data)
+
+    def get_data_name(self, idx: int) -> str:
+        return self.data_list[self._index(idx)]
+
+    def get_data(self, idx: int) -> dict[str, Any]:
+        """Return one sample in physical units: arrays the caller may change.
+
+        Returns:
+            ``coord (N, d)`` and ``target (N, K)`` float32, the extra fields, ``face`` if there is one, ``name``.
+
+        Raises:
+            InputError: no points, NaN or infinity, fields whose rows do not match the points, a bad file.
+        """
+        index = self._index(idx)
+        if not self.cache:
+            return self._checked_sample(index)
+        if index not in self._cached:
+            self._cached[index] = self._checked_sample(index)
+        return {k: v.copy() if isinstance(v, np.ndarray) else v for k, v in self._cached[index].items()}
+
+    def card(self) -> dict[str, Any]:
+        """Return what a report must say about the data: names, protocol, split and its hash, units, notes."""
+        return {
+            "dataset": self.name,
+            "protocol": self.protocol_name(),
+            "split": self.split,
+            "num_samples": len(self.data_list),
+            "split_hash": split_hash(self.data_list),
+            "target": list(self.target_names),
+            "units": list(self.target_units),
+            "notes": self.notes(),
+        }
+
+    def protocol_name(self) -> str:
+        return "default"
+
+    def notes(self) -> list[str]:
+        return []
+
+    def _index(self, idx: int) -> int:
+        if not -len(self) <= idx < len(self):
+            raise IndexError(f"index {idx} of a data set of {len(self)} samples")
+        return idx % len(self.data_list)
+
+    def _checked_sample(self, index: int) -> dict[str, Any]:
+        fields = self.load_fields(index)
+        coord = fields["coord"]
+        if coord.ndim != 2 or coord.shape[1] not in (2, 3):
+            raise InputError(f"{self.where(index, 'coord')}: coord has shape {coord.shape}, wanted (N, 2) or (N, 3)")
+        if len(coord) == 0:
+            raise InputError(f"{self.where(index, 'coord')}: sample {self.data_list[index]!r} has no points")
+        data: dict[str, Any] = {"coord": _floats(coord)}
+        for key, values in fields.items():
+            if key == "face":
+                data[key] = self._checked_face(index, values, len(coord))
+                continue
+            check_finite(values, key, self.where(index, key))
+            if len(values) != len(coord):
+                raise InputError(
+                    f"{self.where(index, key)}: field {key!r} has {len(values)} rows, wanted {len(coord)} as coord has"
+                )
+            if key not in self.target_fields:
+                data[key] = _floats(values)
+        columns = [_floats(fields[key]).reshape(len(coord), -1) for key in self.target_fields]
+        data["target"] = np.concatenate(columns, axis=1)  # (N, K)
+        data["name"] = self.data_list[index]
+        return data
+
+    def _checked_face(self, index: int, face: np.ndarray, num_points: int) -> np.ndarray:
+        if face.size and not (0 <= face.min() and face.max() < num_points):
+            raise InputError(
+                f"{self.where(index, 'face')}: names points {face.min()} to {face.max()}, wanted 0 to {num_points - 1}"
+            )
+        return np.array(face)
+
+
+def _floats(values: np.ndarray) -> np.ndarray:
+    return np.array(values, dtype=np.float32)

@@ -1,0 +1,94 @@
+"""Exact potential flow past a triaxial ellipsoid in a uniform stream.
+
+With semi-axes a and stream U in the body frame, the surface potential is ``phi = sum_i (1 + k_i) U_i x_i`` with
+``k_i = alpha_i / (2 - alpha_i)`` (H. Lamb, Hydrodynamics, 6th ed., article 114), so the surface velocity is the
+tangential part of the constant vector ``(1 + k_i) U_i`` and ``Cp = 1 - |V|^2 / |U|^2``.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.special import elliprd
+
+
+def ellipsoid_alpha(axes: np.ndarray) -> np.ndarray:
+    """Return ``alpha_i = a1 a2 a3 int_0^inf dl / ((a_i^2 + l) Delta(l))``, ``Delta^2 = prod_j (a_j^2 + l)``.
+
+    By Carlson's integral: ``alpha_i = (2/3) a1 a2 a3 RD(a_j^2, a_k^2, a_i^2)``. The three sum to 2.
+
+    Args:
+        axes: semi-axes (3,), positive.
+
+    Raises:
+        ValueError: not three positive numbers.
+    """
+    axes = np.asarray(axes, dtype=np.float64)
+    if axes.shape != (3,) or not np.all(axes > 0) or not np.all(np.isfinite(axes)):
+        raise ValueError(f"axes: got {axes.tolist()}, wanted three positive numbers")
+    square = axes**2
+    integral = [elliprd(square[(i + 1) % 3], square[(i + 2) % 3], square[i]) for i in range(3)]
+    return (2.0 / 3.0) * axes.prod() * np.array(integral)
+
+
+def ellipsoid_normal(points: np.ndarray, axes: np.ndarray) -> np.ndarray:
+    """Return the outward unit normals (N, 3) at surface points (N, 3) of the ellipsoid, body frame."""
+    gradient = np.asarray(points, dtype=np.float64) / np.asarray(axes, dtype=np.float64) ** 2
+    return gradient / np.linalg.norm(gradient, axis=1, keepdims=True)
+
+
+def ellipsoid_surface_velocity(points: np.ndarray, axes: np.ndarray, stream: np.ndarray) -> np.ndarray:
+    """Return the velocity (N, 3) of the potential flow at surface points (N, 3); body frame, units of ``stream``."""
+    alpha = ellipsoid_alpha(axes)
+    constant = (1.0 + alpha / (2.0 - alpha)) * np.asarray(stream, dtype=np.float64)  # (3,)
+    normal = ellipsoid_normal(points, axes)
+    return constant - (normal @ constant)[:, None] * normal
+
+
+def ellipsoid_pressure_coefficient(points: np.ndarray, axes: np.ndarray, stream: np.ndarray) -> np.ndarray:
+    """Return ``Cp = (p - p_inf) / (rho |U|^2 / 2)`` (N,) at surface points.
+
+    Args:
+        points: (N, 3) on the ellipsoid, body frame (the axes along x, y, z).
+        axes: semi-axes (3,).
+        stream: velocity far away (3,), body frame; only its direction matters.
+
+    Raises:
+        ValueError: axes not positive, a zero stream.
+    """
+    stream = np.asarray(stream, dtype=np.float64)
+    speed_squared = float(stream @ stream)
+    if not speed_squared > 0:
+        raise ValueError(f"stream: got {stream.tolist()}, wanted a vector that is not zero")
+    velocity = ellipsoid_surface_velocity(points, axes, stream)
+    return 1.0 - np.square(velocity).sum(axis=1) / speed_squared
+
+
+def sample_ellipsoid_surface(num_points: int, axes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return ``num_points`` points (N, 3) independent and uniform over the *surface* of the ellipsoid, body frame.
+
+    Directions uniform on the unit sphere are stretched by the axes; a patch there grows by
+    ``a1 a2 a3 |u / a|``, so a direction u is accepted with the probability ``min(a) |u / a|``.
+    """
+    axes = np.asarray(axes, dtype=np.float64)
+    accepted: list[np.ndarray] = []
+    missing = num_points
+    while missing > 0:
+        direction = rng.normal(size=(2 * missing + 16, 3))
+        direction /= np.linalg.norm(direction, axis=1, keepdims=True)
+        growth = axes.min() * np.linalg.norm(direction / axes, axis=1)  # in (0, 1]
+        kept = direction[rng.random(len(direction)) < growth][:missing]
+        accepted.append(kept * axes)
+        missing -= len(kept)
+    return np.concatenate(accepted) if accepted else np.empty((0, 3))
+
+
+def random_rotation(rng: np.random.Generator) -> np.ndarray:
+    """Return a rotation matrix (3, 3), uniform over all rotations (from a uniform unit quaternion)."""
+    w, x, y, z = (q := rng.normal(size=4)) / np.linalg.norm(q)
+    return np.array(
+        [
+            [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+            [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+            [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
+        ]
+    )

@@ -1,0 +1,175 @@
+"""Fetching and unpacking a public archive: resumable, verified, nothing outside the target folder."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import os
+import shutil
+import tarfile
+import urllib.error
+import urllib.request
+import zipfile
+from collections.abc import Collection, Iterator
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+from pointcept_bsa.datasets.prepare.layout import write_text
+from pointcept_bsa.datasets.prepare.progress import Progress
+from pointcept_bsa.errors import InputError
+
+KNOWN_SHA256: dict[str, str] = {}  # archive name -> published sha256; none of the archives in use publishes one
+CHUNK = 1 << 20
+TIMEOUT = 60  # seconds without a byte
+ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
+
+
+def download(url: str, archive: Path) -> None:
+    """Fetch ``url`` into ``archive``. An interrupted download is continued from ``<archive>.part``.
+
+    Raises:
+        InputError: no network, the server refuses, the connection ends early.
+    """
+    archive.parent.mkdir(parents=True, exist_ok=True)
+    part = archive.with_name(archive.name + ".part")
+    have = part.stat().st_size if part.exists() else 0
+    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
+    try:
+        with urllib.request.urlopen(request, timeout=TIMEOUT) as response:
+            _receive(response, part, have)
+    except urllib.error.HTTPError as error:
+        if error.code == 416 and _total_size(error.headers) == have:
+            error.close()  # the part is the whole file
+        elif error.code == 416:
+            part.unlink()
+            raise InputError(f"--download: {part} did not belong to {url} and was removed; run again") from None
+        else:
+            raise InputError(f"--download: {url} answers {error.code} {error.reason}, wanted the archive") from None
+    except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
+        reason = getattr(error, "reason", None) or error
+        raise InputError(
+            f"--download: cannot fetch {url} ({' '.join(str(reason).split())}); wanted a network connection: "
+            "run again to continue, or fetch it elsewhere and give the unpacked folder as --src"
+        ) from None
+    os.replace(part, archive)
+
+
+def _receive(response: http.client.HTTPResponse, part: Path, have: int) -> None:
+    resumed = response.status == 206
+    start = have if resumed else 0
+    length = response.headers.get("Content-Length")
+    total = start + int(length) if length else None
+    progress = Progress("download", total, unit="B", start=start)
+    with part.open("ab" if resumed else "wb") as file:
+        while chunk := response.read(CHUNK):
+            file.write(chunk)
+            progress.update(len(chunk))
+    progress.close()
+    if total is not None and progress.done != total:
+        raise OSError(f"the connection ended after {progress.done} of {total} bytes")
+
+
+def _total_size(headers) -> int | None:
+    """Read the size out of ``Content-Range: bytes */12345``."""
+    size = (headers.get("Content-Range") or "").rpartition("/")[2]
+    return int(size) if size.isdigit() else None
+
+
+def verify(archive: Path) -> str:
+    """Return a line about the archive's sha256 after comparing it with the known one.
+
+    Where no checksum is published, the first run writes the computed one to ``<archive>.sha256`` and later runs
+    compare with that.
+
+    Raises:
+        InputError: the archive is not the one it was.
+    """
+    computed = sha256_of(archive)
+    record = archive.with_name(archive.name + ".sha256")
+    wanted = KNOWN_SHA256.get(archive.name)
+    if wanted is None and record.is_file():
+        wanted = (record.read_text(encoding="utf-8").split() or [""])[0]
+    if wanted is None:
+        write_text(record, f"{computed}  {archive.name}\n")
+        return f"sha256 of {archive.name}: {computed} (no published one to compare with; recorded in {record})"
+    if computed != wanted:
+        raise InputError(f"{archive}: sha256 is {computed}, wanted {wanted}; remove the file and run again")
+    return f"sha256 of {archive.name}: {computed} (as expected)"
+
+
+def sha256_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def extract(archive: Path, folder: Path, wanted: Collection[str]) -> int:
+    """Unpack the files whose names are in ``wanted``, also out of archives inside the archive; return how many.
+
+    Args:
+        archive: .zip, .tar, .tar.gz or .tgz.
+        folder: where the paths inside the archive are rebuilt. It appears only when everything is unpacked.
+        wanted: file names without folders.
+
+    Raises:
+        InputError: a damaged archive, a path that would leave ``folder``, nothing wanted found.
+    """
+    part = folder.with_name(f".{folder.name}.part")
+    if part.exists():
+        shutil.rmtree(part)
+    part.mkdir(parents=True)
+    count = _extract_into(archive, part, frozenset(wanted))
+    if not count:
+        shutil.rmtree(part)
+        raise InputError(f"{archive}: holds none of the files {sorted(wanted)}, wanted the raw data")
+    part.rename(folder)
+    return count
+
+
+def _extract_into(archive: Path, target: Path, wanted: frozenset[str]) -> int:
+    count = 0
+    progress = Progress(f"unpack {archive.name}", None, unit="files")
+    try:
+        for name, stream in _members(archive):
+            base = PurePosixPath(name.replace("\\", "/")).name
+            nested = base.endswith(ARCHIVES)
+            if base.startswith("._") or not (nested or base in wanted):
+                continue
+            path = _inside(target, name, archive)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("wb") as file:
+                shutil.copyfileobj(stream, file, CHUNK)
+            if nested:
+                count += _extract_into(path, path.parent, wanted)
+                path.unlink()
+            else:
+                count += 1
+                progress.update()
+    except (zipfile.BadZipFile, tarfile.TarError, EOFError, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{archive}: cannot be unpacked ({reason}), wanted a whole archive") from None
+    progress.close()
+    return count
+
+
+def _members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
+    """Yield the regular files of an archive: links and devices are left out."""
+    if archive.name.endswith(".zip"):
+        with zipfile.ZipFile(archive) as bundle:
+            for info in bundle.infolist():
+                if not info.is_dir():
+                    with bundle.open(info) as stream:
+                        yield info.filename, stream
+        return
+    with tarfile.open(archive) as bundle:
+        for member in bundle:
+            content = bundle.extractfile(member) if member.isfile() else None
+            if content is not None:
+                yield member.name, content
+
+
+def _inside(target: Path, name: str, archive: Path) -> Path:
+    parts = PurePosixPath(name.replace("\\", "/")).parts
+    path = (target / Path(*parts)).resolve()
+    if ".." in parts or not path.is_relative_to(target.resolve()):
+        raise InputError(f"{archive}: member {name!r} would leave the target folder, wanted paths inside it")
+    return path

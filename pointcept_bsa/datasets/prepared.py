@@ -1,0 +1,91 @@
+"""The prepared folder: what ``tools/prepare_data.py`` writes and the data sets read.
+
+::
+
+    <root>/split.json   {"default": "A", "protocols": {"A": {"train": [..], "test": [..], "holdout" or "val": [..]}}}
+    <root>/stats.json   {"protocols": {"A": {"samples": n, "fields": {"pressure": {"mean": [..], "std": [..], ...}}}}}
+    <root>/README.md    the card
+    <root>/<sample id with / replaced by __>/<field>.npy
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pointcept_bsa.datasets.arrays import Shape, read_npy
+from pointcept_bsa.errors import InputError, nearest
+
+
+def sample_folder_name(sample_id: str) -> str:
+    """Return the folder of a sample: its id with every ``/`` written as ``__``."""
+    return sample_id.replace("/", "__")
+
+
+class PreparedFolder:
+    """Read access to one prepared folder.
+
+    Args:
+        root: the folder.
+        prepare_hint: the command that makes it; printed when something is missing.
+
+    Raises:
+        InputError: the folder, ``split.json`` or ``stats.json`` is missing or not readable.
+    """
+
+    def __init__(self, root: str | Path, prepare_hint: str) -> None:
+        self.root = Path(root)
+        self.prepare_hint = prepare_hint
+        if not self.root.is_dir():
+            raise InputError(f"data_root: {str(root)!r} is not a folder; make it with: {prepare_hint}")
+        self._split = self._read_json("split.json")
+        self._stats = self._read_json("stats.json")
+        self.default_protocol: str = self._split["default"]
+
+    def choose_protocol(self, protocol: str | None) -> str:
+        """Return ``protocol``, or the folder's default for None.
+
+        Raises:
+            InputError: the folder has no such protocol.
+        """
+        known = list(self._split["protocols"])
+        chosen = self.default_protocol if protocol is None else protocol
+        if chosen not in known:
+            raise InputError(f"protocol: got {chosen!r}, {self.root} has {known}{nearest(chosen, known)}")
+        return chosen
+
+    def split(self, protocol: str) -> dict[str, list[str]]:
+        """Return the lists of sample ids of a protocol: train, test and holdout (or val)."""
+        return self._split["protocols"][protocol]
+
+    def field_statistics(self, protocol: str, field: str) -> dict[str, list[float]]:
+        """Return mean, std, min, max (lists, one entry a column) of a field over the protocol's training split."""
+        try:
+            return self._stats["protocols"][protocol]["fields"][field]
+        except (KeyError, TypeError):
+            raise InputError(
+                f"{self.root / 'stats.json'}: no statistics of {field!r} under protocol {protocol!r}; "
+                f"prepare the data again: {self.prepare_hint}"
+            ) from None
+
+    def file(self, sample_id: str, field: str) -> Path:
+        return self.root / sample_folder_name(sample_id) / f"{field}.npy"
+
+    def read(self, sample_id: str, field: str, shape: Shape | None = None, kind: str = "f") -> np.ndarray:
+        """Read one array of a sample; see ``read_npy``."""
+        return read_npy(self.file(sample_id, field), shape, kind)
+
+    def _read_json(self, name: str) -> dict[str, Any]:
+        path = self.root / name
+        if not path.is_file():
+            raise InputError(f"{path}: is missing (not prepared, or not finished); run: {self.prepare_hint}")
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise InputError(f"{path}: is not JSON ({error}); prepare the data again: {self.prepare_hint}") from None
+        if not isinstance(content, dict) or "protocols" not in content:
+            raise InputError(f"{path}: has no 'protocols'; prepare the data again: {self.prepare_hint}")
+        return content

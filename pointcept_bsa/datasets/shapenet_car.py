@@ -1,0 +1,111 @@
+"""ShapeNet-Car: pressure of the air on 889 car surfaces.
+
+Data: N. Umetani, B. Bickel, "Learning three-dimensional flow for interactive aerodynamic design", ACM TOG 37(4), 2018.
+Raw data become the prepared folder by ``tools/prepare_data.py shapenet_car``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pointcept_bsa.datasets.base import PointFieldDataset
+from pointcept_bsa.datasets.prepared import PreparedFolder
+from pointcept_bsa.errors import InputError, nearest
+from pointcept_bsa.host import DATASETS
+
+VALIDATIONS = ("holdout", "test")
+PUBLISHED_PRESSURE = {"mean": [-36.3099], "std": [48.5743]}  # protocol A, as Erwin and BSA normalise
+
+
+@DATASETS.register_module()
+class ShapeNetCarDataset(PointFieldDataset):
+    """Surface points of a car (N, 3) -> pressure (N, 1).
+
+    Args:
+        protocol: "A" (700 train, 189 test: UPT, Erwin, BSA), "B" (789 train, 100 test: Transolver, AB-UPT), "mini"
+            (three real cars and one), "partial"; None: the default that the prepared folder names.
+        validation: "holdout": validation samples are drawn from the training samples and left out of training;
+            "test": the papers' way: train on the whole training split, validate on the test samples.
+        with_face: also give ``face (F, 3|4)`` where the folder has it.
+        split, data_root, transform, test_mode, test_cfg, cache, loop: see ``PointFieldDataset``.
+
+    The data lie along: x width, y height, z length, the flow along +z. Pressure is the solver's, at density 1.
+    """
+
+    name = "shapenet_car"
+    target_fields = ("pressure",)
+    target_names = ("pressure",)
+    target_units = ("Pa",)
+    up_axis = "y"
+
+    def __init__(
+        self,
+        split: str = "train",
+        data_root: str = "data/shapenet_car",
+        protocol: str | None = None,
+        validation: str = "holdout",
+        with_face: bool = True,
+        **common: Any,
+    ) -> None:
+        if validation not in VALIDATIONS:
+            raise InputError(
+                f"validation: got {validation!r}, wanted one of {list(VALIDATIONS)}{nearest(validation, VALIDATIONS)}"
+            )
+        self.folder = PreparedFolder(data_root, prepare_hint(data_root))
+        self.protocol = self.folder.choose_protocol(protocol)
+        self.validation = validation
+        self.with_face = with_face
+        super().__init__(split=split, data_root=data_root, **common)
+
+    def list_samples(self) -> list[str]:
+        lists = self.folder.split(self.protocol)
+        if self.split == "test":
+            return list(lists["test"])
+        if self.validation == "test":
+            return list(lists["train" if self.split == "train" else "test"])
+        if self.split == "val":
+            return list(lists["holdout"])
+        held_out = set(lists["holdout"])
+        return [name for name in lists["train"] if name not in held_out]
+
+    def load_fields(self, index: int) -> dict[str, Any]:
+        name = self.data_list[index]
+        fields = {
+            "coord": self.folder.read(name, "coord", (None, 3)),
+            "pressure": self.folder.read(name, "pressure", (None,)),
+        }
+        if self.with_face and self.folder.file(name, "face").is_file():
+            fields["face"] = self.folder.read(name, "face", (None, None), kind="iu")
+        return fields
+
+    def where(self, index: int, field: str) -> str:
+        return str(self.folder.file(self.data_list[index], field))
+
+    def target_statistics(self) -> dict[str, Any]:
+        if self.protocol == "A":
+            return {**PUBLISHED_PRESSURE, "source": "published constants, protocol A"}
+        stats = self.folder.field_statistics(self.protocol, "pressure")
+        return {"mean": stats["mean"], "std": stats["std"], "source": f"training split, protocol {self.protocol}"}
+
+    def protocol_name(self) -> str:
+        return self.protocol
+
+    def notes(self) -> list[str]:
+        notes = ["pressure of the solver at density 1"]
+        if self.protocol == self.folder.default_protocol:
+            notes.append("protocol is the default of the prepared folder")
+        if self.validation == "test":
+            notes.append("validation = test samples (the paper's protocol)")
+            return notes
+        held_out = self.folder.split(self.protocol)["holdout"]
+        if held_out:
+            notes.append(f"validation = {len(held_out)} samples held out of the training split")
+        else:
+            notes.append("no validation samples")
+        return notes
+
+
+def prepare_hint(data_root: str) -> str:
+    """Return the commands that make the prepared folder, for error messages."""
+    command = f"python tools/prepare_data.py shapenet_car --dst {data_root}"
+    return f"{command} --src <mlcfd_data folder> (or, to fetch the raw data: {command} --download)"

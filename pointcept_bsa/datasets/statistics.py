@@ -1,0 +1,55 @@
+"""Mean, standard deviation and range of a field, one cloud at a time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+
+class RunningStatistics:
+    """Per-column mean, standard deviation (population), minimum and maximum, merged cloud by cloud in float64.
+
+    The merge of means and sums of squared deviations is that of Chan, Golub and LeVeque (1979): no cancellation.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._mean: np.ndarray | None = None
+        self._squares: np.ndarray | None = None
+        self._min: np.ndarray | None = None
+        self._max: np.ndarray | None = None
+
+    def update(self, values: np.ndarray) -> None:
+        """Add a cloud of values (N, K), or (N,) which counts as (N, 1). Empty clouds change nothing."""
+        n = len(values)
+        if n == 0:
+            return
+        values = np.asarray(values, dtype=np.float64).reshape(n, -1)
+        mean = values.mean(axis=0)
+        squares = np.square(values - mean).sum(axis=0)
+        low, high = values.min(axis=0), values.max(axis=0)
+        if self._mean is None or self._squares is None or self._min is None or self._max is None:
+            self.count, self._mean, self._squares, self._min, self._max = n, mean, squares, low, high
+            return
+        total = self.count + n
+        delta = mean - self._mean
+        self._mean = self._mean + delta * (n / total)
+        self._squares = self._squares + squares + delta**2 * (self.count * n / total)
+        self._min, self._max = np.minimum(self._min, low), np.maximum(self._max, high)
+        self.count = total
+
+    def result(self) -> dict[str, Any]:
+        """Return ``dict(mean, std, min, max)``, each a list of K floats.
+
+        Raises:
+            ValueError: no values were given.
+        """
+        if self._mean is None or self._squares is None or self._min is None or self._max is None:
+            raise ValueError("RunningStatistics.result: no values were given, wanted at least one")
+        return {
+            "mean": self._mean.tolist(),
+            "std": np.sqrt(self._squares / self.count).tolist(),
+            "min": self._min.tolist(),
+            "max": self._max.tolist(),
+        }

@@ -1,0 +1,76 @@
+"""Real data where it is, and small raw data written by the tests."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+missing_data: set[str] = set()
+
+
+def _find_real_data(name: str) -> Path:
+    folder = Path(os.environ.get("PCBSA_TEST_DATA", REPOSITORY.parent / "shared" / "data"))
+    path = folder / name
+    if not path.exists():
+        missing_data.add(name)
+        pytest.skip(f"REAL DATA MISSING: no {name} in {folder}; set PCBSA_TEST_DATA to the folder that holds it")
+    return path
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Callable[[str], Path]:
+    """``real_data(name)`` is the path of a file of real data; skips the test, loudly, where it is absent."""
+    return _find_real_data
+
+
+def pytest_terminal_summary(terminalreporter) -> None:
+    if missing_data:
+        names = ", ".join(sorted(missing_data))
+        terminalreporter.write_line(f"NOT TESTED on real data (PCBSA_TEST_DATA): {names}", red=True, bold=True)
+
+
+@pytest.fixture(scope="session")
+def prepare_tool() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("prepare_data_tool", REPOSITORY / "tools" / "prepare_data.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def vtk_text(points: np.ndarray, quads: np.ndarray) -> str:
+    """A legacy ASCII VTK file as the raw data have them."""
+    lines = ["# vtk DataFile Version 2.0", "quad mesh", "ASCII", "DATASET UNSTRUCTURED_GRID"]
+    lines += [f"POINTS {len(points)} float", *(" ".join(f"{x:.7g}" for x in p) for p in points)]
+    lines += [f"CELLS {len(quads)} {5 * len(quads)}", *("4 " + " ".join(map(str, q)) for q in quads)]
+    lines += [f"CELL_TYPES {len(quads)}", *(["9"] * len(quads))]
+    return "\n".join(lines) + "\n"
+
+
+def raw_arrays(num_points: int, loose: slice, seed: int) -> dict[str, np.ndarray]:
+    """Points, pressures and quads that use every point but those of ``loose``."""
+    rng = np.random.default_rng(seed)
+    points = rng.uniform(-2, 2, size=(num_points, 3)).astype(np.float32)
+    used = np.delete(np.arange(num_points), loose)
+    quads = np.array([np.roll(used, -3 * i)[:4] for i in range(-(-len(used) // 3))])
+    return {"points": points, "quads": quads, "pressure": rng.normal(-36, 48, num_points).astype(np.float32)}
+
+
+@pytest.fixture(scope="session")
+def make_raw_car() -> Callable[..., dict[str, np.ndarray]]:
+    """``make_raw_car(folder, num_points, loose, seed)`` writes one car as mlcfd_data has it; returns its arrays."""
+
+    def make(folder: Path, num_points: int = 240, loose: slice = slice(16, 40), seed: int = 0) -> dict[str, np.ndarray]:
+        arrays = raw_arrays(num_points, loose, seed)
+        folder.mkdir(parents=True)
+        (folder / "quadpress_smpl.vtk").write_text(vtk_text(arrays["points"], arrays["quads"]))
+        np.save(folder / "press.npy", arrays["pressure"])
+        return arrays
+
+    return make

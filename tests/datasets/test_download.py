@@ -1,0 +1,181 @@
+"""Fetching from a local server: resumed, verified, unpacked inside the folder only."""
+
+from __future__ import annotations
+
+import http.server
+import io
+import tarfile
+import threading
+import zipfile
+
+import pytest
+
+from pointcept_bsa.datasets.prepare.download import download, extract, sha256_of, verify
+from pointcept_bsa.errors import InputError
+
+WANTED = ("press.npy", "quadpress_smpl.vtk")
+
+
+class Server(http.server.BaseHTTPRequestHandler):
+    content = b""
+    ranges: list = []
+    stop_after: int | None = None
+    honours_range = True
+
+    def do_GET(self):
+        asked = self.headers.get("Range")
+        self.ranges.append(asked)
+        start = int(asked.removeprefix("bytes=").rstrip("-")) if asked and self.honours_range else 0
+        if self.path != "/data.zip":
+            self.send_error(404)
+        elif asked and self.honours_range and start >= len(self.content):
+            self.send_response(416)
+            self.send_header("Content-Range", f"bytes */{len(self.content)}")
+            self.end_headers()
+        else:
+            self.send_response(206 if asked and self.honours_range else 200)
+            self.send_header("Content-Length", str(len(self.content) - start))
+            self.end_headers()
+            self.wfile.write(self.content[start:][: self.stop_after])
+
+    def log_message(self, *arguments):
+        pass
+
+
+@pytest.fixture
+def server():
+    handler = type("Handler", (Server,), {"content": bytes(range(256)) * 40, "ranges": []})
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        handler.url = f"http://127.0.0.1:{running.server_port}/data.zip"
+        yield handler
+        running.shutdown()
+
+
+def test_an_interrupted_download_is_continued(server, tmp_path):
+    archive = tmp_path / "data.zip"
+    server.stop_after = 1000
+    with pytest.raises(InputError, match="1000 of 10240 bytes|IncompleteRead"):
+        download(server.url, archive)
+    assert not archive.exists() and (tmp_path / "data.zip.part").stat().st_size == 1000
+    server.stop_after = None
+    download(server.url, archive)
+    assert archive.read_bytes() == server.content and server.ranges == [None, "bytes=1000-"]
+    assert not (tmp_path / "data.zip.part").exists()
+
+
+def test_a_server_without_ranges_starts_again(server, tmp_path):
+    server.honours_range = False
+    (tmp_path / "data.zip.part").write_bytes(b"x" * 50)
+    download(server.url, tmp_path / "data.zip")
+    assert (tmp_path / "data.zip").read_bytes() == server.content
+
+
+def test_a_part_that_is_already_whole(server, tmp_path):
+    (tmp_path / "data.zip.part").write_bytes(server.content)
+    download(server.url, tmp_path / "data.zip")
+    assert (tmp_path / "data.zip").read_bytes() == server.content
+
+
+def test_a_part_of_something_longer_is_thrown_away(server, tmp_path):
+    (tmp_path / "data.zip.part").write_bytes(server.content + b"more")
+    with pytest.raises(InputError, match="removed; run again"):
+        download(server.url, tmp_path / "data.zip")
+    assert not (tmp_path / "data.zip.part").exists()
+
+
+def test_no_network_and_no_such_file_are_one_line(server, tmp_path):
+    with pytest.raises(InputError, match="answers 404"):
+        download(server.url.replace("data.zip", "other.zip"), tmp_path / "other.zip")
+    with pytest.raises(
+        InputError, match="cannot fetch http://127.0.0.1:9/data.zip .*wanted a network connection"
+    ) as error:
+        download("http://127.0.0.1:9/data.zip", tmp_path / "data.zip")
+    assert "\n" not in str(error.value)
+
+
+def test_checksum_is_recorded_then_verified(tmp_path):
+    archive = tmp_path / "a.zip"
+    archive.write_bytes(b"one")
+    assert "no published one" in verify(archive)
+    assert (tmp_path / "a.zip.sha256").read_text() == f"{sha256_of(archive)}  a.zip\n"
+    assert "as expected" in verify(archive)
+    archive.write_bytes(b"two")
+    with pytest.raises(InputError, match="a.zip: sha256 is .*, wanted "):
+        verify(archive)
+
+
+def make_zip(path, members):
+    with zipfile.ZipFile(path, "w") as bundle:
+        for name, content in members.items():
+            bundle.writestr(name, content)
+    return path
+
+
+def tar_bytes(members, link=None):
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as bundle:
+        for name, content in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            bundle.addfile(info, io.BytesIO(content))
+        if link:
+            info = tarfile.TarInfo(link[0])
+            info.type, info.linkname = tarfile.SYMTYPE, link[1]
+            bundle.addfile(info)
+    return buffer.getvalue()
+
+
+def test_nested_archives_give_only_the_wanted_files(tmp_path):
+    inner = tar_bytes({"param0/a/press.npy": b"p", "param0/a/hexvelo_smpl.vtk": b"v", "param0/a/._press.npy": b"m"})
+    members = {"mlcfd_data/training_data/param0.tar.gz": inner, "mlcfd_data/param1/b/quadpress_smpl.vtk": b"q"}
+    members["__MACOSX/mlcfd_data/._param0.tar.gz"] = b"junk"
+    assert extract(make_zip(tmp_path / "a.zip", members), tmp_path / "raw", WANTED) == 2
+    found = {str(p.relative_to(tmp_path / "raw")) for p in (tmp_path / "raw").rglob("*") if p.is_file()}
+    assert found == {"mlcfd_data/training_data/param0/a/press.npy", "mlcfd_data/param1/b/quadpress_smpl.vtk"}
+
+
+@pytest.mark.parametrize("name", ["../press.npy", "/tmp/press.npy", "a/../../press.npy", "..\\press.npy"])
+def test_no_member_leaves_the_folder(tmp_path, name):
+    for archive in (make_zip(tmp_path / "a.zip", {name: b"x"}), tmp_path / "b.tar.gz"):
+        if archive.suffix == ".gz":
+            archive.write_bytes(tar_bytes({name: b"x"}))
+        with pytest.raises(InputError, match="would leave the target folder"):
+            extract(archive, tmp_path / "deep" / "raw", WANTED)
+    assert not list(tmp_path.rglob("press.npy")) and not (tmp_path / "deep" / "raw").exists()
+
+
+def test_links_are_left_out(tmp_path):
+    (tmp_path / "a.tgz").write_bytes(tar_bytes({"x/press.npy": b"p"}, link=("y/press.npy", "/etc/passwd")))
+    assert extract(tmp_path / "a.tgz", tmp_path / "raw", WANTED) == 1
+    assert not (tmp_path / "raw" / "y").exists()
+
+
+def test_damaged_or_empty_archives_are_refused_by_name(tmp_path):
+    whole = make_zip(tmp_path / "a.zip", {"press.npy": b"p" * 1000}).read_bytes()
+    (tmp_path / "cut.zip").write_bytes(whole[:500])
+    flipped = bytearray(whole)
+    flipped[200] ^= 0xFF
+    (tmp_path / "flip.zip").write_bytes(flipped)
+    (tmp_path / "cut.tar.gz").write_bytes(tar_bytes({"press.npy": bytes(range(256)) * 100})[:-200])
+    for name in ("cut.zip", "flip.zip", "cut.tar.gz"):
+        with pytest.raises(InputError, match=f"{name}: cannot be unpacked"):
+            extract(tmp_path / name, tmp_path / "raw", WANTED)
+        assert not (tmp_path / "raw").exists()
+    with pytest.raises(InputError, match="holds none of the files"):
+        extract(make_zip(tmp_path / "none.zip", {"x.txt": b"x"}), tmp_path / "raw", WANTED)
+
+
+def test_download_option_end_to_end(server, tmp_path, make_raw_car, prepare_tool, capsys):
+    for i in range(2):
+        make_raw_car(tmp_path / "src" / f"param{i}" / "car", seed=i)
+    files = {str(p.relative_to(tmp_path / "src")): p.read_bytes() for p in (tmp_path / "src").rglob("*") if p.is_file()}
+    server.content = make_zip(tmp_path / "made.zip", {"mlcfd_data/training_data.tar.gz": tar_bytes(files)}).read_bytes()
+    out = tmp_path / "data" / "cars"
+    command = ["shapenet_car", "--download", "--url", server.url, "--dst", str(out), "--allow-partial"]
+    assert prepare_tool.main([*command, "--dry-run"]) == 0
+    assert "would fetch" in capsys.readouterr().out and not (tmp_path / "data").exists()
+    assert prepare_tool.main(command) == 0
+    text = capsys.readouterr().out
+    assert "sha256 of data.zip" in text and "prepared 2 cars" in text and (out / "split.json").is_file()
+    assert prepare_tool.main(command) == 0 and len(server.ranges) == 1  # not fetched again

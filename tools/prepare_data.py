@@ -1,0 +1,50 @@
+"""Turn a raw download into the folder that the data sets read.
+
+python tools/prepare_data.py shapenet_car --src <mlcfd_data folder> --dst data/shapenet_car
+python tools/prepare_data.py shapenet_car --download --dst data/shapenet_car
+python tools/prepare_data.py shapenet_car --src shapenet_car_mini.npz --dst data/shapenet_car_mini
+python tools/prepare_data.py periodic_hills --src periodic_hills_29.npz --dst data/periodic_hills
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from pointcept_bsa.datasets.prepare import prepare
+from pointcept_bsa.errors import InputError
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="dataset", required=True)
+    car = commands.add_parser("shapenet_car", help="889 car surfaces, pressure")
+    hills = commands.add_parser("periodic_hills", help="29 periodic hills, mean velocity")
+    for command in (car, hills):
+        command.add_argument("--dst", required=True, help="folder to write")
+        command.add_argument("--dry-run", action="store_true", help="report what would be written, write nothing")
+        command.add_argument("--overwrite", action="store_true", help="redo finished samples, replace other data")
+    hills.add_argument("--src", required=True, help="periodic_hills_29.npz")
+    car.add_argument("--src", help="raw folder or shapenet_car_mini.npz; with --download: where to unpack")
+    car.add_argument("--download", dest="fetch", action="store_true", help="fetch the raw data first")
+    car.add_argument("--url", default=argparse.SUPPRESS, help="another place of the archive (a mirror)")
+    car.add_argument("--workers", type=int, default=1, help="threads (default 1)")
+    car.add_argument(
+        "--allow-partial", action="store_true", help="accept another number of cars than 889 (protocol 'partial')"
+    )
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; return 0, or 2 after printing ``error: ...`` for a mistake of the user."""
+    try:
+        prepare(**vars(build_parser().parse_args(argv)))
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
