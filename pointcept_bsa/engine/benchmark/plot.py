@@ -1,0 +1,111 @@
+"""Time over the number of points, both on logarithmic axes (Brita et al. 2025, figures 3 and 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pointcept_bsa.engine.benchmark.case import NOT_ASKED
+from pointcept_bsa.engine.benchmark.report import Row, replacing
+
+MARKERS = "osD^vP*hX<>"
+
+
+def draw_times(path: Path, rows: Sequence[Row], baseline: str | None, title: str) -> None:
+    """Write a PNG: forward and (if measured) train time, one line a config, bars as long as the interquartile range.
+
+    The baseline is black and dashed. Crosses at the top are cases that ran out of memory or took too long. The
+    grey lines show proportionality to N and to N squared.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+
+    panels = [("forward", "Forward pass")]
+    if any(row.train != NOT_ASKED for row in rows):
+        panels.append(("train", "Train step (forward, loss, backward, optimizer)"))
+    figure = Figure(figsize=(0.6 + 5.6 * len(panels), 4.9), layout="constrained")
+    FigureCanvasAgg(figure)
+    for i, (part, heading) in enumerate(panels):
+        axes = figure.add_subplot(1, len(panels), i + 1)
+        _draw_panel(axes, rows, part, baseline)
+        axes.set_title(heading, fontsize=11)
+    batch = f", {rows[0].batch_size} clouds a batch" if rows and rows[0].batch_size > 1 else ""
+    figure.suptitle(f"{title}{batch}", fontsize=12)
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    if any(getattr(row, f"{part}_ms") is None for row in rows for part, _ in panels):
+        handles.append(Line2D([], [], linestyle="none", marker="x", markeredgewidth=2, color="grey"))
+        labels.append("out of memory or too slow")
+    columns = min(len(labels), 2 * len(panels)) or 1
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns, fontsize=9, frameon=False)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=150)
+
+
+def _draw_panel(axes: Any, rows: Sequence[Row], part: str, baseline: str | None) -> None:
+    sizes = sorted({row.points for row in rows})
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log")
+    names = list(dict.fromkeys(row.name for row in rows))
+    colours = iter(f"C{i}" for i in range(len(names)))
+    used: dict[str, str] = {}
+    for i, name in enumerate(names):
+        own = [row for row in rows if row.name == name]
+        done = [row for row in own if getattr(row, f"{part}_ms") is not None]
+        style = {"color": "black", "linestyle": "--"} if name == baseline else {"color": next(colours)}
+        axes.errorbar(
+            [row.points for row in done],
+            [getattr(row, f"{part}_ms") for row in done],
+            yerr=[min((getattr(row, f"{part}_iqr_ms") or 0.0) / 2, 0.9 * getattr(row, f"{part}_ms")) for row in done],
+            marker=MARKERS[i % len(MARKERS)],
+            markersize=5,
+            linewidth=1.6,
+            capsize=2,
+            label=f"{name} (baseline)" if name == baseline else name,
+            zorder=3,
+            **style,
+        )
+        used[name] = style["color"]
+    _draw_slopes(axes, rows, part, sizes)
+    _draw_failures(axes, rows, part, used)
+    axes.set_xticks(sizes, [f"{size:,}" for size in sizes], rotation=30 if len(sizes) > 7 else 0)
+    axes.xaxis.minorticks_off()
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
+    axes.set_xlabel("points in a cloud, N")
+    axes.set_ylabel("time [ms]")
+    axes.grid(which="major", color="0.85", linewidth=0.8)
+    axes.grid(which="minor", axis="y", color="0.93", linewidth=0.5)
+
+
+def _draw_slopes(axes: Any, rows: Sequence[Row], part: str, sizes: Sequence[int]) -> None:
+    """Grey guides over the last factor of 4 in N, from one point, below the curves."""
+    times = [getattr(row, f"{part}_ms") for row in rows if row.points == sizes[-1]]
+    times = [time for time in times if time is not None]
+    if len(sizes) < 2 or not times:
+        return
+    ends = [max(sizes[0], sizes[-1] / 4), sizes[-1]]
+    growth = ends[1] / ends[0]
+    start = min(times) / growth**2 / 1.5
+    for power, label in ((1, "N"), (2, "N²")):
+        end = start * growth**power
+        axes.plot(ends, [start, end], color="0.6", linewidth=1, linestyle=":", zorder=1)
+        axes.annotate(f"∝ {label}", (ends[1], end), (4, 0), textcoords="offset points", color="0.5", va="center")
+    axes.margins(x=0.1)
+
+
+def _draw_failures(axes: Any, rows: Sequence[Row], part: str, colours: Mapping[str, str]) -> None:
+    """Crosses of cases without a time, in room made above the curves, under one another where they share a size."""
+    failed = [row for row in rows if getattr(row, f"{part}_ms") is None]
+    if not failed:
+        return
+    step = 0.05
+    depth = {row.points: 0 for row in failed}
+    for row in failed:
+        height = 1 - 0.7 * step - step * depth[row.points]
+        depth[row.points] += 1
+        where = axes.get_xaxis_transform()
+        cross = {"marker": "x", "markersize": 7, "markeredgewidth": 2, "color": colours[row.name]}
+        axes.plot([row.points], [height], transform=where, linestyle="none", zorder=4, **cross)
+    low, high = axes.get_ylim()
+    axes.set_ylim(low, low * (high / low) ** (1 / (1 - step * (max(depth.values()) + 0.2))))

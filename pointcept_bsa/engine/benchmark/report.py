@@ -1,0 +1,189 @@
+"""Rows of results as a table, CSV and JSON."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from pointcept_bsa.engine.benchmark.case import NOT_ASKED, OK, OOM, TOO_SLOW, Measurement, Plan
+from pointcept_bsa.engine.benchmark.entries import Entry
+
+
+@dataclass
+class Row:
+    """One config at one size. None where there is no value; ``forward`` and ``train`` are "ok" or say why.
+
+    ``gflops`` is of the forward pass over the batch, ``points`` of one cloud, ``points_per_second`` of training.
+    ``forward_x``, ``train_x``, ``memory_x`` are the baseline's value over this one's: above 1 is better than it.
+    """
+
+    name: str
+    backbone: str
+    config: str
+    options: str
+    points: int
+    batch_size: int
+    dtype: str
+    parameters: int | None
+    gflops: float | None
+    forward: str
+    forward_ms: float | None
+    forward_iqr_ms: float | None
+    forward_repeats: int
+    train: str
+    train_ms: float | None
+    train_iqr_ms: float | None
+    train_repeats: int
+    memory_gib: float | None
+    points_per_second: float | None
+    forward_x: float | None = None
+    train_x: float | None = None
+    memory_x: float | None = None
+
+
+def make_row(entry: Entry, cfg: Mapping[str, Any], points: int, plan: Plan, result: Measurement) -> Row:
+    """A measurement as a row, without ratios."""
+    forward, train = result.forward_time, result.train_time
+    return Row(
+        name=entry.name,
+        backbone=str((cfg["model"].get("backbone") or cfg["model"]).get("type")),
+        config=entry.path,
+        options=" ".join(entry.options),
+        points=points,
+        batch_size=plan.batch_size,
+        dtype=plan.dtype,
+        parameters=result.parameters,
+        gflops=result.gflops,
+        forward=result.forward,
+        forward_ms=forward.median_ms if forward else None,
+        forward_iqr_ms=forward.iqr_ms if forward else None,
+        forward_repeats=forward.repeats if forward else 0,
+        train=result.train,
+        train_ms=train.median_ms if train else None,
+        train_iqr_ms=train.iqr_ms if train else None,
+        train_repeats=train.repeats if train else 0,
+        memory_gib=result.memory_gib,
+        points_per_second=points * plan.batch_size / train.median_ms * 1e3 if train else None,
+    )
+
+
+def add_ratios(rows: Sequence[Row], baseline: str | None) -> None:
+    """Fill in the ratios to the baseline's row of the same size, in place."""
+    for row in rows:
+        for base in rows:
+            if base.name == baseline and base.points == row.points:
+                row.forward_x = _ratio(base.forward_ms, row.forward_ms)
+                row.train_x = _ratio(base.train_ms, row.train_ms)
+                row.memory_x = _ratio(base.memory_gib, row.memory_gib)
+
+
+def _ratio(base: float | None, own: float | None) -> float | None:
+    return base / own if base and own else None
+
+
+def table(rows: Sequence[Row], baseline: str | None, plan: Plan) -> str:
+    """An aligned Markdown table, and below it what is not as it was asked for."""
+    header = ["config", "N", "parameters", "GFLOPs", "forward ms (IQR)", "train ms (IQR)", "memory GiB", "points/s"]
+    if baseline is not None:
+        header += ["forward x", "train x", "memory x"]
+    cells = [header, *(_cells(row, baseline is not None) for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = [_line(line, widths) for line in cells]
+    rule = "|".join(["", "-" * (widths[0] + 2), *("-" * (width + 1) + ":" for width in widths[1:]), ""])
+    notes = [f"x: {baseline} over this config, above 1 is better than it"] if baseline is not None else []
+    notes += [f"{row.name}, N={row.points:,}: {text}" for row in rows for text in _shortfalls(row, plan)]
+    return "\n".join([lines[0], rule, *lines[1:], *(["", *notes] if notes else [])])
+
+
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    first, *rest = (cell.rjust(width) for cell, width in zip(cells, widths, strict=True))
+    return "| " + " | ".join([first.strip().ljust(widths[0]), *rest]) + " |"
+
+
+def _cells(row: Row, ratios: bool) -> list[str]:
+    cells = [
+        row.name,
+        f"{row.points:,}",
+        "" if row.parameters is None else f"{row.parameters:,}",
+        number(row.gflops),
+        _time_cell(row.forward, row.forward_ms, row.forward_iqr_ms),
+        _time_cell(row.train, row.train_ms, row.train_iqr_ms),
+        "n/a" if row.memory_gib is None else number(row.memory_gib),
+        number(row.points_per_second),
+    ]
+    return cells + [number(x) for x in (row.forward_x, row.train_x, row.memory_x)] if ratios else cells
+
+
+def _time_cell(status: str, median: float | None, spread: float | None) -> str:
+    if median is None:
+        return {OOM: "OOM", TOO_SLOW: "too slow", NOT_ASKED: "-"}[status]
+    return f"{number(median)} ({number(spread) or 'one call'})"
+
+
+def _shortfalls(row: Row, plan: Plan) -> Iterator[str]:
+    for what, status, done in (
+        ("forward", row.forward, row.forward_repeats),
+        ("train", row.train, row.train_repeats),
+    ):
+        if status not in (OK, NOT_ASKED):
+            yield f"{what}: {status}"
+        if 0 < done < plan.repeats:
+            yield f"{what}: {done} of {plan.repeats} repeats in --max-seconds {plan.max_seconds:g}"
+
+
+def number(value: float | None) -> str:
+    """Three digits, or whole numbers from 100 on; an empty string for None."""
+    if value is None:
+        return ""
+    if abs(value) >= 99.95:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if abs(value) >= 9.995 else f"{value:.2f}" if abs(value) >= 0.9995 else f"{value:#.3g}"
+
+
+def progress_line(row: Row, plan: Plan, predicted: float) -> str:
+    """One case in one line."""
+    text = f"{row.name} N={row.points:,}: forward {_time_cell(row.forward, row.forward_ms, row.forward_iqr_ms)}"
+    if row.train != NOT_ASKED:
+        text += f", train {_time_cell(row.train, row.train_ms, row.train_iqr_ms)}"
+    if row.forward == TOO_SLOW:
+        return f"{text}: skipped, predicted to take {predicted:.0f} s or more, --max-seconds {plan.max_seconds:g}"
+    text += " ms" + (f", {number(row.memory_gib)} GiB" if row.memory_gib is not None else "")
+    short = [note for note in _shortfalls(row, plan) if "repeats" in note]
+    return f"{text} ({'; '.join(short)})" if short else text
+
+
+def write_results(
+    folder: Path, rows: Sequence[Row], environment: Mapping[str, Any], baseline: str | None, plan: Plan
+) -> None:
+    """``benchmark.json`` (environment, baseline, rows), ``.csv`` (rows), ``.md`` (table); each whole or not at all."""
+    content = {"environment": dict(environment), "baseline": baseline, "rows": [asdict(row) for row in rows]}
+    with replacing(folder / "benchmark.json") as path:
+        path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    with replacing(folder / "benchmark.csv") as path, open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, [f.name for f in fields(Row)])
+        writer.writeheader()
+        writer.writerows(asdict(row) for row in rows)
+    note = f"{environment['device']}, torch {environment['versions']['torch']}, {environment['dtype']}"
+    note += f", {environment['date'][:10]}: `{environment['command']}`"
+    with replacing(folder / "benchmark.md") as path:
+        path.write_text(
+            f"{table(rows, baseline, plan)}\n\n{note}\n",
+            encoding="utf-8",
+        )
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary name beside ``path`` to write to; it gets the name ``path`` when all went well."""
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

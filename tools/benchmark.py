@@ -1,0 +1,41 @@
+"""Compare networks in time, memory and operations, over sizes:
+
+python tools/benchmark.py --config configs/shapenet_car/bsa.py configs/shapenet_car/full_attention.py \\
+    --baseline configs/shapenet_car/full_attention.py --sizes 1024 4096 16384 65536 --dtype bf16
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+if find_spec("pointcept_bsa") is None:  # run from a checkout that is not installed
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from pointcept_bsa.engine.benchmark.arguments import parse_settings
+from pointcept_bsa.engine.benchmark.run import run
+from pointcept_bsa.host.embedded.cli import exit_code
+from pointcept_bsa.host.embedded.config import Config, DictAction, load_config
+from pointcept_bsa.host.embedded.optimizer import build_optimizer
+
+
+def load(path: str, options: Sequence[str]) -> Config:
+    """The config, with ``options`` read as the other tools read theirs."""
+    found = argparse.Namespace()
+    DictAction([], "options", nargs="+")(argparse.ArgumentParser(), found, list(options))
+    return load_config(path, found.options)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; 0, or 2 for a mistake of the user."""
+
+    def work() -> int:
+        run(parse_settings(argv), load, build_optimizer)
+        return 0
+
+    return exit_code(work)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
