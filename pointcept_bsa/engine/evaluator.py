@@ -1,0 +1,43 @@
+"""Evaluation on the validation set while training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pointcept_bsa.engine.evaluation import check_metrics, evaluate, summarize
+from pointcept_bsa.host import HOOKS, HookBase, comm
+
+
+@HOOKS.register_module("RegressionEvaluator")
+class RegressionEvaluator(HookBase):
+    """After each epoch, mean and standard deviation over the validation samples of metrics in physical units.
+
+    Publishes the negated mean of ``key`` as the value of which ``CheckpointSaver`` keeps the largest; so it must stand
+    before it in ``hooks``. An empty validation set is said aloud, and publishes nothing.
+
+    Args:
+        metrics: names from :data:`pointcept_bsa.metrics.METRICS`.
+        key: the metric that chooses the best checkpoint.
+    """
+
+    def __init__(self, metrics: Sequence[str] = ("relative_l2", "mse", "mae"), key: str = "relative_l2"):
+        check_metrics([*metrics, key], "RegressionEvaluator.metrics")
+        self.key = key
+        self.metrics = tuple(dict.fromkeys([*metrics, key]))
+
+    def after_epoch(self) -> None:
+        trainer = self.trainer
+        if not trainer.cfg.evaluate:
+            return
+        records = evaluate(trainer.model, trainer.val_loader, self.metrics)
+        if not records:
+            trainer.logger.warning("Validation: the set has NO SAMPLES; no metric, no best checkpoint")
+            return
+        summary = summarize(records, self.metrics)
+        text = ", ".join(f"{m} {s['mean']:.5g} +- {s['std']:.3g}" for m, s in summary.items())
+        trainer.logger.info(f"Validation, epoch {trainer.epoch + 1}, {len(records)} samples: {text}")
+        if comm.is_main_process() and trainer.writer is not None:
+            for metric, s in summary.items():
+                trainer.writer.add_scalar(f"val/{metric}", s["mean"], trainer.epoch + 1)
+        trainer.comm_info["current_metric_value"] = -summary[self.key]["mean"]
+        trainer.comm_info["current_metric_name"] = f"-{self.key}"

@@ -1,0 +1,34 @@
+"""Floating-point operations of a model on a given batch, counted where they are executed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
+
+
+def _sdpa_on_cpu(query: Any, key: Any, value: Any, *args: Any, out_shape: Any = None, **kwargs: Any) -> int:
+    return sdpa_flop_count(query, key, value)
+
+
+# torch counts the GPU's attention kernels, but not the CPU's.
+CPU_ATTENTION = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _sdpa_on_cpu}
+
+
+@torch.no_grad()
+def count_flops(model: nn.Module, batch: Mapping[str, Any]) -> int:
+    """FLOPs (2 a multiply-add) of one forward pass in evaluation mode: matrix products, attention, convolutions.
+
+    Elementwise operations, sorting and distances are not counted, as is usual.
+    """
+    training = model.training
+    model.eval()
+    try:
+        with FlopCounterMode(display=False, custom_mapping=CPU_ATTENTION) as counter:
+            model(batch)
+    finally:
+        model.train(training)
+    return counter.get_total_flops()

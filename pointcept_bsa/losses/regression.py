@@ -1,0 +1,62 @@
+"""Losses for regression. ``N`` points of ``B`` clouds, ``K`` target channels."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from pointcept_bsa.host import LOSSES
+from pointcept_bsa.metrics import mae, mse, relative_l2
+
+
+class RegressionLoss(nn.Module):
+    """A loss of (N, K) predictions and targets, weighed by ``loss_weight``.
+
+    Without ``offset`` all points count as one cloud, so that hosts that call ``loss(pred, target)`` can use it.
+
+    Args:
+        loss_weight: factor.
+        physical: hand the loss physical units instead of normalised values.
+    """
+
+    def __init__(self, loss_weight: float = 1.0, physical: bool = False):
+        super().__init__()
+        self.loss_weight = loss_weight
+        self.physical = physical
+
+    def forward(self, pred: Tensor, target: Tensor, offset: Tensor | None = None) -> Tensor:
+        """Scalar."""
+        if offset is None:
+            offset = target.new_full((1,), target.shape[0], dtype=torch.long)
+        return self.loss_weight * self.value(pred, target, offset)
+
+    def value(self, pred: Tensor, target: Tensor, offset: Tensor) -> Tensor:
+        """The unweighted loss."""
+        raise NotImplementedError
+
+
+@LOSSES.register_module("MSELoss")
+class MSELoss(RegressionLoss):
+    """Mean over clouds of the mean squared error of a cloud."""
+
+    def value(self, pred: Tensor, target: Tensor, offset: Tensor) -> Tensor:
+        return mse(pred, target, offset).mean()
+
+
+@LOSSES.register_module("L1Loss")
+class L1Loss(RegressionLoss):
+    """Mean over clouds of the mean absolute error of a cloud."""
+
+    def value(self, pred: Tensor, target: Tensor, offset: Tensor) -> Tensor:
+        return mae(pred, target, offset).mean()
+
+
+@LOSSES.register_module("RelativeL2Loss")
+class RelativeL2Loss(RegressionLoss):
+    """Mean over clouds of |pred - target| / |target|, by default in physical units (as Transolver trains)."""
+
+    def __init__(self, loss_weight: float = 1.0, physical: bool = True):
+        super().__init__(loss_weight, physical)
+
+    def value(self, pred: Tensor, target: Tensor, offset: Tensor) -> Tensor:
+        return relative_l2(pred, target, offset).mean()

@@ -1,0 +1,3 @@
+"""Models: a backbone with a head, target units and losses. Importing this package registers them."""
+
+from . import heads, normalizer, regressor  # noqa: F401

@@ -1,0 +1,29 @@
+"""Heads: from backbone features to predictions."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from pointcept_bsa.host import MODELS
+
+
+@MODELS.register_module("RegressionHead")
+class RegressionHead(nn.Module):
+    """Linear, GELU, Linear: (N, in_channels) -> (N, out_channels).
+
+    Args:
+        in_channels: the backbone's ``out_channels``.
+        out_channels: K, number of target channels.
+        hidden_channels: width between the two maps; default ``in_channels``.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, hidden_channels: int | None = None):
+        super().__init__()
+        hidden_channels = hidden_channels or in_channels
+        self.out_channels = out_channels
+        self.layers = nn.Sequential(
+            nn.Linear(in_channels, hidden_channels), nn.GELU(), nn.Linear(hidden_channels, out_channels)
+        )
+
+    def forward(self, feat: Tensor) -> Tensor:
+        return self.layers(feat)

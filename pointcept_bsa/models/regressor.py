@@ -1,0 +1,86 @@
+"""Backbone, head, units and losses: the model of every regression task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from pointcept_bsa.errors import InputError
+from pointcept_bsa.host import LOSSES, MODELS
+
+
+@MODELS.register_module("DefaultRegressor")
+class DefaultRegressor(nn.Module):
+    """Predicts a field on the points of each cloud.
+
+    ``N`` points of ``B`` clouds, ``K`` target channels. The network sees normalised values, people see physical ones.
+
+    Args:
+        backbone: config of a backbone: sample -> Point with ``feat`` (N, C) (or (N, C) itself).
+        head: config of a head: (N, C) -> (N, K) normalised.
+        normalizer: config of the target normaliser.
+        criteria: configs of the losses, which are added up.
+    """
+
+    def __init__(
+        self,
+        backbone: Mapping[str, Any],
+        head: Mapping[str, Any],
+        normalizer: Mapping[str, Any],
+        criteria: Sequence[Mapping[str, Any]],
+    ):
+        super().__init__()
+        self.backbone = MODELS.build(backbone)
+        self.head = MODELS.build(head)
+        self.normalizer = MODELS.build(normalizer)
+        self.criteria = nn.ModuleList(LOSSES.build(c) for c in criteria)
+
+    def forward(self, input_dict: Mapping[str, Any]) -> dict[str, Tensor]:
+        """One batch.
+
+        Returns:
+            In training ``loss`` (and, with several losses, each of them by its class name): scalars only.
+            In evaluation ``pred`` (N, K) in physical units, and ``loss`` if the batch has a ``target``.
+
+        Raises:
+            InputError: a target of another width than the head, or a backbone that does not return all points.
+        """
+        pred = self.predict(input_dict)
+        target = input_dict.get("target")
+        if self.training and target is None:
+            raise InputError("target: missing from the batch, wanted (N, K) values to train on")
+        out = {} if target is None else self.losses(pred, target, input_dict["offset"])
+        if not self.training:
+            out["pred"] = self.normalizer.denormalize(pred)
+        return out
+
+    def predict(self, input_dict: Mapping[str, Any]) -> Tensor:
+        """Normalised prediction (N, K), in single precision."""
+        points = len(input_dict["coord"])
+        encoded = self.backbone(input_dict)
+        feat = encoded["feat"] if isinstance(encoded, Mapping) else encoded
+        if feat.shape[0] != points:
+            raise InputError(f"backbone: returned features of {feat.shape[0]} points, wanted all {points}")
+        pred = self.head(feat)
+        return pred.float() if pred.itemsize < 4 else pred
+
+    def losses(self, pred: Tensor, target: Tensor, offset: Tensor) -> dict[str, Tensor]:
+        """The total ``loss`` and, if there are several, its parts."""
+        if target.shape != pred.shape:
+            raise InputError(
+                f"target: got {target.shape[-1]} channels, the head has {pred.shape[-1]}; "
+                "wanted head.out_channels (and normalizer.channels) equal to the targets of the data set"
+            )
+        normalized, physical = self.normalizer.normalize(target), None
+        parts = {}
+        for criterion in self.criteria:
+            if getattr(criterion, "physical", False):
+                physical = self.normalizer.denormalize(pred) if physical is None else physical
+                value = criterion(physical, target, offset)
+            else:
+                value = criterion(pred, normalized, offset)
+            parts[type(criterion).__name__] = value
+        total = sum(parts.values())
+        return {"loss": total} if len(parts) == 1 else {"loss": total, **parts}
