@@ -1,0 +1,33 @@
+# ShapeNet-Car: position -> surface pressure. Everything but the backbone, the same for all of them.
+# Box and scale of the positions as in the protocol of UPT and Erwin; AdamW, 100,000 iterations as in the BSA paper.
+
+_base_ = ["default_runtime.py"]
+
+batch_size = 2
+enable_amp = True
+amp_dtype = "bfloat16"
+cuda_graph = True
+max_iters = 100000
+eval_every = 2000
+
+dataset_type = "ShapeNetCarDataset"
+data_root = "data/shapenet_car"
+_transform = [
+    dict(type="ScaleCoord", min=(-2.0, -1.0, -4.5), max=(2.0, 4.5, 6.0)),
+    dict(type="CollectPoints", keys=("coord", "target", "name", "position"), feat_keys=("coord",)),
+]
+data = dict(
+    train=dict(type=dataset_type, split="train", data_root=data_root, transform=_transform, cache=True),
+    val=dict(type=dataset_type, split="val", data_root=data_root, transform=_transform, cache=True),
+    test=dict(type=dataset_type, split="test", data_root=data_root, transform=_transform, test_mode=True),
+)
+
+model = dict(
+    type="DefaultRegressor",
+    head=dict(type="RegressionHead", in_channels=64, out_channels=1),
+    normalizer=dict(type="TargetNormalizer", channels=1),
+    criteria=[dict(type="MSELoss")],
+)
+
+optimizer = dict(type="AdamW", lr=1e-3, weight_decay=0.01)
+scheduler = dict(type="CosineAnnealingLR", eta_min=5e-5)

@@ -1,0 +1,17 @@
+_base_ = ["../_base_/ellipsoid_flow.py"]
+
+save_path = "exp/ellipsoid_flow/erwin_nsa"
+
+model = dict(
+    backbone=dict(
+        type="ErwinNSA-v1m1",
+        in_channels=21,
+        channels=32,
+        depth=4,
+        num_heads=4,
+        num_kv_heads=1,
+        local_ball_size=64,
+        compressed_ball_size=16,
+        num_selected=4,
+    )
+)

@@ -1,0 +1,14 @@
+_base_ = ["../_base_/periodic_hills.py"]
+
+save_path = "exp/periodic_hills/full_attention"
+
+model = dict(
+    backbone=dict(
+        type="FullAttention-v1m1",
+        in_channels=39,
+        channels=64,
+        depth=12,
+        num_heads=4,
+        dimensionality=2,
+    )
+)

@@ -1,0 +1,7 @@
+# Coarse queries in the compression branch too (the paper's "BSA w group compression", eq. 15).
+
+_base_ = ["bsa.py"]
+
+save_path = "exp/shapenet_car/bsa_group_compression"
+
+model = dict(backbone=dict(group_compression=True, query_pooling="mlp"))
