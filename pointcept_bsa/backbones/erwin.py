@@ -130,7 +130,7 @@ class ErwinTransformer(Backbone):
                 BallUnpooling(channels[i + 1], channels[i], strides[i], dimensionality) for i in up
             )
             self.decoder = nn.ModuleList(stack(channels[i], dec_num_heads[i], dec_depths[i]) for i in up)
-        self.apply(init_weights)
+        init_weights(self)
 
     def _check_sizes(self) -> None:
         if self.tree not in TREES or (self.tree == "balltree" and self.pad != "power_of_two"):

@@ -94,7 +94,7 @@ class ErwinNSATransformer(Backbone):
         ]
         self.blocks = BallTreeStack(blocks, rotate=bool(rotate))
         self.norm = nn.RMSNorm(channels)
-        self.apply(init_weights)
+        init_weights(self)
 
     def encode(self, point: Point, lengths: tuple[int, ...]) -> Tensor:
         tree = BallTree.build(

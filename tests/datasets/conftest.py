@@ -1,9 +1,8 @@
-"""Real data where it is, and small raw data written by the tests."""
+"""Small raw data written by the tests."""
 
 from __future__ import annotations
 
 import importlib.util
-import os
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -12,28 +11,6 @@ import numpy as np
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-missing_data: set[str] = set()
-
-
-def _find_real_data(name: str) -> Path:
-    folder = Path(os.environ.get("PCBSA_TEST_DATA", REPOSITORY.parent / "shared" / "data"))
-    path = folder / name
-    if not path.exists():
-        missing_data.add(name)
-        pytest.skip(f"REAL DATA MISSING: no {name} in {folder}; set PCBSA_TEST_DATA to the folder that holds it")
-    return path
-
-
-@pytest.fixture(scope="session")
-def real_data() -> Callable[[str], Path]:
-    """``real_data(name)`` is the path of a file of real data; skips the test, loudly, where it is absent."""
-    return _find_real_data
-
-
-def pytest_terminal_summary(terminalreporter) -> None:
-    if missing_data:
-        names = ", ".join(sorted(missing_data))
-        terminalreporter.write_line(f"NOT TESTED on real data (PCBSA_TEST_DATA): {names}", red=True, bold=True)
 
 
 @pytest.fixture(scope="session")

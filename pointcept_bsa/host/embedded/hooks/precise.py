@@ -13,10 +13,17 @@ from pointcept_bsa.host.embedded.registry import HOOKS, TESTERS
 
 @HOOKS.register_module()
 class PreciseEvaluator(HookBase):
-    """Runs ``cfg.test`` on the best weights of this run; on the last ones if ``test_last`` or if none was best."""
+    """Runs ``cfg.test`` on the best weights of this run; on the last ones if ``test_last`` or if none was best.
+
+    The tester and its data are made before the training, so that a mistake in them does not come out after it.
+    """
 
     def __init__(self, test_last: bool = False) -> None:
         self.test_last = test_last
+
+    def before_train(self) -> None:
+        trainer = self.trainer
+        self.tester = TESTERS.build(dict(cfg=trainer.cfg, model=trainer.model, **trainer.cfg.test), path="test")
 
     def after_train(self) -> None:
         trainer = self.trainer
@@ -27,5 +34,4 @@ class PreciseEvaluator(HookBase):
             path = os.path.join(trainer.cfg.save_path, "model", "model_best.pth")
             load_weights(trainer.model, load_checkpoint(path)["state_dict"], path)
             trainer.logger.info(f"Testing {path}")
-        tester = TESTERS.build(dict(cfg=trainer.cfg, model=trainer.model, **trainer.cfg.test), path="test")
-        tester.test()
+        self.tester.test()
