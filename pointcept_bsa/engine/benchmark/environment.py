@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-PACKAGES = ("torch", "triton", "numpy", "spconv-cu120", "spconv-cu126", "torch-scatter", "pointcept_bsa")
+PACKAGES = ("triton", "numpy", "spconv-cu120", "spconv-cu126", "torch-scatter", "pointcept_bsa")
 
 
 def describe_environment(device: torch.device, dtype: str) -> dict[str, Any]:
@@ -27,7 +27,7 @@ def describe_environment(device: torch.device, dtype: str) -> dict[str, Any]:
         "cpu_threads": torch.get_num_threads(),
         "platform": platform.platform(),
         "python": platform.python_version(),
-        "versions": {name: _version(name) for name in PACKAGES},
+        "versions": {"torch": str(torch.__version__), **{name: _version(name) for name in PACKAGES}},
         "cuda": torch.version.cuda,
         "cudnn": torch.backends.cudnn.version() if gpu else None,
         "variables": {name: value for name, value in sorted(os.environ.items()) if name.startswith("PCBSA_")},
