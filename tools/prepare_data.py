@@ -4,6 +4,12 @@ python tools/prepare_data.py shapenet_car --src <mlcfd_data folder> --dst data/s
 python tools/prepare_data.py shapenet_car --download --dst data/shapenet_car
 python tools/prepare_data.py shapenet_car --src shapenet_car_mini.npz --dst data/shapenet_car_mini
 python tools/prepare_data.py periodic_hills --src periodic_hills_29.npz --dst data/periodic_hills
+python tools/prepare_data.py elasticity --src <folder of Random_UnitCell_*_10.npy> --dst data/elasticity
+python tools/prepare_data.py cosmology --src <folder of halos*.tfrecord> --dst data/cosmology
+python tools/prepare_data.py airfrans --src airfrans_surface_cp_200.npz --dst data/airfrans
+python tools/prepare_data.py beams --src soft_tissue_beams_fem.npz --dst data/beams
+python tools/prepare_data.py ventricle --src lv_passive_fem_15.npz --dst data/ventricle
+python tools/prepare_data.py nbody --src abacus_mini_n64_l32.npz --dst data/nbody
 """
 
 from __future__ import annotations
@@ -21,11 +27,29 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="dataset", required=True)
     car = commands.add_parser("shapenet_car", help="889 car surfaces, pressure")
     hills = commands.add_parser("periodic_hills", help="29 periodic hills, mean velocity")
-    for command in (car, hills):
+    elasticity = commands.add_parser("elasticity", help="2000 unit cells with a void, stress")
+    cosmology = commands.add_parser("cosmology", help="halos of the Quijote simulations, velocity")
+    plain = {
+        hills: "periodic_hills_29.npz",
+        elasticity: "folder of Random_UnitCell_{XY,sigma}_10.npy",
+        cosmology: "folder of halos*{train,val,test}*.tfrecord",
+        commands.add_parser(
+            "airfrans", help="200 airfoil surfaces, pressure coefficient"
+        ): "airfrans_surface_cp_200.npz",
+        commands.add_parser("beams", help="three soft beams, displacement"): "soft_tissue_beams_fem.npz",
+        commands.add_parser("ventricle", help="one left ventricle, displacement"): "lv_passive_fem_15.npz",
+        commands.add_parser("nbody", help="sub-boxes of dark matter, velocity"): "abacus_mini_n64_l32.npz",
+    }
+    for command in (car, *plain):
         command.add_argument("--dst", required=True, help="folder to write")
         command.add_argument("--dry-run", action="store_true", help="report what would be written, write nothing")
         command.add_argument("--overwrite", action="store_true", help="redo finished samples, replace other data")
-    hills.add_argument("--src", required=True, help="periodic_hills_29.npz")
+    for command, source in plain.items():
+        command.add_argument("--src", required=True, help=source)
+    for command in (elasticity, cosmology):
+        command.add_argument(
+            "--allow-partial", action="store_true", help="accept other numbers of samples (protocol 'partial')"
+        )
     car.add_argument("--src", help="raw folder or shapenet_car_mini.npz; with --download: where to unpack")
     car.add_argument("--download", dest="fetch", action="store_true", help="fetch the raw data first")
     car.add_argument("--url", default=argparse.SUPPRESS, help="another place of the archive (a mirror)")

@@ -7,13 +7,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from pointcept_bsa.datasets.prepare.airfrans import prepare_airfrans
+from pointcept_bsa.datasets.prepare.cosmology import prepare_cosmology
+from pointcept_bsa.datasets.prepare.elasticity import prepare_elasticity
+from pointcept_bsa.datasets.prepare.nbody_box import prepare_nbody
 from pointcept_bsa.datasets.prepare.periodic_hills import prepare_periodic_hills
 from pointcept_bsa.datasets.prepare.shapenet_car import prepare_shapenet_car
+from pointcept_bsa.datasets.prepare.tissue_beams import prepare_beams
+from pointcept_bsa.datasets.prepare.ventricle import prepare_ventricle
 from pointcept_bsa.errors import InputError, nearest
 
 PREPARERS: dict[str, Callable[..., None]] = {
     "shapenet_car": prepare_shapenet_car,
     "periodic_hills": prepare_periodic_hills,
+    "elasticity": prepare_elasticity,
+    "cosmology": prepare_cosmology,
+    "airfrans": prepare_airfrans,
+    "beams": prepare_beams,
+    "ventricle": prepare_ventricle,
+    "nbody": prepare_nbody,
 }
 
 

@@ -21,8 +21,14 @@ Protocols = dict[str, dict[str, list[str]]]
 
 
 def write_sample(root: Path, sample_id: str, arrays: dict[str, np.ndarray]) -> None:
-    """Write one sample's arrays; its folder appears under its name only when all of them are there."""
+    """Write one sample's arrays; its folder appears under its name only when all of them are there.
+
+    Raises:
+        InputError: a name that makes no folder of its own under ``root``.
+    """
     final = root / sample_folder_name(sample_id)
+    if final.name.startswith(".") or final.parent != root:
+        raise InputError(f"--src: has a sample named {sample_id!r}, wanted a name that makes a folder, no leading dot")
     part = root / f".{final.name}.part"
     if part.exists():  # left by a run that was cut short
         shutil.rmtree(part)

@@ -1,0 +1,140 @@
+"""Writing the samples of a data set one by one: what is there stays, what is missing is added."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from pointcept_bsa.datasets.arrays import check_finite
+from pointcept_bsa.datasets.base import SPLITS
+from pointcept_bsa.datasets.prepare.layout import (
+    Protocols,
+    finish,
+    is_finished,
+    refuse_other_data,
+    write_sample,
+)
+from pointcept_bsa.datasets.prepare.progress import Progress
+from pointcept_bsa.errors import InputError
+
+Arrays = Mapping[str, np.ndarray]
+SAFE_NAME = re.compile(r"[\w+-][\w.+/-]*", re.ASCII)  # becomes a folder: nothing that leads out of the data's
+
+
+def write_samples(
+    dst: str | Path,
+    protocols: Protocols,
+    fields: Sequence[str],
+    load: Callable[[str], tuple[Arrays, str]],
+    card: str,
+    *,
+    dry_run: bool = False,
+    overwrite: bool = False,
+    unit: str = "samples",
+) -> None:
+    """Write the prepared folder ``dst``: samples, statistics of the training splits, card, split.
+
+    Args:
+        protocols: protocol -> part -> sample names; the first protocol is the default.
+        fields: names of the arrays of a sample.
+        load: sample name -> its arrays (converted to float32) and the place they come from, for errors.
+        card: text of ``README.md``, completed by the table of splits.
+        dry_run: report what would be written, write nothing.
+        overwrite: write samples again that are there, replace other data.
+        unit: what a sample is called in messages.
+
+    Raises:
+        InputError: NaN or infinity in a sample, a name that makes no folder, other data in ``dst``.
+    """
+    root = Path(dst)
+    names = list(dict.fromkeys(n for parts in protocols.values() for part in parts.values() for n in part))
+    for name in names:
+        if not SAFE_NAME.fullmatch(name):
+            raise InputError(f"--src: has a sample named {name!r}, wanted letters, digits and -+_./, no leading dot")
+    refuse_other_data(root, names, overwrite)
+    todo = [name for name in names if overwrite or not is_finished(root, name, fields)]
+    default = next(iter(protocols))
+    if dry_run:
+        print(f"dry run: nothing is written. {len(names)} {unit}, {len(todo)} to write into {root}")
+        for protocol, parts in protocols.items():
+            counts = ", ".join(f"{part} {len(part_names)}" for part, part_names in parts.items())
+            print(f"protocol {protocol}{' (default)' if protocol == default else ''}: {counts}")
+        return
+    root.mkdir(parents=True, exist_ok=True)
+    progress = Progress("prepare", len(todo), unit=unit)
+    for name in todo:
+        write_sample(root, name, _checked(name, fields, *load(name)))
+        progress.update()
+    progress.close()
+    finish(root, protocols, default, fields, card)
+    print(f"prepared {len(names)} {unit} in {root} ({len(todo)} written, {len(names) - len(todo)} were there)")
+
+
+def _checked(name: str, fields: Sequence[str], arrays: Arrays, where: str) -> dict[str, np.ndarray]:
+    checked = {}
+    for field in fields:
+        check_finite(arrays[field], field, where)
+        checked[field] = np.ascontiguousarray(arrays[field], dtype=np.float32)
+    if len(checked["coord"]) == 0:
+        raise InputError(f"{where}: sample {name!r} has no points, wanted at least one")
+    return checked
+
+
+def seeded_split(names: Sequence[str], counts: Sequence[int], seed: int) -> dict[str, list[str]]:
+    """Return train, val and test lists of ``counts`` names each, drawn by ``seed``, in the order of ``names``.
+
+    The draw is ``numpy.random.RandomState(seed).permutation``, a stream that numpy keeps for good: first the test
+    samples, then validation, the rest is training.
+    """
+    order = np.random.RandomState(seed).permutation(len(names))
+    _, num_val, num_test = counts
+    parts = {
+        "train": order[num_test + num_val :],
+        "val": order[num_test : num_test + num_val],
+        "test": order[:num_test],
+    }
+    return {part: [names[i] for i in sorted(parts[part])] for part in SPLITS}
+
+
+def fractions(total: int, val: float, test: float) -> tuple[int, int, int]:
+    """Return the counts (train, val, test) of ``total`` samples, at least one each.
+
+    Raises:
+        InputError: fewer than three samples.
+    """
+    if total < 3:
+        raise InputError(f"--src: has {total} samples, wanted at least 3: to train, to validate, to test")
+    num_val, num_test = max(1, round(total * val)), max(1, round(total * test))
+    return total - num_val - num_test, num_val, num_test
+
+
+def source_file(src: str | None, wanted: str) -> Path:
+    """Return ``src`` as a path.
+
+    Raises:
+        InputError: it is not a file.
+    """
+    if src is None or not Path(src).is_file():
+        raise InputError(f"--src: got {src!r}, wanted the file {wanted}")
+    return Path(src)
+
+
+def check_shapes(path: str | Path, arrays: Arrays, wanted: Mapping[str, tuple[int | None, ...]]) -> None:
+    """Raise ``InputError`` unless every array has its wanted shape (None: any length)."""
+    for key, shape in wanted.items():
+        found = arrays[key].shape
+        if len(found) != len(shape) or any(w is not None and f != w for f, w in zip(found, shape, strict=True)):
+            text = "(" + ", ".join("any" if n is None else str(n) for n in shape) + ")"
+            raise InputError(f"{path}: {key!r} has shape {found}, wanted {text}")
+        if arrays[key].dtype.kind not in "fiu":
+            raise InputError(f"{path}: {key!r} holds {arrays[key].dtype} values, wanted numbers")
+
+
+def check_offsets(path: str | Path, offsets: np.ndarray, count: int, total: int) -> None:
+    """Raise ``InputError`` unless ``offsets`` (count + 1,) rise from 0 to ``total``."""
+    rising = offsets.dtype.kind in "iu" and len(offsets) == count + 1 and bool(np.all(np.diff(offsets) > 0))
+    if not rising or offsets[0] != 0 or offsets[-1] != total:
+        raise InputError(f"{path}: 'offsets' has {len(offsets)} entries, wanted {count + 1}, rising from 0 to {total}")

@@ -1,0 +1,238 @@
+"""Baselines that keep everybody honest: what is reached without a network, judged as a network is.
+
+Letters: N points, C features, K target channels, I input columns.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from scipy.spatial import cKDTree
+
+from pointcept_bsa.datasets.base import PointFieldDataset, per_point_keys
+from pointcept_bsa.datasets.statistics import RunningStatistics
+from pointcept_bsa.engine.evaluation import Record, check_metrics, judge, summarize
+from pointcept_bsa.engine.tester import write_json
+from pointcept_bsa.errors import InputError, nearest
+from pointcept_bsa.host import Config, build_dataset
+
+METRICS = ("relative_l2", "mse", "rmse", "mae", "r2")  # those of RegressionTester
+RANK_TOLERANCE = 1e-10  # singular values below this fraction of the largest count as zero
+
+
+class Sample(NamedTuple):
+    """One cloud: raw ``inputs`` (N, I), the config's ``feat`` (N, C), ``target`` (N, K), its name."""
+
+    inputs: np.ndarray
+    feat: np.ndarray
+    target: np.ndarray
+    name: str
+
+
+class ConstantMean:
+    """The mean of the target over all points of the training split."""
+
+    meaning = "the mean of the target over all points of the training split, everywhere"
+
+    def fit(self, samples: Iterator[Sample]) -> None:
+        statistics = RunningStatistics()
+        for sample in samples:
+            statistics.update(sample.target)
+        self.mean = np.asarray(statistics.result()["mean"])
+
+    def predict(self, sample: Sample) -> np.ndarray:
+        return np.tile(self.mean, (len(sample.feat), 1))
+
+
+class LinearLeastSquares:
+    """Least squares of the target on the features that the config's networks get, and a constant; every point alike.
+
+    The triangular factor of the stacked (features, 1, target) is carried from cloud to cloud, so that memory does not
+    grow with the data; features that depend on others get the solution of least norm.
+    """
+
+    meaning = "linear least squares of the target on the config's features and a constant, point by point"
+
+    def fit(self, samples: Iterator[Sample]) -> None:
+        columns, factor = 0, np.zeros((0, 0))
+        for sample in samples:
+            rows = np.concatenate([_with_constant(sample.feat), sample.target.astype(np.float64)], axis=1)
+            columns = sample.feat.shape[1] + 1
+            factor = np.asarray(np.linalg.qr(np.concatenate([factor.reshape(-1, rows.shape[1]), rows]), mode="r"))
+        self.weight = np.linalg.lstsq(factor[:, :columns], factor[:, columns:], rcond=RANK_TOLERANCE)[0]
+
+    def predict(self, sample: Sample) -> np.ndarray:
+        return _with_constant(sample.feat) @ self.weight
+
+
+class NearestSample:
+    """The field of the most similar training sample, looked up at the nearest of its points.
+
+    Distances are Euclidean between input columns divided by their standard deviations over the training split: the
+    coordinates as the data set gives them, and the extra fields. The most similar sample is the one whose points lie
+    nearest to the points of the sample on average (mean distance from ``num_probes`` of its points, evenly picked).
+    Meaningful where clouds correspond; a sobering number where they do not.
+
+    Args:
+        num_probes: points of a sample that choose its neighbour.
+    """
+
+    meaning = "the field of the most similar training sample, at the nearest of its points"
+
+    def __init__(self, num_probes: int = 512) -> None:
+        self.num_probes = num_probes
+
+    def fit(self, samples: Iterator[Sample]) -> None:
+        clouds, self.targets = [], []
+        statistics = RunningStatistics()
+        for sample in samples:
+            statistics.update(sample.inputs)
+            clouds.append(sample.inputs)
+            self.targets.append(sample.target)
+        std = np.asarray(statistics.result()["std"])
+        self.scale = np.where(std > 0, std, 1.0)
+        self.trees = [cKDTree(cloud / self.scale) for cloud in clouds]
+
+    def predict(self, sample: Sample) -> np.ndarray:
+        points = sample.inputs / self.scale
+        probes = points[np.linspace(0, len(points) - 1, min(self.num_probes, len(points))).astype(np.int64)]
+        best, shortest = 0, np.inf
+        for i, tree in enumerate(self.trees):
+            distance = tree.query(probes)[0].mean()
+            if distance < shortest:
+                best, shortest = i, distance
+        return self.targets[best][self.trees[best].query(points)[1]]
+
+
+BASELINES: dict[str, Callable[[], Any]] = {
+    "constant_mean": ConstantMean,
+    "linear_least_squares": LinearLeastSquares,
+    "nearest_sample": NearestSample,
+}
+
+
+def run_baselines(
+    cfg: Config,
+    folder: str | Path,
+    logger: logging.Logger,
+    names: Sequence[str] = tuple(BASELINES),
+    metrics: Sequence[str] = METRICS,
+) -> dict[str, dict[str, Any]]:
+    """Fit every baseline on ``cfg.data.train`` and judge it on ``cfg.data.test``.
+
+    Training samples go through the transforms of the test (all points, nothing random). Metrics are per sample, in
+    physical units, then averaged, by the code that judges networks.
+
+    Args:
+        cfg: a config with ``data.train`` and ``data.test``; model and optimizer are not looked at.
+        folder: ``<folder>/<name>/test/metrics.json`` is written for each, as ``RegressionTester`` writes its own.
+        logger: gets the table.
+        names: of :data:`BASELINES`.
+        metrics: names from :data:`pointcept_bsa.metrics.METRICS`.
+
+    Returns:
+        What was written, by name of the baseline.
+
+    Raises:
+        InputError: an unknown baseline or metric, data sets that are not fields on points.
+    """
+    for name in names:
+        if name not in BASELINES:
+            raise InputError(f"baseline: got {name!r}, wanted names from {list(BASELINES)}{nearest(name, BASELINES)}")
+    check_metrics(metrics, "metrics")
+    train, test = _datasets(cfg)
+    reports = {}
+    for name in names:
+        start = time.perf_counter()
+        baseline = BASELINES[name]()
+        baseline.fit(_samples(train))
+        records = [record for sample in _samples(test) for record in _judged(baseline, sample, metrics)]
+        reports[name] = _report(name, baseline.meaning, train, test, sorted(records, key=_name), metrics, start)
+        write_json(Path(folder) / name / "test" / "metrics.json", reports[name])
+    _print(reports, metrics, folder, logger)
+    return reports
+
+
+def _datasets(cfg: Config) -> tuple[PointFieldDataset, PointFieldDataset]:
+    """Training and test set, both with the transforms of the test."""
+    transform = cfg.data.test.get("transform")
+    train = build_dataset({**cfg.data.train, "transform": transform, "loop": 1, "cache": False})
+    test = build_dataset(dict(cfg.data.test))
+    for part, dataset in (("train", train), ("test", test)):
+        if not isinstance(dataset, PointFieldDataset):
+            raise InputError(f"data.{part}: {type(dataset).__name__} is no set of fields on points, wanted one")
+    return train, test
+
+
+def _samples(dataset: PointFieldDataset) -> Iterator[Sample]:
+    for index in range(len(dataset)):
+        data = dataset.get_data(index)
+        collected = dataset[index]
+        if "feat" not in collected or len(collected["feat"]) != len(data["coord"]):
+            raise InputError(
+                "data.test.transform: does not end in CollectPoints over all points, which baselines are judged on"
+            )
+        keys = ["coord", *(k for k in per_point_keys(data) if k not in ("coord", "target"))]
+        inputs = np.concatenate([data[k].reshape(len(data["coord"]), -1) for k in keys], axis=1).astype(np.float64)
+        yield Sample(inputs, collected["feat"].numpy(), collected["target"].numpy(), data["name"])
+
+
+def _judged(baseline: Any, sample: Sample, metrics: Sequence[str]) -> list[Record]:
+    prediction = torch.from_numpy(np.asarray(baseline.predict(sample), dtype=np.float64))
+    target = torch.from_numpy(sample.target.astype(np.float64))
+    return judge(prediction, target, torch.tensor([len(target)]), [sample.name], metrics)
+
+
+def _report(
+    name: str,
+    meaning: str,
+    train: PointFieldDataset,
+    test: PointFieldDataset,
+    records: list[Record],
+    metrics: Sequence[str],
+    start: float,
+) -> dict[str, Any]:
+    """The keys of ``RegressionTester.report``; what a network has and a baseline has not is None."""
+    return {
+        "data": test.card(),
+        "fitted_on": train.card(),
+        "units": "physical, per sample, then averaged over the samples",
+        "metrics": summarize(records, metrics),
+        "samples": records,
+        "backbone": {"type": name, "meaning": meaning},
+        "parameters": None,
+        "gflops": None,
+        "seed": None,
+        "weight": None,
+        "seconds": round(time.perf_counter() - start, 3),
+        "torch": torch.__version__,
+        "device": "cpu",
+    }
+
+
+def _print(
+    reports: Mapping[str, Mapping[str, Any]], metrics: Sequence[str], folder: str | Path, logger: logging.Logger
+) -> None:
+    for name, report in reports.items():
+        card = report["data"]
+        values = report["metrics"]
+        logger.info(f"{name}: {report['backbone']['meaning']}")
+        logger.info("  " + ", ".join(f"{m} {values[m]['mean']:.5g} +- {values[m]['std']:.3g}" for m in metrics))
+    logger.info(
+        f"On {card['dataset']}, protocol {card['protocol']}, split {card['split']} ({card['num_samples']} samples, "
+        f"hash {card['split_hash']}), units {card['units']}; written below {folder}"
+    )
+
+
+def _with_constant(feat: np.ndarray) -> np.ndarray:
+    return np.concatenate([feat.astype(np.float64), np.ones((len(feat), 1))], axis=1)
+
+
+def _name(record: Record) -> str:
+    return record["name"]
