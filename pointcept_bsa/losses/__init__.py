@@ -1,3 +1,3 @@
-"""Losses on normalised values, one class a loss. Importing this package registers them."""
+"""Losses, one class a loss. Importing this package registers them."""
 
-from . import regression  # noqa: F401
+from . import regression, segmentation  # noqa: F401
