@@ -4,15 +4,18 @@ _base_ = ["default_runtime.py"]
 
 seed = 0
 batch_size = 4
-num_worker = 0
+num_worker = 1
 cuda_graph = True
 max_iters = 400
 eval_every = 100
+epoch = 3  # under Pointcept: 384 iterations,
+eval_epoch = 3  # evaluated every 128
 
 dataset_type = "EllipsoidFlowDataset"
 _transform = [
     dict(type="FourierFeatures", keys=("coord",), num_bands=3),
-    dict(type="CollectPoints", keys=("coord", "target", "name"), feat_keys=("fourier", "normal")),
+    dict(type="AddGridCoord", grid_size=0.06),  # 31% of the points share a cell; a cell touches 3 others
+    dict(type="CollectPoints", keys=("coord", "target", "name", "grid_coord"), feat_keys=("fourier", "normal")),
 ]
 data = dict(
     train=dict(type=dataset_type, split="train", num_samples=512, num_points=512, transform=_transform, cache=True),

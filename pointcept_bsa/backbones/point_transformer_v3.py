@@ -173,12 +173,14 @@ class PointTransformerV3(nn.Module):
 
         Args:
             data: ``feat (N, in_channels)``, ``coord (N, 2 or 3)``, ``offset (B,)``, and ``grid_coord`` (integer cells,
-                ``(N, 2 or 3)``, not negative) or ``grid_size`` (a number, or one a cloud).
+                ``(N, 2 or 3)``, not negative; of 2-D clouds the third column is not read) or ``grid_size`` (a number,
+                or one a cloud).
 
         Returns:
             A new ``Point`` with the input's entries and ``feat (N, out_channels)`` in input order; under ``enc_mode``
             the pooled points.
         """
+        _check_inputs(data, self.in_channels)
         point = Point(data)
         level = self._serialize(point)
         feat = self.embedding(point["feat"], level)
@@ -200,8 +202,7 @@ class PointTransformerV3(nn.Module):
         return point
 
     def _serialize(self, point: Point) -> SerializedLevel:
-        _check_inputs(point, self.in_channels)
-        grid_coord = read_cells(point)
+        grid_coord = _cells(point)
         low, high = (int(bound) for bound in torch.stack(torch.aminmax(grid_coord)).tolist())
         depth = (high + 1).bit_length() if self.serialization_depth is None else self.serialization_depth
         if low < 0 or high >= 1 << depth or depth > MAX_DEPTH:
@@ -259,19 +260,31 @@ def _check_lengths(arguments: Mapping[str, Sequence[Any]], wanted: int) -> None:
             raise InputError(f"{name}: got {got} entries, wanted {need} for the stages of enc_depths")
 
 
-def _check_inputs(point: Point, in_channels: int) -> None:
+def _check_inputs(point: Mapping[str, Any], in_channels: int) -> None:
     for key in ("coord", "feat", "offset"):
         if key not in point:
-            raise InputError(f"{key}: missing from the input of PT-v3m1, got {', '.join(map(str, point))}")
+            raise InputError(f"{key}: missing from the sample (it has {sorted(point)}), wanted by every backbone")
     coord, feat = point["coord"], point["feat"]
-    if coord.ndim != 2 or coord.shape[1] not in (2, 3):
-        raise InputError(f"coord: got shape {tuple(coord.shape)}, wanted (N, 2) or (N, 3)")
-    if feat.shape != (len(coord), in_channels):
-        raise InputError(f"feat: got shape {tuple(feat.shape)}, wanted ({len(coord)}, in_channels={in_channels})")
+    if feat.shape[-1] != in_channels:
+        raise InputError(f"feat: got {feat.shape[-1]} channels, wanted in_channels={in_channels}")
+    if coord.shape[-1] not in (2, 3):
+        raise InputError(f"coord: got {coord.shape[-1]} channels, wanted 2 or 3")
+    if len(coord) == 0:
+        raise InputError("coord: got a cloud with no points, wanted at least one")
+    if len(feat) != len(coord):
+        raise InputError(f"feat: got {len(feat)} points, wanted {len(coord)} as coord has")
     try:
         cloud_lengths(point["offset"], len(coord))
     except ValueError as error:
         raise InputError(str(error)) from error
+
+
+def _cells(point: Point) -> Tensor:
+    """Grid cells ``(N, 3)``; those of 2-D clouds may come with the column of zeros that ``AddGridCoord`` adds."""
+    cells, dimensionality = point.get("grid_coord"), point["coord"].shape[1]
+    if cells is not None and dimensionality == 2 and cells.shape[1:] == (3,):
+        point = Point({**point, "grid_coord": cells[:, :2]})
+    return read_cells(point)
 
 
 def _drop_path_rates(last: float, depths: Sequence[int]) -> list[list[float]]:

@@ -163,6 +163,13 @@ def test_grid_size_counts_cells_from_each_clouds_minimum(dims, grid_size):
         torch.testing.assert_close(model({**data, "grid_size": grid_size})["feat"], expected)
 
 
+def test_cells_of_a_flat_cloud_may_come_with_a_third_column():
+    data, model = cloud((30, 20), dims=2), tiny()
+    padded = torch.nn.functional.pad(data["grid_coord"], (0, 1))
+    with torch.no_grad():
+        torch.testing.assert_close(model({**data, "grid_coord": padded})["feat"], model(data)["feat"])
+
+
 def test_grid_size_must_be_positive():
     data = cloud((30, 20))
     del data["grid_coord"]
@@ -230,7 +237,8 @@ def test_last_patch_borrows_from_the_one_before():
         (dict(grid_coord=torch.zeros(103, 3)), "grid_coord: got torch.float32"),
         (dict(grid_coord=torch.full((103, 3), -1)), "grid_coord: got cells from -1"),
         (dict(grid_coord=torch.full((103, 3), 1 << 16)), "grid_coord: got cells from 65536"),
-        (dict(feat=torch.zeros(103, 5)), "feat: got shape"),
+        (dict(feat=torch.zeros(103, 5)), "feat: got 5 channels"),
+        (dict(feat=torch.zeros(102, 4)), "feat: got 102 points, wanted 103"),
         (dict(offset=None), "offset: missing"),
         (dict(offset=torch.tensor([103, 103])), "offset: cloud 1"),
     ],

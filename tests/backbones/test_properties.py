@@ -7,7 +7,7 @@ import torch
 
 from pointcept_bsa.errors import InputError
 
-from .conftest import sample
+from .conftest import sample, scale_weights
 
 TOLERANCE = 2e-4  # float32, activations of order 10: sums run in another order
 
@@ -33,8 +33,8 @@ def test_permuting_points_permutes_features(network, lengths):
 def test_a_batch_equals_its_clouds_one_by_one(network):
     lengths = (100, 1, 32, 77, 9)
     data = sample(lengths)
-    parts = zip(data["coord"].split(lengths), data["feat"].split(lengths), strict=True)
-    singles = [run(network, dict(coord=c, feat=f, offset=torch.tensor([len(c)]))) for c, f in parts]
+    parts = [{k: v[end - n : end] for k, v in data.items() if k != "offset"} for n, end in zip(lengths, data["offset"])]
+    singles = [run(network, part | dict(offset=torch.tensor([n]))) for n, part in zip(lengths, parts, strict=True)]
     assert close(run(network, data), torch.cat(singles))
 
 
@@ -65,9 +65,7 @@ def test_the_input_is_left_alone(network):
 
 def test_bfloat16_autocast_stays_near_single_precision(network):
     data = sample((150,))
-    for parameter in network.parameters():  # as initialised: rounding grows with the weights
-        if parameter.dim() > 1:
-            parameter.data.div_(8)
+    scale_weights(network, 1 / network.enlarged)  # as initialised: rounding grows with the weights
     want = run(network, data)
     with torch.autocast("cpu", torch.bfloat16):
         got = run(network, data)
@@ -78,7 +76,7 @@ def test_bfloat16_autocast_stays_near_single_precision(network):
     ("change", "word"),
     [
         (dict(feat=torch.zeros(10, 5)), "feat: got 5 channels"),
-        (dict(coord=torch.zeros(10, 2)), "coord: got 2 channels"),
+        (dict(coord=torch.zeros(10, 4)), "coord: got 4 channels"),
         (dict(coord=torch.zeros(0, 3), feat=torch.zeros(0, 3), offset=torch.tensor([0])), "no points"),
         (dict(offset=torch.tensor([4, 4, 10])), "cloud 1 of the batch has 0 points"),
         (dict(offset=torch.tensor([4])), "offset: ends at 4"),

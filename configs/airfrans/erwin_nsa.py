@@ -1,0 +1,18 @@
+_base_ = ["../_base_/airfrans.py"]
+
+save_path = "exp/airfrans/erwin_nsa"
+
+model = dict(
+    backbone=dict(
+        type="ErwinNSA-v1m1",
+        in_channels=29,
+        channels=64,
+        depth=8,
+        num_heads=4,
+        num_kv_heads=1,
+        local_ball_size=32,
+        compressed_ball_size=8,
+        num_selected=4,
+        dimensionality=2,
+    )
+)

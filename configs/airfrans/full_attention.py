@@ -1,0 +1,14 @@
+_base_ = ["../_base_/airfrans.py"]
+
+save_path = "exp/airfrans/full_attention"
+
+model = dict(
+    backbone=dict(
+        type="FullAttention-v1m1",
+        in_channels=29,
+        channels=64,
+        depth=8,
+        num_heads=4,
+        dimensionality=2,
+    )
+)

@@ -1,0 +1,17 @@
+_base_ = ["../_base_/beams.py"]
+
+save_path = "exp/beams/bsa"
+
+model = dict(
+    backbone=dict(
+        type="BSA-v1m1",
+        in_channels=23,
+        channels=64,
+        depth=6,
+        num_heads=4,
+        ball_size=64,
+        block_size=8,
+        topk=4,
+        group_size=8,
+    )
+)

@@ -1,0 +1,17 @@
+_base_ = ["../_base_/beams.py"]
+
+save_path = "exp/beams/erwin_nsa"
+
+model = dict(
+    backbone=dict(
+        type="ErwinNSA-v1m1",
+        in_channels=23,
+        channels=64,
+        depth=6,
+        num_heads=4,
+        num_kv_heads=1,
+        local_ball_size=64,
+        compressed_ball_size=8,
+        num_selected=4,
+    )
+)

@@ -1,0 +1,13 @@
+_base_ = ["../_base_/beams.py"]
+
+save_path = "exp/beams/full_attention"
+
+model = dict(
+    backbone=dict(
+        type="FullAttention-v1m1",
+        in_channels=23,
+        channels=64,
+        depth=6,
+        num_heads=4,
+    )
+)

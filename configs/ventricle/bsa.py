@@ -1,0 +1,17 @@
+_base_ = ["../_base_/ventricle.py"]
+
+save_path = "exp/ventricle/bsa"
+
+model = dict(
+    backbone=dict(
+        type="BSA-v1m1",
+        in_channels=41,
+        channels=64,
+        depth=12,
+        num_heads=4,
+        ball_size=256,
+        block_size=8,
+        topk=4,
+        group_size=8,
+    )
+)

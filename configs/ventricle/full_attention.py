@@ -1,0 +1,13 @@
+_base_ = ["../_base_/ventricle.py"]
+
+save_path = "exp/ventricle/full_attention"
+
+model = dict(
+    backbone=dict(
+        type="FullAttention-v1m1",
+        in_channels=41,
+        channels=64,
+        depth=12,
+        num_heads=4,
+    )
+)

@@ -1,0 +1,138 @@
+"""Every shipped config loads, names what is registered, builds its model and takes a step; only backbones differ."""
+
+from __future__ import annotations
+
+import copy
+from functools import cache
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pointcept_bsa.datasets.base import per_point_keys
+from pointcept_bsa.host import (
+    DATASETS,
+    HOOKS,
+    LOSSES,
+    MODELS,
+    SCHEDULERS,
+    TESTERS,
+    TRAINERS,
+    TRANSFORMS,
+    Compose,
+    collate_fn,
+)
+from pointcept_bsa.host.embedded.config import load_config
+from pointcept_bsa.host.embedded.optimizer import build_optimizer
+
+FOLDER = Path(__file__).resolve().parent.parent / "configs"
+CONFIGS = sorted(path.relative_to(FOLDER).as_posix() for path in FOLDER.glob("[!_]*/*.py"))
+DATA_SETS = sorted({Path(name).parent.name for name in CONFIGS})
+POINTS = (200, 70)
+FIELDS = {  # data set -> space dimensions, target channels, channels of further fields
+    "ShapeNetCarDataset": (3, 1, dict()),
+    "PeriodicHillsDataset": (2, 2, dict(wall_distance=1)),
+    "EllipsoidFlowDataset": (3, 1, dict(normal=3)),
+    "ElasticityDataset": (2, 1, dict()),
+    "CosmologyDataset": (3, 3, dict()),
+    "NBodyBoxDataset": (3, 3, dict()),
+    "AirfRANSSurfaceDataset": (2, 1, dict(flow=3)),
+    "TissueBeamsDataset": (3, 3, dict(material=2)),
+    "VentricleDataset": (3, 3, dict(node_features=10, material=4)),
+}
+BACKBONES = ("bsa", "erwin", "erwin_nsa", "full_attention", "ptv3")
+OWN = {  # what a config sets beside its backbone
+    "beams/bsa_twice_clamped.py": {"data"},  # another beam
+    "beams/bsa_twisting.py": {"data"},
+    "cosmology/erwin.py": {"model.head"},  # the published network has features of another width
+    "cosmology/erwin_nsa.py": {"batch_size", "max_iters"},  # as published
+}
+
+
+def load(name):
+    return copy.deepcopy(read(name))
+
+
+@cache
+def read(name):
+    return load_config(str(FOLDER / name))
+
+
+def made_up_sample(cfg, points):
+    """What ``get_data`` of the config's data set gives, with made-up numbers."""
+    dims, targets, further = FIELDS[cfg.data.train.type]
+    boxes = [t for t in cfg.data.train.transform if t["type"] == "ScaleCoord"]
+    low, high = (np.array(boxes[0]["min"]), np.array(boxes[0]["max"])) if boxes else (-np.ones(dims), np.ones(dims))
+    data = {"coord": low + (high - low) * np.random.rand(points, dims), "target": np.random.randn(points, targets)}
+    data |= {key: np.random.rand(points, channels) for key, channels in further.items()}
+    return {key: value.astype(np.float32) for key, value in data.items()} | {"name": f"cloud of {points} points"}
+
+
+def made_up_batch(cfg, split):
+    samples = [made_up_sample(cfg, points) for points in POINTS]
+    transform = Compose(cfg.data[split].transform)
+    return collate_fn([transform(sample | dict(index_valid_keys=per_point_keys(sample))) for sample in samples])
+
+
+@pytest.mark.parametrize("data_set", DATA_SETS)
+def test_every_backbone_has_a_config(data_set):
+    assert {f"{data_set}/{backbone}.py" for backbone in BACKBONES} <= set(CONFIGS)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_every_name_in_a_config_is_registered(name):
+    cfg = load(name)
+    assert cfg.save_path == f"exp/{name.removesuffix('.py')}"
+    splits = [cfg.data[split] for split in ("train", "val", "test")]
+    for registry, entries in (
+        (DATASETS, splits),
+        (TRANSFORMS, chain.from_iterable(split.transform for split in splits)),
+        (LOSSES, cfg.model.criteria),
+        (HOOKS, cfg.hooks),
+        (TRAINERS, [cfg.train]),
+        (TESTERS, [cfg.test]),
+        (SCHEDULERS, [cfg.scheduler]),
+    ):
+        for entry in entries:
+            assert registry.get(entry["type"]) is not None, entry["type"]
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_the_model_takes_a_step(name):
+    cfg = load(name)
+    model = MODELS.build(cfg.model)
+    batch = made_up_batch(cfg, "train")
+    targets = batch["target"].shape[1]
+    assert model.backbone.out_channels == cfg.model.head.in_channels
+    assert model.head.out_channels == len(model.normalizer.mean) == targets == FIELDS[cfg.data.train.type][1]
+    model.normalizer.set([1.0] * targets, [2.0] * targets)
+
+    optimizer = build_optimizer(cfg.optimizer, model, cfg.param_dicts)
+    before = [parameter.detach().clone() for parameter in model.parameters()]
+    losses = model.train()(batch)
+    losses["loss"].backward()
+    optimizer.step()
+    assert all(value.isfinite() for value in losses.values())
+    assert all(parameter.isfinite().all() for parameter in model.parameters())
+    assert not all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
+
+    with torch.no_grad():
+        out = model.eval()(made_up_batch(cfg, "test"))
+    assert out["pred"].shape == batch["target"].shape
+    assert out["pred"].isfinite().all() and out["loss"].isfinite()
+
+
+@pytest.mark.parametrize("name", [name for name in CONFIGS if not name.endswith("/bsa.py")])
+def test_configs_of_one_data_set_differ_in_their_backbone_alone(name):
+    one, other = settings(f"{Path(name).parent.name}/bsa.py"), settings(name)
+    differing = {key for key in one.keys() | other.keys() if one.get(key) != other.get(key)}
+    assert differing - {"model.backbone", "save_path", "cuda_graph"} == OWN.get(name, set())
+
+
+def settings(name):
+    """The config with the parts of its model as ``model.<part>``, without names that are private to the file."""
+    cfg = load(name).to_dict()
+    model = {f"model.{key}": value for key, value in cfg.pop("model").items()}
+    return {key: value for key, value in (cfg | model).items() if not key.startswith("_")}
