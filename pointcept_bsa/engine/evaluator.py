@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pointcept_bsa.engine.evaluation import check_metrics, evaluate, summarize
-from pointcept_bsa.host import HOOKS, HookBase, comm
+from pointcept_bsa.errors import InputError
+from pointcept_bsa.host import HOOKS, HOST, HookBase, comm
 
 
 @HOOKS.register_module("RegressionEvaluator")
@@ -13,7 +14,8 @@ class RegressionEvaluator(HookBase):
     """After each epoch, mean and standard deviation over the validation samples of metrics in physical units.
 
     Publishes the negated mean of ``key`` as the value of which ``CheckpointSaver`` keeps the largest; so it must stand
-    before it in ``hooks``. An empty validation set is said aloud, and publishes nothing.
+    before it in ``hooks``. An empty validation set is said aloud, and publishes nothing; under Pointcept, whose hooks
+    cannot do without a metric, it is an InputError before the training.
 
     Args:
         metrics: names from :data:`pointcept_bsa.metrics.METRICS`.
@@ -24,6 +26,13 @@ class RegressionEvaluator(HookBase):
         check_metrics([*metrics, key], "RegressionEvaluator.metrics")
         self.key = key
         self.metrics = tuple(dict.fromkeys([*metrics, key]))
+
+    def before_train(self) -> None:
+        if HOST == "pointcept" and self.trainer.cfg.evaluate and len(self.trainer.val_loader.dataset) == 0:
+            raise InputError(
+                "data.val: has no samples, wanted some under Pointcept, or evaluate=False with test_last=True in "
+                "PreciseEvaluator (ShapeNetCarDataset: validation='test')"
+            )
 
     def after_epoch(self) -> None:
         trainer = self.trainer

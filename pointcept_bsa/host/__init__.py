@@ -28,7 +28,7 @@ if HOST == "pointcept":
         get_root_logger,
     )
 else:
-    from pointcept_bsa.host.embedded import (
+    from pointcept_bsa.host.embedded import (  # type: ignore[assignment]
         DATASETS,
         HOOKS,
         LOSSES,

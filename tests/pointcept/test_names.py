@@ -1,0 +1,61 @@
+"""Every name in a shipped config exists in both hosts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import names
+import pytest
+
+from pointcept_bsa.host import DATASETS, HOOKS, LOSSES, MODELS, OPTIMIZERS, SCHEDULERS, TESTERS, TRAINERS, TRANSFORMS
+from pointcept_bsa.host.embedded import Config
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIGS = sorted(path for path in (ROOT / "configs").rglob("*.py") if path.parent.name != "_base_")
+EMBEDDED = dict(
+    TRAINERS=TRAINERS,
+    HOOKS=HOOKS,
+    TRANSFORMS=TRANSFORMS,
+    OPTIMIZERS=OPTIMIZERS,
+    SCHEDULERS=SCHEDULERS,
+    MODELS=MODELS,
+    LOSSES=LOSSES,
+    DATASETS=DATASETS,
+    TESTERS=TESTERS,
+)
+
+
+@pytest.fixture(scope="module")
+def plugin() -> dict[str, set[str]]:
+    """What the plugin registers in either host."""
+    found: dict[str, set[str]] = {}
+    for part in ("backbones", "datasets", "engine", "losses", "models"):
+        for registry, part_names in names.registered_names(ROOT / "pointcept_bsa" / part).items():
+            found.setdefault(registry, set()).update(part_names)
+    for registry, more in (*names.BOTH_REGISTER.items(), *names.HOSTS_OWN.items()):
+        found.setdefault(registry, set()).update(more)
+    return found
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_shipped_config_uses_names_of_both_hosts(path, plugin):
+    for registry, name in names.names_in_config(Config.fromfile(str(path), lazy_import=False)):
+        assert name in names.HOST_NAMES[registry] | plugin.get(registry, set()), f"{registry}: {name}"
+        assert EMBEDDED[registry].get(name) is not None
+
+
+def test_there_are_configs():
+    assert len(CONFIGS) >= 12
+
+
+def test_embedded_host_brings_the_common_names():
+    for registry, wanted in names.HOST_NAMES.items():
+        assert wanted <= set(EMBEDDED[registry].module_dict), registry
+
+
+def test_pointcept_brings_the_common_names_and_none_of_the_plugins(checkout, plugin):
+    host = names.registered_names(checkout / "pointcept")
+    for registry, wanted in names.HOST_NAMES.items():
+        assert wanted <= host.get(registry, set()), registry
+    for registry, own in plugin.items():
+        assert own & host.get(registry, set()) <= names.HOSTS_OWN.get(registry, set()), registry
