@@ -29,6 +29,7 @@ INSTALL_REQUIRES = [
     "rich>=13",
     "matplotlib>=3.8",
     "meshio>=5.3",
+    "safetensors>=0.4",
 ]
 
 EXTRAS_REQUIRE = {

@@ -52,3 +52,8 @@ device = "auto"  # "auto" is CUDA if there is any; "cpu", "cuda"
 deterministic = False  # only deterministic operations, an error where there is none
 cuda_graph = False  # on CUDA, replay forward and backward as a graph for batches whose shapes come back
 log_interval = 50  # iterations between two readings of the losses
+save_every = None  # a checkpoint every so many iterations; None: after every epoch only
+keep_last = 2  # newest checkpoints kept: a damaged one falls back to the one before
+nan_guard = "stop"  # a loss or gradient that is not finite: "stop", "skip" the step, None goes on
+ema = None  # dict(decay=0.999): evaluate and test a moving average of the weights, saved beside them
+matmul_precision = "highest"  # "high": TF32

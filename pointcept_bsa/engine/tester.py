@@ -111,7 +111,7 @@ class RegressionTester(TesterBase):
     def seed(self) -> int | None:
         """The seed of the training: the checkpoint's where it carries one."""
         weight = getattr(self, "weight", None)
-        if not weight:
+        if not weight or str(weight).endswith(".safetensors"):
             return self.cfg.seed
         return torch.load(weight, map_location="cpu", weights_only=True).get("seed")
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -21,18 +23,43 @@ def read_metrics(run_dir: Path, kind: str = "train") -> list[dict]:
     return [record for record in map(json.loads, lines) if record.get("kind") == kind]
 
 
+class Breaker(nn.Module):
+    """Passes its input on, but for one forward pass in training, given by the number of optimizer steps before it."""
+
+    def __init__(self, bad_at: int | None, kind: bool | str) -> None:
+        super().__init__()
+        self.bad_at, self.kind, self.names = bad_at, kind, None
+
+    def forward(self, x: torch.Tensor, batch: dict) -> torch.Tensor:
+        if self.bad_at is None or not self.training or not self.kind:
+            return x
+        self.count = getattr(self, "count", -1) + torch.is_grad_enabled()
+        if self.count == self.bad_at and torch.is_grad_enabled():
+            self.names = batch["name"]  # what is bad stays bad when it comes back for the diagnosis
+        if self.names is None or (torch.is_grad_enabled() and self.count != self.bad_at) or self.names != batch["name"]:
+            return x
+        return x + (0 * x).sqrt() if self.kind == "gradient" else x / 0
+
+
 @MODELS.register_module()
 class ToyLine(nn.Module):
-    def __init__(self, width: int = 1, dropout: float = 0.0, fail: str | None = None) -> None:
+    def __init__(
+        self, width: int = 1, dropout: float = 0.0, fail: str | None = None, bad_at=None, bad_step=False, spike_at=None
+    ) -> None:
         super().__init__()
         if fail is not None:
             raise ValueError(fail)
         self.linear = nn.Linear(3, width)
         self.dropout = nn.Dropout(dropout)
+        self.middle = Breaker(bad_at, bad_step)
+        self.spike_at, self.calls = spike_at, -1
 
     def forward(self, batch: dict) -> dict:
-        pred = self.linear(self.dropout(batch["coord"]))
+        pred = self.middle(self.linear(self.dropout(batch["coord"])), batch)
         loss = (pred - batch["target"]).square().mean()
+        self.calls += self.training
+        if self.calls == self.spike_at:
+            loss = 1000 * loss
         return {"loss": loss} if self.training else {"loss": loss, "pred": pred}
 
 
@@ -51,10 +78,12 @@ class ToyCloud:
         index %= self.num_samples
         coord = np.random.default_rng(index).standard_normal((self.points or 4 + index, 3)).astype(np.float32)
         target = coord.sum(axis=1, keepdims=True) + self.noise * np.random.standard_normal()
-        if self.fault == "target":
+        if self.fault == "target" or (self.fault == "one" and index == 0):
             target = target * np.nan
         elif self.fault == "file":
             raise InputError(f"sample_{index}.npy: 3 values are NaN")
+        elif self.fault == "lost":
+            raise FileNotFoundError(2, "No such file or directory", f"sample_{index}.npy")
         return {
             "coord": torch.from_numpy(coord),
             "target": torch.from_numpy(target.astype(np.float32)),
@@ -95,13 +124,22 @@ class Diary(HookBase):
 
 @HOOKS.register_module()
 class ToyEvaluator(HookBase):
-    """Publishes the values of ``metrics``, one an epoch."""
+    """Publishes the values of ``metrics``, one an epoch; ``draw``: minus the loss, with a random number drawn."""
 
-    def __init__(self, metrics=(0.1, 0.3, 0.2, 0.2, 0.2, 0.2, 0.2, 0.2)) -> None:
-        self.metrics = [float(value) for value in metrics]
+    def __init__(self, metrics=(0.1, 0.3, 0.2, 0.2, 0.2, 0.2, 0.2, 0.2), draw=False) -> None:
+        self.metrics, self.draw = [float(value) for value in metrics], draw
+
+    @torch.no_grad()
+    def evaluate(self) -> float:
+        model = self.trainer.model.eval()
+        losses = [float(model(batch)["loss"]) for batch in self.trainer.val_loader]
+        value = -sum(losses) + 1e-3 * float(torch.rand(()))
+        self.trainer.writer.add_scalar("val/toy", value, self.trainer.epoch + 1)
+        return value
 
     def after_epoch(self) -> None:
-        self.trainer.comm_info["current_metric_value"] = self.metrics[self.trainer.epoch]
+        value = self.evaluate() if self.draw else self.metrics[self.trainer.epoch]
+        self.trainer.comm_info["current_metric_value"] = value
         self.trainer.comm_info["current_metric_name"] = "toy"
 
 
@@ -115,6 +153,34 @@ class StopAt(HookBase):
     def before_step(self) -> None:
         if self.trainer.epoch == self.epoch:
             raise RuntimeError("killed")
+
+
+@HOOKS.register_module()
+class SignalAt(HookBase):
+    """Sends this process a signal in an iteration, or while an epoch is evaluated."""
+
+    def __init__(self, iteration: int | None = None, epoch: int | None = None, number: int = signal.SIGTERM) -> None:
+        self.iteration, self.epoch, self.number = iteration, epoch, number
+
+    def before_step(self) -> None:
+        if self.trainer.global_iter == self.iteration and not self.trainer.cfg.resume:
+            os.kill(os.getpid(), self.number)
+
+    def after_epoch(self) -> None:
+        if self.trainer.epoch == self.epoch:
+            os.kill(os.getpid(), self.number)
+
+
+@HOOKS.register_module()
+class Mover(HookBase):
+    """Takes a folder away in the third iteration."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = Path(folder)
+
+    def before_step(self) -> None:
+        if self.trainer.global_iter == 2:
+            self.folder.rename(self.folder.with_suffix(".moved"))
 
 
 @TESTERS.register_module()

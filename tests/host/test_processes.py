@@ -27,6 +27,15 @@ def test_two_processes_train_what_one_does(config, tmp_path):
     assert len(states[2]["rng"]) == 2
 
 
+def test_two_processes_leave_out_the_same_step(config, run_dir):
+    """One process's batch is bad; the gradient, which is both's, decides for both."""
+    options = [f"save_path={run_dir}", "max_iters=6", "batch_size=4", "data.train.fault=one", "nan_guard=skip"]
+    assert train_main(["--config", config, "--num-gpus", "2", "--options", *options, "data.train.points=5"]) == 0
+    saved = torch.load(run_dir / "model" / "model_last.pth", weights_only=True)
+    assert saved["guard"][0] > 0 and saved["optimizer"]["state"][0]["step"] == 6 - saved["guard"][0]
+    assert all(torch.isfinite(value).all() for value in saved["state_dict"].values())
+
+
 def test_a_mistake_in_spawned_processes_exits_with_2(config, tmp_path, capfd):
     options = [f"save_path={tmp_path / 'run'}", "model.fail=boom"]
     assert train_main(["--config", config, "--num-gpus", "2", "--options", *options]) == 2

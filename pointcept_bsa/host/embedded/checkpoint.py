@@ -1,69 +1,53 @@
-"""Checkpoints: written whole or not at all, read without running code, loaded with a clear word if they do not fit."""
+"""Checkpoints: read without running code, checked against their sums, loaded with a clear word if they do not fit."""
 
 from __future__ import annotations
 
 import os
 import pickle
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from pointcept_bsa.errors import InputError
+from pointcept_bsa.host.embedded.export import load_safetensors
+from pointcept_bsa.host.embedded.files import checksum_path, is_intact
 
-
-def write_atomic(path: str | Path, write: Callable[[BinaryIO], None]) -> None:
-    """Let ``write`` fill a file beside ``path``, flush it to the disk, then give it the name ``path``."""
-    path = Path(path)
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        with open(temporary, "wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_text_atomic(path: str | Path, text: str) -> None:
-    """``write_atomic`` of a text."""
-    data = text.encode()
-
-    def write(file: BinaryIO) -> None:
-        file.write(data)
-
-    write_atomic(path, write)
-
-
-def save_checkpoint(checkpoint: Mapping[str, Any], path: str | Path) -> None:
-    """Write a checkpoint."""
-    write_atomic(path, lambda file: torch.save(dict(checkpoint), file))
-
-
-def copy_atomic(source: str | Path, path: str | Path) -> None:
-    """Copy a finished file."""
-    with open(source, "rb") as original:
-        write_atomic(path, lambda file: _copy(original, file))
-
-
-def _copy(source: BinaryIO, target: BinaryIO) -> None:
-    while chunk := source.read(1 << 20):
-        target.write(chunk)
+# What torch.load raises on files that are cut, damaged, foreign or hold more than tensors and plain containers.
+UNREADABLE = (
+    pickle.UnpicklingError,
+    RuntimeError,
+    EOFError,
+    OSError,
+    KeyError,
+    ValueError,
+    IndexError,
+    TypeError,
+    AttributeError,
+    AssertionError,
+)
 
 
 def load_checkpoint(path: str | Path) -> dict[str, Any]:
     """Read a checkpoint to the CPU: a dict with ``state_dict``. A bare state dict is taken as one.
 
-    Only tensors and plain containers are read (``weights_only``). Raises ``InputError``.
+    Only tensors and plain containers are read (``weights_only``; or a ``.safetensors`` file). A file that does not fit
+    the checksum beside it is refused. Raises ``InputError``.
     """
     if not os.path.isfile(path):
         raise InputError(f"weight={str(path)!r}: no such file")
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, KeyError, ValueError) as error:
+        if not is_intact(Path(path)):
+            raise InputError(f"weight={str(path)!r}: damaged, its sum is not that in {checksum_path(Path(path)).name}")
+        if Path(path).suffix == ".safetensors":
+            checkpoint: Any = {"state_dict": load_safetensors(path)[0]}
+        else:
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except InputError:
+        raise
+    except UNREADABLE as error:
         reason = str(error).strip().split("\n")[0][:200] or type(error).__name__
         raise InputError(f"weight={str(path)!r}: not a readable checkpoint ({reason})") from error
     if not isinstance(checkpoint, dict):
@@ -74,6 +58,11 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
     if not isinstance(weights, dict) or not any(isinstance(value, Tensor) for value in weights.values()):
         raise InputError(f"weight={str(path)!r}: no model weights in the file (expected a key 'state_dict')")
     return checkpoint
+
+
+def evaluated_weights(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The weights that were evaluated: the moving average where one was kept (``ema``), else those trained."""
+    return {**checkpoint["state_dict"], **(checkpoint.get("ema") or {})}
 
 
 def unwrap(model: nn.Module) -> nn.Module:
@@ -103,11 +92,3 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor], path: str | Pa
             parts.append(f"{len(misshapen)} of another shape (first: {name} is {shapes})")
         raise InputError(f"weight={str(path)!r}: a checkpoint of another model: {', '.join(parts)}")
     unwrap(model).load_state_dict(weights, strict=False)
-
-
-def resolve_weight(weight: str | None, save_path: str) -> str | None:
-    """The checkpoint to test: ``weight``, or for None and ``"auto"`` the run's best, else its last, else None."""
-    if weight not in (None, "auto"):
-        return weight
-    candidates = (os.path.join(save_path, "model", f"model_{which}.pth") for which in ("best", "last"))
-    return next((path for path in candidates if os.path.isfile(path)), None)

@@ -1,14 +1,13 @@
 """``tools/train.py`` and ``tools/test.py``: arguments in, exit code out.
 
 0: done. 2: the user's mistake, told in one line on standard error (``PCBSA_TRACEBACK=1`` shows where it was raised).
-130: interrupted.
+130, 143: interrupted by SIGINT (Ctrl-C), by SIGTERM; a training has saved its state and says so.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -18,6 +17,8 @@ from pointcept_bsa.errors import InputError
 from pointcept_bsa.host.embedded import comm
 from pointcept_bsa.host.embedded.config import Config, DictAction, load_config, run_custom_imports
 from pointcept_bsa.host.embedded.env import default_setup
+from pointcept_bsa.host.embedded.faults import dead_worker, is_dead_worker, plain_message
+from pointcept_bsa.host.embedded.interruption import Interrupted
 from pointcept_bsa.host.embedded.launch import launch
 from pointcept_bsa.host.embedded.logger import close_log_file
 from pointcept_bsa.host.embedded.registry import TESTERS, TRAINERS
@@ -88,24 +89,30 @@ def _guarded(work: Callable[[Config], None], cfg: Config) -> int:
 def exit_code(run: Callable[[], int]) -> int:
     """Call ``run``; a user's mistake or an interrupt becomes one line on standard error and an exit code."""
     try:
-        return run()
+        return _translated(run)
     except InputError as error:
         if os.environ.get("PCBSA_TRACEBACK"):
             traceback.print_exc()
         where = f" (process {comm.get_rank()})" if comm.get_rank() else ""
-        print(f"error{where}: {_one_line(error)}", file=sys.stderr, flush=True)
+        print(f"error{where}: {plain_message(error)}", file=sys.stderr, flush=True)
         return 2
+    except Interrupted as interrupted:
+        if comm.is_main_process():
+            print(interrupted, file=sys.stderr, flush=True)
+        return interrupted.code
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr, flush=True)
         return 130
 
 
-def _one_line(error: InputError) -> str:
-    """The message alone, also where a loading process sent it wrapped in its traceback."""
-    text = str(error)
-    if "Original Traceback" in text:
-        text = re.split(r"\n[\w.]*Error: ", text)[-1]
-    return " ".join(text.split())
+def _translated(run: Callable[[], int]) -> int:
+    """``run()``; torch's word that a loading process died, which may come at any place, in ours."""
+    try:
+        return run()
+    except RuntimeError as error:
+        if not is_dead_worker(error):
+            raise
+        raise dead_worker(error) from error
 
 
 def _train(cfg: Config) -> None:

@@ -59,6 +59,11 @@ DEFAULTS: dict[str, Any] = {
     "deterministic": False,
     "cuda_graph": False,
     "log_interval": 50,
+    "save_every": None,
+    "keep_last": 2,
+    "nan_guard": "stop",
+    "ema": None,
+    "matmul_precision": "highest",
 }
 REQUIRED = ("model", "data", "optimizer", "scheduler", "hooks", "test")
 # Names other than keys that configs define for their own use, and keys of Pointcept without a meaning here.
@@ -101,7 +106,7 @@ def config_text(cfg: Config) -> str:
 
 def config_hash(cfg: Config) -> str:
     """16 hexadecimal digits for what is trained and how, not for where it is kept or which seed it has."""
-    skipped = (*DERIVED, "save_path", "weight", "resume", "seed", "log_interval")
+    skipped = (*DERIVED, "save_path", "weight", "resume", "seed", "log_interval", "save_every", "keep_last")
     text = Config({key: cfg[key] for key in cfg if key not in skipped}).pretty_text
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -138,6 +143,13 @@ def _is_text(value: Any) -> bool:
     return isinstance(value, str) and bool(value)
 
 
+def _is_ema(value: Any) -> bool:
+    if value is None:
+        return True
+    decay = value.get("decay", 0.999) if isinstance(value, dict) and not value.keys() - {"decay"} else None
+    return isinstance(decay, int | float) and 0 <= decay < 1
+
+
 _NATURAL, _COUNT = (_is_int(1), "a positive integer"), (_is_int(0), "an integer of at least 0")
 _OPTIONAL_NATURAL = (_optional(_is_int(1)), "None or a positive integer")
 _BOOL = (_is_bool, "True or False")
@@ -152,12 +164,16 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "mix_prob": (lambda v: v == 0, "0: mixing clouds is not supported in the embedded host"),
     "enable_wandb": (lambda v: v is False, "False: wandb is not supported in the embedded host"),
     "device": (lambda v: v in ("auto", "cpu", "cuda"), "'auto', 'cpu' or 'cuda'"),
+    "nan_guard": (lambda v: v in ("stop", "skip", None), "'stop', 'skip' or None"),
+    "ema": (_is_ema, "None or dict(decay=number from 0 to below 1)"),
+    "matmul_precision": (lambda v: v in ("highest", "high"), "'highest' (float32) or 'high' (TF32)"),
     "hooks": (lambda v: isinstance(v, list | tuple), "a list of dicts"),
     **dict.fromkeys(("batch_size", "gradient_accumulation_steps", "epoch", "eval_epoch", "log_interval"), _NATURAL),
-    **dict.fromkeys(("batch_size_val", "batch_size_test", "max_iters", "eval_every"), _OPTIONAL_NATURAL),
+    "keep_last": _NATURAL,
+    **dict.fromkeys(("batch_size_val", "batch_size_test", "max_iters", "eval_every", "save_every"), _OPTIONAL_NATURAL),
     **dict.fromkeys(
         ("resume", "evaluate", "test_only", "sync_bn", "enable_amp", "empty_cache", "empty_cache_per_epoch")
-        + ("find_unused_parameters", "deterministic"),
+        + ("find_unused_parameters", "deterministic", "cuda_graph"),
         _BOOL,
     ),
     **dict.fromkeys(("model", "optimizer", "scheduler", "data", "train", "test"), (_is_dict, "a dict")),

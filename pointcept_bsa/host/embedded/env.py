@@ -34,6 +34,7 @@ def default_setup(cfg: Config) -> Config:
     cfg.data.train.loop = 1 if cfg.max_iters is not None else cfg.epoch // cfg.eval_epoch
     get_device(cfg)
     set_deterministic(cfg.deterministic)
+    set_matmul_precision(cfg.matmul_precision)
     set_seed(cfg.seed + comm.get_rank())
     return cfg
 
@@ -60,6 +61,12 @@ def set_deterministic(wanted: bool) -> None:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.backends.cudnn.benchmark = False
     torch.use_deterministic_algorithms(wanted)
+
+
+def set_matmul_precision(precision: str) -> None:
+    """``"highest"``: float32 products in float32; ``"high"``: in TF32 (10 bits of mantissa) where the GPU has it."""
+    torch.set_float32_matmul_precision(precision)
+    torch.backends.cudnn.allow_tf32 = precision == "high"
 
 
 def get_rng_state(device: torch.device) -> dict[str, Any]:

@@ -6,7 +6,10 @@ import json
 import math
 import os
 from collections import defaultdict
-from typing import IO, Any
+from collections.abc import Mapping, Sequence
+from typing import Any, BinaryIO
+
+from pointcept_bsa.errors import InputError
 
 
 class History:
@@ -46,23 +49,35 @@ class EventStorage:
     def reset_histories(self) -> None:
         self._histories.clear()
 
+    def state_dict(self) -> dict[str, list[float]]:
+        """The histories as numbers."""
+        return {name: [h.val, h.total, h.count] for name, h in self._histories.items()}
+
+    def load_state_dict(self, state: Mapping[str, Sequence[float]]) -> None:
+        """Undo ``state_dict``."""
+        self.reset_histories()
+        for name, (val, total, count) in state.items():
+            history = self._histories[name]
+            history.val, history.total, history.count = val, total, int(count)
+
 
 class MetricsWriter:
     """Writes to ``{save_path}/metrics.jsonl`` and, where tensorboard is installed, to event files.
 
-    Files are opened at the first write.
+    Files are opened at the first write. A full disk or a lost folder is an ``InputError``.
     """
 
     def __init__(self, save_path: str, append: bool = False) -> None:
         self.save_path, self.append = save_path, append
-        self._file: IO[str] | None = None
+        self.path = os.path.join(save_path, "metrics.jsonl")
+        self._file: BinaryIO | None = None
         self._board: Any = None
+        self._purge_step: int | None = None
 
-    def _open(self) -> IO[str]:
+    def _open(self) -> BinaryIO:
         if self._file is None:
-            path = os.path.join(self.save_path, "metrics.jsonl")
-            self._file = open(path, "a" if self.append else "w", encoding="utf-8", buffering=1)
-            self._board = _summary_writer(self.save_path)
+            self._file = open(self.path, "ab" if self.append else "wb", buffering=0)
+            self._board = _summary_writer(self.save_path, self._purge_step)
         return self._file
 
     def add_scalar(self, tag: str, value: float, step: int) -> None:
@@ -71,11 +86,31 @@ class MetricsWriter:
 
     def write(self, record: dict[str, Any], board: dict[str, float], step: int) -> None:
         """``record`` as one JSON line (a number that is not finite becomes null), ``board`` to TensorBoard."""
-        file = self._open()
-        file.write(json.dumps({key: _jsonable(value) for key, value in record.items()}) + "\n")
-        if self._board is not None:
-            for tag, value in board.items():
-                self._board.add_scalar(tag, value, step)
+        line = json.dumps({key: _jsonable(value) for key, value in record.items()}) + "\n"
+        try:
+            self._open().write(line.encode())
+            if self._board is not None:
+                for tag, value in board.items():
+                    self._board.add_scalar(tag, value, step)
+        except OSError as error:
+            raise InputError(
+                f"{self.path}: cannot be written ({error.strerror or error}); earlier checkpoints are intact"
+            ) from error
+
+    def position(self) -> int:
+        """Length in bytes of what is written; it is on the disk then."""
+        try:
+            file = self._open()
+            os.fsync(file.fileno())
+            return os.fstat(file.fileno()).st_size
+        except OSError as error:
+            raise InputError(f"{self.path}: cannot be written ({error.strerror or error})") from error
+
+    def trim(self, length: int, iteration: int) -> None:
+        """Forget what was written after ``length`` bytes; the run goes on from ``iteration``."""
+        self._purge_step = iteration + 1
+        if os.path.isfile(self.path) and os.path.getsize(self.path) > length:
+            os.truncate(self.path, length)
 
     def close(self) -> None:
         """Close the files; a later write opens them again and appends."""
@@ -94,9 +129,9 @@ def _jsonable(value: Any) -> Any:
     return value if math.isfinite(value) else None
 
 
-def _summary_writer(save_path: str) -> Any:
+def _summary_writer(save_path: str, purge_step: int | None) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:  # tensorboard is optional: metrics.jsonl has the same numbers
         return None
-    return SummaryWriter(save_path)
+    return SummaryWriter(save_path, purge_step=purge_step)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import multiprocessing.connection
 import os
 import socket
 import sys
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -15,8 +17,10 @@ import torch.multiprocessing as mp
 
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.host.embedded import comm
+from pointcept_bsa.host.embedded.interruption import forwarding
 
 TIMEOUT = timedelta(minutes=60)
+GRACE = 30.0  # seconds
 
 
 def launch(
@@ -50,8 +54,32 @@ def launch(
             raise InputError("--dist-url auto: with several machines name the first one's address, tcp://HOST:PORT")
         dist_url = f"tcp://127.0.0.1:{_free_port()}"
     first_rank = machine_rank * num_gpus_per_machine
+    arguments = (main_func, world_size, first_rank, dist_url, device, args)
+    context = mp.spawn(_spawned, arguments, nprocs=num_gpus_per_machine, join=False)
+    with forwarding(lambda number: _send(context.processes, number)):
+        return _wait(context)
+
+
+def _send(processes: list[Any], number: int) -> None:
+    for process in processes:
+        if process.is_alive():
+            os.kill(process.pid, number)
+
+
+def _wait(context: Any) -> int:
+    """Wait for all processes; when one fails the others get ``GRACE`` seconds, as they may wait for it forever."""
+    running = {process.sentinel: process for process in context.processes}
+    while running and not any(process.exitcode for process in context.processes):
+        for sentinel in multiprocessing.connection.wait(list(running)):
+            running.pop(sentinel).join()
+    until = time.monotonic() + GRACE
+    for process in running.values():
+        process.join(max(until - time.monotonic(), 0))
+        if process.is_alive():
+            process.kill()
+            process.join()
     try:
-        mp.spawn(_spawned, (main_func, world_size, first_rank, dist_url, device, args), nprocs=num_gpus_per_machine)
+        context.join()
     except mp.ProcessExitedException as error:
         return error.exit_code
     return 0

@@ -7,6 +7,7 @@ with any number of workers (torch's own random numbers in a data set need at lea
 from __future__ import annotations
 
 import random
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler, get_wor
 
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.host.embedded import comm
+from pointcept_bsa.host.embedded.faults import guarded
 from pointcept_bsa.host.embedded.plan import TrainingPlan
 
 Draw = tuple[int, int]  # (index of the sample in the data set, number of this draw in the stream)
@@ -25,8 +27,8 @@ class StreamBatchSampler(Sampler[list[Draw]]):
     """Batches of one epoch of an endless stream: one random order of the data after the other.
 
     A pass leaves out the last, incomplete batch; with fewer samples than a batch it is one small batch (padded by
-    repetition to a multiple of the processes). Every process gets its own part of each batch. ``len`` and iteration
-    are those of the span told by ``set_span``.
+    repetition to a multiple of the processes). Every process gets its own part of each batch. ``len`` is that of the
+    span told by ``set_span``; iteration leaves out the ``skip`` batches of it that a resumed run has had.
     """
 
     def __init__(self, num_samples: int, batch_size: int, seed: int) -> None:
@@ -34,27 +36,30 @@ class StreamBatchSampler(Sampler[list[Draw]]):
         self.rank, self.world_size = comm.get_rank(), comm.get_world_size()
         self.batch_size = min(batch_size, -(-num_samples // self.world_size) * self.world_size)
         self.batches_per_pass = max(num_samples // self.batch_size, 1)
-        self.span = range(self.batches_per_pass)
+        self._order_of, self._order = -1, np.empty(0, dtype=np.int64)  # the pass last asked for
+        self.set_span(range(self.batches_per_pass))
 
-    def set_span(self, span: range) -> None:
+    def set_span(self, span: range, skip: int = 0) -> None:
         """Choose the batches to come, as positions in the stream."""
-        self.span = span
+        self.span, self.skip = span, skip
 
     def __len__(self) -> int:
         return len(self.span)
 
     def __iter__(self) -> Iterator[list[Draw]]:
-        order_of, order = -1, np.empty(0, dtype=np.int64)
-        for position in self.span:
-            number, batch = divmod(position, self.batches_per_pass)
-            if number != order_of:
-                order_of, order = number, self._order(number)
-            first = batch * self.batch_size + self.rank
-            places = range(first, (batch + 1) * self.batch_size, self.world_size)
-            offset = position * self.batch_size - batch * self.batch_size
-            yield [(int(order[place % self.num_samples]), offset + place) for place in places]
+        return map(self.draws, self.span[self.skip :])
 
-    def _order(self, number: int) -> np.ndarray:
+    def draws(self, position: int) -> list[Draw]:
+        """This process's part of the batch at a position of the stream."""
+        number, batch = divmod(position, self.batches_per_pass)
+        if number != self._order_of:
+            self._order_of, self._order = number, self._make_order(number)
+        first = batch * self.batch_size + self.rank
+        places = range(first, (batch + 1) * self.batch_size, self.world_size)
+        offset = position * self.batch_size - batch * self.batch_size
+        return [(int(self._order[place % self.num_samples]), offset + place) for place in places]
+
+    def _make_order(self, number: int) -> np.ndarray:
         return np.random.default_rng((self.seed, number)).permutation(self.num_samples)
 
 
@@ -92,15 +97,39 @@ def _mix(seed: int, number: int) -> int:
     return (bits ^ bits >> 31) & 0xFFFFFFFF
 
 
-class TrainLoader(DataLoader):
+class GuardedLoader(DataLoader):
+    """A loader whose faults (a lost folder, a dead process) are ``InputError``; ``path`` is named in them."""
+
+    path = "data"
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        return guarded(super().__iter__(), self.path, self.num_workers)
+
+
+class TrainLoader(GuardedLoader):
     """A loader that also takes the plan's epochs."""
 
+    path = "data.train"
     batch_sampler: StreamBatchSampler
     dataset: SeededSamples
 
-    def start_epoch(self, plan: TrainingPlan, epoch: int) -> None:
-        """Make ``len`` and iteration those of ``epoch``."""
-        self.batch_sampler.set_span(plan.batches(epoch))
+    def start_epoch(self, plan: TrainingPlan, epoch: int, skip: int = 0) -> None:
+        """Make ``len`` that of ``epoch``; iteration leaves out its first ``skip`` batches."""
+        self.batch_sampler.set_span(plan.batches(epoch), skip)
+
+    def batch_at(self, position: int) -> Any:
+        """The batch at a position of the stream, built in this process; random states are as before afterwards."""
+        states = random.getstate(), np.random.get_state()
+        try:
+            return self.collate_fn([self.dataset[draw] for draw in self.batch_sampler.draws(position)])
+        finally:
+            random.setstate(states[0])
+            np.random.set_state(states[1])
+
+
+def quiet_worker(number: int) -> None:
+    """A Ctrl-C reaches every process of the terminal; the main one decides what becomes of it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def build_train_loader(
@@ -115,6 +144,7 @@ def build_train_loader(
         collate_fn=collate_fn,
         pin_memory=pin_memory,
         persistent_workers=num_workers > 0,
+        worker_init_fn=quiet_worker,
         generator=torch.Generator(),  # seeds the workers, whose seeds do not matter; the global one is the model's
     )
 
@@ -126,13 +156,16 @@ def build_eval_loader(
     if path != "data.val":  # a protocol may have no validation samples: the evaluator says so
         _refuse_empty(dataset, path)
     share: Sequence[int] = range(comm.get_rank(), len(dataset), comm.get_world_size())
-    return DataLoader(
+    loader = GuardedLoader(
         dataset,
         batch_sampler=BatchSampler(_InOrder(share), batch_size, drop_last=False),
         num_workers=num_workers,
         collate_fn=collate_fn,
         pin_memory=pin_memory,
+        worker_init_fn=quiet_worker,
     )
+    loader.path = path
+    return loader
 
 
 class _InOrder(Sampler[int]):

@@ -23,6 +23,17 @@ class _StdoutHandler(logging.StreamHandler):
         return sys.stdout
 
 
+class _LogFile(logging.FileHandler):
+    """Says once, in one line, that it cannot be written, where logging would print a stack trace for every line."""
+
+    _failed = False
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        if not self._failed:
+            self._failed = True
+            print(f"warning: {self.baseFilename}: cannot be written ({sys.exc_info()[1]})", file=sys.stderr, flush=True)
+
+
 def get_root_logger(log_file: str | None = None, log_level: int = logging.INFO, file_mode: str = "a") -> logging.Logger:
     """Return the run's logger; ``log_file`` (re)directs its file to that path. Other ranks show errors only."""
     logger = logging.getLogger(NAME)
@@ -34,7 +45,7 @@ def get_root_logger(log_file: str | None = None, log_level: int = logging.INFO, 
         handler.setFormatter(logging.Formatter("[%(asctime)s] %(levelname).1s %(message)s", "%H:%M:%S"))
         logger.addHandler(handler)
     if log_file is not None and main:
-        file_handler = logging.FileHandler(log_file, mode=file_mode, encoding="utf-8")
+        file_handler = _LogFile(log_file, mode=file_mode, encoding="utf-8")
         file_handler.setFormatter(logging.Formatter("[%(asctime)s] %(levelname)s %(message)s"))
         for held in _take_file_handlers():
             if isinstance(held, logging.handlers.MemoryHandler):

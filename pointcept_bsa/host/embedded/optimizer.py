@@ -9,12 +9,25 @@ import torch
 from torch import nn
 
 from pointcept_bsa.errors import InputError
+from pointcept_bsa.host.embedded.muon import Muon
 from pointcept_bsa.host.embedded.registry import OPTIMIZERS
 
 for _name in ("SGD", "Adam", "AdamW"):
     OPTIMIZERS.register_module(name=_name, module=getattr(torch.optim, _name))
 
+OPTIMIZERS.register_module(module=Muon)
+
 _FUSED = ("SGD", "Adam", "AdamW")
+
+
+@OPTIMIZERS.register_module(name="Lion")
+def lion(params: Any, lr: float = 1e-4, betas: Sequence[float] = (0.9, 0.99), weight_decay: float = 0.0) -> Any:
+    """timm's Lion; usual settings are a tenth of AdamW's ``lr`` and ten times its ``weight_decay``."""
+    try:
+        from timm.optim.lion import Lion
+    except (ImportError, RuntimeError) as error:  # RuntimeError: a torchvision of another torch
+        raise InputError(f"Lion is timm's, which cannot be imported: {' '.join(str(error).split())}") from error
+    return Lion(params, lr=lr, betas=tuple(betas), weight_decay=weight_decay)
 
 
 def build_optimizer(

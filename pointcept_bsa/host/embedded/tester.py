@@ -8,15 +8,15 @@ from typing import Any
 from torch import nn
 from torch.utils.data import DataLoader
 
-from pointcept_bsa.errors import InputError
 from pointcept_bsa.host.embedded import comm
-from pointcept_bsa.host.embedded.checkpoint import load_checkpoint, load_weights, resolve_weight
+from pointcept_bsa.host.embedded.checkpoint import evaluated_weights, load_checkpoint, load_weights
 from pointcept_bsa.host.embedded.collate import collate_fn
 from pointcept_bsa.host.embedded.config import Config
 from pointcept_bsa.host.embedded.env import get_device
 from pointcept_bsa.host.embedded.loader import build_eval_loader
 from pointcept_bsa.host.embedded.logger import get_root_logger
 from pointcept_bsa.host.embedded.registry import build_dataset, build_model
+from pointcept_bsa.host.weight import weight_to_test
 
 
 class TesterBase:
@@ -48,13 +48,11 @@ class TesterBase:
     def build_model(self) -> nn.Module:
         """Build the model on the device and load its weights."""
         model = build_model(self.cfg.model, path="model").to(get_device(self.cfg))
-        path = resolve_weight(self.cfg.weight, self.cfg.save_path)
-        if path is None:
-            raise InputError(
-                f"weight: none given, and no model_best.pth or model_last.pth in {self.cfg.save_path}/model; "
-                f"name a checkpoint with --options weight=PATH"
-            )
-        load_weights(model, load_checkpoint(path)["state_dict"], path)
+        path = weight_to_test(self.cfg.weight, self.cfg.save_path)
+        checkpoint = load_checkpoint(path)
+        load_weights(model, evaluated_weights(checkpoint), path)
+        if checkpoint.get("ema"):
+            self.logger.info("Its weights are the moving average (ema)")
         self.weight = path
         return model
 

@@ -3,29 +3,33 @@
 from __future__ import annotations
 
 import contextlib
-import json
+import functools
 import math
-import os
 import warnings
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.host.batch import to_device
 from pointcept_bsa.host.embedded import comm
-from pointcept_bsa.host.embedded.checkpoint import write_text_atomic
+from pointcept_bsa.host.embedded.checkpoint import unwrap
 from pointcept_bsa.host.embedded.collate import collate_fn
 from pointcept_bsa.host.embedded.config import Config, config_hash, config_text
-from pointcept_bsa.host.embedded.env import describe, get_device
+from pointcept_bsa.host.embedded.ema import MovingAverage
+from pointcept_bsa.host.embedded.env import get_device
 from pointcept_bsa.host.embedded.events import EventStorage, MetricsWriter
+from pointcept_bsa.host.embedded.faults import DeadWorkerError
+from pointcept_bsa.host.embedded.folder import open_save_path
 from pointcept_bsa.host.embedded.graph import GraphedStep
+from pointcept_bsa.host.embedded.guard import NanGuard, total_norm
 from pointcept_bsa.host.embedded.hooks.base import HookBase
+from pointcept_bsa.host.embedded.interruption import Interrupted, Interruption
 from pointcept_bsa.host.embedded.loader import TrainLoader, build_eval_loader, build_train_loader
 from pointcept_bsa.host.embedded.logger import get_root_logger, hold_for_file
 from pointcept_bsa.host.embedded.optimizer import build_optimizer
@@ -90,8 +94,9 @@ class DefaultTrainer(TrainerBase):
 
     Attributes for hooks, as in Pointcept: ``cfg model writer train_loader val_loader optimizer scheduler scaler storage
     comm_info epoch start_epoch max_epoch max_iter best_metric_value logger``; besides, ``device``, ``plan``,
-    ``global_iter`` (optimizer iterations done) and ``stepped`` (the last batch ended an iteration). ``writer`` is None
-    in other processes than the main one.
+    ``global_iter`` (optimizer iterations done), ``epochs_done``, ``stepped`` (the last batch ended an iteration),
+    ``interrupted`` (a signal has come; read it at a save point), ``last_saved`` (iteration of the last checkpoint),
+    ``ema`` and ``guard`` (or None). ``writer`` is None in other processes than the main one.
     """
 
     def __init__(self, cfg: Config) -> None:
@@ -101,7 +106,9 @@ class DefaultTrainer(TrainerBase):
         self.logger = get_root_logger()
         hold_for_file()
         self.best_metric_value = -math.inf
-        self.global_iter, self.stepped = 0, False
+        self.global_iter, self.epochs_done, self.stepped = 0, 0, False
+        self.interruption, self.interrupted = Interruption(), 0
+        self.last_saved: int | None = None
         self.config_text = config_text(cfg)
         self.config_hash = config_hash(cfg)
         self._micro = 0  # batches since the last optimizer step
@@ -119,6 +126,8 @@ class DefaultTrainer(TrainerBase):
         self.max_epoch, self.max_iter = self.plan.max_epoch, self.plan.total_iters
         self.train_loader.start_epoch(self.plan, 0)
         self.optimizer = self.build_optimizer()
+        self.ema = MovingAverage(unwrap(self.model), **cfg.ema) if cfg.ema is not None else None
+        self.guard = NanGuard(cfg.nan_guard, self.device) if cfg.nan_guard is not None else None
         self.scheduler = self.build_scheduler()
         self.scaler = self.build_scaler()
         self.graph = self.build_graph()
@@ -128,22 +137,47 @@ class DefaultTrainer(TrainerBase):
         """Run the training, or what a resumed run has left of it."""
         try:
             self.before_train()
-            self._open_save_path()
-            for epoch in range(self.start_epoch, self.max_epoch):
-                self.epoch = epoch
-                self.train_loader.start_epoch(self.plan, self.epoch)
-                self.model.train()
-                self.before_epoch()
-                self.data_iterator = enumerate(self.train_loader)
-                for number, batch in self.data_iterator:
-                    self.comm_info["iter"], self.comm_info["input_dict"] = number, batch
-                    self.before_step()
-                    self.run_step()
-                    self.after_step()
-                self.after_epoch()
+            open_save_path(self)
+            with self.interruption:
+                for epoch in range(self.start_epoch, self.max_epoch):
+                    self._run_epoch(epoch)
             self.after_train()
         finally:
             self.on_exit()
+
+    def _run_epoch(self, epoch: int) -> None:
+        """One epoch, or what a run resumed within it has left of it."""
+        self.epoch = epoch
+        done = self.global_iter * self.plan.accumulate - self.plan.batches(epoch).start
+        self.train_loader.start_epoch(self.plan, epoch, skip=done)
+        self.model.train()
+        self.before_epoch()
+        self.data_iterator = enumerate(self.train_loader, start=done)
+        try:
+            for number, batch in self.data_iterator:
+                self.comm_info["iter"], self.comm_info["input_dict"] = number, batch
+                self.before_step()
+                self.run_step()
+                self.after_step()
+                if self.stepped:
+                    self._save_point(epoch)
+        except DeadWorkerError:
+            if self.interruption.received and self._micro == 0:  # the signal that has come to us has ended it
+                self._save_point(epoch)
+            raise
+        self.after_epoch()
+        self._save_point(epoch + 1)
+
+    def _save_point(self, epochs_done: int) -> None:
+        """Let hooks save; leave if a signal wants it. Raises ``Interrupted``."""
+        self.interrupted = self.interruption.agreed(self.global_iter, at_once=epochs_done > self.epoch)
+        self.epochs_done = epochs_done
+        self._call_hooks("at_save_point")
+        if self.interrupted:
+            comm.synchronize()  # the main process has written
+            saved = f"saved; go on with resume=True save_path={self.cfg.save_path}"
+            what = saved if self.last_saved == self.global_iter else "not saved: there is no CheckpointSaver in hooks"
+            raise Interrupted(self.interrupted, f": iteration {self.global_iter} of {self.max_iter}, {what}")
 
     def run_step(self) -> None:
         """Forward, backward and, when enough batches have come, one step of the optimizer."""
@@ -156,9 +190,11 @@ class DefaultTrainer(TrainerBase):
             output = self.graph(batch)
         else:
             with self._gradient_sync(self.stepped):
-                output = self._forward(batch)
+                output = self.forward(self.model, batch)
                 loss = output["loss"] / cfg.gradient_accumulation_steps
                 (loss if self.scaler is None else self.scaler.scale(loss)).backward()
+        if self.guard is not None and self.guard.sees_loss:
+            self.guard.note(output["loss"])
         if self.stepped:
             self._step_optimizer()
             self._micro = 0
@@ -167,23 +203,33 @@ class DefaultTrainer(TrainerBase):
             torch.cuda.empty_cache()
         self.comm_info["model_output_dict"] = output
 
-    def _forward(self, batch: dict[str, Any]) -> dict[str, Tensor]:
+    def forward(self, model: nn.Module, batch: dict[str, Any]) -> dict[str, Any]:
+        """The model under the run's autocast."""
         with torch.autocast(self.device.type, AMP_DTYPES[self.cfg.amp_dtype], enabled=self.cfg.enable_amp):
-            return self.model(batch)
+            return model(batch)
 
     def _step_optimizer(self) -> None:
         if self.scaler is not None:
             self.scaler.unscale_(self.optimizer)
-        if self.cfg.clip_grad is not None:
-            nn.utils.clip_grad_norm_(self.model.parameters(), self.cfg.clip_grad)
-        if self.scaler is not None:
+        norm = None
+        if self.cfg.clip_grad is not None or (self.guard is not None and self.guard.needs_norm and self.scaler is None):
+            norm = total_norm(self.model.parameters(), self.cfg.clip_grad)
+        if self.scaler is not None:  # leaves bad steps out itself
             self.scaler.step(self.optimizer)
             self.scaler.update()
+            if self.guard is not None:
+                self.guard.end_iteration(self.global_iter + 1)
+        elif self.guard is not None:
+            if norm is not None:
+                self.guard.note(norm)
+            self.guard.step(self.optimizer, self.global_iter + 1)
         else:
             self.optimizer.step()
+        if self.ema is not None:
+            self.ema.update()
         if self.graph is None:  # which zeroes them itself
             self.optimizer.zero_grad(set_to_none=True)
-        self.scheduler.step()  # counts iterations, also those whose step the scaler left out
+        self.scheduler.step()  # counts iterations, also those whose step was left out
 
     def _gradient_sync(self, wanted: bool) -> contextlib.AbstractContextManager[None]:
         if isinstance(self.model, DistributedDataParallel) and not wanted:
@@ -191,7 +237,8 @@ class DefaultTrainer(TrainerBase):
         return contextlib.nullcontext()
 
     def after_epoch(self) -> None:
-        super().after_epoch()
+        with self.ema.in_place() if self.ema is not None else contextlib.nullcontext():
+            super().after_epoch()
         if self.cfg.empty_cache_per_epoch and self.device.type == "cuda":
             torch.cuda.empty_cache()
 
@@ -253,13 +300,14 @@ class DefaultTrainer(TrainerBase):
         return build_optimizer(self.cfg.optimizer, self.model, self.cfg.param_dicts)
 
     def build_scheduler(self) -> torch.optim.lr_scheduler.LRScheduler:
+        # The first step may be left out: by the scaler, or by the guard.
+        warnings.filterwarnings("ignore", message=r"Detected call of `lr_scheduler.step\(\)` before")
         return build_scheduler(self.cfg.scheduler, self.optimizer, self.plan.total_iters)
 
     def build_scaler(self) -> torch.amp.GradScaler | None:
         """A scaler for float16 on CUDA; bfloat16 and float32 need none."""
         if not (self.cfg.enable_amp and self.cfg.amp_dtype == "float16" and self.device.type == "cuda"):
             return None
-        warnings.filterwarnings("ignore", message=r"Detected call of `lr_scheduler.step\(\)` before")
         return torch.amp.GradScaler("cuda")
 
     def build_graph(self) -> GraphedStep | None:
@@ -271,21 +319,4 @@ class DefaultTrainer(TrainerBase):
                 "cuda_graph=True: got several processes, gradient accumulation or float16, wanted one process, "
                 "gradient_accumulation_steps=1 and float32 or bfloat16"
             )
-        return GraphedStep(self.model, self._forward, self.logger)
-
-    def _open_save_path(self) -> None:
-        """Create the run's folder and what describes the run; only now, when the input has been found good."""
-        if not comm.is_main_process():
-            return
-        folder, resume = self.cfg.save_path, self.cfg.resume
-        try:
-            os.makedirs(os.path.join(folder, "model"), exist_ok=True)
-        except OSError as error:
-            raise InputError(f"save_path={folder!r}: cannot be created ({error.strerror})") from error
-        get_root_logger(os.path.join(folder, "train.log"), file_mode="a" if resume else "w")
-        if not (resume and os.path.exists(os.path.join(folder, "config.py"))):
-            write_text_atomic(os.path.join(folder, "config.py"), self.config_text)
-        record = json.dumps(describe(self.cfg, self.device), indent=1)
-        write_text_atomic(os.path.join(folder, "env.json"), record + "\n")
-        length = f"{self.max_iter} iterations in {self.max_epoch} epochs"
-        self.logger.info(f"Saving to {folder}; {length}, seed {self.cfg.seed}")
+        return GraphedStep(self.model, functools.partial(self.forward, self.model), self.logger)

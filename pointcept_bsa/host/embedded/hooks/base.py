@@ -1,8 +1,9 @@
-"""What a hook is: six moments of a training run, in which it may act on the trainer."""
+"""What a hook is: moments of a training run in which it may act on the trainer, and what it has to remember."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pointcept_bsa.host.embedded.trainer import DefaultTrainer
@@ -30,6 +31,18 @@ class HookBase:
 
     def after_train(self) -> None:
         """Once, at the end."""
+
+    def at_save_point(self) -> None:
+        """When a checkpoint may be written (embedded host only): every hook has done its part of an iteration (its
+        ``after_step``) or of an epoch (its ``after_epoch``). With ``ema`` the model has the trained weights then."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the hook needs to go on in a resumed run (embedded host only): tensors and plain containers."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Undo ``state_dict``, before ``before_train`` of the hooks that follow ``CheckpointLoader``; ``{}``: nothing
+        was saved."""
 
     def on_exit(self) -> None:
         """However the training ended, also by an error (embedded host only): let go of what the hook holds."""

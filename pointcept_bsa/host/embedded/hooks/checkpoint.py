@@ -1,32 +1,28 @@
-"""Loading before training, saving after every epoch."""
+"""Loading before training, saving after every epoch, every so many iterations, and on a signal."""
 
 from __future__ import annotations
 
 import math
 import os
-from typing import Any
 
-from pointcept_bsa.errors import InputError
 from pointcept_bsa.host.embedded import comm
-from pointcept_bsa.host.embedded.checkpoint import (
-    copy_atomic,
-    load_checkpoint,
-    load_weights,
-    save_checkpoint,
-    unwrap,
-)
-from pointcept_bsa.host.embedded.env import get_rng_state, set_rng_state
+from pointcept_bsa.host.embedded.checkpoint import evaluated_weights, load_checkpoint, load_weights
+from pointcept_bsa.host.embedded.diagnosis import check_numbers
 from pointcept_bsa.host.embedded.hooks.base import HookBase
 from pointcept_bsa.host.embedded.registry import HOOKS
+from pointcept_bsa.host.embedded.state import collect, restore
+from pointcept_bsa.host.embedded.store import CheckpointStore, load_newest
 
 
 @HOOKS.register_module()
 class CheckpointLoader(HookBase):
-    """Loads ``cfg.weight`` into the model; with ``cfg.resume`` also everything else of the run.
+    """Loads ``cfg.weight`` into the model; with ``cfg.resume`` also everything else of the run, to go on exactly.
 
-    ``resume`` without ``weight`` takes ``{save_path}/model/model_last.pth``. ``keywords`` in a tensor's name is
-    replaced by ``replacement`` (once). ``strict`` (unlike Pointcept's, True) refuses a checkpoint of another model;
-    False takes what fits by name, for fine-tuning under another head.
+    ``resume`` without ``weight`` takes ``{save_path}/model/model_last.pth``; where that is damaged, with a warning the
+    one before it. Without ``resume`` the moving average is taken where the checkpoint has one.
+
+    ``keywords`` in a tensor's name is replaced by ``replacement`` (once). ``strict`` (unlike Pointcept's, True) refuses
+    a checkpoint of another model; False takes what fits by name, for fine-tuning under another head.
     """
 
     def __init__(self, keywords: str = "", replacement: str | None = None, strict: bool = True) -> None:
@@ -40,69 +36,59 @@ class CheckpointLoader(HookBase):
             path = os.path.join(cfg.save_path, "model", "model_last.pth")
         if path is None:
             return
-        checkpoint = load_checkpoint(path)
-        weights = checkpoint["state_dict"]
+        if cfg.resume:
+            checkpoint, path = load_newest(path)
+            weights = checkpoint["state_dict"]
+        else:
+            checkpoint = load_checkpoint(path)
+            weights = evaluated_weights(checkpoint)
         if self.keywords:
             weights = {name.replace(self.keywords, self.replacement, 1): value for name, value in weights.items()}
         load_weights(self.trainer.model, weights, path, strict=self.strict or cfg.resume)
-        self.trainer.logger.info(f"Weights loaded from {path}")
+        average = " (their moving average)" if checkpoint.get("ema") and not cfg.resume else ""
+        self.trainer.logger.info(f"Weights{average} loaded from {path}")
         if cfg.resume:
-            self._resume(checkpoint, path)
-
-    def _resume(self, checkpoint: dict[str, Any], path: str) -> None:
-        trainer = self.trainer
-        absent = [key for key in ("epoch", "optimizer", "scheduler", "best_metric_value") if key not in checkpoint]
-        if absent:
-            raise InputError(f"resume=True: {path!r} has no {', '.join(absent)}; it can only be a weight")
-        epoch = checkpoint["epoch"]
-        planned = trainer.plan.ends[epoch] if epoch <= trainer.max_epoch else None
-        if planned is None or checkpoint.get("iter", planned) != planned:
-            raise InputError(
-                f"resume=True: {path!r} was written after epoch {epoch}, iteration {checkpoint.get('iter', '?')}, "
-                f"which this config does not come to: epoch, max_iters, eval_every, batch_size or the data differ"
-            )
-        trainer.optimizer.load_state_dict(checkpoint["optimizer"])
-        trainer.scheduler.load_state_dict(checkpoint["scheduler"])
-        if trainer.scaler is not None and checkpoint.get("scaler"):
-            trainer.scaler.load_state_dict(checkpoint["scaler"])
-        trainer.start_epoch, trainer.global_iter = epoch, planned
-        trainer.best_metric_value = checkpoint["best_metric_value"]
-        states = checkpoint.get("rng", [])
-        if comm.get_rank() < len(states):
-            set_rng_state(states[comm.get_rank()], trainer.device)
-        if checkpoint.get("seed", trainer.cfg.seed) != trainer.cfg.seed:
-            trainer.reseed(checkpoint["seed"])
-        trainer.logger.info(f"Resuming after epoch {epoch} of {trainer.max_epoch}, iteration {planned}")
+            own = os.path.realpath(os.path.dirname(path)) == os.path.realpath(os.path.join(cfg.save_path, "model"))
+            restore(self.trainer, checkpoint, path, own)
 
 
 @HOOKS.register_module()
 class CheckpointSaver(HookBase):
-    """Writes ``model_last.pth`` after every epoch, ``model_best.pth`` when the metric is the largest yet.
+    """Writes ``model_last.pth``, and ``model_best.pth`` when the metric is the largest yet.
 
-    The metric is ``comm_info["current_metric_value"]``; larger is better. ``save_freq=k`` also keeps
-    ``epoch_{n}.pth`` every k epochs.
+    That is after every epoch, besides after every ``cfg.save_every`` iterations, and when SIGTERM or SIGINT has come.
+    The last ``cfg.keep_last`` are kept, the newest first: ``model_last.pth``, ``model_last.1.pth``, ... Every file has
+    its checksum beside it. The metric is ``comm_info["current_metric_value"]``; larger is better. ``save_freq=k`` also
+    keeps ``epoch_{n}.pth`` every k epochs.
     """
 
     def __init__(self, save_freq: int | None = None) -> None:
         self.save_freq = save_freq
-        self._saved = False
+        self._store: CheckpointStore | None = None
+        self._is_best = False
 
     def after_epoch(self) -> None:
+        self._is_best = self.trainer.cfg.evaluate and self._update_best()
+
+    def at_save_point(self) -> None:
         trainer = self.trainer
-        is_best = trainer.cfg.evaluate and self._update_best()
-        rng = comm.gather(get_rng_state(trainer.device))
-        if not comm.is_main_process():
+        epoch = trainer.epochs_done
+        epoch_over = epoch > trainer.epoch
+        every = trainer.cfg.save_every
+        if not (epoch_over or trainer.interrupted or (every is not None and trainer.global_iter % every == 0)):
             return
-        folder = os.path.join(trainer.cfg.save_path, "model")
-        last, best = (os.path.join(folder, f"model_{which}.pth") for which in ("last", "best"))
-        if not self._saved and trainer.start_epoch == 0 and os.path.exists(best):
-            os.remove(best)  # of an earlier run in this folder, whose last checkpoint goes now
-        self._saved = True
-        save_checkpoint(self._checkpoint(rng), last)
-        if is_best:
-            copy_atomic(last, best)
-        if self.save_freq and (trainer.epoch + 1) % self.save_freq == 0:
-            copy_atomic(last, os.path.join(folder, f"epoch_{trainer.epoch + 1}.pth"))
+        check_numbers(trainer)
+        checkpoint = collect(trainer)
+        named = epoch_over and self.save_freq and epoch % self.save_freq == 0
+        if comm.is_main_process():
+            self._own_store().save(checkpoint, epoch_over and self._is_best, f"epoch_{epoch}.pth" if named else None)
+        trainer.last_saved = trainer.global_iter
+
+    def _own_store(self) -> CheckpointStore:
+        cfg = self.trainer.cfg
+        if self._store is None:
+            self._store = CheckpointStore(os.path.join(cfg.save_path, "model"), cfg.keep_last, fresh=not cfg.resume)
+        return self._store
 
     def after_train(self) -> None:
         if self.trainer.cfg.evaluate and self.trainer.best_metric_value == -math.inf:
@@ -125,18 +111,3 @@ class CheckpointSaver(HookBase):
         trainer.best_metric_value = value
         trainer.logger.info(f"Best {name} so far: {value:.6g}")
         return True
-
-    def _checkpoint(self, rng: list[dict[str, Any]]) -> dict[str, Any]:
-        trainer = self.trainer
-        return {
-            "epoch": trainer.epoch + 1,
-            "iter": trainer.global_iter,
-            "state_dict": unwrap(trainer.model).state_dict(),
-            "optimizer": trainer.optimizer.state_dict(),
-            "scheduler": trainer.scheduler.state_dict(),
-            "scaler": trainer.scaler.state_dict() if trainer.scaler is not None else None,
-            "best_metric_value": trainer.best_metric_value,
-            "rng": rng,
-            "seed": trainer.cfg.seed,
-            "config_hash": trainer.config_hash,
-        }

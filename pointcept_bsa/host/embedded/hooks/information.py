@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.host.embedded import comm
+from pointcept_bsa.host.embedded.diagnosis import REMEDY, check_numbers
 from pointcept_bsa.host.embedded.env import peak_memory_mb
+from pointcept_bsa.host.embedded.guard import finite_part
 from pointcept_bsa.host.embedded.hooks.base import HookBase
 from pointcept_bsa.host.embedded.progress import ProgressDisplay
 from pointcept_bsa.host.embedded.registry import HOOKS
+from pointcept_bsa.host.embedded.spikes import SpikeWatch
+
+_COUNT = "finite:"  # begins the name of a sum that counts the finite values of a loss
 
 
 @HOOKS.register_module()
@@ -49,23 +56,26 @@ class IterationTimer(HookBase):
 class InformationWriter(HookBase):
     """Shows and writes the model's scalars, averaged since the last time, every ``cfg.log_interval`` iterations.
 
-    Also after ``max_wait`` seconds and at the end of an epoch. Only then are the losses read from the device; a loss
-    that is not finite then ends the run with an ``InputError`` that names the iterations.
+    Also after ``max_wait`` seconds and at the end of an epoch. Only then are the losses read from the device, and with
+    them the trainer's guard: ``nan_guard="stop"`` ends the run at a loss that is not finite with an ``InputError`` that
+    names its iteration and origin; with ``"skip"`` the means are those of the finite losses. A mean loss above
+    ``spike`` times the running median of the readings is logged.
     """
 
-    def __init__(self, max_wait: float = 5.0) -> None:
+    def __init__(self, max_wait: float = 5.0, spike: float = 5.0) -> None:
         self.max_wait = max_wait
         self._display: ProgressDisplay | None = None
+        self._spikes = SpikeWatch(spike)
+        self._restart()
 
     def before_train(self) -> None:
         trainer = self.trainer
         self._display = ProgressDisplay(
             trainer.max_iter, trainer.global_iter, trainer.logger, quiet=not comm.is_main_process()
         )
-        self._restart()
 
     def before_epoch(self) -> None:
-        self._restart()
+        self._since = time.perf_counter()
 
     def after_step(self) -> None:
         trainer = self.trainer
@@ -73,10 +83,10 @@ class InformationWriter(HookBase):
             if not isinstance(value, Tensor) or value.numel() != 1:
                 raise InputError(f"model: in training its output may hold scalar tensors only, {name!r} is not one")
             value = value.detach()
-            if name in self._sums:
-                self._sums[name].add_(value)
-            else:
-                self._sums[name] = value.to(torch.float32, copy=True)
+            if trainer.cfg.nan_guard == "skip":
+                value, count = finite_part(value)
+                self._add(f"{_COUNT}{name}", count)
+            self._add(name, value)
         self._batches += 1
         self._clouds += _count_clouds(trainer.comm_info["input_dict"])
         if not trainer.stepped:
@@ -84,6 +94,12 @@ class InformationWriter(HookBase):
         self._iters += 1
         if self._iters >= trainer.cfg.log_interval or time.perf_counter() - self._since >= self.max_wait:
             self._flush()
+
+    def _add(self, name: str, value: Tensor) -> None:
+        if name in self._sums:
+            self._sums[name].add_(value)
+        else:
+            self._sums[name] = value.to(torch.float32, copy=True).reshape(())
 
     def after_epoch(self) -> None:
         if self._batches:
@@ -111,10 +127,12 @@ class InformationWriter(HookBase):
 
     def _flush(self) -> None:
         trainer = self.trainer
-        names = list(self._sums)
-        totals = torch.stack([self._sums[name].reshape(()) for name in names]).tolist()
-        losses = {name: total / self._batches for name, total in zip(names, totals, strict=True)}
-        self._refuse_nan(losses)
+        check_numbers(trainer)
+        totals = dict(zip(self._sums, torch.stack(list(self._sums.values())).tolist(), strict=True))
+        names = [name for name in totals if not name.startswith(_COUNT)]
+        counts = {name: totals.pop(_COUNT + name, self._batches) for name in names}
+        losses = {name: total / counts[name] if counts[name] else math.nan for name, total in totals.items()}
+        self._judge(losses)
         seconds = time.perf_counter() - self._since
         for name, value in losses.items():
             trainer.storage.put_scalar(name, value)
@@ -139,15 +157,29 @@ class InformationWriter(HookBase):
             trainer.writer.write(record, board, trainer.global_iter)
         self._restart()
 
-    def _refuse_nan(self, losses: dict[str, float]) -> None:
+    def _judge(self, losses: dict[str, float]) -> None:
+        last = self.trainer.global_iter
+        where = f"iterations {max(last - self._iters + 1, 1)} to {last}"
         for name, value in losses.items():
-            if not math.isfinite(value):
-                last = self.trainer.global_iter
-                first = max(last - self._iters + 1, 1)
-                raise InputError(
-                    f"{name} is {value} in iterations {first} to {last}: the training has diverged; "
-                    f"lower optimizer.lr, set clip_grad, or check the targets"
-                )
+            if not math.isfinite(value) and self.trainer.cfg.nan_guard == "stop":
+                raise InputError(f"{name} is {value} in {where}: the training has diverged; {REMEDY}")
+        loss = losses.get("loss", math.nan)
+        usual = self._spikes.see(loss) if math.isfinite(loss) else None
+        if usual is not None:
+            self.trainer.logger.warning(f"LOSS SPIKE: {loss:.4g} in {where}, lately {usual:.4g} (median)")
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "sums": self._sums,
+            "counts": [self._batches, self._clouds, self._iters],
+            "recent": list(self._spikes.values),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        if state:
+            self._sums = {name: value.to(self.trainer.device, copy=True) for name, value in state["sums"].items()}
+            self._batches, self._clouds, self._iters = state["counts"]
+            self._spikes.load(state["recent"])
 
 
 def _count_clouds(batch: dict) -> int:

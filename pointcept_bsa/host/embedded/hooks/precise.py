@@ -6,7 +6,7 @@ import math
 import os
 
 from pointcept_bsa.host.embedded import comm
-from pointcept_bsa.host.embedded.checkpoint import load_checkpoint, load_weights
+from pointcept_bsa.host.embedded.checkpoint import evaluated_weights, load_checkpoint, load_weights, unwrap
 from pointcept_bsa.host.embedded.hooks.base import HookBase
 from pointcept_bsa.host.embedded.registry import HOOKS, TESTERS
 
@@ -29,9 +29,12 @@ class PreciseEvaluator(HookBase):
         trainer = self.trainer
         comm.synchronize()  # the main process may still be writing
         if self.test_last or trainer.best_metric_value == -math.inf:
-            trainer.logger.info("Testing the last weights")
+            average = trainer.ema.state_dict() if trainer.ema is not None else {}
+            unwrap(trainer.model).load_state_dict(average, strict=False)
+            trainer.logger.info(f"Testing the last weights{', their moving average' if average else ''}")
         else:
             path = os.path.join(trainer.cfg.save_path, "model", "model_best.pth")
-            load_weights(trainer.model, load_checkpoint(path)["state_dict"], path)
-            trainer.logger.info(f"Testing {path}")
+            checkpoint = load_checkpoint(path)
+            load_weights(trainer.model, evaluated_weights(checkpoint), path)
+            trainer.logger.info(f"Testing {path}{', its moving average' if checkpoint.get('ema') else ''}")
         self.tester.test()

@@ -1,0 +1,54 @@
+"""Faults of data loading told in one line, also where a loading process sent them wrapped in its stack trace."""
+
+from __future__ import annotations
+
+import errno
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from pointcept_bsa.errors import InputError
+
+
+class DeadWorkerError(InputError):
+    """A process that loads data has died."""
+
+
+def plain_message(error: BaseException) -> str:
+    """The message alone, in one line."""
+    text = str(error) or type(error).__name__
+    if "Original Traceback" in text:
+        text = re.split(r"\n[\w.]*Error: ", text)[-1]
+    return " ".join(text.split())
+
+
+def is_dead_worker(error: BaseException) -> bool:
+    """Whether torch says that one of its loading processes has ended; it may say so at any place of the main one."""
+    return isinstance(error, RuntimeError) and str(error).startswith("DataLoader worker")
+
+
+def dead_worker(error: BaseException) -> DeadWorkerError:
+    """The same in our words."""
+    return DeadWorkerError(
+        f"num_worker: a process that loads data has died ({plain_message(error)}); out of memory, out of shared memory "
+        f"(/dev/shm), or killed; lower num_worker, or 0 to load in the main process; earlier checkpoints are intact"
+    )
+
+
+def guarded(batches: Iterable[Any], path: str, workers: int) -> Iterator[Any]:
+    """``batches`` of the data set ``path``; a lost folder or a dead process is an ``InputError``.
+
+    What a loading process raises comes with a text that says so. Any other fault of reading, where there are such
+    processes, is that of the pipe to one that is no more.
+    """
+    try:
+        yield from batches
+    except (OSError, EOFError) as error:
+        lost_pipe = workers > 0 and "DataLoader worker process" not in str(error)
+        if lost_pipe and getattr(error, "errno", None) not in (errno.EMFILE, errno.ENFILE):
+            raise dead_worker(error) from error
+        raise InputError(f"{path}: data cannot be read: {plain_message(error)}") from error
+    except RuntimeError as error:
+        if not is_dead_worker(error):
+            raise
+        raise dead_worker(error) from error

@@ -1,0 +1,63 @@
+"""Write a trained model as one ``.safetensors`` file: weights, config, target statistics and version, no code.
+
+python tools/export.py exp/shapenet_car/bsa --output model.safetensors
+python tools/test.py --config exp/shapenet_car/bsa/config.py --options weight=model.safetensors
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+if find_spec("pointcept_bsa") is None:  # run from a checkout that is not installed
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from pointcept_bsa import __version__
+from pointcept_bsa.errors import InputError
+from pointcept_bsa.host.embedded.checkpoint import evaluated_weights, load_checkpoint
+from pointcept_bsa.host.embedded.cli import exit_code
+from pointcept_bsa.host.embedded.export import metadata_of, save_safetensors
+from pointcept_bsa.host.weight import resolve_weight
+
+
+def find_checkpoint(run: str) -> Path:
+    """The checkpoint that ``run`` names, or the best, else the last of the run in that folder."""
+    found = run if Path(run).is_file() else resolve_weight(None, run)
+    if found is None:
+        raise InputError(f"RUN {run!r}: neither a checkpoint nor a folder with model/model_best.pth or model_last.pth")
+    return Path(found)
+
+
+def export(run: str, output: str) -> None:
+    """Write the evaluated weights of ``run`` (their moving average, where one was kept) to ``output``."""
+    source = find_checkpoint(run)
+    config = source.resolve().parent.parent / "config.py"
+    if not config.is_file():
+        raise InputError(f"RUN {run!r}: there is no {config}, whose text belongs into the file")
+    checkpoint = load_checkpoint(source)
+    weights = evaluated_weights(checkpoint)
+    metadata = metadata_of(checkpoint, source, config.read_text(encoding="utf-8"), __version__)
+    save_safetensors(output, weights, metadata)
+    count = sum(weight.numel() for weight in weights.values())
+    print(f"{output}: {len(weights)} tensors, {count:,} numbers, from {source}")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; 0, or 2 for a mistake of the user."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", metavar="RUN", help="folder of a run, or one of its checkpoints")
+    parser.add_argument("--output", required=True, metavar="FILE", help="file to write, model.safetensors")
+    args = parser.parse_args(argv)
+
+    def work() -> int:
+        if not args.output.endswith(".safetensors"):
+            raise InputError(f"--output {args.output!r}: expected a name that ends in .safetensors")
+        export(args.run, args.output)
+        return 0
+
+    return exit_code(work)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
