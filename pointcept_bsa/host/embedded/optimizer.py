@@ -27,7 +27,8 @@ def lion(params: Any, lr: float = 1e-4, betas: Sequence[float] = (0.9, 0.99), we
         from timm.optim.lion import Lion
     except (ImportError, RuntimeError) as error:  # RuntimeError: a torchvision of another torch
         raise InputError(f"Lion is timm's, which cannot be imported: {' '.join(str(error).split())}") from error
-    return Lion(params, lr=lr, betas=tuple(betas), weight_decay=weight_decay)
+    first, second = betas
+    return Lion(params, lr=lr, betas=(first, second), weight_decay=weight_decay)
 
 
 def build_optimizer(
