@@ -8,6 +8,8 @@ from pointcept_bsa.backbones.base import Backbone
 from pointcept_bsa.geometry.ball_tree import BallTree
 from pointcept_bsa.host import MODELS, Point
 from pointcept_bsa.layers.ball_sparse_attention import BallSparseAttention
+from pointcept_bsa.layers.linear import Linear
+from pointcept_bsa.layers.norm import RMSNorm
 from pointcept_bsa.layers.transformer import BallTreeStack, TransformerBlock, init_weights
 
 
@@ -29,6 +31,7 @@ class BSATransformer(Backbone):
         rotate: degrees by which the second tree is rotated; 0 for one tree.
         skip_every: an extra residual connection around each so many blocks; 0 for none.
         dimensionality: space dimensions of ``coord``, 2 or 3.
+        checkpoint: less memory in training, see :class:`.TransformerBlock`.
     """
 
     def __init__(
@@ -50,12 +53,13 @@ class BSATransformer(Backbone):
         rotate: float = 45.0,
         skip_every: int = 0,
         dimensionality: int = 3,
+        checkpoint: bool = False,
     ):
         super().__init__(in_channels, channels, dimensionality)
         self.ball_size = ball_size
         self.block_size = block_size
         self.rotate = rotate
-        self.embedding = nn.Linear(in_channels, channels)
+        self.embedding = Linear(in_channels, channels)
         blocks: list[nn.Module] = [
             TransformerBlock(
                 BallSparseAttention(
@@ -74,11 +78,12 @@ class BSATransformer(Backbone):
                 ),
                 channels,
                 mlp_ratio,
+                checkpoint,
             )
             for _ in range(depth)
         ]
         self.blocks = BallTreeStack(blocks, rotate=bool(rotate), skip_every=skip_every)
-        self.norm = nn.RMSNorm(channels)
+        self.norm = RMSNorm(channels)
         init_weights(self)
 
     def encode(self, point: Point, lengths: tuple[int, ...]) -> Tensor:

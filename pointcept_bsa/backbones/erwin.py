@@ -58,6 +58,7 @@ class ErwinTransformer(Backbone):
             complete binary tree, as published, and their copies count in attention, pooling and BatchNorm.
         tree: ``"own"``; or, with ``pad="power_of_two"``, ``"balltree"``: built on the CPU by the published code's
             package, see :mod:`.published_tree`.
+        checkpoint: less memory in training, see :class:`.TransformerBlock`.
 
     With ``decode=False`` the returned Point describes the bottleneck instead of the input: ``coord`` and ``feat``
     (N', channels[-1]) of the balls of ``prod(strides)`` points that hold any, in tree order, and their ``offset`` and
@@ -88,6 +89,7 @@ class ErwinTransformer(Backbone):
         distance_bias: bool = True,
         pad: str = "ball",
         tree: str = "own",
+        checkpoint: bool = False,
     ):
         super().__init__(in_channels, channels[0] if decode else channels[-1], dimensionality)
         per_level = dict(ball_sizes=ball_sizes, enc_num_heads=enc_num_heads, enc_depths=enc_depths)
@@ -110,7 +112,10 @@ class ErwinTransformer(Backbone):
         def stack(width: int, heads: int, depth: int) -> BallTreeStack:
             blocks: list[nn.Module] = [
                 TransformerBlock(
-                    BallAttention(width, heads, dimensionality, distance_bias=distance_bias), width, mlp_ratio
+                    BallAttention(width, heads, dimensionality, distance_bias=distance_bias),
+                    width,
+                    mlp_ratio,
+                    checkpoint,
                 )
                 for _ in range(depth)
             ]

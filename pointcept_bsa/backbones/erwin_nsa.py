@@ -9,6 +9,7 @@ from pointcept_bsa.geometry.ball_tree import BallTree
 from pointcept_bsa.host import MODELS, Point
 from pointcept_bsa.layers.message_passing import PointEmbedding
 from pointcept_bsa.layers.native_sparse_attention import NativeSparseAttention
+from pointcept_bsa.layers.norm import RMSNorm
 from pointcept_bsa.layers.transformer import BallTreeStack, TransformerBlock, init_weights
 
 
@@ -37,6 +38,7 @@ class ErwinNSATransformer(Backbone):
         edges, num_neighbors, radius: whom a point hears from, see :func:`.find_neighbors`; a sample's
             ``neighbor_index`` (N, k) replaces the search, see :class:`.PointEmbedding`.
         dimensionality: space dimensions of ``coord``, 2 or 3.
+        checkpoint: less memory in training, see :class:`.TransformerBlock`.
 
     Raises:
         ValueError: sizes that do not fit each other.
@@ -62,6 +64,7 @@ class ErwinNSATransformer(Backbone):
         num_neighbors: int = 16,
         radius: float | None = None,
         dimensionality: int = 3,
+        checkpoint: bool = False,
     ):
         super().__init__(in_channels, channels, dimensionality)
         ratio = local_ball_size // compressed_ball_size
@@ -89,11 +92,12 @@ class ErwinNSATransformer(Backbone):
                 ),
                 channels,
                 mlp_ratio,
+                checkpoint,
             )
             for _ in range(depth)
         ]
         self.blocks = BallTreeStack(blocks, rotate=bool(rotate))
-        self.norm = nn.RMSNorm(channels)
+        self.norm = RMSNorm(channels)
         init_weights(self)
 
     def encode(self, point: Point, lengths: tuple[int, ...]) -> Tensor:

@@ -8,6 +8,8 @@ from torch import Tensor, nn
 from pointcept_bsa.backbones.base import Backbone
 from pointcept_bsa.host import MODELS, Point
 from pointcept_bsa.layers.attention import FullAttention
+from pointcept_bsa.layers.linear import Linear
+from pointcept_bsa.layers.norm import RMSNorm
 from pointcept_bsa.layers.transformer import TransformerBlock, init_weights
 from pointcept_bsa.metrics import cloud_mean
 
@@ -26,6 +28,7 @@ class FullAttentionTransformer(Backbone):
         num_heads: H.
         mlp_ratio: hidden width of the SwiGLU over C.
         dimensionality: space dimensions of ``coord``.
+        checkpoint: less memory in training, see :class:`.TransformerBlock`.
     """
 
     def __init__(
@@ -36,14 +39,15 @@ class FullAttentionTransformer(Backbone):
         num_heads: int = 8,
         mlp_ratio: int = 4,
         dimensionality: int = 3,
+        checkpoint: bool = False,
     ):
         super().__init__(in_channels, channels, dimensionality)
-        self.embedding = nn.Linear(in_channels, channels)
+        self.embedding = Linear(in_channels, channels)
         self.blocks = nn.ModuleList(
-            TransformerBlock(FullAttention(channels, num_heads, dimensionality), channels, mlp_ratio)
+            TransformerBlock(FullAttention(channels, num_heads, dimensionality), channels, mlp_ratio, checkpoint)
             for _ in range(depth)
         )
-        self.norm = nn.RMSNorm(channels)
+        self.norm = RMSNorm(channels)
         init_weights(self)
 
     def encode(self, point: Point, lengths: tuple[int, ...]) -> Tensor:

@@ -18,8 +18,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pointcept_bsa.dispatch import triton_installed, use_triton
 from pointcept_bsa.geometry.host_tables import derived, on_device, places
+from pointcept_bsa.geometry.split_keys import split_keys
 from pointcept_bsa.geometry.tree_plan import TreePlan, plan_tree
+
+if triton_installed():
+    from pointcept_bsa.geometry.split_keys_triton import split_keys_triton
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,13 +188,9 @@ def sort_into_tree(coord: Tensor, plan: TreePlan) -> Tensor:
     """Order points along the tree: (N,) the point at each rank. Compares in single precision; ties keep input order."""
     coord = coord.detach().float() + 0.0  # turns -0.0 into 0.0, which the integer keys below tell apart
     order = torch.arange(coord.shape[0], device=coord.device)
+    keys_of_level = split_keys_triton if use_triton("split_keys", coord) else split_keys
     for starts, split in plan.levels:
-        node = _node_of_rank(starts, coord)
-        extent = _extent(coord, node, len(starts))
-        along = coord.gather(1, extent.argmax(1)[node].unsqueeze(1)).squeeze(1)
-        if not split.all():
-            along = along.where(on_device(split, coord.device)[node], 0.0)
-        step = (node << 32 | _ordered_bits(along)).argsort(stable=True)
+        step = keys_of_level(coord, starts, split).argsort(stable=True)
         coord, order = coord[step], order[step]
     return order
 
@@ -254,27 +255,6 @@ def invert(permutation: Tensor) -> Tensor:
 def _permuted(layout: BallLayout, rotation: Tensor, host_valid: np.ndarray) -> BallLayout:
     coord = layout.coord[rotation]
     return BallLayout.build(coord, host_valid, layout.slots, layout.ball_size, layout.block_size)
-
-
-def _node_of_rank(starts: np.ndarray, like: Tensor) -> Tensor:
-    """(N,) index of the node that each rank belongs to, from the first ranks of the nodes."""
-    first = torch.zeros(like.shape[0], dtype=torch.long, device=like.device)
-    return first.index_fill_(0, on_device(starts, like.device), 1).cumsum(0) - 1
-
-
-def _extent(coord: Tensor, node: Tensor, num_nodes: int) -> Tensor:
-    """(nodes, d) max - min of the coordinates in each node, subtracted in double precision."""
-    where = node.unsqueeze(1).expand_as(coord)
-    low = coord.new_full((num_nodes, coord.shape[1]), math.inf).scatter_reduce_(0, where, coord, "amin")
-    high = coord.new_full((num_nodes, coord.shape[1]), -math.inf).scatter_reduce_(0, where, coord, "amax")
-    return high.double() - low.double()
-
-
-def _ordered_bits(x: Tensor) -> Tensor:
-    """Map float32 to int64 in [0, 2^32) in the same order."""
-    bits = x.view(torch.int32)
-    bits = bits ^ ((bits >> 31) & 0x7FFFFFFF)
-    return bits.long() + 2**31
 
 
 def _occupy(order: Tensor, plan: TreePlan) -> tuple[Tensor, Tensor]:

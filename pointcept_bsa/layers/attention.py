@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pointcept_bsa.geometry.ball_tree import BallLayout
+from pointcept_bsa.layers.linear import Linear
 from pointcept_bsa.ops.ball_attention import ball_attention
 from pointcept_bsa.ops.dense_attention import dense_attention
 
@@ -34,10 +35,10 @@ class BallAttention(nn.Module):
         super().__init__()
         check_heads(dim, num_heads)
         self.num_heads = num_heads
-        self.position = nn.Linear(dimensionality, dim)
-        self.qkv = nn.Linear(dim, 3 * dim)
+        self.position = Linear(dimensionality, dim)
+        self.qkv = Linear(dim, 3 * dim)
         self.sigma = distance_weight(num_heads) if distance_bias else None
-        self.projection = nn.Linear(dim, dim)
+        self.projection = Linear(dim, dim)
 
     def forward(self, x: Tensor, layout: BallLayout) -> Tensor:
         """(S, C) -> (S, C)."""
@@ -56,9 +57,9 @@ class FullAttention(nn.Module):
         super().__init__()
         check_heads(dim, num_heads)
         self.num_heads = num_heads
-        self.position = nn.Linear(dimensionality, dim)
-        self.qkv = nn.Linear(dim, 3 * dim)
-        self.projection = nn.Linear(dim, dim)
+        self.position = Linear(dimensionality, dim)
+        self.qkv = Linear(dim, 3 * dim)
+        self.projection = Linear(dim, dim)
 
     def forward(self, x: Tensor, centred: Tensor, lengths: tuple[int, ...]) -> Tensor:
         """(N, C), (N, d) positions relative to the cloud's mean, points of each cloud -> (N, C)."""

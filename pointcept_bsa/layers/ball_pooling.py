@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from pointcept_bsa.geometry.ball_tree import BallLayout, BallTree, invert, rotate_layout
 from pointcept_bsa.geometry.host_tables import derived, places
+from pointcept_bsa.layers.linear import Linear
 
 
 class BallPooling(nn.Module):
@@ -26,7 +27,7 @@ class BallPooling(nn.Module):
             raise ValueError(f"channels: got {in_dim} then {out_dim} around a stride of 1, wanted the same")
         self.stride = stride
         if stride > 1:
-            self.projection = nn.Linear(stride * (in_dim + dimensionality), out_dim)
+            self.projection = Linear(stride * (in_dim + dimensionality), out_dim)
             self.norm = nn.BatchNorm1d(out_dim)
 
     def forward(self, x: Tensor, fine: BallLayout, coarse: BallLayout) -> Tensor:
@@ -46,7 +47,7 @@ class BallUnpooling(nn.Module):
 
     def __init__(self, in_dim: int, out_dim: int, stride: int, dimensionality: int = 3):
         super().__init__()
-        self.projection = nn.Linear(in_dim + stride * dimensionality, stride * out_dim)
+        self.projection = Linear(in_dim + stride * dimensionality, stride * out_dim)
         self.norm = nn.BatchNorm1d(out_dim)
 
     def forward(self, x: Tensor, child: Tensor, fine: BallLayout, coarse: BallLayout) -> Tensor:

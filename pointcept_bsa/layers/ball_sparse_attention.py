@@ -14,9 +14,11 @@ from pointcept_bsa.ops.ball_attention import ball_attention
 from pointcept_bsa.ops.block_pooling import block_mean
 from pointcept_bsa.ops.block_selection import select_blocks
 from pointcept_bsa.ops.dense_attention import dense_attention
+from pointcept_bsa.ops.gated_sum import gated_sum
 from pointcept_bsa.ops.selected_attention import selected_attention
 
 from .attention import check_heads, distance_weight
+from .linear import Linear
 
 POOLING = ("mean", "mlp")
 
@@ -37,7 +39,7 @@ class BlockMLP(nn.Module):
         super().__init__()
         self.block_size = block_size
         width = head_dim * block_size
-        first, last = nn.Linear(width, 2 * width), nn.Linear(2 * width, head_dim)
+        first, last = Linear(width, 2 * width), Linear(2 * width, head_dim)
         self.start_as_mean(first, last, block_size)
         self.mlp = nn.Sequential(first, nn.ReLU(), last)
 
@@ -136,14 +138,14 @@ class BallSparseAttention(nn.Module):
         self.group_compression = group_compression
         self.mask_own_ball = mask_own_ball
 
-        self.position = nn.Linear(dimensionality, dim)
-        self.qkv = nn.Linear(dim, 3 * dim)
-        self.gate = nn.Linear(dim, 3 * num_heads)
+        self.position = Linear(dimensionality, dim)
+        self.qkv = Linear(dim, 3 * dim)
+        self.gate = Linear(dim, 3 * num_heads)
         self.sigma = distance_weight(num_heads) if distance_bias else None
         self.pool_k = self._pooling(phi, dim // num_heads, block_size)
         self.pool_v = self._pooling(phi, dim // num_heads, block_size)
         self.pool_q = self._pooling(query_pooling, dim // num_heads, group_size)
-        self.projection = nn.Linear(dim, dim)
+        self.projection = Linear(dim, dim)
 
     @staticmethod
     def _pooling(kind: str, head_dim: int, size: int) -> nn.Module:
@@ -155,13 +157,12 @@ class BallSparseAttention(nn.Module):
         q, k, v = self.qkv(h).unflatten(-1, (3, self.num_heads, -1)).unbind(-3)
         k_cmp, v_cmp = self.pool_k(k, layout.valid), self.pool_v(v, layout.valid)
         q_cmp = self.pool_q(q, layout.valid) if self.group_size > 1 else q
-        gate_ball, gate_cmp, gate_slc = self.gate(h).sigmoid().unflatten(-1, (3, -1, 1)).unbind(-3)
-        out = (
-            gate_ball * self.ball(q, k, v, layout)
-            + gate_cmp * self.compression(q, q_cmp, k_cmp, v_cmp, layout)
-            + gate_slc * self.selection(q, k, v, q_cmp, k_cmp, layout)
+        branches = (
+            self.ball(q, k, v, layout),
+            self.compression(q, q_cmp, k_cmp, v_cmp, layout),
+            self.selection(q, k, v, q_cmp, k_cmp, layout),
         )
-        return self.projection(out.flatten(-2))
+        return self.projection(gated_sum(branches, self.gate(h)).flatten(-2))
 
     def ball(self, q: Tensor, k: Tensor, v: Tensor, layout: BallLayout) -> Tensor:
         """Attention inside the ball: (S, H, D)."""

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.geometry.neighbors import check_edges, find_neighbors, shift_neighbors
+from pointcept_bsa.layers.linear import Linear
 
 
 class MessagePassing(nn.Module):
@@ -29,9 +30,9 @@ class MessagePassing(nn.Module):
     def __init__(self, dim: int, dimensionality: int = 3):
         super().__init__()
         self.dim = dim
-        self.message = nn.Linear(2 * dim + dimensionality, dim)
+        self.message = Linear(2 * dim + dimensionality, dim)
         self.message_norm = nn.LayerNorm(dim)
-        self.update = nn.Linear(2 * dim, dim)
+        self.update = Linear(2 * dim, dim)
         self.update_norm = nn.LayerNorm(dim)
 
     def forward(self, h: Tensor, relative: Tensor, index: Tensor, weight: Tensor) -> Tensor:
@@ -78,7 +79,7 @@ class PointEmbedding(nn.Module):
         self.edges = edges
         self.num_neighbors = num_neighbors
         self.radius = radius
-        self.linear = nn.Linear(in_channels, dim)
+        self.linear = Linear(in_channels, dim)
         self.steps = nn.ModuleList(MessagePassing(dim, dimensionality) for _ in range(mp_steps))
 
     def forward(self, point: Mapping[str, Any], lengths: tuple[int, ...]) -> Tensor:

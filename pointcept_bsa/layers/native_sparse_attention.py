@@ -12,9 +12,11 @@ from torch import Tensor, nn
 from pointcept_bsa.geometry.ball_tree import BallLayout
 from pointcept_bsa.layers.attention import distance_weight
 from pointcept_bsa.layers.ball_sparse_attention import POOLING, BlockMean, BlockMLP
+from pointcept_bsa.layers.linear import Linear
 from pointcept_bsa.ops.ball_attention import ball_attention
 from pointcept_bsa.ops.block_selection import select_blocks
 from pointcept_bsa.ops.dense_attention import dense_attention
+from pointcept_bsa.ops.gated_sum import gated_sum
 from pointcept_bsa.ops.selected_attention import selected_attention
 
 MIN_HEAD_DIM = 16
@@ -74,14 +76,14 @@ class NativeSparseAttention(nn.Module):
         self.num_selected = num_selected
         self.mask_own_ball = mask_own_ball
 
-        self.position = nn.Linear(dimensionality, dim)
-        self.query = nn.Linear(dim, num_heads * self.head_dim)
-        self.key_value = nn.Linear(dim, 2 * num_kv_heads * self.head_dim)
-        self.gate = nn.Linear(dim, 3 * num_heads)
+        self.position = Linear(dimensionality, dim)
+        self.query = Linear(dim, num_heads * self.head_dim)
+        self.key_value = Linear(dim, 2 * num_kv_heads * self.head_dim)
+        self.gate = Linear(dim, 3 * num_heads)
         self.sigma = distance_weight(num_heads) if distance_bias else None
         self.pool_k = self._pooling(phi)
         self.pool_v = self._pooling(phi)
-        self.projection = nn.Linear(num_heads * self.head_dim, dim)
+        self.projection = Linear(num_heads * self.head_dim, dim)
 
     def _pooling(self, phi: str) -> nn.Module:
         size = self.compressed_ball_size
@@ -93,12 +95,11 @@ class NativeSparseAttention(nn.Module):
         q = self.query(h).unflatten(-1, (self.num_heads, -1))
         k, v = self.key_value(h).unflatten(-1, (2, self.num_kv_heads, -1)).unbind(-3)
         k_cmp, v_cmp = self.pool_k(k, layout.valid), self.pool_v(v, layout.valid)
-        gate_local, gate_cmp, gate_slc = self.gate(h).sigmoid().unflatten(-1, (3, -1, 1)).unbind(-3)
         local = ball_attention(q, k, v, layout.ball_size, coord=layout.coord, sigma=self.sigma, valid=layout.valid)
         coarse = dense_attention(q, k_cmp, v_cmp, layout.slots, layout.blocks, key_valid=layout.block_valid)
         chosen = self.select(q, k_cmp, layout)
         selected = selected_attention(q, k, v, chosen, self.compressed_ball_size, valid=layout.valid)
-        return self.projection((gate_local * local + gate_cmp * coarse + gate_slc * selected).flatten(-2))
+        return self.projection(gated_sum((local, coarse, selected), self.gate(h)).flatten(-2))
 
     @torch.no_grad()
     def select(self, q: Tensor, k_cmp: Tensor, layout: BallLayout) -> Tensor:

@@ -109,6 +109,8 @@ class PatchAttention(nn.Module):
 
     def _attend(self, qkv: Tensor, mask: Tensor | None) -> Tensor:
         """``qkv (P, K, 3C)`` to ``(P, K, C)``; ``mask`` is a boolean mask or an additive bias on the scores."""
+        if len(qkv) == 0:  # scaled_dot_product_attention on CUDA has no answer for an empty batch
+            return qkv[..., : qkv.shape[-1] // 3]
         if len(qkv) > PATCHES_AT_ONCE:
             masks = [None] * len(qkv) if mask is None else mask.split(PATCHES_AT_ONCE)
             return torch.cat([self._attend(*part) for part in zip(qkv.split(PATCHES_AT_ONCE), masks, strict=False)])

@@ -69,6 +69,8 @@ class PatchAttentionBlock(nn.Module):
     ``attention`` holds further arguments of ``PatchAttention``.
     """
 
+    shard_unit = True  # what a host that shards parameters over processes shards as one
+
     def __init__(
         self,
         channels: int,

@@ -5,12 +5,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint as recompute
 
 from pointcept_bsa.geometry.ball_tree import BallLayout, BallTree
 
+from .linear import Linear
+from .norm import RMSNorm
 from .permute import permute
+
+ROWS_AT_ONCE = 1 << 16  # of what acts on each slot alone, where no gradient is wanted
 
 
 class SwiGLU(nn.Module):
@@ -18,9 +26,9 @@ class SwiGLU(nn.Module):
 
     def __init__(self, dim: int, hidden: int):
         super().__init__()
-        self.w1 = nn.Linear(dim, hidden)
-        self.w2 = nn.Linear(dim, hidden)
-        self.w3 = nn.Linear(hidden, dim)
+        self.w1 = Linear(dim, hidden)
+        self.w2 = Linear(dim, hidden)
+        self.w3 = Linear(hidden, dim)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.w3(self.w2(x) * F.silu(self.w1(x)))
@@ -33,18 +41,48 @@ class TransformerBlock(nn.Module):
         attention: module called with (S, C) and whatever else the block is called with.
         dim: C.
         mlp_ratio: hidden width of the SwiGLU over C.
+        checkpoint: in training keep only the block's input for the backward pass, and compute the rest again there:
+            less memory, one more forward pass. The block must draw nothing at random.
+
+    Without gradients the SwiGLU, whose hidden values are the largest there are, takes ``ROWS_AT_ONCE`` slots at a time.
     """
 
-    def __init__(self, attention: nn.Module, dim: int, mlp_ratio: int = 4):
+    shard_unit = True  # what a host that shards parameters over processes shards as one
+
+    def __init__(self, attention: nn.Module, dim: int, mlp_ratio: int = 4, checkpoint: bool = False):
         super().__init__()
-        self.norm1 = nn.RMSNorm(dim)
+        self.checkpoint = checkpoint
+        self.norm1 = RMSNorm(dim)
         self.attention = attention
-        self.norm2 = nn.RMSNorm(dim)
+        self.norm2 = RMSNorm(dim)
         self.swiglu = SwiGLU(dim, dim * mlp_ratio)
 
     def forward(self, x: Tensor, *geometry: object) -> Tensor:
+        if self.checkpoint and torch.is_grad_enabled():
+            return recompute(self.run, x, *geometry, use_reentrant=False, preserve_rng_state=False)
+        return self.run(x, *geometry)
+
+    def run(self, x: Tensor, *geometry: object) -> Tensor:
+        """The block itself."""
         x = x + self.attention(self.norm1(x), *geometry)
+        return by_rows(self.feed_forward, x)
+
+    def feed_forward(self, x: Tensor) -> Tensor:
+        """x + SwiGLU(RMSNorm(x)), each row for itself."""
         return x + self.swiglu(self.norm2(x))
+
+
+def by_rows(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """``function(x)`` of the shape and type of x, which treats each row for itself; in parts if no gradient is wanted.
+
+    The same numbers (a matrix product of another height may round otherwise), less memory.
+    """
+    if torch.is_grad_enabled() or x.shape[0] <= ROWS_AT_ONCE:
+        return function(x)
+    out = torch.empty_like(x)
+    for part, result in zip(x.split(ROWS_AT_ONCE), out.split(ROWS_AT_ONCE), strict=True):
+        result.copy_(function(part))
+    return out
 
 
 class BallTreeStack(nn.ModuleList):

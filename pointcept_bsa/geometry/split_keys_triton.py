@@ -1,0 +1,74 @@
+"""The same keys by two Triton kernels: the points of a node lie together, so that nothing has to be scattered."""
+
+# mypy: disable-error-code="no-untyped-def,no-untyped-call,untyped-decorator"
+from __future__ import annotations
+
+import numpy as np
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from pointcept_bsa.dispatch import on_device_of
+from pointcept_bsa.geometry.host_tables import derived, on_device
+
+CHUNK = 1024  # points of a node that a program holds
+
+
+@triton.jit
+def _extents(COORD, STARTS, LOW, HIGH, SPACE: tl.constexpr, CHUNK: tl.constexpr):
+    """Least and greatest coordinate of a chunk of a node: LOW, HIGH (nodes, chunks, SPACE)."""
+    node, chunk = tl.program_id(0), tl.program_id(1)
+    first, last = tl.load(STARTS + node), tl.load(STARTS + node + 1)
+    rank = first + chunk * CHUNK + tl.arange(0, CHUNK)
+    place = (node.to(tl.int64) * tl.num_programs(1) + chunk) * SPACE
+    for axis in tl.static_range(SPACE):
+        x = tl.load(COORD + rank * SPACE + axis, mask=rank < last, other=float("inf"))
+        tl.store(LOW + place + axis, tl.min(x, 0))
+        x = tl.where(rank < last, x, -float("inf"))
+        tl.store(HIGH + place + axis, tl.max(x, 0))
+
+
+@triton.jit
+def _keys(COORD, STARTS, SPLIT, LOW, HIGH, KEYS, chunks, SPACE: tl.constexpr, CHUNKS_UP: tl.constexpr,
+          CHUNK: tl.constexpr):  # fmt: skip
+    node, chunk = tl.program_id(0), tl.program_id(1)
+    first, last = tl.load(STARTS + node), tl.load(STARTS + node + 1)
+    each = tl.arange(0, CHUNKS_UP)
+    place = (node.to(tl.int64) * chunks + each) * SPACE
+    longest = tl.full([1], -1.0, tl.float64)
+    best = tl.full([1], 0, tl.int64)
+    for axis in tl.static_range(SPACE):
+        low = tl.min(tl.load(LOW + place + axis, mask=each < chunks, other=float("inf")), 0)
+        high = tl.max(tl.load(HIGH + place + axis, mask=each < chunks, other=-float("inf")), 0)
+        extent = high.to(tl.float64) - low.to(tl.float64)
+        best = tl.where(extent > longest, axis, best)
+        longest = tl.maximum(longest, extent)
+    rank = first + chunk * CHUNK + tl.arange(0, CHUNK)
+    bits = tl.load(COORD + rank * SPACE + best, mask=rank < last, other=0.0).to(tl.int32, bitcast=True)
+    bits = bits ^ ((bits >> 31) & 0x7FFFFFFF)
+    bits = tl.where(tl.load(SPLIT + node) != 0, bits, 0)
+    tl.store(KEYS + rank, (node.to(tl.int64) << 32) + (bits.to(tl.int64) + 2147483648), mask=rank < last)
+
+
+def split_keys_triton(coord: Tensor, starts: np.ndarray, split: np.ndarray) -> Tensor:
+    """As :func:`.split_keys.split_keys`."""
+    points, space = coord.shape
+    coord = coord.contiguous()
+    ends = derived(starts, f"ends at {points}", lambda: np.append(starts, points))
+    largest = int(np.diff(ends).max())
+    chunks = -(-largest // CHUNK)
+    chunk = min(CHUNK, max(16, 1 << (largest - 1).bit_length()))
+    low = coord.new_empty((len(starts), chunks, space))
+    high = torch.empty_like(low)
+    keys = torch.empty(points, dtype=torch.long, device=coord.device)
+    grid = (len(starts), chunks)
+    first, parts = on_device(ends, coord.device), on_device(split, coord.device)
+    warps = max(1, chunk // 256)
+    with on_device_of(coord):
+        _extents[grid](coord, first, low, high, SPACE=space, CHUNK=chunk, num_warps=warps)
+        _keys[grid](
+            coord, first, parts.view(torch.uint8), low, high, keys, chunks,
+            SPACE=space, CHUNKS_UP=1 << (chunks - 1).bit_length(), CHUNK=chunk, num_warps=warps,
+        )  # fmt: skip
+    return keys

@@ -1,0 +1,194 @@
+"""Triton kernels of ball attention, forward and backward, with the distance bias computed where it is used.
+
+``m`` slots a ball, ``D`` channels a head padded to ``DIM``; logits are kept in units of log 2. A program holds one tile
+of queries (forward, ``dq``) or of keys (``dk``, ``dv``) of one ball and one head. No atomics: what the programs add up
+for sigma is written apart and summed afterwards, so that the backward pass is deterministic.
+"""
+
+# mypy: disable-error-code="no-untyped-def,no-untyped-call,untyped-decorator"
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+LOG2E = tl.constexpr(1.4426950408889634)
+
+
+@triton.jit
+def _tile(ptr, rows, stride, DIM: tl.constexpr, WIDTH: tl.constexpr):
+    """(rows, DIM) channels of a head, zero beyond WIDTH."""
+    columns = tl.arange(0, DIM)
+    where = rows.to(tl.int64)[:, None] * stride + columns[None, :]
+    if DIM == WIDTH:
+        return tl.load(ptr + where)
+    return tl.load(ptr + where, mask=columns[None, :] < WIDTH, other=0.0)
+
+
+@triton.jit
+def _put(ptr, value, rows, stride, DIM: tl.constexpr, WIDTH: tl.constexpr):
+    columns = tl.arange(0, DIM)
+    where = rows.to(tl.int64)[:, None] * stride + columns[None, :]
+    if DIM == WIDTH:
+        tl.store(ptr + where, value.to(ptr.dtype.element_ty))
+    else:
+        tl.store(ptr + where, value.to(ptr.dtype.element_ty), mask=columns[None, :] < WIDTH)
+
+
+@triton.jit
+def _dot(a, b, PRECISION: tl.constexpr, UPCAST: tl.constexpr):
+    """Matrix product in float32. UPCAST: Triton's interpreter multiplies the raw bits of 16-bit floats."""
+    if UPCAST:
+        return tl.dot(a.to(tl.float32), b.to(tl.float32), input_precision="ieee")
+    return tl.dot(a, b, input_precision=PRECISION)
+
+
+@triton.jit
+def _distance(coord, rows, columns, SPACE: tl.constexpr):
+    """(rows, columns) distances between positions (S, SPACE)."""
+    squared = tl.zeros([rows.shape[0], columns.shape[0]], tl.float32)
+    for axis in tl.static_range(SPACE):
+        a = tl.load(coord + rows.to(tl.int64) * SPACE + axis)
+        b = tl.load(coord + columns.to(tl.int64) * SPACE + axis)
+        difference = a[:, None] - b[None, :]
+        squared += difference * difference
+    return tl.sqrt(squared)
+
+
+@triton.jit
+def forward_kernel(
+    Q, K, V, COORD, SIGMA, VALID, OUT, LSE,
+    q_row, q_head, k_row, k_head, v_row, v_head, slots, scale,
+    HEADS: tl.constexpr, GROUP: tl.constexpr, BALL: tl.constexpr, DIM: tl.constexpr, WIDTH: tl.constexpr,
+    SPACE: tl.constexpr, BIAS: tl.constexpr, MASK: tl.constexpr,
+    ROWS: tl.constexpr, KEYS: tl.constexpr, PRECISION: tl.constexpr, UPCAST: tl.constexpr,
+):  # fmt: skip
+    """OUT (S, H, D) and LSE (H, S), log2 of the sum of exponentials; a query without keys gets 0 and 0."""
+    first, head = tl.program_id(0) * ROWS, tl.program_id(1)
+    rows = first + tl.arange(0, ROWS)
+    q = _tile(Q + head * q_head, rows, q_row, DIM, WIDTH)
+    ball = first // BALL * BALL
+    highest = tl.full([ROWS], -float("inf"), tl.float32)
+    total = tl.zeros([ROWS], tl.float32)
+    out = tl.zeros([ROWS, DIM], tl.float32)
+    if BIAS:
+        sigma = tl.load(SIGMA + head).to(tl.float32) * LOG2E
+    for start in range(0, BALL, KEYS):
+        keys = ball + start + tl.arange(0, KEYS)
+        k = _tile(K + head // GROUP * k_head, keys, k_row, DIM, WIDTH)
+        v = _tile(V + head // GROUP * v_head, keys, v_row, DIM, WIDTH)
+        logits = _dot(q, tl.trans(k), PRECISION, UPCAST) * (scale * LOG2E)
+        if BIAS:
+            logits += sigma * _distance(COORD, rows, keys, SPACE)
+        if MASK:
+            inside = tl.load(VALID + keys) != 0
+            logits = tl.where(inside[None, :], logits, -float("inf"))
+        new = tl.maximum(highest, tl.max(logits, 1))
+        base = tl.where(new == -float("inf"), 0.0, new)
+        weight = tl.exp2(logits - base[:, None])
+        old = tl.exp2(highest - base)
+        total = total * old + tl.sum(weight, 1)
+        out = out * old[:, None] + _dot(weight.to(v.dtype), v, PRECISION, UPCAST)
+        highest = new
+    found = total > 0
+    out = out / tl.where(found, total, 1.0)[:, None]
+    if MASK:
+        here = tl.load(VALID + rows) != 0
+        out = tl.where(here[:, None], out, 0.0)
+    _put(OUT + head * WIDTH, out, rows, HEADS * WIDTH, DIM, WIDTH)
+    lse = tl.where(found, highest, 0.0) + tl.log2(tl.where(found, total, 1.0))
+    tl.store(LSE + head.to(tl.int64) * slots + rows, lse)
+
+
+@triton.jit
+def _gradient_of_rows(OUT, GRAD, VALID, rows, head, HEADS: tl.constexpr, DIM: tl.constexpr, WIDTH: tl.constexpr,
+                      MASK: tl.constexpr):  # fmt: skip
+    """Gradient of the output (rows, DIM), zero in empty slots, and its product with the output (rows,)."""
+    out = _tile(OUT + head * WIDTH, rows, HEADS * WIDTH, DIM, WIDTH)
+    grad = _tile(GRAD + head * WIDTH, rows, HEADS * WIDTH, DIM, WIDTH)
+    if MASK:
+        here = tl.load(VALID + rows) != 0
+        grad = tl.where(here[:, None], grad, 0.0).to(out.dtype)
+    return grad, tl.sum(out.to(tl.float32) * grad.to(tl.float32), 1)
+
+
+@triton.jit
+def key_gradient_kernel(
+    Q, K, V, COORD, SIGMA, VALID, OUT, LSE, GRAD, DQ, DK, DV, DSIGMA,
+    q_row, q_head, k_row, k_head, v_row, v_head, slots, scale,
+    HEADS: tl.constexpr, GROUP: tl.constexpr, BALL: tl.constexpr, DIM: tl.constexpr, WIDTH: tl.constexpr,
+    SPACE: tl.constexpr, BIAS: tl.constexpr, MASK: tl.constexpr,
+    ROWS: tl.constexpr, KEYS: tl.constexpr, PRECISION: tl.constexpr, UPCAST: tl.constexpr, WITH_DQ: tl.constexpr,
+):  # fmt: skip
+    """DK, DV (S, H, D) by query head and the parts of the gradient of sigma, (tiles, H). WITH_DQ, where one tile holds
+    the ball: DQ as well. Logits are held transposed, (keys, queries), as the products for DK and DV want them."""
+    tile, head = tl.program_id(0), tl.program_id(1)
+    keys = tile * KEYS + tl.arange(0, KEYS)
+    ball = tile * KEYS // BALL * BALL
+    k = _tile(K + head // GROUP * k_head, keys, k_row, DIM, WIDTH)
+    v = _tile(V + head // GROUP * v_head, keys, v_row, DIM, WIDTH)
+    dk = tl.zeros([KEYS, DIM], tl.float32)
+    dv = tl.zeros([KEYS, DIM], tl.float32)
+    dsigma = tl.zeros([KEYS], tl.float32)
+    if BIAS:
+        sigma = tl.load(SIGMA + head).to(tl.float32) * LOG2E
+    if MASK:
+        inside = tl.load(VALID + keys) != 0
+    for start in range(0, BALL, ROWS):
+        rows = ball + start + tl.arange(0, ROWS)
+        q = _tile(Q + head * q_head, rows, q_row, DIM, WIDTH)
+        grad, delta = _gradient_of_rows(OUT, GRAD, VALID, rows, head, HEADS, DIM, WIDTH, MASK)
+        lse = tl.load(LSE + head.to(tl.int64) * slots + rows)
+        logits = _dot(k, tl.trans(q), PRECISION, UPCAST) * (scale * LOG2E)
+        if BIAS:
+            distance = _distance(COORD, keys, rows, SPACE)
+            logits += sigma * distance
+        weight = tl.exp2(logits - lse[None, :])
+        if MASK:
+            weight = tl.where(inside[:, None], weight, 0.0)
+        dv += _dot(weight.to(grad.dtype), grad, PRECISION, UPCAST)
+        dlogits = weight * (_dot(v, tl.trans(grad), PRECISION, UPCAST) - delta[None, :])
+        if BIAS:
+            dsigma += tl.sum(dlogits * distance, 1)
+        small = dlogits.to(q.dtype)
+        dk += _dot(small, q, PRECISION, UPCAST)
+        if WITH_DQ:
+            dq = _dot(tl.trans(small), k, PRECISION, UPCAST) * scale
+            _put(DQ + head * WIDTH, dq, rows, HEADS * WIDTH, DIM, WIDTH)
+    if BIAS:
+        tl.store(DSIGMA + tile.to(tl.int64) * HEADS + head, tl.sum(dsigma, 0))
+    _put(DK + head * WIDTH, dk * scale, keys, HEADS * WIDTH, DIM, WIDTH)
+    _put(DV + head * WIDTH, dv, keys, HEADS * WIDTH, DIM, WIDTH)
+
+
+@triton.jit
+def query_gradient_kernel(
+    Q, K, V, COORD, SIGMA, VALID, OUT, LSE, GRAD, DQ,
+    q_row, q_head, k_row, k_head, v_row, v_head, slots, scale,
+    HEADS: tl.constexpr, GROUP: tl.constexpr, BALL: tl.constexpr, DIM: tl.constexpr, WIDTH: tl.constexpr,
+    SPACE: tl.constexpr, BIAS: tl.constexpr, MASK: tl.constexpr,
+    ROWS: tl.constexpr, KEYS: tl.constexpr, PRECISION: tl.constexpr, UPCAST: tl.constexpr,
+):  # fmt: skip
+    """DQ (S, H, D), for balls of more than one tile of keys."""
+    first, head = tl.program_id(0) * ROWS, tl.program_id(1)
+    rows = first + tl.arange(0, ROWS)
+    ball = first // BALL * BALL
+    q = _tile(Q + head * q_head, rows, q_row, DIM, WIDTH)
+    grad, delta = _gradient_of_rows(OUT, GRAD, VALID, rows, head, HEADS, DIM, WIDTH, MASK)
+    lse = tl.load(LSE + head.to(tl.int64) * slots + rows)
+    dq = tl.zeros([ROWS, DIM], tl.float32)
+    if BIAS:
+        sigma = tl.load(SIGMA + head).to(tl.float32) * LOG2E
+    for start in range(0, BALL, KEYS):
+        keys = ball + start + tl.arange(0, KEYS)
+        k = _tile(K + head // GROUP * k_head, keys, k_row, DIM, WIDTH)
+        v = _tile(V + head // GROUP * v_head, keys, v_row, DIM, WIDTH)
+        logits = _dot(q, tl.trans(k), PRECISION, UPCAST) * (scale * LOG2E)
+        if BIAS:
+            logits += sigma * _distance(COORD, rows, keys, SPACE)
+        weight = tl.exp2(logits - lse[:, None])
+        if MASK:
+            inside = tl.load(VALID + keys) != 0
+            weight = tl.where(inside[None, :], weight, 0.0)
+        dlogits = weight * (_dot(grad, tl.trans(v), PRECISION, UPCAST) - delta[:, None])
+        dq += _dot(dlogits.to(k.dtype), k, PRECISION, UPCAST)
+    _put(DQ + head * WIDTH, dq * scale, rows, HEADS * WIDTH, DIM, WIDTH)

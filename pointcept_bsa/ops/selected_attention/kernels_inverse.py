@@ -1,0 +1,202 @@
+"""Triton kernels of selected attention by key: the gradients of the keys and values, without atomics.
+
+Legend as in ``kernels.py``. ``L`` blocks; a *list* is the groups that selected one block for one key/value head, in
+rising order; there are Hkv L lists, list e = head * L + block.
+
+Sorting the selections by list gives all lists behind each other (``order``, with ``starts``). A list is worked off in
+chunks of CHUNK entries. Program e < Hkv L does the first chunk of list e; the *further* chunks of long lists are
+numbered through (``further``: running sum of their numbers) and done by the programs after these. A list of one chunk
+is written at once; the others leave partial sums, which ``sum_chunks`` adds in the order of the chunks. So shapes do
+not depend on the data, and the sums are the same in every run.
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from .kernels import load_rows, rows_of
+
+
+@triton.jit(do_not_specialize=["size", "blocks"])
+def list_of_selection(index, lists, size, blocks, HKV: tl.constexpr, TOPK: tl.constexpr, TILE: tl.constexpr):
+    """(G, Hkv, K) blocks -> int32 lists; Hkv L, behind all others, where nothing is selected."""
+    n = tl.program_id(0).to(tl.int64) * TILE + tl.arange(0, TILE)
+    block = tl.load(index + n, mask=n < size, other=-1)
+    head = n // TOPK % HKV
+    tl.store(lists + n, tl.where(block >= 0, head * blocks + block, HKV * blocks).to(tl.int32), mask=n < size)
+
+
+@triton.jit(do_not_specialize=["size", "num_lists"])
+def list_starts(lists, starts, chunks, size, num_lists, CHUNK: tl.constexpr, STEPS: tl.constexpr, TILE: tl.constexpr):
+    """Start of each list in the sorted ``lists`` (Hkv L + 1 of them), and its number of chunks after the first."""
+    e = tl.program_id(0) * TILE + tl.arange(0, TILE)
+    low, end = tl.zeros((TILE,), tl.int32), tl.zeros((TILE,), tl.int32)
+    high, end_high = low + size, end + size
+    for _ in range(STEPS):  # 2^STEPS > size: the first place of a value of at least e, and of at least e + 1
+        middle, end_middle = (low + high) // 2, (end + end_high) // 2
+        before = tl.load(lists + middle, mask=low < high, other=0x7FFFFFFF) < e
+        end_before = tl.load(lists + end_middle, mask=end < end_high, other=0x7FFFFFFF) < e + 1
+        low, high = tl.where(before, middle + 1, low), tl.where(before, high, middle)
+        end, end_high = tl.where(end_before, end_middle + 1, end), tl.where(end_before, end_high, end_middle)
+    tl.store(starts + e, low, mask=e <= num_lists)
+    tl.store(chunks + e, tl.maximum(end - low - 1, 0) // CHUNK, mask=e < num_lists)
+
+
+@triton.jit
+def list_of_chunk(further, x, num_lists):
+    """The list that further chunk x belongs to: the first whose running sum exceeds x."""
+    low, high = 0, num_lists
+    while low < high:
+        middle = (low + high) // 2
+        passed = tl.load(further + middle) <= x
+        low = tl.where(passed, middle + 1, low)
+        high = tl.where(passed, high, middle)
+    return low
+
+
+@triton.jit(do_not_specialize=["num_lists", "blocks"])
+def backward_keys(
+    grad,
+    q,
+    k,
+    v,
+    valid,
+    lse,
+    delta,
+    order,  # (G Hkv K,) int64 places of the selections, sorted by list
+    starts,  # (Hkv L + 1,) int32
+    further,  # (Hkv L,) int64
+    partial_k,  # (2 x further chunks, l, DIM) float32
+    partial_v,
+    grad_k,
+    grad_v,
+    num_lists,
+    blocks,
+    scale,
+    G_ROW: tl.constexpr,
+    G_HEAD: tl.constexpr,
+    Q_ROW: tl.constexpr,
+    Q_HEAD: tl.constexpr,
+    K_ROW: tl.constexpr,
+    K_HEAD: tl.constexpr,
+    V_ROW: tl.constexpr,
+    V_HEAD: tl.constexpr,
+    HKV: tl.constexpr,
+    SHARE: tl.constexpr,
+    D: tl.constexpr,
+    DIM: tl.constexpr,
+    GROUP: tl.constexpr,
+    ROWS: tl.constexpr,
+    PACK: tl.constexpr,  # groups at a time
+    BLOCK: tl.constexpr,
+    TOPK: tl.constexpr,
+    CHUNK: tl.constexpr,
+    HAS_VALID: tl.constexpr,
+    EMPTY_ROWS: tl.constexpr,
+    PRECISION: tl.constexpr,
+    UPCAST: tl.constexpr,
+):
+    """Gradients of one block of keys and values from one chunk of its list."""
+    e = tl.program_id(0)
+    chunk = 0
+    if e >= num_lists:
+        x = e - num_lists
+        if x >= tl.load(further + num_lists - 1).to(tl.int32):
+            return
+        e = list_of_chunk(further, x, num_lists)
+        before = 0
+        if e > 0:
+            before = tl.load(further + e - 1).to(tl.int32)
+        chunk = 1 + x - before
+    begin = tl.load(starts + e)
+    stop = tl.load(starts + e + 1)
+    whole = stop - begin <= CHUNK
+    begin += chunk * CHUNK
+    stop = tl.minimum(stop, begin + CHUNK)
+
+    kv_head = e // blocks
+    i = tl.arange(0, BLOCK)
+    d = tl.arange(0, DIM)
+    key = (e - kv_head * blocks).to(tl.int64) * BLOCK + i
+    own_head = kv_head + tl.zeros_like(i)
+    seen = i < BLOCK
+    if HAS_VALID:
+        seen = tl.load(valid + key) != 0
+    keys = load_rows(k, key, own_head, d, seen, K_ROW, K_HEAD, D, UPCAST)
+    values = load_rows(v, key, own_head, d, seen, V_ROW, V_HEAD, D, UPCAST)
+    m = tl.arange(0, PACK * ROWS)
+    # Transposed, because a block may be lower than a tensor core's tile but D is not.
+    acc_k = tl.zeros((DIM, BLOCK), tl.float32)
+    acc_v = tl.zeros((DIM, BLOCK), tl.float32)
+    for at in range(begin, stop, PACK):
+        entry = at + m // ROWS
+        there = (entry < stop) & (m % ROWS < GROUP * SHARE)
+        place = tl.load(order + entry, mask=there, other=0).to(tl.int32)
+        slot, head = rows_of(place // (HKV * TOPK), m % ROWS, GROUP, SHARE)
+        head += kv_head * SHARE
+        if EMPTY_ROWS:
+            there = there & (tl.load(valid + slot, mask=there, other=0) != 0)
+        queries = load_rows(q, slot, head, d, there, Q_ROW, Q_HEAD, D, UPCAST)
+        grads = load_rows(grad, slot, head, d, there, G_ROW, G_HEAD, D, UPCAST)
+        row_lse = tl.load(lse + slot * (HKV * SHARE) + head, mask=there, other=0.0)
+        row_delta = tl.load(delta + slot * (HKV * SHARE) + head, mask=there, other=0.0)
+        logits = tl.dot(queries, tl.trans(keys), input_precision=PRECISION) * scale
+        own = there[:, None] & seen[None, :]
+        weight = tl.exp2(tl.where(own, logits - row_lse[:, None], float("-inf")))
+        grad_weight = tl.dot(grads, tl.trans(values), input_precision=PRECISION)
+        grad_logits = weight * (grad_weight - row_delta[:, None])
+        acc_v += tl.dot(tl.trans(grads), weight.to(grads.dtype), input_precision=PRECISION)
+        acc_k += tl.dot(tl.trans(queries), grad_logits.to(queries.dtype), input_precision=PRECISION)
+    acc_k *= scale * 0.6931471805599453
+    if whole:
+        to = key[None, :] * (HKV * D) + kv_head * D + d[:, None]
+        mask = (d < D)[:, None] & (i < BLOCK)[None, :]
+        tl.store(grad_k + to, acc_k.to(grad_k.dtype.element_ty), mask=mask)
+        tl.store(grad_v + to, acc_v.to(grad_v.dtype.element_ty), mask=mask)
+    else:
+        # A list with x further chunks owns the 2 x partial sums from 2 (further chunks before it) on; it needs x + 1.
+        before = tl.load(further + e - 1, mask=e > 0, other=0)
+        to = (2 * before + chunk) * (BLOCK * DIM) + i[None, :] * DIM + d[:, None]
+        tl.store(partial_k + to, acc_k)
+        tl.store(partial_v + to, acc_v)
+
+
+@triton.jit(do_not_specialize=["num_lists", "blocks"])
+def sum_chunks(
+    further,
+    partial_k,
+    partial_v,
+    grad_k,
+    grad_v,
+    num_lists,
+    blocks,
+    HKV: tl.constexpr,
+    D: tl.constexpr,
+    DIM: tl.constexpr,
+    BLOCK: tl.constexpr,
+    TILE: tl.constexpr,  # chunks at a time
+):
+    """Add the chunks of the lists that have more than one; program x looks after the list whose second chunk is x."""
+    x = tl.program_id(0)
+    if x >= tl.load(further + num_lists - 1).to(tl.int32):
+        return
+    e = list_of_chunk(further, x, num_lists)
+    before = tl.load(further + e - 1, mask=e > 0, other=0)
+    if x > before:
+        return
+    chunks = (tl.load(further + e) - before + 1).to(tl.int32)
+    c = tl.arange(0, TILE)
+    n = tl.arange(0, BLOCK * DIM)
+    sum_k = tl.zeros((TILE, BLOCK * DIM), tl.float32)
+    sum_v = tl.zeros((TILE, BLOCK * DIM), tl.float32)
+    for at in range(0, chunks, TILE):
+        source = (2 * before + at + c)[:, None] * (BLOCK * DIM) + n[None, :]
+        mask = (at + c < chunks)[:, None] & (n >= 0)[None, :]
+        sum_k += tl.load(partial_k + source, mask=mask, other=0.0)
+        sum_v += tl.load(partial_v + source, mask=mask, other=0.0)
+    kv_head = e // blocks
+    key = (e - kv_head * blocks).to(tl.int64) * BLOCK + n // DIM
+    to = key * (HKV * D) + kv_head * D + n % DIM
+    tl.store(grad_k + to, tl.sum(sum_k, 0).to(grad_k.dtype.element_ty), mask=n % DIM < D)
+    tl.store(grad_v + to, tl.sum(sum_v, 0).to(grad_v.dtype.element_ty), mask=n % DIM < D)

@@ -1,0 +1,311 @@
+"""Selected attention by the Triton kernels, as the custom op ``pcbsa::selected_attention``.
+
+Legend as in ``kernels.py``.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import register_flop_formula
+
+from pointcept_bsa.dispatch import interpreted, on_device_of
+
+BLOCK_SIZES = (4, 8, 16, 32, 64)
+MAX_TOPK, MAX_HEAD_DIM, MAX_ROWS = 64, 256, 128
+
+# Tile parameters. rows: rows a program holds at least (in the keys' gradient: at a time); keys: columns of a tile of
+# logits, at most; warps and stages as Triton means them. "many": groups that fill a tensor core's tile (R >= 16).
+TILES: dict[str, dict[str, dict[str, int]]] = {
+    "few": {
+        "forward": dict(rows=16, keys=64, warps=1, stages=2),
+        "backward_queries": dict(rows=16, keys=64, warps=1, stages=2),
+        "backward_keys": dict(rows=32, warps=1, stages=2),
+    },
+    "many": {
+        "forward": dict(rows=16, keys=64, warps=1, stages=3),
+        "backward_queries": dict(rows=16, keys=64, warps=1, stages=3),
+        "backward_keys": dict(rows=64, warps=2, stages=2),
+    },
+}
+# Entries of a list that one program works off: about a CHUNKS-th of all selections, within these bounds.
+CHUNKS, CHUNK_BOUNDS = 8192, (32, 1024)
+
+
+def unsupported(q: Tensor, k: Tensor, v: Tensor, index: Tensor, block_size: int) -> str | None:
+    """What the kernels cannot do of a call, or None."""
+    groups, kv_heads, topk = index.shape
+    slots, heads, dim = q.shape
+    if k.dtype != q.dtype or v.dtype != q.dtype:
+        return f"k, v: got {k.dtype} and {v.dtype}, wanted {q.dtype} as q"
+    if groups == 0 or k.shape[0] == 0:
+        return f"got {groups} groups and {k.shape[0]} keys, wanted at least one of each"
+    if block_size not in BLOCK_SIZES:
+        return f"block_size: got {block_size}, wanted one of {BLOCK_SIZES}"
+    if not 1 <= topk <= MAX_TOPK:
+        return f"topk: got {topk}, wanted 1 to {MAX_TOPK}"
+    if dim > MAX_HEAD_DIM:
+        return f"head dim: got {dim}, wanted at most {MAX_HEAD_DIM}"
+    if slots // groups * (heads // kv_heads) > MAX_ROWS:
+        return f"got {slots // groups} queries x {heads // kv_heads} heads a selection, wanted at most {MAX_ROWS}"
+    return None
+
+
+@torch.library.custom_op("pcbsa::selected_attention", mutates_args=())
+def selected_attention_op(
+    q: Tensor, k: Tensor, v: Tensor, index: Tensor, block_size: int, valid: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Output (S, H, D) as the reference, and the base-2 log-sum-exp (S, H) of the scaled logits."""
+    from .kernels import forward
+
+    q, k, v = (_rows_contiguous(t) for t in (q, k, v))
+    out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
+    lse = q.new_empty(q.shape[:2], dtype=torch.float32)
+    grid, options = _by_query("forward", q, k, v, index, block_size, valid)
+    with on_device_of(q):
+        forward[grid](q, k, v, index.contiguous(), valid, out, lse, index.shape[0], _scale(q), **options)
+    return out, lse
+
+
+@selected_attention_op.register_fake
+def _(q, k, v, index, block_size, valid):
+    return torch.empty(q.shape, dtype=q.dtype, device=q.device), q.new_empty(q.shape[:2], dtype=torch.float32)
+
+
+@torch.library.custom_op("pcbsa::selected_attention_backward", mutates_args=())
+def selected_attention_backward_op(
+    grad: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    index: Tensor,
+    out: Tensor,
+    lse: Tensor,
+    block_size: int,
+    valid: Tensor | None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of q, k and v. The same in every run: sums are taken in a fixed order."""
+    grad, q, k, v = (_rows_contiguous(t) for t in (grad, q, k, v))
+    index = index.contiguous()
+    grad_q, grad_k, grad_v = (torch.empty(t.shape, dtype=t.dtype, device=t.device) for t in (q, k, v))
+    delta = torch.empty_like(lse)
+    with on_device_of(q):
+        _queries(grad, q, k, v, index, out, lse, delta, grad_q, block_size, valid)
+        _keys(grad, q, k, v, index, lse, delta, grad_k, grad_v, block_size, valid)
+    return grad_q, grad_k, grad_v
+
+
+def _queries(
+    grad: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    index: Tensor,
+    out: Tensor,
+    lse: Tensor,
+    delta: Tensor,
+    grad_q: Tensor,
+    block_size: int,
+    valid: Tensor | None,
+) -> None:
+    """Write ``grad_q``, and <grad, out> of each row into ``delta``."""
+    from .kernels import backward_queries
+
+    grid, options = _by_query("backward_queries", q, k, v, index, block_size, valid)
+    backward_queries[grid](
+        grad,
+        q,
+        k,
+        v,
+        index,
+        valid,
+        out,
+        lse,
+        delta,
+        grad_q,
+        index.shape[0],
+        _scale(q),
+        G_ROW=grad.stride(0),
+        G_HEAD=grad.stride(1),
+        **options,
+    )
+
+
+def _keys(
+    grad: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    index: Tensor,
+    lse: Tensor,
+    delta: Tensor,
+    grad_k: Tensor,
+    grad_v: Tensor,
+    block_size: int,
+    valid: Tensor | None,
+) -> None:
+    """Write ``grad_k`` and ``grad_v``."""
+    from .kernels_inverse import backward_keys, sum_chunks
+
+    options = _options(q, k, v, index, block_size, valid)
+    blocks = k.shape[0] // block_size
+    num_lists = k.shape[1] * blocks
+    chunk = chunk_size(index.numel())
+    further_chunks = index.numel() // chunk  # at most: a list of n entries has (n - 1) // chunk
+    order, starts, further = _lists(index, blocks, chunk)
+    area = block_size * options["DIM"]
+    partial = q.new_empty((2, max(1, 2 * further_chunks), area), dtype=torch.float32)
+    tile = _tile(options["ROWS"])["backward_keys"]
+    pack = max(1, tile["rows"] // options["ROWS"])
+    backward_keys[(num_lists + further_chunks,)](
+        grad,
+        q,
+        k,
+        v,
+        valid,
+        lse,
+        delta,
+        order,
+        starts,
+        further,
+        *partial,
+        grad_k,
+        grad_v,
+        num_lists,
+        blocks,
+        _scale(q),
+        G_ROW=grad.stride(0),
+        G_HEAD=grad.stride(1),
+        PACK=pack,
+        CHUNK=chunk,
+        num_warps=_warps(tile["warps"], pack * options["ROWS"], block_size, options["DIM"], 2 * area, q),
+        num_stages=tile["stages"],
+        **options,
+    )
+    if further_chunks:
+        shape = {name: options[name] for name in ("HKV", "D", "DIM", "BLOCK")}
+        at_once = max(1, min(16, 4096 // area))
+        sum_chunks[(further_chunks,)](further, *partial, grad_k, grad_v, num_lists, blocks, TILE=at_once, **shape)
+
+
+@selected_attention_backward_op.register_fake
+def _(grad, q, k, v, index, out, lse, block_size, valid):
+    return tuple(torch.empty(t.shape, dtype=t.dtype, device=t.device) for t in (q, k, v))
+
+
+def _save(ctx: Any, inputs: Any, output: Any) -> None:
+    q, k, v, index, block_size, valid = inputs
+    ctx.save_for_backward(q, k, v, index, valid, *output)
+    ctx.block_size = block_size
+    ctx.set_materialize_grads(False)
+
+
+def _backward(ctx: Any, grad: Tensor | None, _grad_lse: Tensor | None) -> tuple[Tensor | None, ...]:
+    if grad is None:
+        return (None,) * 6
+    q, k, v, index, valid, out, lse = ctx.saved_tensors
+    return (*selected_attention_backward_op(grad, q, k, v, index, out, lse, ctx.block_size, valid), None, None, None)
+
+
+selected_attention_op.register_autograd(_backward, setup_context=_save)
+
+
+@register_flop_formula(torch.ops.pcbsa.selected_attention)
+def _flops(q, k, v, index, block_size, *args, **kwargs) -> int:
+    """Queries times keys and weights times values, of every selection whether taken or not."""
+    return 4 * q[0] * q[1] * q[2] * index[2] * block_size
+
+
+@register_flop_formula(torch.ops.pcbsa.selected_attention_backward)
+def _flops_backward(grad, q, k, v, index, out, lse, block_size, *args, **kwargs) -> int:
+    """As of the plain operator: the logits that are computed again are not counted."""
+    return 2 * _flops(q, k, v, index, block_size)
+
+
+def chunk_size(selections: int) -> int:
+    """Entries of a list of selections that one program works off."""
+    low, high = CHUNK_BOUNDS
+    return min(high, max(low, _power_of_2(max(1, selections // CHUNKS))))
+
+
+def _lists(index: Tensor, blocks: int, chunk: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Places of the selections sorted by (head, block), starts of these lists, running sum of their further chunks."""
+    from .kernels_inverse import list_of_selection, list_starts
+
+    size, heads, tile = index.numel(), index.shape[1], 1024
+    num_lists = heads * blocks
+    lists = index.new_empty(size, dtype=torch.int32)
+    list_of_selection[(-(-size // tile),)](index, lists, size, blocks, HKV=heads, TOPK=index.shape[2], TILE=tile)
+    lists, order = torch.sort(lists, stable=True)
+    starts = index.new_empty(num_lists + 1, dtype=torch.int32)
+    chunks = index.new_empty(num_lists, dtype=torch.int32)
+    tile = 128
+    list_starts[(-(-(num_lists + 1) // tile),)](
+        lists, starts, chunks, size, num_lists, CHUNK=chunk, STEPS=size.bit_length(), TILE=tile
+    )
+    return order, starts, chunks.cumsum(0)
+
+
+def _by_query(
+    kernel: str, q: Tensor, k: Tensor, v: Tensor, index: Tensor, block_size: int, valid: Tensor | None
+) -> tuple[tuple[int], dict[str, Any]]:
+    """Grid and options of the kernels that go by query."""
+    options = _options(q, k, v, index, block_size, valid)
+    tile = _tile(options["ROWS"])[kernel]
+    columns = min(tile["keys"], 4096 // options["DIM"])
+    pack = max(1, min(tile["rows"] // options["ROWS"], 256 // block_size))
+    step = max(1, 16 // (pack * block_size), min(columns // (pack * block_size), _power_of_2(index.shape[2])))
+    rows = pack * options["ROWS"]
+    warps = _warps(tile["warps"], rows, pack * step * block_size, options["DIM"], rows * options["DIM"], q)
+    options |= dict(PACK=pack, STEP=step, num_warps=warps, num_stages=tile["stages"])
+    return (-(-index.shape[0] // pack) * k.shape[1],), options
+
+
+def _options(q: Tensor, k: Tensor, v: Tensor, index: Tensor, block_size: int, valid: Tensor | None) -> dict[str, Any]:
+    """What all kernels ask for."""
+    share, group = q.shape[1] // k.shape[1], q.shape[0] // index.shape[0]
+    return dict(
+        Q_ROW=q.stride(0),
+        Q_HEAD=q.stride(1),
+        K_ROW=k.stride(0),
+        K_HEAD=k.stride(1),
+        V_ROW=v.stride(0),
+        V_HEAD=v.stride(1),
+        HKV=k.shape[1],
+        SHARE=share,
+        D=q.shape[2],
+        DIM=max(16, _power_of_2(q.shape[2])),
+        GROUP=group,
+        ROWS=_power_of_2(group * share),
+        BLOCK=block_size,
+        TOPK=index.shape[2],
+        HAS_VALID=valid is not None,
+        EMPTY_ROWS=valid is not None and valid.shape[0] == q.shape[0],
+        PRECISION="tf32" if q.dtype == torch.float32 and torch.backends.cuda.matmul.allow_tf32 else "ieee",
+        UPCAST=interpreted(),
+    )
+
+
+def _tile(rows: int) -> dict[str, dict[str, int]]:
+    return TILES["many" if rows >= 16 else "few"]
+
+
+def _warps(least: int, rows: int, columns: int, dim: int, sums: int, q: Tensor) -> int:
+    """So many that the tiles, and ``sums`` float32 sums, fit in registers; float32 goes without tensor cores."""
+    tiles = max(2 * rows * columns, rows * dim, columns * dim) * (q.element_size() // 2) ** 2
+    return min(8, max(least, tiles // 4096, sums // 2048))
+
+
+def _scale(q: Tensor) -> float:
+    return math.log2(math.e) / math.sqrt(q.shape[2])
+
+
+def _power_of_2(n: int) -> int:
+    return 1 << (n - 1).bit_length()
+
+
+def _rows_contiguous(x: Tensor) -> Tensor:
+    return x if x.stride(-1) == 1 else x.contiguous()

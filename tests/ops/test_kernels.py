@@ -1,0 +1,228 @@
+"""The kernels of ball attention, gated sum and block mean against plain torch."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from pointcept_bsa.dispatch import use_triton
+from pointcept_bsa.errors import InputError
+from pointcept_bsa.geometry.ball_tree import BallTree
+from pointcept_bsa.geometry.split_keys import split_keys
+from pointcept_bsa.geometry.tree_plan import plan_tree
+from pointcept_bsa.ops import ball_attention as ball
+from pointcept_bsa.ops import block_pooling as pooling
+from pointcept_bsa.ops import gated_sum as gates
+from pointcept_bsa.ops import rms_norm as norm
+from pointcept_bsa.ops.column_sum import column_sum
+
+from .interpreter import DEVICE, INTERPRETED, kernel_test, run_in_interpreter
+
+# Largest relative error ||kernel - reference|| / ||reference||, of outputs and of gradients; the reference in float32.
+TOLERANCE = {torch.float32: (2e-6, 5e-6), torch.float16: (2e-3, 4e-3), torch.bfloat16: (1e-2, 2e-2)}
+DTYPES = list(TOLERANCE) if DEVICE == "cuda" else [torch.float32, torch.bfloat16]
+LENGTHS = {"7, 70": (7, 70), "64": (64,)} | (
+    {"1": (1,), "255, 257": (255, 257), "3586, 1": (3586, 1), "65536": (65536,)} if DEVICE == "cuda" else {}
+)
+
+
+def test_in_the_interpreter():
+    run_in_interpreter(__file__)
+
+
+@pytest.fixture(autouse=True)
+def precise():
+    torch.backends.cuda.matmul.allow_tf32 = False
+
+
+def layout_of(lengths, ball_size, dimensions=3):
+    return BallTree.build(torch.randn(sum(lengths), dimensions).to(DEVICE), lengths, ball_size, 8).layout
+
+
+def error(a, b):
+    return ((a.float() - b.float()).norm() / b.float().norm().clamp(min=1e-20)).item()
+
+
+def compare(kernel, reference, inputs, dtype):
+    """Outputs and gradients of both for the same inputs; the reference computes in float32."""
+    results = []
+    for function, precision in ((kernel, dtype), (reference, torch.float32)):
+        leaves = [t.to(dtype).to(precision).requires_grad_() for t in inputs]
+        out = function(*leaves)
+        probe = torch.randn(out.shape, generator=torch.Generator().manual_seed(1)).to(out)
+        grads = torch.autograd.grad((out * probe.to(dtype).to(out.dtype)).sum(), leaves)
+        results.append((out, grads))
+    (out, grads), (wanted, wanted_grads) = results
+    assert out.dtype == dtype
+    assert error(out, wanted) < TOLERANCE[dtype][0]
+    for grad, wanted_grad in zip(grads, wanted_grads, strict=True):
+        assert torch.isfinite(grad).all()
+        # A gradient of few numbers (sigma) is a sum of very many terms of both signs: 16 bits lose more of it.
+        cancelled = 8 if dtype.itemsize == 2 and grad.numel() < 8 else 1
+        assert error(grad, wanted_grad) < TOLERANCE[dtype][1] * cancelled
+
+
+@kernel_test
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("lengths", LENGTHS.values(), ids=LENGTHS)
+@pytest.mark.parametrize(
+    "ball_size, heads, kv_heads, width", [(64, 2, 2, 8), (128 if DEVICE == "cpu" else 256, 4, 1, 16)]
+)
+def test_ball_attention(lengths, ball_size, heads, kv_heads, width, dtype):
+    layout = layout_of(lengths, ball_size)
+    slots = sum(layout.slots)
+    projected = torch.randn(slots, heads + 2 * kv_heads, width, device=DEVICE)
+    sigma = -torch.rand(heads, device=DEVICE)
+
+    def run(function):
+        def call(x, weight):
+            q, k, v = x.split([heads, kv_heads, kv_heads], 1)  # strided, as in the layers
+            return function(q, k, v, ball_size, coord=layout.coord, sigma=weight, valid=layout.valid)
+
+        return call
+
+    compare(run(ball.ball_attention), run(ball.reference.ball_attention), (projected, sigma), dtype)
+
+
+@kernel_test
+@pytest.mark.parametrize(
+    "ball_size, width", [(16, 24), (64, 128)] + ([(512, 8), (512, 64)] if DEVICE == "cuda" else [])
+)
+def test_ball_attention_of_other_sizes_without_bias(ball_size, width):
+    qkv = [torch.randn(ball_size * 2, 2, width, device=DEVICE) for _ in range(3)]
+    compare(
+        lambda *t: ball.ball_attention(*t, ball_size),
+        lambda *t: ball.reference.ball_attention(*t, ball_size),
+        qkv,
+        torch.float32,
+    )
+
+
+@kernel_test
+def test_empty_ball_and_empty_slots_are_zero_and_silent():
+    slots, m = 128, 64
+    q, k, v = (torch.randn(slots, 2, 16, device=DEVICE) for _ in range(3))
+    valid = torch.arange(slots, device=DEVICE) < 40
+    coord, sigma = torch.randn(slots, 2, device=DEVICE), -torch.rand(2, device=DEVICE)
+    runs = []
+    for noise in (0.0, 1e3):
+        hidden = noise * (~valid).view(-1, 1, 1)
+        leaves = [(t + hidden).requires_grad_() for t in (q, k, v)]
+        out = ball.ball_attention(*leaves, m, coord=coord, sigma=sigma, valid=valid)
+        runs.append([out, *torch.autograd.grad(out.square().sum(), leaves)])
+    for a, b in zip(*runs, strict=True):
+        assert torch.equal(a[:40], b[:40])
+        assert not a[40:].any() and not b[40:].any()
+
+
+@kernel_test
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("slots, heads, width", [(1, 1, 8), (77, 3, 8), (300, 4, 40)])
+def test_gated_sum(slots, heads, width, dtype):
+    branches = [torch.randn(slots, heads, width, device=DEVICE) for _ in range(3)]
+    gate = torch.randn(slots, 3 * heads, device=DEVICE)
+    compare(
+        lambda *t: gates.gated_sum(t[:3], t[3]),
+        lambda *t: gates.reference.gated_sum(t[:3], t[3]),
+        (*branches, gate),
+        dtype,
+    )
+
+
+@kernel_test
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("lengths", LENGTHS.values(), ids=LENGTHS)
+def test_block_mean(lengths, dtype):
+    layout = layout_of(lengths, 64)
+    x = torch.randn(sum(layout.slots), 3, 4, 5, device=DEVICE)
+    compare(
+        lambda t: pooling.block_mean(t[:, 1], 8, layout.valid),
+        lambda t: pooling.reference.block_mean(t[:, 1], 8, layout.valid),
+        (x,),
+        dtype,
+    )
+
+
+@kernel_test
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("rows, channels", [(1, 24), (77, 64), (300, 200)] + [(70000, 64)] * (DEVICE == "cuda"))
+def test_rms_norm_and_column_sum(rows, channels, dtype):
+    x, weight = torch.randn(rows, channels, device=DEVICE), torch.randn(channels, device=DEVICE)
+    compare(
+        lambda *t: norm.rms_norm(*t, 1e-6),
+        lambda *t: norm.reference.rms_norm(*t, 1e-6),
+        (x, weight),
+        dtype,
+    )
+    total = column_sum(x.to(dtype))
+    assert total.dtype == torch.float32
+    assert error(total, x.to(dtype).double().sum(0)) < 1e-5
+
+
+@kernel_test
+@pytest.mark.parametrize("points, k", [(1, 1), (40, 16), (150, 5)] + [(9000, 16)] * (DEVICE == "cuda"))
+def test_nearest_neighbors(points, k):
+    from pointcept_bsa.geometry.neighbors_triton import nearest_triton
+
+    cloud = torch.randn(points, 3, device=DEVICE)
+    cloud[: points // 2] = cloud[: points // 2].round()  # many at the same place
+    index, distance = nearest_triton(cloud, k)
+    wanted = torch.cdist(cloud, cloud, compute_mode="donot_use_mm_for_euclid_dist")
+    assert torch.allclose(distance, wanted.topk(k, largest=False).values, atol=1e-6)
+    assert torch.allclose(distance, wanted.gather(1, index), atol=1e-6)
+    assert all(len(set(row)) == k for row in index.tolist())
+
+
+@kernel_test
+def test_keys_of_the_tree():
+    from pointcept_bsa.geometry.split_keys_triton import split_keys_triton
+
+    coord = torch.randn(517, 3, device=DEVICE)
+    coord[:20] = coord[0]
+    plan = plan_tree((500, 17), 64, 8)
+    for starts, split in plan.levels:
+        keys = split_keys(coord, starts, split)
+        assert torch.equal(split_keys_triton(coord, starts, split), keys)
+        coord = coord[keys.argsort(stable=True)]
+
+
+def arguments():
+    q, k, v = (torch.randn(128, 2, 16, device=DEVICE, requires_grad=True) for _ in range(3))
+    coord, sigma = torch.randn(128, 3, device=DEVICE), (-torch.rand(2, device=DEVICE)).requires_grad_()
+    return q, k, v, coord, sigma, (torch.arange(128) % 5 > 0).to(DEVICE), 64
+
+
+@kernel_test
+def test_operators_are_well_registered():
+    torch.library.opcheck(torch.ops.pcbsa.ball_attention.default, arguments())
+    branches = [torch.randn(9, 2, 8, device=DEVICE, requires_grad=True) for _ in range(3)]
+    gate = torch.randn(9, 6, device=DEVICE, requires_grad=True)
+    torch.library.opcheck(torch.ops.pcbsa.gated_sum.default, (*branches, gate))
+    valid = (torch.arange(64) % 3 > 0).to(DEVICE)
+    torch.library.opcheck(torch.ops.pcbsa.block_mean.default, (branches[0].detach().repeat(8, 1, 1)[:64], valid, 8))
+
+
+@pytest.mark.gpu
+def test_backward_is_deterministic():
+    q, k, v, coord, sigma, valid, m = arguments()
+    first, second = (
+        torch.autograd.grad(
+            ball.ball_attention(q, k, v, m, coord=coord, sigma=sigma, valid=valid).square().sum(), (q, k, v, sigma)
+        )
+        for _ in range(2)
+    )
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+def test_choice_of_implementation(monkeypatch):
+    x = torch.zeros(2)
+    monkeypatch.setenv("PCBSA_OPS", "fast")
+    with pytest.raises(InputError, match="PCBSA_OPS: got 'fast'"):
+        use_triton("x", x)
+    monkeypatch.setenv("PCBSA_OPS", "reference")
+    assert not use_triton("x", x)
+    monkeypatch.setenv("PCBSA_OPS", "triton")
+    with pytest.raises(InputError, match="float64" if INTERPRETED else "tensors are on cpu"):
+        use_triton("x", x.double())
+    monkeypatch.setenv("PCBSA_OPS", "auto")
+    assert not use_triton("x", x)
