@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -24,3 +25,11 @@ def to_device(batch: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
             value = there
         moved[key] = value
     return moved
+
+
+def offset_of(lengths: Sequence[int], like: Tensor) -> Tensor:
+    """Cumulative ``offset`` of clouds of ``lengths`` points, with ``host_values``, of ``like``'s type and device."""
+    ends = list(accumulate(lengths))
+    offset = torch.tensor(ends, dtype=like.dtype, device=like.device)
+    offset.host_values = ends  # type: ignore[attr-defined]
+    return offset

@@ -12,7 +12,8 @@ import torch
 from torch import nn
 
 from pointcept_bsa.errors import InputError
-from pointcept_bsa.host import DATASETS, HOOKS, MODELS, TESTERS, HookBase, TesterBase
+from pointcept_bsa.host import DATASETS, HOOKS, MODELS, TESTERS, HookBase, TesterBase, comm
+from pointcept_bsa.metrics import mse
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -61,6 +62,51 @@ class ToyLine(nn.Module):
         if self.calls == self.spike_at:
             loss = 1000 * loss
         return {"loss": loss} if self.training else {"loss": loss, "pred": pred}
+
+
+@MODELS.register_module()
+class CloudLine(ToyLine):
+    """Two layers, and the mean over clouds of each cloud's mean as the loss, as those of the package have it."""
+
+    def __init__(self, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.linear = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 1))
+        self.dropout = nn.Dropout(dropout)
+        self.register_buffer("seen", torch.tensor(False))
+
+    def forward(self, batch: dict) -> dict:
+        pred = self.linear(self.dropout(batch["coord"]))
+        loss = mse(pred, batch["target"], batch["offset"]).mean()
+        return {"loss": loss} if self.training else {"loss": loss, "pred": pred}
+
+
+class ToyBlock(nn.Linear):
+    shard_unit = True
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + super().forward(x).tanh()
+
+
+@MODELS.register_module()
+class BlockLine(CloudLine):
+    """Two blocks, each a unit to be sharded."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Sequential(nn.Linear(3, 8), ToyBlock(8, 8), ToyBlock(8, 8), nn.Linear(8, 1))
+
+
+@HOOKS.register_module()
+class KillAt(HookBase):
+    """Kills the process of one rank before an iteration, unless torchrun has started it anew already."""
+
+    def __init__(self, iteration: int, rank: int = 1) -> None:
+        self.iteration, self.rank = iteration, rank
+
+    def before_step(self) -> None:
+        first_start = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") == "0"
+        if first_start and (self.trainer.global_iter, comm.get_rank()) == (self.iteration, self.rank):
+            os.kill(os.getpid(), signal.SIGKILL)
 
 
 @DATASETS.register_module()

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import copy
 import logging
+from collections import Counter
 
 import pytest
 import torch
 
 from pointcept_bsa.host import MODELS
 from pointcept_bsa.host.batch import to_device
+from pointcept_bsa.host.cast_weights import CastWeights
+from pointcept_bsa.host.embedded import graph
 from pointcept_bsa.host.embedded.graph import GraphedStep
+from pointcept_bsa.host.flat_gradients import FlatGradients
 
 LENGTHS = [(300, 200), (300, 200), (257,), (300, 200), (257,), (257,), (300, 200), (257,), (300, 200), (257,)]
 MODEL = dict(
@@ -42,6 +46,71 @@ def train(step, model) -> list[float]:
 def test_offsets_carry_their_values():
     batch = to_device(next(iter(batches())), torch.device("cpu"))
     assert batch["offset"].host_values == [300, 500]
+
+
+def test_a_graph_gives_way_to_a_shape_that_comes_twice_as_often(monkeypatch):
+    monkeypatch.setattr(graph, "MAX_GRAPHS", 2)
+    monkeypatch.setattr(graph, "MAX_SHAPES", 8)
+    step = object.__new__(GraphedStep)
+    step.seen, step.graphs = Counter({"a": 9, "b": 3}), {"a": None, "b": None}
+    for _ in range(5):
+        step._count("c")
+        assert not step._make_room("c")
+    step._count("c")
+    assert step._make_room("c") and list(step.graphs) == ["a"]
+    step.graphs["c"] = None
+    for number in range(100):  # shapes that come once take no place, and are forgotten
+        step._count(number)
+        assert not step._make_room(number) and len(step.seen) <= 9
+    assert step.seen["a"] == 9 and step.seen["c"] >= 1
+
+
+def test_weights_cast_at_once_and_gradients_taken_at_once_are_those_of_autocast():
+    torch.manual_seed(0)
+    plain = MODELS.build(copy.deepcopy(MODEL)).train()
+    plain.unused = torch.nn.Parameter(torch.ones(3))
+    other = copy.deepcopy(plain)
+    gradients, cast = FlatGradients(other), CastWeights(other, torch.bfloat16)
+    names = list(other.state_dict())
+    assert len(cast.places) > 20
+    for batch in list(batches())[:2]:
+        plain.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = plain(batch)["loss"]
+        loss.backward()
+        gradients.part()
+        with cast.in_place():
+            with torch.autocast("cpu", torch.bfloat16):
+                same = other(batch)["loss"]
+            same.backward()
+        gradients.take(cast.gradients())
+        assert torch.equal(loss, same)
+        for (name, left), right in zip(plain.named_parameters(), other.parameters(), strict=True):
+            assert right.dtype == torch.float32 and right.grad.dtype == torch.float32
+            assert torch.equal(torch.zeros_like(right) if left.grad is None else left.grad, right.grad), name
+        with torch.no_grad():  # the next cast must see it
+            for left, right in zip(plain.parameters(), other.parameters(), strict=True):
+                left.add_(0.01)
+                right.add_(0.01)
+    assert list(other.state_dict()) == names
+
+
+def test_flat_gradients_are_the_gradients():
+    torch.manual_seed(0)
+    plain = MODELS.build(copy.deepcopy(MODEL)).train()
+    flat = copy.deepcopy(plain)
+    gradients = FlatGradients(flat)
+    batch = next(iter(batches()))
+    for _ in range(2):
+        gradients.zero_()
+        plain.zero_grad()
+        for model in (plain, flat):
+            model(batch)["loss"].backward()
+    for left, right in zip(plain.parameters(), flat.parameters(), strict=True):
+        assert torch.equal(left.grad, right.grad)
+    assert sum(buffer.abs().sum() for buffer in gradients.buffers) == pytest.approx(
+        float(sum(parameter.grad.abs().sum() for parameter in plain.parameters())), rel=1e-5
+    )
 
 
 @pytest.mark.gpu

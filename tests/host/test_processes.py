@@ -5,32 +5,17 @@ import subprocess
 import sys
 
 import torch
-from host_toys import REPOSITORY, read_metrics
+from host_toys import REPOSITORY
+from processes import train_in
 
 from pointcept_bsa.host.embedded.cli import train_main
-
-# float32 sums of the same terms in another order, over 6 steps
-TOLERANCE = {"rtol": 1e-5, "atol": 1e-6}
-
-
-def test_two_processes_train_what_one_does(config, tmp_path):
-    states = {}
-    for count in (1, 2):
-        folder = tmp_path / f"run{count}"
-        # clouds of one size, so that the mean over processes of their means is the mean
-        options = [f"save_path={folder}", "max_iters=6", "optimizer.type=SGD", "data.train.points=5"]
-        assert train_main(["--config", config, "--num-gpus", str(count), "--options", *options, "batch_size=4"]) == 0
-        states[count] = torch.load(folder / "model" / "model_last.pth", weights_only=True)
-        assert len(read_metrics(folder)) == 6
-    torch.testing.assert_close(states[1]["state_dict"], states[2]["state_dict"], **TOLERANCE)
-    assert states[2]["iter"] == states[1]["iter"] == 6
-    assert len(states[2]["rng"]) == 2
 
 
 def test_two_processes_leave_out_the_same_step(config, run_dir):
     """One process's batch is bad; the gradient, which is both's, decides for both."""
     options = [f"save_path={run_dir}", "max_iters=6", "batch_size=4", "data.train.fault=one", "nan_guard=skip"]
-    assert train_main(["--config", config, "--num-gpus", "2", "--options", *options, "data.train.points=5"]) == 0
+    codes, said = train_in(2, config, *options, "data.train.points=5")
+    assert codes == [0, 0], said
     saved = torch.load(run_dir / "model" / "model_last.pth", weights_only=True)
     assert saved["guard"][0] > 0 and saved["optimizer"]["state"][0]["step"] == 6 - saved["guard"][0]
     assert all(torch.isfinite(value).all() for value in saved["state_dict"].values())

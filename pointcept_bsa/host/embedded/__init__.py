@@ -1,6 +1,13 @@
 """The embedded host: Pointcept's names and contract without Pointcept, on CPU or CUDA."""
 
-from pointcept_bsa.host.embedded import comm, optimizer, scheduler  # noqa: F401
+from pointcept_bsa.host.embedded import (  # noqa: F401
+    comm,
+    optimizer,
+    scannet,
+    scene_transforms,
+    scheduler,
+    semantic_segmentation,
+)
 from pointcept_bsa.host.embedded.collate import collate_fn
 from pointcept_bsa.host.embedded.config import Config
 from pointcept_bsa.host.embedded.hooks import HookBase

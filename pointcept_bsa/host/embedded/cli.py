@@ -11,17 +11,27 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NoReturn
 
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.host.embedded import comm
 from pointcept_bsa.host.embedded.config import Config, DictAction, load_config, run_custom_imports
+from pointcept_bsa.host.embedded.elastic import go_on_after_restart
 from pointcept_bsa.host.embedded.env import default_setup
-from pointcept_bsa.host.embedded.faults import dead_worker, is_dead_worker, plain_message
+from pointcept_bsa.host.embedded.faults import (
+    dead_worker,
+    is_dead_worker,
+    is_lost_process,
+    lost_process,
+    plain_message,
+)
 from pointcept_bsa.host.embedded.interruption import Interrupted
 from pointcept_bsa.host.embedded.launch import launch
 from pointcept_bsa.host.embedded.logger import close_log_file
 from pointcept_bsa.host.embedded.registry import TESTERS, TRAINERS
+from pointcept_bsa.host.embedded.seeds import Summarize, train_seeds
+from pointcept_bsa.host.memory import OutOfMemory, is_out_of_memory
 
 
 class _Parser(argparse.ArgumentParser):
@@ -45,31 +55,56 @@ def make_parser(description: str) -> argparse.ArgumentParser:
     return parser
 
 
-def train_main(argv: Sequence[str] | None = None) -> int:
-    """Train what a config describes."""
-    return _main("Train the model of a config file.", _train, argv)
+def train_main(argv: Sequence[str] | None = None, summarize: Summarize | None = None) -> int:
+    """Train what a config describes; with ``--seeds`` several times, then call ``summarize(run folders, folder)``."""
+
+    def run() -> int:
+        parser = make_parser("Train the model of a config file.")
+        parser.add_argument(
+            "--seeds",
+            metavar="N|A,B,...",
+            help="one training after the other with seeds 0 to N - 1, or A, B, ...: into save_path/seed_A, ..., each "
+            "tested; the same command goes on with what is not finished",
+        )
+        args = parser.parse_args(argv)
+        if args.seeds is None:
+            return _launch(_train, args)
+        return train_seeds(args, partial(_launch, _train), partial(_launch, _test), exit_code, summarize)
+
+    return exit_code(run)
 
 
 def test_main(argv: Sequence[str] | None = None) -> int:
     """Test the model of a config with ``weight=PATH``, or the best (else last) checkpoint of its ``save_path``."""
-    return _main("Test the model of a config file.", _test, argv)
 
-
-def _main(description: str, work: Callable[[Config], None], argv: Sequence[str] | None) -> int:
     def run() -> int:
-        args = make_parser(description).parse_args(argv)
-        cfg = load_config(args.config, args.options)
-        return launch(
-            _guarded,
-            args.num_gpus,
-            args.num_machines,
-            args.machine_rank,
-            args.dist_url,
-            cfg.device,
-            args=(work, cfg),
+        parser = make_parser("Test the model of a config file.")
+        parser.add_argument(
+            "--export",
+            metavar="F,G",
+            help="files of every sample in test/export: vtp, vtu, vtk, ply, npz; png: pictures of the best, the median "
+            "and the worst sample",
         )
+        args = parser.parse_args(argv)
+        if args.export is not None:
+            args.options = {**(args.options or {}), "test.export": args.export.split(",")}
+        return _launch(_test, args)
 
     return exit_code(run)
+
+
+def _launch(work: Callable[[Config], None], args: argparse.Namespace) -> int:
+    """``work`` in as many processes as ``args`` ask for."""
+    cfg = load_config(args.config, args.options)
+    return launch(
+        _guarded,
+        args.num_gpus,
+        args.num_machines,
+        args.machine_rank,
+        args.dist_url,
+        cfg.device,
+        args=(work, cfg),
+    )
 
 
 def _guarded(work: Callable[[Config], None], cfg: Config) -> int:
@@ -106,16 +141,25 @@ def exit_code(run: Callable[[], int]) -> int:
 
 
 def _translated(run: Callable[[], int]) -> int:
-    """``run()``; torch's word that a loading process died, which may come at any place, in ours."""
+    """``run()``; that another process died or memory ran out, which may come at any place, in our words."""
     try:
         return run()
-    except RuntimeError as error:
-        if not is_dead_worker(error):
-            raise
-        raise dead_worker(error) from error
+    except (RuntimeError, MemoryError) as error:
+        if is_dead_worker(error):
+            raise dead_worker(error) from error
+        if is_lost_process(error):
+            raise lost_process(error) from error
+        if is_out_of_memory(error):
+            reason = plain_message(error).split(". ")[0]
+            raise OutOfMemory(
+                f"out of memory ({reason}); lower batch_size, num_worker, the points of a cloud or the model; earlier "
+                f"checkpoints are intact"
+            ) from error
+        raise
 
 
 def _train(cfg: Config) -> None:
+    go_on_after_restart(cfg)
     trainer = TRAINERS.build(dict(cfg=cfg, **cfg.train), path="train")
     trainer.train()
 

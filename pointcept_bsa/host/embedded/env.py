@@ -55,12 +55,19 @@ def set_seed(seed: int) -> None:
     torch.manual_seed(seed)
 
 
+def seed_stream(seed: int, rank: int, iteration: int) -> None:
+    """Seed the stream of a process that has none to go on with: its own, not the one of the run's beginning."""
+    mixed = np.random.SeedSequence([seed, rank, iteration]).generate_state(1)
+    set_seed(int(mixed[0]))
+
+
 def set_deterministic(wanted: bool) -> None:
     """Ask torch for the deterministic version of every operation (it raises where there is none)."""
     if wanted:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.backends.cudnn.benchmark = False
-    torch.use_deterministic_algorithms(wanted)
+    if wanted != torch.are_deterministic_algorithms_enabled():  # the call alone imports torch's compiler: seconds
+        torch.use_deterministic_algorithms(wanted)
 
 
 def set_matmul_precision(precision: str) -> None:
@@ -106,13 +113,3 @@ def describe(cfg: Config, device: torch.device) -> dict[str, Any]:
         "seed": cfg.seed,
         "command": sys.argv,
     }
-
-
-def peak_memory_mb(device: torch.device) -> float:
-    """Peak memory of this process in MiB: of the allocator on CUDA, resident otherwise."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20
-    import resource  # Unix only, as is this host's process launch
-
-    unit = 2**20 if sys.platform == "darwin" else 2**10
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit

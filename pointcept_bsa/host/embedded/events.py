@@ -6,10 +6,11 @@ import json
 import math
 import os
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, BinaryIO
 
 from pointcept_bsa.errors import InputError
+from pointcept_bsa.host.embedded.logger import get_root_logger
 
 
 class History:
@@ -97,6 +98,22 @@ class MetricsWriter:
                 f"{self.path}: cannot be written ({error.strerror or error}); earlier checkpoints are intact"
             ) from error
 
+    def add_image(self, tag: str, image: Any, step: int, dataformats: str = "CHW") -> None:
+        """A picture, for TensorBoard alone."""
+        self._show(lambda board: board.add_image(tag, image, step, dataformats=dataformats))
+
+    def add_hparams(self, hparams: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
+        """Hyper-parameters (numbers, texts, truth values) and what they led to, for TensorBoard alone."""
+        self._show(lambda board: board.add_hparams(dict(hparams), dict(metrics), run_name="hparams"))
+
+    def _show(self, act: Callable[[Any], object]) -> None:
+        try:
+            self._open()
+            if self._board is not None:
+                act(self._board)
+        except OSError as error:
+            raise InputError(f"{self.save_path}: cannot be written ({error.strerror or error})") from error
+
     def position(self) -> int:
         """Length in bytes of what is written; it is on the disk then."""
         try:
@@ -132,6 +149,9 @@ def _jsonable(value: Any) -> Any:
 def _summary_writer(save_path: str, purge_step: int | None) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
-    except ImportError:  # tensorboard is optional: metrics.jsonl has the same numbers
+    except ImportError:
+        get_root_logger().warning(
+            "tensorboard is not installed: metrics.jsonl has the numbers, nothing has the pictures"
+        )
         return None
     return SummaryWriter(save_path, purge_step=purge_step)

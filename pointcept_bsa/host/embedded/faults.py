@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+import torch.distributed as dist
+
 from pointcept_bsa.errors import InputError
 
 
@@ -32,6 +34,20 @@ def dead_worker(error: BaseException) -> DeadWorkerError:
     return DeadWorkerError(
         f"num_worker: a process that loads data has died ({plain_message(error)}); out of memory, out of shared memory "
         f"(/dev/shm), or killed; lower num_worker, or 0 to load in the main process; earlier checkpoints are intact"
+    )
+
+
+def is_lost_process(error: BaseException) -> bool:
+    """Whether torch says that another process of the run does not answer any more."""
+    lost = isinstance(error, dist.DistNetworkError | dist.DistBackendError)
+    return lost or (isinstance(error, RuntimeError) and "gloo/transport" in str(error))
+
+
+def lost_process(error: BaseException) -> InputError:
+    """The same in our words."""
+    return InputError(
+        f"another process of this run has ended, or cannot be reached ({plain_message(error)[:200]}); what it says "
+        f"itself is the cause; earlier checkpoints are intact; torchrun --max-restarts=N would go on from the last"
     )
 
 

@@ -9,15 +9,20 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from pointcept_bsa.host.cast_weights import CastWeights
+from pointcept_bsa.host.flat_gradients import FlatGradients
+
 Batch = dict[str, Any]
 Signature = tuple[tuple[Any, ...], ...]
 WARMUP_STEPS = 3  # eager steps of a shape before it is captured: libraries and allocator settle
-MAX_GRAPHS = 16  # shapes beyond this run eagerly; each graph keeps its own activations
+MAX_GRAPHS = 16  # kept at once: each keeps its own activations; shapes beyond them run eagerly
+MAX_SHAPES = 4096  # of which it is known how often they came
 
 
 class GraphedStep:
@@ -30,25 +35,36 @@ class GraphedStep:
         model: whose gradients are computed.
         forward: the model under whatever autocast it trains with.
         logger: told about captures.
+        cast_dtype: the type to which ``forward``'s autocast casts the weights of linear layers: done at once here.
     """
 
-    def __init__(self, model: nn.Module, forward: Callable[[Batch], dict[str, Tensor]], logger: logging.Logger) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        forward: Callable[[Batch], dict[str, Tensor]],
+        logger: logging.Logger,
+        cast_dtype: torch.dtype | None = None,
+    ) -> None:
         self.forward, self.logger = forward, logger
-        self.parameters = [p for p in model.parameters() if p.requires_grad]
         self.stream = torch.cuda.Stream()
         self.pool = torch.cuda.graph_pool_handle()
         self.seen: Counter[Signature] = Counter()
+        self._told = False
         self.graphs: dict[Signature, tuple[torch.cuda.CUDAGraph, Batch, dict[str, Tensor]]] = {}
-        self.gradients = [torch.zeros_like(p) for p in self.parameters]
-        for parameter, gradient in zip(self.parameters, self.gradients, strict=True):
-            parameter.grad = gradient
+        self.gradients = FlatGradients(model)
+        self.cast = None if cast_dtype is None else CastWeights(model, cast_dtype)
 
     def __call__(self, batch: Batch) -> dict[str, Tensor]:
-        """Losses of the batch (tensors of their own); the gradients are in the parameters."""
+        """Losses of the batch (tensors of their own); the gradients, those of all processes, are in the parameters."""
+        losses = self._run(batch)
+        self.gradients.average()  # outside of the graph: processes meet other shapes, and capture at other times
+        return losses
+
+    def _run(self, batch: Batch) -> dict[str, Tensor]:
         signature = _signature(batch)
+        self._count(signature)
         if signature not in self.graphs:
-            self.seen[signature] += 1
-            if self.seen[signature] <= WARMUP_STEPS or len(self.graphs) == MAX_GRAPHS:
+            if self.seen[signature] <= WARMUP_STEPS or not self._make_room(signature):
                 return self._eager(batch)
             self._capture(signature, batch)
         graph, inputs, outputs = self.graphs[signature]
@@ -57,6 +73,22 @@ class GraphedStep:
                 inputs[key].copy_(value, non_blocking=True)
         graph.replay()
         return {key: value.clone() for key, value in outputs.items()}
+
+    def _count(self, signature: Signature) -> None:
+        self.seen[signature] += 1
+        if len(self.seen) > MAX_SHAPES:  # ragged data: nearly every batch has a shape of its own
+            self.seen = Counter(dict(self.seen.most_common(MAX_SHAPES // 2)))
+            self.seen.update(dict.fromkeys(self.graphs.keys() - self.seen.keys(), 1))
+
+    def _make_room(self, signature: Signature) -> bool:
+        """Whether another graph may be captured; the one least used goes if this shape came twice as often."""
+        if len(self.graphs) < MAX_GRAPHS:
+            return True
+        coldest = min(self.graphs, key=self.seen.__getitem__)
+        if self.seen[signature] < 2 * self.seen[coldest]:
+            return False
+        del self.graphs[coldest]
+        return True
 
     def _eager(self, batch: Batch) -> dict[str, Tensor]:
         self.stream.wait_stream(torch.cuda.current_stream())
@@ -77,13 +109,19 @@ class GraphedStep:
         self.graphs[signature] = (graph, inputs, outputs)
         count = len(self.graphs)
         self.logger.info(f"CUDA graph {count} captured: {len(batch['coord'])} points in {len(batch['offset'])} clouds")
-        if count == MAX_GRAPHS:
-            self.logger.warning(f"cuda_graph: {MAX_GRAPHS} shapes captured; batches of any other shape run eagerly")
+        if count == MAX_GRAPHS and not self._told:
+            self._told = True
+            self.logger.warning(
+                f"cuda_graph: {MAX_GRAPHS} shapes captured; batches of any other, unless it comes more often, run "
+                f"eagerly (BucketPoints in data.train.transform makes few shapes of many)"
+            )
 
     def _forward_backward(self, batch: Batch) -> dict[str, Tensor]:
-        torch._foreach_zero_(self.gradients)
-        outputs = self.forward(batch)
-        outputs["loss"].backward()
+        self.gradients.part()
+        with self.cast.in_place() if self.cast is not None else nullcontext():
+            outputs = self.forward(batch)
+            outputs["loss"].backward()
+        self.gradients.take(self.cast.gradients() if self.cast is not None else None)
         return {key: value.detach() for key, value in outputs.items()}
 
 

@@ -14,7 +14,8 @@ a gradient scaler. The host reads the flag where it reads the losses, every ``lo
 
 With several processes the gradient's norm alone decides, in both modes: it is the same in all of them, a loss is not.
 With a gradient scaler (float16) the scaler itself leaves out steps, and only losses are looked at. An optimizer
-without the fused step on CUDA (Muon, Lion, ``foreach=True``) makes the host wait for the flag in every step.
+without the fused step on CUDA (Muon, Lion, ``foreach=True``) makes the host wait for the flag in every step, as do
+sharded parameters.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ import torch
 from torch import Tensor
 
 from pointcept_bsa.host.embedded import comm
+from pointcept_bsa.host.embedded.sharding import is_spread, plain
 
 MODES = ("stop", "skip", None)
 MAX_IN_A_ROW = 100
@@ -56,7 +58,8 @@ class NanGuard:
     def step(self, optimizer: torch.optim.Optimizer, iteration: int) -> None:
         """``optimizer.step()``, unless the iteration (counted from 1) is bad."""
         bad = self.end_iteration(iteration)
-        if bad.device.type == "cpu" or not getattr(optimizer, "_step_supports_amp_scaling", False):
+        sharded = is_spread(optimizer.param_groups[0]["params"][0])
+        if bad.device.type == "cpu" or sharded or not getattr(optimizer, "_step_supports_amp_scaling", False):
             if not bad:
                 optimizer.step()
             return
@@ -102,4 +105,4 @@ def finite_part(value: Tensor) -> tuple[Tensor, Tensor]:
 
 def total_norm(parameters: Iterable[Tensor], largest: float | None) -> Tensor:
     """Norm of all gradients, which are scaled down to ``largest`` unless it is None."""
-    return torch.nn.utils.clip_grad_norm_(parameters, math.inf if largest is None else largest)
+    return plain(torch.nn.utils.clip_grad_norm_(parameters, math.inf if largest is None else largest))

@@ -18,6 +18,7 @@ import torch.multiprocessing as mp
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.host.embedded import comm
 from pointcept_bsa.host.embedded.interruption import forwarding
+from pointcept_bsa.host.embedded.rendezvous import join_torchrun
 
 TIMEOUT = timedelta(minutes=60)
 GRACE = 30.0  # seconds
@@ -81,7 +82,7 @@ def _wait(context: Any) -> int:
     try:
         context.join()
     except mp.ProcessExitedException as error:
-        return error.exit_code
+        return error.exit_code if error.exit_code > 0 else 128 - error.exit_code  # killed by a signal
     return 0
 
 
@@ -101,7 +102,10 @@ def _worker(
     if use_cuda:
         torch.cuda.set_device(local_rank)
     backend = "nccl" if use_cuda else "gloo"
-    dist.init_process_group(backend, init_method=url, world_size=world_size, rank=rank, timeout=TIMEOUT)
+    if url == "env://":
+        join_torchrun(backend, rank, world_size, TIMEOUT)
+    else:
+        dist.init_process_group(backend, init_method=url, world_size=world_size, rank=rank, timeout=TIMEOUT)
     code = main_func(*args)
     if code == 0:  # else other processes may be waiting in a collective, and so would we
         dist.destroy_process_group()

@@ -14,8 +14,18 @@ from typing import Any
 from mmengine.registry import Registry as _Registry
 
 from pointcept_bsa.errors import InputError, nearest
+from pointcept_bsa.host.memory import is_out_of_memory
 
 _building: list[tuple[str, dict[str, Any]]] = []  # (config path, keyword arguments) of the constructors now running
+
+
+# What constructors make of a value that has the right type and is out of range. Not of those that run a training.
+WRONG_VALUES = (ArithmeticError, LookupError, AttributeError, AssertionError, RuntimeError)
+RUNNERS = ("trainers", "testers")
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]
 
 
 class LocatedError(InputError):
@@ -58,7 +68,11 @@ class Registry(_Registry):
         except LocatedError:
             raise
         except (TypeError, ValueError) as error:
-            raise LocatedError(f"{where_cls}: {error}") from error
+            raise LocatedError(f"{where_cls}: {_one_line(error)}") from error
+        except WRONG_VALUES as error:
+            if self.name in RUNNERS or is_out_of_memory(error):
+                raise
+            raise LocatedError(f"{where_cls}: {type(error).__name__}: {_one_line(error)}") from error
         finally:
             _building.pop()
 

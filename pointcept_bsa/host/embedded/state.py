@@ -8,10 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.host.embedded import comm
 from pointcept_bsa.host.embedded.checkpoint import unwrap
-from pointcept_bsa.host.embedded.env import get_rng_state, set_rng_state
+from pointcept_bsa.host.embedded.elastic import launch_name
+from pointcept_bsa.host.embedded.env import get_rng_state, seed_stream, set_rng_state
+from pointcept_bsa.host.embedded.sharding import load_optimizer_state, model_state, optimizer_state
 
 if TYPE_CHECKING:
     from pointcept_bsa.host.embedded.trainer import DefaultTrainer
@@ -26,10 +30,10 @@ def collect(trainer: DefaultTrainer) -> dict[str, Any]:
         "epoch": trainer.epochs_done,
         "iter": trainer.global_iter,
         "total_iters": trainer.max_iter,
-        "state_dict": unwrap(trainer.model).state_dict(),
-        "optimizer": trainer.optimizer.state_dict(),
+        "state_dict": model_state(unwrap(trainer.model)),
+        "optimizer": optimizer_state(trainer.optimizer),
         "scheduler": trainer.scheduler.state_dict(),
-        "scaler": trainer.scaler.state_dict() if trainer.scaler is not None else None,
+        "scaler": scaler_state(trainer.scaler, trainer.cfg.enable_amp),
         "ema": trainer.ema.state_dict() if trainer.ema is not None else None,
         "guard": trainer.guard.state_dict() if trainer.guard is not None else None,
         "best_metric_value": trainer.best_metric_value,
@@ -39,7 +43,15 @@ def collect(trainer: DefaultTrainer) -> dict[str, Any]:
         "metrics_bytes": trainer.writer.position() if trainer.writer is not None else None,
         "seed": trainer.cfg.seed,
         "config_hash": trainer.config_hash,
+        "launch": launch_name(),
     }
+
+
+def scaler_state(scaler: torch.amp.GradScaler | None, enable_amp: bool) -> dict[str, Any] | None:
+    """Its state; with bfloat16, which needs no scaler, that of a new one: Pointcept loads one whenever it resumes."""
+    if scaler is None and enable_amp:
+        scaler = torch.amp.GradScaler("cpu")
+    return None if scaler is None else scaler.state_dict()
 
 
 def restore(trainer: DefaultTrainer, checkpoint: dict[str, Any], path: str, own: bool) -> None:
@@ -51,7 +63,7 @@ def restore(trainer: DefaultTrainer, checkpoint: dict[str, Any], path: str, own:
     if absent:
         raise InputError(f"resume=True: {path!r} has no {', '.join(absent)}; it can only be a weight")
     epoch, iteration = checkpoint["epoch"], _position(trainer, checkpoint, path)
-    trainer.optimizer.load_state_dict(checkpoint["optimizer"])
+    load_optimizer_state(trainer.optimizer, checkpoint["optimizer"])
     trainer.scheduler.load_state_dict(checkpoint["scheduler"])
     if trainer.scaler is not None and checkpoint.get("scaler"):
         trainer.scaler.load_state_dict(checkpoint["scaler"])
@@ -68,17 +80,25 @@ def restore(trainer: DefaultTrainer, checkpoint: dict[str, Any], path: str, own:
         hook.load_state_dict(checkpoint.get("hooks", {}).get(f"{index}.{type(hook).__name__}", {}))
     if own and trainer.writer is not None and checkpoint.get("metrics_bytes") is not None:
         trainer.writer.trim(checkpoint["metrics_bytes"], iteration)
-    states = checkpoint.get("rng", [])
-    if len(states) != comm.get_world_size():
-        trainer.logger.warning(
-            f"{path} was written by {len(states)} processes, this run has {comm.get_world_size()}: "
-            f"it goes on, but not bit for bit as it would have"
-        )
-    if comm.get_rank() < len(states):
-        set_rng_state(states[comm.get_rank()], trainer.device)
     if checkpoint.get("seed", trainer.cfg.seed) != trainer.cfg.seed:
         trainer.reseed(checkpoint["seed"])
+    _restore_random_streams(trainer, checkpoint.get("rng", []), path)
     trainer.logger.info(f"Resuming after epoch {epoch} of {trainer.max_epoch}, iteration {iteration}")
+
+
+def _restore_random_streams(trainer: DefaultTrainer, states: list[dict[str, Any]], path: str) -> None:
+    """Each process takes its own stream up again; those that had none begin one."""
+    rank, size = comm.get_rank(), comm.get_world_size()
+    if len(states) != size:
+        trainer.logger.warning(
+            f"{path} was written by {len(states)} processes, this run has {size}. As before: the batches and their "
+            f"augmentation, the optimizer's state, the schedule. Not as before: what the model draws at random "
+            f"(dropout) and the order of sums, so the run goes on, but not bit for bit as it would have"
+        )
+    if rank < len(states):
+        set_rng_state(states[rank], trainer.device)
+    else:
+        seed_stream(trainer.cfg.seed, rank, trainer.global_iter)
 
 
 def _position(trainer: DefaultTrainer, checkpoint: dict[str, Any], path: str) -> int:

@@ -20,6 +20,7 @@ from pointcept_bsa.host.batch import to_device
 from pointcept_bsa.host.embedded import comm
 from pointcept_bsa.host.embedded.checkpoint import unwrap
 from pointcept_bsa.host.embedded.collate import collate_fn
+from pointcept_bsa.host.embedded.compilation import compile_blocks
 from pointcept_bsa.host.embedded.config import Config, config_hash, config_text
 from pointcept_bsa.host.embedded.ema import MovingAverage
 from pointcept_bsa.host.embedded.env import get_device
@@ -32,10 +33,15 @@ from pointcept_bsa.host.embedded.hooks.base import HookBase
 from pointcept_bsa.host.embedded.interruption import Interrupted, Interruption
 from pointcept_bsa.host.embedded.loader import TrainLoader, build_eval_loader, build_train_loader
 from pointcept_bsa.host.embedded.logger import get_root_logger, hold_for_file
+from pointcept_bsa.host.embedded.memory_advice import training_advice
 from pointcept_bsa.host.embedded.optimizer import build_optimizer
+from pointcept_bsa.host.embedded.parallel import check_parallel, distribute, mode_of, needs_scaler, share_buffers
 from pointcept_bsa.host.embedded.plan import make_plan
 from pointcept_bsa.host.embedded.registry import HOOKS, TRAINERS, build_dataset, build_model
 from pointcept_bsa.host.embedded.scheduler import build_scheduler
+from pointcept_bsa.host.embedded.sharding import gathered
+from pointcept_bsa.host.flat_gradients import FlatGradients
+from pointcept_bsa.host.memory import memory_watched
 
 AMP_DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 
@@ -112,6 +118,7 @@ class DefaultTrainer(TrainerBase):
         self.config_text = config_text(cfg)
         self.config_hash = config_hash(cfg)
         self._micro = 0  # batches since the last optimizer step
+        self.mode = mode_of(cfg, self.device)
         self.model = self.build_model()
         self.writer = self.build_writer()
         self.train_loader = self.build_train_loader()
@@ -131,6 +138,7 @@ class DefaultTrainer(TrainerBase):
         self.scheduler = self.build_scheduler()
         self.scaler = self.build_scaler()
         self.graph = self.build_graph()
+        self.flat = FlatGradients(self.model) if self.mode == "flat" and self.graph is None else None
         self.register_hooks(cfg.hooks)
 
     def train(self) -> None:
@@ -157,7 +165,9 @@ class DefaultTrainer(TrainerBase):
             for number, batch in self.data_iterator:
                 self.comm_info["iter"], self.comm_info["input_dict"] = number, batch
                 self.before_step()
-                self.run_step()
+                where = f"iteration {self.global_iter + 1}"
+                with memory_watched(where, batch, self.device, functools.partial(training_advice, self.cfg)):
+                    self.run_step()
                 self.after_step()
                 if self.stepped:
                     self._save_point(epoch)
@@ -196,6 +206,8 @@ class DefaultTrainer(TrainerBase):
         if self.guard is not None and self.guard.sees_loss:
             self.guard.note(output["loss"])
         if self.stepped:
+            if self.flat is not None:
+                self.flat.average()
             self._step_optimizer()
             self._micro = 0
             self.global_iter += 1
@@ -227,17 +239,23 @@ class DefaultTrainer(TrainerBase):
             self.optimizer.step()
         if self.ema is not None:
             self.ema.update()
-        if self.graph is None:  # which zeroes them itself
+        if self.flat is not None:
+            self.flat.zero_()
+        elif self.graph is None:  # which zeroes them itself
             self.optimizer.zero_grad(set_to_none=True)
         self.scheduler.step()  # counts iterations, also those whose step was left out
 
     def _gradient_sync(self, wanted: bool) -> contextlib.AbstractContextManager[None]:
         if isinstance(self.model, DistributedDataParallel) and not wanted:
             return self.model.no_sync()
+        if self.mode == "fsdp2":
+            sharded: Any = self.model
+            sharded.set_requires_gradient_sync(wanted)
         return contextlib.nullcontext()
 
     def after_epoch(self) -> None:
-        with self.ema.in_place() if self.ema is not None else contextlib.nullcontext():
+        share_buffers(unwrap(self.model))
+        with self.ema.in_place() if self.ema is not None else gathered(self.model):
             super().after_epoch()
         if self.cfg.empty_cache_per_epoch and self.device.type == "cuda":
             torch.cuda.empty_cache()
@@ -254,20 +272,17 @@ class DefaultTrainer(TrainerBase):
         self.train_loader.dataset.seed = self.train_loader.batch_sampler.seed = seed
 
     def build_model(self) -> nn.Module:
+        check_parallel(self.cfg, self.device)
         model = build_model(self.cfg.model, path="model")
         if self.cfg.sync_bn and comm.get_world_size() > 1:
             model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
         model = model.to(self.device)
         count = sum(p.numel() for p in model.parameters() if p.requires_grad)
         self.logger.info(f"Model {self.cfg.model.type}: {count:,} trainable parameters on {self.device}")
-        if comm.get_world_size() == 1:
-            return model
-        return DistributedDataParallel(
-            model,
-            device_ids=[self.device.index] if self.device.type == "cuda" else None,
-            broadcast_buffers=False,
-            find_unused_parameters=self.cfg.find_unused_parameters,
-        )
+        if self.cfg.compile:
+            blocks = compile_blocks(model, self.cfg.compile)
+            self.logger.info(f"{blocks} blocks are compiled when they first run: that takes a while")
+        return distribute(model, self.cfg, self.device)
 
     def build_writer(self) -> MetricsWriter | None:
         return MetricsWriter(self.cfg.save_path, append=self.cfg.resume) if comm.is_main_process() else None
@@ -305,18 +320,12 @@ class DefaultTrainer(TrainerBase):
         return build_scheduler(self.cfg.scheduler, self.optimizer, self.plan.total_iters)
 
     def build_scaler(self) -> torch.amp.GradScaler | None:
-        """A scaler for float16 on CUDA; bfloat16 and float32 need none."""
-        if not (self.cfg.enable_amp and self.cfg.amp_dtype == "float16" and self.device.type == "cuda"):
-            return None
-        return torch.amp.GradScaler("cuda")
+        """A scaler where one is needed."""
+        return torch.amp.GradScaler("cuda") if needs_scaler(self.cfg, self.device) else None
 
     def build_graph(self) -> GraphedStep | None:
         """The step as CUDA graphs where ``cuda_graph`` asks for them; on the CPU there are none."""
         if not self.cfg.cuda_graph or self.device.type != "cuda":
             return None
-        if comm.get_world_size() > 1 or self.cfg.gradient_accumulation_steps > 1 or self.scaler is not None:
-            raise InputError(
-                "cuda_graph=True: got several processes, gradient accumulation or float16, wanted one process, "
-                "gradient_accumulation_steps=1 and float32 or bfloat16"
-            )
-        return GraphedStep(self.model, functools.partial(self.forward, self.model), self.logger)
+        cast_dtype = AMP_DTYPES[self.cfg.amp_dtype] if self.cfg.enable_amp else None
+        return GraphedStep(self.model, functools.partial(self.forward, self.model), self.logger, cast_dtype)

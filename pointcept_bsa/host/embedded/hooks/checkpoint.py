@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 
+from pointcept_bsa.errors import InputError
 from pointcept_bsa.host.embedded import comm
 from pointcept_bsa.host.embedded.checkpoint import evaluated_weights, load_checkpoint, load_weights
 from pointcept_bsa.host.embedded.diagnosis import check_numbers
@@ -63,6 +64,8 @@ class CheckpointSaver(HookBase):
     """
 
     def __init__(self, save_freq: int | None = None) -> None:
+        if save_freq is not None and (isinstance(save_freq, bool) or not isinstance(save_freq, int) or save_freq < 0):
+            raise InputError(f"save_freq: got {save_freq!r}, wanted None or an integer of at least 0")
         self.save_freq = save_freq
         self._store: CheckpointStore | None = None
         self._is_best = False

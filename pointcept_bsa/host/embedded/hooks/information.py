@@ -13,12 +13,12 @@ from torch import Tensor
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.host.embedded import comm
 from pointcept_bsa.host.embedded.diagnosis import REMEDY, check_numbers
-from pointcept_bsa.host.embedded.env import peak_memory_mb
 from pointcept_bsa.host.embedded.guard import finite_part
 from pointcept_bsa.host.embedded.hooks.base import HookBase
 from pointcept_bsa.host.embedded.progress import ProgressDisplay
 from pointcept_bsa.host.embedded.registry import HOOKS
 from pointcept_bsa.host.embedded.spikes import SpikeWatch
+from pointcept_bsa.host.memory import peak_memory_mb
 
 _COUNT = "finite:"  # begins the name of a sum that counts the finite values of a loss
 
@@ -56,8 +56,9 @@ class IterationTimer(HookBase):
 class InformationWriter(HookBase):
     """Shows and writes the model's scalars, averaged since the last time, every ``cfg.log_interval`` iterations.
 
-    Also after ``max_wait`` seconds and at the end of an epoch. Only then are the losses read from the device, and with
-    them the trainer's guard: ``nan_guard="stop"`` ends the run at a loss that is not finite with an ``InputError`` that
+    Also at the end of an epoch and, with one process, after ``max_wait`` seconds (several read together, and no clock
+    tells them the same time). Only then are the losses read from the device, averaged over the processes, and with them
+    the trainer's guard: ``nan_guard="stop"`` ends the run at a loss that is not finite with an ``InputError`` that
     names its iteration and origin; with ``"skip"`` the means are those of the finite losses. A mean loss above
     ``spike`` times the running median of the readings is logged.
     """
@@ -92,7 +93,8 @@ class InformationWriter(HookBase):
         if not trainer.stepped:
             return
         self._iters += 1
-        if self._iters >= trainer.cfg.log_interval or time.perf_counter() - self._since >= self.max_wait:
+        waited = comm.get_world_size() == 1 and time.perf_counter() - self._since >= self.max_wait
+        if self._iters >= trainer.cfg.log_interval or waited:
             self._flush()
 
     def _add(self, name: str, value: Tensor) -> None:
@@ -128,7 +130,8 @@ class InformationWriter(HookBase):
     def _flush(self) -> None:
         trainer = self.trainer
         check_numbers(trainer)
-        totals = dict(zip(self._sums, torch.stack(list(self._sums.values())).tolist(), strict=True))
+        sums = comm.reduce_dict(self._sums)
+        totals = dict(zip(sums, torch.stack(list(sums.values())).tolist(), strict=True))
         names = [name for name in totals if not name.startswith(_COUNT)]
         counts = {name: totals.pop(_COUNT + name, self._batches) for name in names}
         losses = {name: total / counts[name] if counts[name] else math.nan for name, total in totals.items()}
@@ -153,7 +156,12 @@ class InformationWriter(HookBase):
         assert self._display is not None
         self._display.update(trainer.global_iter, text)
         if trainer.writer is not None:
-            board = {"params/lr": record["lr"], **{f"train_batch/{name}": value for name, value in losses.items()}}
+            board = {
+                "params/lr": record["lr"],
+                **{f"train_batch/{name}": value for name, value in losses.items()},
+                **{f"speed/{name}": record[name] for name in ("iter_time", "data_time", "samples_per_s")},
+                "memory/peak_mb": record["memory_mb"],
+            }
             trainer.writer.write(record, board, trainer.global_iter)
         self._restart()
 
@@ -170,7 +178,7 @@ class InformationWriter(HookBase):
 
     def state_dict(self) -> dict[str, Any]:
         return {
-            "sums": self._sums,
+            "sums": comm.reduce_dict(self._sums),  # each process goes on with the mean of all
             "counts": [self._batches, self._clouds, self._iters],
             "recent": list(self._spikes.values),
         }

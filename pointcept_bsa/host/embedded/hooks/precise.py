@@ -9,11 +9,14 @@ from pointcept_bsa.host.embedded import comm
 from pointcept_bsa.host.embedded.checkpoint import evaluated_weights, load_checkpoint, load_weights, unwrap
 from pointcept_bsa.host.embedded.hooks.base import HookBase
 from pointcept_bsa.host.embedded.registry import HOOKS, TESTERS
+from pointcept_bsa.host.embedded.sharding import gathered
 
 
 @HOOKS.register_module()
 class PreciseEvaluator(HookBase):
     """Runs ``cfg.test`` on the best weights of this run; on the last ones if ``test_last`` or if none was best.
+
+    What the test returns is in ``trainer.comm_info["test_report"]`` for the hooks that follow.
 
     The tester and its data are made before the training, so that a mistake in them does not come out after it.
     """
@@ -37,4 +40,5 @@ class PreciseEvaluator(HookBase):
             checkpoint = load_checkpoint(path)
             load_weights(trainer.model, evaluated_weights(checkpoint), path)
             trainer.logger.info(f"Testing {path}{', its moving average' if checkpoint.get('ema') else ''}")
-        self.tester.test()
+        with gathered(unwrap(trainer.model)):
+            trainer.comm_info["test_report"] = self.tester.test()

@@ -1,0 +1,41 @@
+"""Going on by itself after torchrun has started the processes of a run again.
+
+``torchrun --max-restarts=N`` ends all processes when one is lost and starts them anew, with the command they had.
+Checkpoints carry the name of the launch that wrote them; processes that find one of their own launch go on from it.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+
+from pointcept_bsa.host.embedded import comm
+from pointcept_bsa.host.embedded.config import Config
+from pointcept_bsa.host.embedded.logger import get_root_logger
+from pointcept_bsa.host.embedded.store import load_newest
+
+
+def launch_name() -> str | None:
+    """Name of the torchrun launch of this process, the same after a restart; None without torchrun.
+
+    It is ``--rdzv-id`` where one is given (or ``--standalone`` draws one), else the host and number of its agent.
+    """
+    name = os.environ.get("TORCHELASTIC_RUN_ID")
+    return f"{socket.gethostname()} {os.getppid()}" if name == "none" else name
+
+
+def go_on_after_restart(cfg: Config) -> None:
+    """Set ``resume`` in ``cfg`` (and drop ``weight``) if this launch has written a checkpoint into ``save_path``."""
+    path = os.path.join(cfg.save_path, "model", "model_last.pth")
+    launch = launch_name()
+    found = None
+    if comm.is_main_process() and launch is not None and os.path.isfile(path):
+        checkpoint, source = load_newest(path)
+        if checkpoint.get("launch") == launch:
+            found = source, checkpoint["iter"]
+    found = comm.broadcast(found)
+    if found is not None:
+        cfg.resume, cfg.weight = True, None
+        get_root_logger().warning(
+            f"RESTARTED by torchrun (launch {launch}): going on from {found[0]}, iteration {found[1]}"
+        )

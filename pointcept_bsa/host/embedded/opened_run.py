@@ -1,0 +1,88 @@
+"""A finished run, opened to be used: its config, its model with the weights, where they came from."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from pointcept_bsa.errors import InputError
+from pointcept_bsa.host.embedded.checkpoint import evaluated_weights, load_checkpoint, load_weights
+from pointcept_bsa.host.embedded.config import Config, load_config
+from pointcept_bsa.host.embedded.env import get_device
+from pointcept_bsa.host.embedded.export import load_safetensors
+from pointcept_bsa.host.embedded.registry import build_model
+from pointcept_bsa.host.weight import resolve_weight
+
+
+@dataclass(frozen=True)
+class OpenedRun:
+    """A model with its config.
+
+    Attributes:
+        cfg: of the run, with the options given.
+        model: in evaluation mode, on its device.
+        weight: the file loaded; None: not trained.
+        folder: of the run; None: the weights came alone.
+        metadata: texts that a ``.safetensors`` file carries besides.
+        name: short, for headings.
+    """
+
+    cfg: Config
+    model: nn.Module
+    weight: Path | None
+    folder: Path | None
+    name: str
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+def open_run(run: str, options: Mapping[str, Any] | None = None) -> OpenedRun:
+    """Open the folder of a run (its best, else its last checkpoint), one of its checkpoints, or a ``.safetensors``.
+
+    Args:
+        run: a path.
+        options: config values that replace the run's own.
+
+    Raises:
+        InputError: nothing there, no config, weights of another model.
+    """
+    found = run if Path(run).is_file() else resolve_weight(None, run)
+    if found is None:
+        raise InputError(f"RUN {run!r}: neither a checkpoint nor a folder with model/model_best.pth or model_last.pth")
+    weight = Path(found)
+    folder = weight.resolve().parent.parent
+    if weight.suffix == ".safetensors":
+        metadata = load_safetensors(weight)[1]
+        cfg, has_folder = _config_inside(weight, metadata.get("config"), options), False
+    else:
+        if not (folder / "config.py").is_file():
+            raise InputError(f"RUN {run!r}: there is no {folder / 'config.py'}, which says what model it is")
+        metadata = {}
+        cfg, has_folder = load_config(str(folder / "config.py"), options), True
+    model = build_model(cfg.model, path="model").to(get_device(cfg))
+    load_weights(model, evaluated_weights(load_checkpoint(weight)), weight)
+    name = folder.name if has_folder else weight.stem
+    return OpenedRun(cfg, model.eval(), weight, folder if has_folder else None, name, metadata)
+
+
+def open_config(path: str, options: Mapping[str, Any] | None = None) -> OpenedRun:
+    """The model of a config as it begins, not trained; target statistics that are not there yet count as 0 and 1."""
+    cfg = load_config(path, options)
+    model = build_model(cfg.model, path="model").to(get_device(cfg))
+    normalizer = getattr(model, "normalizer", None)
+    if normalizer is not None and not bool(normalizer.fitted):
+        normalizer.set([0.0] * len(normalizer.mean), [1.0] * len(normalizer.std))
+    return OpenedRun(cfg, model.eval(), None, None, f"{Path(path).stem} (not trained)")
+
+
+def _config_inside(weight: Path, text: str | None, options: Mapping[str, Any] | None) -> Config:
+    if text is None:
+        raise InputError(f"RUN {str(weight)!r}: it carries no config; wanted a file of tools/export.py")
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch, "config.py")
+        path.write_text(text, encoding="utf-8")
+        return load_config(str(path), options)

@@ -1,0 +1,43 @@
+"""Configs as {dotted key: value}, to see in what they differ; the same in both hosts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+# Config keys that do not change what is trained: where a run is kept, its seed, how often it writes.
+NOT_COMPARED = ("save_path", "weight", "resume", "seed", "log_interval", "save_every", "keep_last", "num_worker")
+DERIVED = ("data.train.loop", *(f"{key}_per_gpu" for key in ("batch_size", "batch_size_val", "batch_size_test")))
+
+
+class _Absent:
+    def __repr__(self) -> str:
+        return "-"
+
+
+ABSENT = _Absent()
+
+
+def flat_config(cfg: Mapping[str, Any]) -> dict[str, Any]:
+    """{"model.backbone.depth": 4, "hooks.0.type": ...}, without ``NOT_COMPARED``; empty containers keep their key."""
+    flat: dict[str, Any] = {}
+
+    def visit(prefix: str, value: Any) -> None:
+        if isinstance(value, Mapping) and value:
+            for key in value:
+                visit(f"{prefix}.{key}" if prefix else str(key), value[key])
+        elif isinstance(value, list | tuple) and any(isinstance(item, Mapping) for item in value):
+            for index, item in enumerate(value):
+                visit(f"{prefix}.{index}", item)
+        else:
+            flat[prefix] = list(value) if isinstance(value, tuple) else value
+
+    visit("", {key: cfg[key] for key in cfg if key not in NOT_COMPARED and not key.startswith("_")})
+    return {key: value for key, value in flat.items() if key not in DERIVED}
+
+
+def config_differences(configs: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """{key: its value in each flat config} for the keys that are not the same in all; ``ABSENT`` where one lacks it."""
+    keys = sorted({key for config in configs for key in config})
+    rows = {key: [config.get(key, ABSENT) for config in configs] for key in keys}
+    return {key: row for key, row in rows.items() if any(value != row[0] for value in row)}
