@@ -1,0 +1,17 @@
+_base_ = ["../_base_/custom.py"]
+
+save_path = "exp/custom/erwin_nsa"
+
+model = dict(
+    backbone=dict(
+        type="ErwinNSA-v1m1",
+        in_channels=39,
+        channels=64,
+        depth=8,
+        num_heads=4,
+        num_kv_heads=1,
+        local_ball_size=256,
+        compressed_ball_size=16,
+        num_selected=4,
+    )
+)

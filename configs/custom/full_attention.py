@@ -1,0 +1,13 @@
+_base_ = ["../_base_/custom.py"]
+
+save_path = "exp/custom/full_attention"
+
+model = dict(
+    backbone=dict(
+        type="FullAttention-v1m1",
+        in_channels=39,
+        channels=64,
+        depth=8,
+        num_heads=4,
+    )
+)

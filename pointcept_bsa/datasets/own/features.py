@@ -1,0 +1,99 @@
+"""What can be worked out from a mesh: normals, distance to a wall, cell data on the points.
+
+Letters: N points, F cells, k points of a cell, d dimensions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from pointcept_bsa.errors import InputError
+
+Cells = Mapping[str, np.ndarray]
+
+
+def point_normals(points: np.ndarray, cells: Cells, dimension: int, where: object) -> np.ndarray:
+    """Return unit normals (N, d): the sum of the vector areas of the faces at a point (d = 2: of the lines).
+
+    They point to where the order of the faces' corners says. A point whose faces cancel or have no area gets 0.
+
+    Raises:
+        InputError: no faces (d = 3) or lines (d = 2), or points that belong to none.
+    """
+    total = np.zeros((len(points), 3))
+    touched = np.zeros(len(points), bool)
+    for name, block in cells.items():
+        if dimension == 2 and name == "line":
+            along = points[block[:, 1]] - points[block[:, 0]]
+            area = np.stack([along[:, 1], -along[:, 0], np.zeros(len(along))], axis=1)
+        elif dimension == 3 and (name in ("triangle", "quad") or name.startswith("polygon")):
+            corners = points[block]  # (F, k, 3)
+            center = corners.mean(axis=1, keepdims=True)
+            area = 0.5 * np.cross(corners - center, np.roll(corners, -1, axis=1) - center).sum(axis=1)
+        else:
+            continue
+        for corner in range(block.shape[1]):
+            np.add.at(total, block[:, corner], area)
+        touched[block.reshape(-1)] = True
+    if not touched.all():
+        kind = "lines" if dimension == 2 else "triangles, quads or polygons"
+        raise InputError(
+            f"{where}: normal: {np.count_nonzero(~touched)} of {len(points)} points belong to no face, "
+            f"wanted {kind} at all of them"
+        )
+    length = np.linalg.norm(total, axis=1, keepdims=True)
+    return np.divide(total, length, out=np.zeros_like(total), where=length > 0)[:, :dimension]
+
+
+def wall_distance(points: np.ndarray, mask: np.ndarray, where: object) -> np.ndarray:
+    """Return (N, 1): the distance to the nearest point at which ``mask`` (N,) is above 0.5.
+
+    Raises:
+        InputError: no such point, a mask of several columns.
+    """
+    if mask.size != len(points):
+        raise InputError(f"{where}: the mask of the wall has shape {mask.shape}, wanted one number a point")
+    wall = points[mask.reshape(-1) > 0.5]
+    if len(wall) == 0:
+        raise InputError(f"{where}: the mask of the wall is nowhere above 0.5, wanted some points on the wall")
+    return cKDTree(wall).query(points)[0][:, None]
+
+
+def average_to_points(values: np.ndarray, cells: Cells, num_points: int, where: object) -> np.ndarray:
+    """Return (N, K): at each point the mean over the cells it belongs to.
+
+    Raises:
+        InputError: points that belong to no cell.
+    """
+    values = values.reshape(len(values), -1).astype(np.float64)  # (F, K)
+    total, count, start = np.zeros((num_points, values.shape[1])), np.zeros(num_points), 0
+    for block in cells.values():
+        own = values[start : start + len(block)]
+        for corner in range(block.shape[1]):
+            np.add.at(total, block[:, corner], own)
+            np.add.at(count, block[:, corner], 1)
+        start += len(block)
+    if not np.all(count > 0):
+        raise InputError(
+            f"{where}: {np.count_nonzero(count == 0)} of {num_points} points belong to no cell and get no cell data, "
+            "wanted cells at all of them (--drop-loose-points leaves such points out)"
+        )
+    return total / count[:, None]
+
+
+def used_points(cells: Cells, num_points: int) -> np.ndarray:
+    """Return (N,) whether a point belongs to a cell."""
+    used = np.zeros(num_points, bool)
+    for block in cells.values():
+        used[block.reshape(-1)] = True
+    return used
+
+
+def faces_of(cells: Cells) -> np.ndarray | None:
+    """Return the faces (F, 3) or (F, 4) of a mesh of triangles only or quads only, else None."""
+    if len(cells) == 1 and next(iter(cells)) in ("triangle", "quad"):
+        return next(iter(cells.values()))
+    return None

@@ -1,0 +1,166 @@
+"""Going through all samples once: sizes, ranges, NaN, duplicates, missing fields, files that cannot be read."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from pointcept_bsa.datasets.own.recipe import FieldInfo, MissingField, Recipe, available_fields, sample_of
+from pointcept_bsa.datasets.own.sources import read_source
+from pointcept_bsa.datasets.own.table import Table, parameters_of
+from pointcept_bsa.datasets.statistics import RunningStatistics
+from pointcept_bsa.errors import InputError
+
+SHOWN = 10  # of each list
+
+
+@dataclass
+class FieldCount:
+    """What was seen of one field in all samples; the statistics are of its finite values."""
+
+    info: FieldInfo
+    samples: int = 0
+    values: int = 0
+    nan: int = 0
+    infinite: int = 0
+    statistics: RunningStatistics = field(default_factory=RunningStatistics)
+
+    def update(self, values: np.ndarray) -> None:
+        self.samples += 1
+        self.values += values.size
+        self.nan += int(np.count_nonzero(np.isnan(values)))
+        self.infinite += int(np.count_nonzero(np.isinf(values)))
+        self.statistics.update(values[np.isfinite(values).all(axis=1)])
+
+
+@dataclass
+class Scan:
+    """All that was seen.
+
+    Attributes:
+        dimension: of space.
+        points: sample -> number of points.
+        fields: key -> what was seen of it, "coord" among them.
+        bad: sample -> why it cannot be used, one line.
+        duplicates: sample -> points at the place of another one.
+        missing: field -> number of samples that lack it.
+        available: name and place of every field in the files -> number of samples that have it.
+        faces: samples with faces.
+    """
+
+    dimension: int = 0
+    points: dict[str, int] = field(default_factory=dict)
+    fields: dict[str, FieldCount] = field(default_factory=dict)
+    bad: dict[str, str] = field(default_factory=dict)
+    missing: Counter = field(default_factory=Counter)
+    duplicates: dict[str, int] = field(default_factory=dict)
+    available: Counter = field(default_factory=Counter)
+    faces: int = 0
+
+    @property
+    def good(self) -> list[str]:
+        return [name for name in self.points if name not in self.bad]
+
+
+def scan(sources: Mapping[str, Path], recipe: Recipe, table: Table, step: Callable[[], None] = lambda: None) -> Scan:
+    """Read every sample once and return what was seen; files that cannot be used are noted in ``bad``."""
+    seen = Scan(dimension=recipe.dimension or 0)
+    for name, path in sources.items():
+        try:
+            _look_at(seen, name, path, recipe, table)
+        except InputError as error:
+            seen.bad[name] = str(error)
+        step()
+    return seen
+
+
+def _look_at(seen: Scan, name: str, path: Path, recipe: Recipe, table: Table) -> None:
+    mesh = read_source(path, recipe.columns)
+    for pair in available_fields(mesh, parameters_of(table, name)).items():
+        seen.available[pair] += 1
+    try:
+        sample = sample_of(mesh, path, name, recipe, table, seen.dimension or None)
+    except MissingField as error:
+        seen.missing[error.field] += 1
+        raise
+    coord = sample.arrays["coord"]
+    seen.dimension = seen.dimension or coord.shape[1]
+    seen.points[name] = len(coord)
+    double = len(coord) - len(np.unique(coord, axis=0))
+    if double:
+        seen.duplicates[name] = double
+    seen.faces += "face" in sample.arrays
+    infos = {"coord": FieldInfo("coord", "coord", "point", coord.shape[1]), **sample.infos}
+    faults = []
+    for key, info in infos.items():
+        count = seen.fields.setdefault(key, FieldCount(info))
+        if (info.kind, info.columns) != (count.info.kind, count.info.columns):
+            raise InputError(
+                f"{path}: field {info.source!r} is {info.kind} data of {info.columns} columns, "
+                f"wanted {count.info.kind} data of {count.info.columns} as in the samples before"
+            )
+        values = sample.arrays[key]
+        count.update(values)
+        with np.errstate(over="ignore"):
+            bad = int(values.size - np.count_nonzero(np.isfinite(values.astype(np.float32))))
+        if bad:
+            faults.append(f"field {info.source!r} has {bad} NaN or infinite of {values.size} values")
+    if faults:
+        raise InputError(f"{path}: {', '.join(faults)}, wanted none")
+
+
+def constant_targets(seen: Scan, recipe_target: tuple[str, ...]) -> list[str]:
+    """Return a line for every target column that has the same value everywhere: nothing could be learnt of it."""
+    lines = []
+    for count in seen.fields.values():
+        if count.info.source not in recipe_target or count.values == count.nan + count.infinite:
+            continue
+        result = count.statistics.result()
+        for column, (low, high) in enumerate(zip(result["min"], result["max"], strict=True)):
+            if low == high:
+                lines.append(f"target {count.info.source!r}: column {column} is {low:g} everywhere")
+    return lines
+
+
+def report(seen: Scan, sources: Mapping[str, Path]) -> list[str]:
+    """Return the lines of the dry run."""
+    lines = [f"{len(sources)} samples, {len(seen.good)} of them can be used; dimension {seen.dimension or 'unknown'}"]
+    if seen.points:
+        sizes = np.sort(list(seen.points.values()))
+        lines.append(
+            f"points a sample: {sizes[0]} to {sizes[-1]}, middle {int(np.median(sizes))}, {sizes.sum()} in all"
+        )
+        lines.append(f"faces: in {seen.faces} samples")
+    for count in seen.fields.values():
+        lines += _field_lines(count)
+    if seen.duplicates:
+        worst = max(seen.duplicates, key=lambda name: seen.duplicates[name])
+        total = sum(seen.duplicates.values())
+        lines.append(
+            f"duplicates: {total} points of {len(seen.duplicates)} samples lie where another one does (most: {worst})"
+        )
+    else:
+        lines.append("duplicates: no two points of a sample at one place")
+    lines += [f"missing: {name!r} in {n} samples" for name, n in seen.missing.most_common(SHOWN)]
+    lines += [f"cannot be used: {message}" for message in list(seen.bad.values())[:SHOWN]]
+    if len(seen.bad) > SHOWN:
+        lines.append(f"cannot be used: {len(seen.bad) - SHOWN} more samples")
+    fields = [f"  {name} ({place}), in {n} samples" for (name, place), n in seen.available.most_common(50)]
+    return lines + (["fields in the files:", *fields] if fields else ["fields in the files: none"])
+
+
+def _field_lines(count: FieldCount) -> list[str]:
+    info = count.info
+    head = f"field {info.source!r} ({info.kind}, {info.columns} columns, {count.samples} samples)"
+    if count.values == count.nan + count.infinite:
+        return [f"{head}: no finite values of {count.values}"]
+    result = count.statistics.result()
+    columns = [
+        f"[{low:.6g}, {high:.6g}] mean {mean:.6g} std {std:.6g}"
+        for low, high, mean, std in zip(result["min"], result["max"], result["mean"], result["std"], strict=True)
+    ]
+    return [f"{head}: NaN {count.nan}, infinite {count.infinite}; range {'; '.join(columns)}"]

@@ -1,0 +1,99 @@
+"""The samples of a folder: mesh files, ``.npz`` archives, ``.npy`` tables and folders of ``.npy`` arrays.
+
+The name of a sample is its path below the folder, without the suffix: ``train/car_07`` for ``train/car_07.vtp``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from pointcept_bsa.errors import InputError
+from pointcept_bsa.mesh_io import SUFFIXES, Mesh, read_mesh
+from pointcept_bsa.mesh_io.mesh import checked_mesh
+from pointcept_bsa.mesh_io.numpy_mesh import FACES, POINTS, read_table
+
+AXES = ("x", "y", "z")
+
+
+def find_samples(root: str | Path) -> dict[str, Path]:
+    """Return the samples below ``root``, sorted by name; files and folders with a leading dot are passed over.
+
+    Raises:
+        InputError: no folder, nothing in it, two samples of one name.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise InputError(f"--src: got {str(root)!r}, wanted a folder of {' '.join(SUFFIXES)} files")
+    samples: dict[str, Path] = {}
+    for path in sorted(root.rglob("*")):
+        relative = path.relative_to(root)
+        if any(part.startswith(".") for part in relative.parts) or path.suffix.lower() not in SUFFIXES:
+            continue
+        if path.is_dir() or _is_array_folder(path.parent):
+            path = path.parent if _is_array_folder(path.parent) else path
+            if path == root or path.suffix.lower() in SUFFIXES:
+                raise InputError(f"{path}: is a folder, wanted samples in files, or in folders below {root}")
+        name = path.relative_to(root).as_posix() if path.is_dir() else relative.with_suffix("").as_posix()
+        if samples.setdefault(name, path) != path:
+            raise InputError(
+                f"--src: {samples[name]} and {path.name} are both sample {name!r}, wanted one file a sample"
+            )
+    if not samples:
+        raise InputError(f"--src: {root} has no files {' '.join(SUFFIXES)}, wanted one a sample")
+    return dict(sorted(samples.items()))
+
+
+def read_source(path: Path, columns: Sequence[str] = ()) -> Mesh:
+    """Return one sample as a mesh.
+
+    Args:
+        path: file, or folder of ``.npy`` arrays of which one is the points (``coord.npy``).
+        columns: what the columns of a ``.npy`` table are; "x", "y" and "z" are the coordinates.
+
+    Raises:
+        InputError: a file that cannot be read, a table of other columns.
+    """
+    if path.is_dir():
+        return _read_array_folder(path)
+    if path.suffix.lower() == ".npy" and columns:
+        return _read_columns(path, columns)
+    return read_mesh(path)
+
+
+def _is_array_folder(folder: Path) -> bool:
+    return any((folder / f"{name}.npy").is_file() for name in POINTS)
+
+
+def _read_array_folder(folder: Path) -> Mesh:
+    arrays = {file.stem: _read_array(file) for file in sorted(folder.glob("*.npy"))}
+    named = [name for name in POINTS if name in arrays]
+    if len(named) != 1:
+        raise InputError(f"{folder}: has arrays {list(arrays)}, wanted exactly one of {list(POINTS)}")
+    mesh = Mesh(arrays.pop(named[0]))
+    for name, values in arrays.items():
+        if name in FACES and values.shape[1:] in ((3,), (4,)) and values.dtype.kind in "iu":
+            mesh.cells["triangle" if values.shape[1] == 3 else "quad"] = values
+        elif values.ndim in (1, 2) and len(values) == len(mesh.points):
+            mesh.point_data[name] = values
+        else:
+            mesh.field_data[name] = values
+    return checked_mesh(mesh, folder)
+
+
+def _read_array(path: Path) -> np.ndarray:
+    return read_table(path, dimensions=None)
+
+
+def _read_columns(path: Path, columns: Sequence[str]) -> Mesh:
+    table = read_table(path)
+    if table.shape[1] != len(columns):
+        raise InputError(f"{path}: has {table.shape[1]} columns, wanted {len(columns)}: {', '.join(columns)}")
+    by_name = {name: table[:, i] for i, name in enumerate(columns)}
+    axes = [axis for axis in AXES if axis in by_name]
+    if axes not in (["x", "y"], ["x", "y", "z"]):
+        raise InputError(f"--columns: got {', '.join(columns)}, wanted x, y (and z) among them")
+    mesh = Mesh(np.stack([by_name.pop(axis) for axis in axes], axis=1), point_data=by_name)
+    return checked_mesh(mesh, path)

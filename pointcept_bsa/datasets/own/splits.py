@@ -1,0 +1,116 @@
+"""Which samples train, validate and test: by lists, by folders, or drawn."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from pointcept_bsa.errors import InputError
+from pointcept_bsa.mesh_io.source import read_file
+
+SPLITS = ("train", "val", "test")
+HOLDOUT = 0.1  # of the training samples, where nothing is said about validation
+Lists = dict[str, list[str]]
+
+
+def make_split(
+    names: Sequence[str], split_file: str | None = None, fractions: Sequence[float] | None = None, seed: int = 0
+) -> tuple[str, Lists]:
+    """Return the name of the protocol and its lists ``train``, ``test`` and ``val`` or ``holdout``.
+
+    Args:
+        names: all samples.
+        split_file: JSON file ``{"train": [..], "val": [..], "test": [..]}`` ("val" may be missing).
+        fractions: (validation, test) parts of all samples, drawn by ``seed``.
+        seed: also draws the validation samples out of the training samples where there are none.
+
+    Where neither is given, the folders ``train``, ``val``, ``test`` divide the samples if they lie in such; else they
+    are drawn 80/10/10.
+
+    Raises:
+        InputError: both given, unknown or doubled names, samples outside the three folders, too few samples.
+    """
+    if split_file is not None and fractions is not None:
+        raise InputError("--split-file and --fractions: got both, wanted one of them")
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
+        raise InputError(f"--seed: got {seed!r}, wanted an integer from 0 to {2**32 - 1}")
+    if split_file is not None:
+        return _with_validation("lists", _from_file(names, split_file), seed)
+    folders = [name.split("/", 1)[0] if "/" in name else "" for name in names]
+    inside = [folder in SPLITS for folder in folders]
+    if fractions is None and "train" in folders and "test" in folders:
+        if not all(inside):
+            outside = names[inside.index(False)]
+            raise InputError(
+                f"--src: sample {outside!r} lies in none of the folders {list(SPLITS)} though others do, wanted all in "
+                "them, or --split-file or --fractions"
+            )
+        lists = {part: [n for n, f in zip(names, folders, strict=True) if f == part] for part in SPLITS}
+        return _with_validation("folders", {part: members for part, members in lists.items() if members}, seed)
+    val, test = fractions if fractions is not None else (0.1, 0.1)
+    return f"drawn {val:g}/{test:g}, seed {seed}", _drawn(names, val, test, seed)
+
+
+def samples_of(lists: Lists, split: str, validation: str) -> list[str]:
+    """Return the samples of a split; ``validation`` "test" is for protocols without validation samples of their own."""
+    if "val" in lists or split == "test":
+        return list(lists[split])
+    if validation == "test":
+        return list(lists["train" if split == "train" else "test"])
+    if split == "val":
+        return list(lists["holdout"])
+    held_out = set(lists["holdout"])
+    return [name for name in lists["train"] if name not in held_out]
+
+
+def _drawn(names: Sequence[str], val: float, test: float, seed: int) -> Lists:
+    if not (0 <= val < 1 and 0 < test < 1 and val + test < 1):
+        raise InputError(f"--fractions: got {val:g} and {test:g}, wanted parts for validation and test, below 1 in all")
+    num_val, num_test = max(1, round(len(names) * val)) if val else 0, max(1, round(len(names) * test))
+    if len(names) - num_val - num_test < 1:
+        raise InputError(f"--src: has {len(names)} samples, wanted at least {num_val + num_test + 1} to divide them")
+    order = np.random.RandomState(seed).permutation(len(names))
+    parts = {
+        "train": order[num_test + num_val :],
+        "val": order[num_test : num_test + num_val],
+        "test": order[:num_test],
+    }
+    return {part: [names[i] for i in sorted(parts[part])] for part in SPLITS}
+
+
+def _with_validation(protocol: str, lists: Lists, seed: int) -> tuple[str, Lists]:
+    for part in ("train", "test"):
+        if not lists.get(part):
+            raise InputError(f"split: has no samples for {part!r}, wanted at least one")
+    if lists.get("val"):
+        return protocol, {part: lists[part] for part in SPLITS}
+    train = lists["train"]
+    count = max(1, round(HOLDOUT * len(train))) if len(train) > 1 else 0
+    drawn = sorted(np.random.RandomState(seed).permutation(len(train))[:count])
+    lists = {"train": train, "test": lists["test"], "holdout": [train[i] for i in drawn]}
+    return f"{protocol}, holdout seed {seed}", lists
+
+
+def _from_file(names: Sequence[str], split_file: str) -> Lists:
+    path = Path(split_file)
+    try:
+        content = json.loads(read_file(path, "a JSON file of lists train, val, test").decode())
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path}: is not JSON ({' '.join(str(error).split())[:100]})") from None
+    parts = content if isinstance(content, dict) else {}
+    good = all(isinstance(part, list) and all(isinstance(n, str) for n in part) for part in parts.values())
+    if not parts or not good or set(parts) - set(SPLITS):
+        raise InputError(f"{path}: wanted an object with lists of sample names {list(SPLITS)} and nothing else")
+    known, seen = set(names), set()
+    for part, members in parts.items():
+        for name in members:
+            if name not in known or name in seen:
+                fault = "is named twice" if name in seen else "is not there"
+                raise InputError(f"{path}: {part}: sample {name!r} {fault}, wanted every name once, as in --dry-run")
+            seen.add(name)
+    return {part: list(members) for part, members in parts.items()}

@@ -1,0 +1,229 @@
+"""Where the samples of ``PointFieldDataset`` come from: files as they are, or the prepared folder.
+
+``fields.json`` of a prepared folder: ``{"format": 1, "dimension": 3, "target": [..], "fields": [..], "recipe": {..},
+"notes": [..]}``; an entry of a list is ``{"key", "source", "kind", "columns", "unit"}``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from pointcept_bsa.datasets.own.recipe import GLOBAL, FieldInfo, Recipe, field_key, read_sample
+from pointcept_bsa.datasets.own.sources import find_samples
+from pointcept_bsa.datasets.own.splits import Lists, make_split
+from pointcept_bsa.datasets.own.table import read_parameters
+from pointcept_bsa.datasets.prepared import PreparedFolder
+from pointcept_bsa.datasets.statistics import RunningStatistics
+from pointcept_bsa.errors import InputError, nearest
+
+FIELDS_FILE = "fields.json"
+FORMAT = 1
+Statistics = dict[str, list[float]]
+
+
+class Field(NamedTuple):
+    """A field of the samples and its unit."""
+
+    info: FieldInfo
+    unit: str
+
+    @property
+    def is_global(self) -> bool:
+        return self.info.kind in GLOBAL
+
+
+class Store(Protocol):
+    """The samples, and what is known about them."""
+
+    dimension: int
+    target: list[Field]
+    fields: list[Field]
+    notes: list[str]
+    protocol: str
+    lists: Lists
+
+    def read(self, name: str) -> dict[str, np.ndarray]:
+        """Return ``coord (N, d)``, target and fields (N, k), global fields (1, k), ``face`` if there is one."""
+
+    def statistics(self, key: str) -> Statistics:
+        """Return mean, std, min and max of a field over the training samples."""
+
+    def where(self, name: str, key: str) -> str:
+        """Return the file that holds a field."""
+
+
+class PreparedStore:
+    """A folder that ``tools/prepare_data.py custom`` wrote.
+
+    Raises:
+        InputError: not such a folder, or a damaged one; target or fields that it does not have.
+    """
+
+    def __init__(self, root: str, target: Sequence[str], fields: Sequence[str] | None, protocol: str | None) -> None:
+        hint = f"python tools/prepare_data.py custom --src <your files> --dst {root} --target <fields>"
+        self.folder = PreparedFolder(root, hint)
+        content = read_fields_file(Path(root), hint)
+        self.dimension = int(content["dimension"])
+        self.target = _chosen(content["target"], target or None, "target", root)
+        self.fields = _chosen(content["fields"], fields, "fields", root)
+        self.notes = [str(note) for note in content["notes"]]
+        self.protocol = self.folder.choose_protocol(protocol)
+        self.lists = self.folder.split(self.protocol)
+
+    def read(self, name: str) -> dict[str, np.ndarray]:
+        arrays = {"coord": self.folder.read(name, "coord", (None, self.dimension))}
+        for field in (*self.target, *self.fields):
+            shape = (1 if field.is_global else None, field.info.columns)
+            arrays[field.info.key] = self.folder.read(name, field.info.key, shape)
+        if self.folder.file(name, "face").is_file():
+            arrays["face"] = self.folder.read(name, "face", kind="iu")
+        return arrays
+
+    def statistics(self, key: str) -> Statistics:
+        return self.folder.field_statistics(self.protocol, key)
+
+    def where(self, name: str, key: str) -> str:
+        return str(self.folder.file(name, key))
+
+
+class FilesStore:
+    """The files as they are, read anew for every sample.
+
+    Raises:
+        InputError: no files, no target, a split that cannot be; what ``read_sample`` raises of the first sample.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        recipe: Recipe,
+        parameters: str | None,
+        units: tuple[tuple[str, str], ...],
+        split_file: str | None,
+        fractions: tuple[float, ...] | None,
+        seed: int,
+    ) -> None:
+        if not recipe.target:
+            raise InputError(f"target: got none, wanted the names of point fields of the files in {root}")
+        self.recipe = recipe
+        self.table = read_parameters(parameters) if parameters is not None else {}
+        self.sources = find_samples(root)
+        self.protocol, self.lists = make_split(list(self.sources), split_file, fractions, seed)
+        first = next(iter(self.sources))
+        sample = read_sample(self.sources[first], first, recipe, self.table)
+        self.dimension = sample.arrays["coord"].shape[1]
+        unit_of = dict(units)
+        self.target, self.fields = (
+            [Field(sample.infos[field_key(source)], unit_of.get(source, "unknown")) for source in sources]
+            for sources in (recipe.target, recipe.fields)
+        )
+        self.notes = notes_of(sample.infos, recipe)
+        self._statistics: dict[str, Statistics] = {}
+
+    def read(self, name: str) -> dict[str, np.ndarray]:
+        sample = read_sample(self.sources[name], name, self.recipe, self.table, self.dimension)
+        for field in (*self.target, *self.fields):
+            info = sample.infos[field.info.key]
+            if info.columns != field.info.columns or (info.kind in GLOBAL) != field.is_global:
+                raise InputError(
+                    f"{self.sources[name]}: field {info.source!r} is {info.kind} data of {info.columns} columns, "
+                    f"wanted {field.info.kind} data of {field.info.columns} as in the first sample"
+                )
+        return sample.arrays
+
+    def statistics(self, key: str) -> Statistics:
+        if not self._statistics:
+            keys = ["coord", *(field.info.key for field in (*self.target, *self.fields))]
+            running = {key: RunningStatistics() for key in keys}
+            for name in self.lists["train"]:
+                arrays = self.read(name)
+                for each in keys:
+                    if not np.all(np.isfinite(arrays[each])):
+                        raise InputError(
+                            f"{self.sources[name]}: field {each!r} has NaN or infinite values, wanted none"
+                        )
+                    running[each].update(arrays[each])
+            self._statistics = {key: statistics.result() for key, statistics in running.items()}
+        return self._statistics[key]
+
+    def where(self, name: str, key: str) -> str:
+        return str(self.sources[name])
+
+
+@lru_cache(maxsize=8)
+def files_store(*arguments: Any) -> FilesStore:
+    """Return a ``FilesStore``; the splits of one data set share it, and its statistics."""
+    return FilesStore(*arguments)
+
+
+def is_prepared(root: str | Path) -> bool:
+    return (Path(root) / FIELDS_FILE).is_file()
+
+
+def notes_of(infos: dict[str, FieldInfo], recipe: Recipe) -> list[str]:
+    """Return what a reader of the results must know about the fields."""
+    notes = [
+        f"{info.source}: cell data, averaged to the points (mean over the cells at a point)"
+        for info in infos.values()
+        if info.kind == "cell"
+    ]
+    if "normal" in infos and infos["normal"].kind == "derived":
+        notes.append("normal: worked out from the faces (area-weighted), outward or inward as they are ordered")
+    if "wall_distance" in infos and infos["wall_distance"].kind == "derived":
+        notes.append(f"wall_distance: distance to the nearest point where {recipe.wall_mask!r} is above 0.5")
+    if recipe.drop_loose_points:
+        notes.append("points that belong to no cell are left out")
+    return notes
+
+
+def fields_content(
+    dimension: int, target: list[Field], fields: list[Field], recipe: dict[str, Any], notes: list[str]
+) -> dict[str, Any]:
+    """Return the content of ``fields.json``."""
+    lists = {
+        part: [{**field.info._asdict(), "unit": field.unit} for field in members]
+        for part, members in (("target", target), ("fields", fields))
+    }
+    return {"format": FORMAT, "dimension": dimension, **lists, "recipe": recipe, "notes": notes}
+
+
+def read_fields_file(root: Path, hint: str) -> dict[str, Any]:
+    """Return the content of ``fields.json``.
+
+    Raises:
+        InputError: missing or damaged.
+    """
+    path = root / FIELDS_FILE
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        whole = content["format"] == FORMAT and content["dimension"] in (2, 3) and isinstance(content["notes"], list)
+        for part in ("target", "fields"):
+            whole = whole and all(field_key(entry["key"]) == entry["key"] for entry in content[part])
+            whole = whole and all(isinstance(entry["columns"], int) for entry in content[part])
+            whole = whole and all(str(entry["source"] + entry["kind"] + entry["unit"]) for entry in content[part])
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); run: {hint}") from None
+    except (ValueError, KeyError, TypeError, RecursionError):
+        whole = False
+    if not whole:
+        raise InputError(f"{path}: is damaged, or of another version of this package; prepare the data again: {hint}")
+    return content
+
+
+def _chosen(entries: list[dict], wanted: Sequence[str] | None, argument: str, root: str) -> list[Field]:
+    known = {
+        entry["key"]: Field(FieldInfo(*(entry[name] for name in FieldInfo._fields)), entry["unit"]) for entry in entries
+    }
+    if wanted is None:
+        return list(known.values())
+    keys = [field_key(name) for name in wanted]
+    for name, key in zip(wanted, keys, strict=True):
+        if key not in known or keys.count(key) > 1:
+            raise InputError(f"{argument}: got {name!r}, {root} has {list(known)}, each once{nearest(key, known)}")
+    return [known[key] for key in keys]

@@ -1,0 +1,77 @@
+"""Global parameters of samples from a CSV or JSON file.
+
+CSV: a first line of names, the first column is the sample. JSON: ``{"sample": {"mach": 0.7, ..}, ..}``, or a list of
+such objects with an entry ``name``.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from pointcept_bsa.errors import InputError
+from pointcept_bsa.mesh_io.source import read_file
+
+Table = dict[str, dict[str, float]]  # sample -> parameter -> value
+
+
+def read_parameters(path: str | Path) -> Table:
+    """Return the parameters of every sample of a ``.csv`` or ``.json`` file.
+
+    Raises:
+        InputError: another suffix, an unreadable file, a sample that is there twice, anything but finite numbers.
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix not in (".csv", ".json"):
+        raise InputError(f"--parameters: got {str(path)!r}, wanted a .csv or .json file")
+    try:
+        text = read_file(path, "a table of parameters").decode("utf-8-sig")
+        rows = _csv_rows(text) if suffix == ".csv" else _json_rows(json.loads(text))
+    except (ValueError, csv.Error, RecursionError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path}: is no table of parameters ({' '.join(str(error).split())[:100]})") from None
+    table: Table = {}
+    for name, row in rows:
+        if name in table:
+            raise InputError(f"{path}: sample {name!r} is there twice, wanted once")
+        table[name] = {key: _number(value, key, name, path) for key, value in row.items()}
+    return table
+
+
+def parameters_of(table: Table, name: str) -> dict[str, float]:
+    """Return the parameters of a sample: its row by the whole name or by the last part of it; empty if none."""
+    return table.get(name) or table.get(name.rsplit("/", 1)[-1]) or {}
+
+
+def _csv_rows(text: str) -> list[tuple[str, dict[str, Any]]]:
+    lines = [line for line in csv.reader(text.splitlines()) if line]
+    if len(lines) < 2 or len(lines[0]) < 2 or len(set(lines[0])) != len(lines[0]):
+        raise ValueError("wanted a line of different names, then a line a sample")
+    head = [name.strip() for name in lines[0]]
+    for number, line in enumerate(lines[1:], 2):
+        if len(line) != len(head):
+            raise ValueError(f"row {number} has {len(line)} entries, wanted {len(head)}")
+    return [(line[0].strip(), dict(zip(head[1:], line[1:], strict=True))) for line in lines[1:]]
+
+
+def _json_rows(content: Any) -> list[tuple[str, dict[str, Any]]]:
+    if isinstance(content, dict) and all(isinstance(row, dict) for row in content.values()):
+        return list(content.items())
+    if isinstance(content, list) and all(isinstance(row, dict) and isinstance(row.get("name"), str) for row in content):
+        return [(row["name"], {key: value for key, value in row.items() if key != "name"}) for row in content]
+    raise ValueError("wanted an object of objects, or a list of objects with a 'name'")
+
+
+def _number(value: Any, key: str, name: str, path: Path) -> float:
+    try:
+        number = float(value) if isinstance(value, str | int | float) else math.nan
+    except (ValueError, OverflowError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise InputError(f"{path}: parameter {key!r} of sample {name!r} is {str(value)[:40]!r}, wanted a finite number")
+    return number

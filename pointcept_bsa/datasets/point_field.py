@@ -1,0 +1,149 @@
+"""Your own data: point clouds with fields, from mesh and array files as they are, or prepared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from pointcept_bsa.datasets.arrays import check_finite
+from pointcept_bsa.datasets.base import PointFieldDataset
+from pointcept_bsa.datasets.folder_dataset import VALIDATIONS
+from pointcept_bsa.datasets.own.recipe import Recipe
+from pointcept_bsa.datasets.own.splits import samples_of
+from pointcept_bsa.datasets.own.stores import PreparedStore, Store, files_store, is_prepared
+from pointcept_bsa.errors import InputError, nearest
+from pointcept_bsa.host import DATASETS
+
+FILE_OPTIONS: tuple[str, ...] = ("parameters", "units", "split_file", "fractions", "seed", "dimension", "wall_mask")
+FILE_OPTIONS += ("cells_to_points", "drop_loose_points", "columns")
+
+
+@DATASETS.register_module("PointFieldDataset")
+class OwnPointFieldDataset(PointFieldDataset):
+    """Points (N, d), d = 2 or 3, N as it comes -> the fields named as target (N, K).
+
+    ``data_root`` is either the folder that ``tools/prepare_data.py custom`` wrote (fast, checked once), or a folder of
+    files ``.vtk .vtu .vtp .ply .stl .npz .npy`` (read anew for every sample; statistics take a pass over the training
+    files). A sample of the second kind is a file, or a folder of ``.npy`` arrays with ``coord.npy``.
+
+    Args:
+        data_root: the folder.
+        target: fields to predict, as the files name them; ``velocity[:2]`` takes columns. Prepared: None is all.
+        fields: fields given beside the coordinates: of the files, ``normal``, ``wall_distance``, or global parameters,
+            which come standardised by the training samples, the same in every row. None: none of files, all prepared.
+        protocol: of a prepared folder; None: its default.
+        validation: where no samples are set aside for validation: "holdout": some of the training samples, left out of
+            training; "test": the test samples.
+        scale_to_box: scale coordinates so that the longest side of the box around all training samples is [-1, 1], the
+            same factor for every axis; ``position`` then holds them as they were.
+        parameters, split_file, fractions, seed, units, dimension, wall_mask, cells_to_points, drop_loose_points,
+            columns: only for files: see ``tools/prepare_data.py custom --help``.
+        split, transform, test_mode, test_cfg, cache, loop: see the base class.
+
+    Raises:
+        InputError: missing or foreign data, unknown fields, options for files with a prepared folder.
+    """
+
+    name = "point_field"
+
+    def __init__(
+        self,
+        split: str = "train",
+        data_root: str = "data/custom",
+        target: Sequence[str] | None = None,
+        fields: Sequence[str] | None = None,
+        protocol: str | None = None,
+        validation: str = "holdout",
+        scale_to_box: bool = False,
+        transform: Sequence[dict] | None = None,
+        **options: Any,
+    ) -> None:
+        if validation not in VALIDATIONS:
+            raise InputError(
+                f"validation: got {validation!r}, wanted one of {list(VALIDATIONS)}{nearest(validation, VALIDATIONS)}"
+            )
+        own = {key: options.pop(key) for key in FILE_OPTIONS if key in options}
+        self.store = _open_store(data_root, _names("target", target), fields, protocol, own)
+        self.validation = validation
+        self.target_fields = tuple(field.info.key for field in self.store.target)
+        self.target_names = tuple(name for field in self.store.target for name in _column_names(field.info))
+        self.target_units = tuple(field.unit for field in self.store.target for _ in range(field.info.columns))
+        box = [self._box()] if scale_to_box else []
+        super().__init__(split=split, data_root=data_root, transform=[*box, *(transform or [])], **options)
+        self._scales = {field.info.key: self._scale(field.info.key) for field in self.store.fields if field.is_global}
+
+    def list_samples(self) -> list[str]:
+        return samples_of(self.store.lists, self.split, self.validation)
+
+    def load_fields(self, index: int) -> dict[str, Any]:
+        arrays = self.store.read(self.data_list[index])
+        for key, (mean, std) in self._scales.items():
+            check_finite(arrays[key], key, self.where(index, key))
+            arrays[key] = np.repeat((arrays[key] - mean) / std, len(arrays["coord"]), axis=0)
+        return arrays
+
+    def where(self, index: int, field: str) -> str:
+        return self.store.where(self.data_list[index], field)
+
+    def target_statistics(self) -> dict[str, Any]:
+        parts = [self.store.statistics(key) for key in self.target_fields]
+        return {
+            "mean": [value for part in parts for value in part["mean"]],
+            "std": [value for part in parts for value in part["std"]],
+            "source": f"training split, protocol {self.store.protocol}",
+        }
+
+    def protocol_name(self) -> str:
+        return self.store.protocol
+
+    def notes(self) -> list[str]:
+        if "val" in self.store.lists:
+            return list(self.store.notes)
+        if self.validation == "test":
+            return [*self.store.notes, "validation = test samples"]
+        count = len(self.store.lists["holdout"])
+        return [*self.store.notes, f"validation = {count} samples held out of the training split"]
+
+    def _scale(self, key: str) -> tuple[np.ndarray, np.ndarray]:
+        statistics = self.store.statistics(key)
+        std = np.asarray(statistics["std"])
+        return np.asarray(statistics["mean"]), np.where(std > 0, std, 1.0)
+
+    def _box(self) -> dict[str, Any]:
+        """The transform that scales a cube around all training samples to [-1, 1]."""
+        statistics = self.store.statistics("coord")
+        low, high = np.asarray(statistics["min"]), np.asarray(statistics["max"])
+        center, half = (low + high) / 2, (high - low).max() / 2 or 1.0
+        return dict(type="ScaleCoord", min=(center - half).tolist(), max=(center + half).tolist(), to=(-1.0, 1.0))
+
+
+def _open_store(
+    root: str, target: tuple[str, ...], fields: Sequence[str] | None, protocol: str | None, own: Mapping[str, Any]
+) -> Store:
+    if is_prepared(root) or not own and not target:
+        if own:
+            raise InputError(f"{', '.join(own)}: got with the prepared folder {root}, wanted where it was prepared")
+        return PreparedStore(root, target, None if fields is None else _names("fields", fields), protocol)
+    if protocol is not None:
+        raise InputError(f"protocol: got {protocol!r} with files, wanted split_file or fractions and seed")
+    options = dict(own)
+    parameters, split_file = options.pop("parameters", None), options.pop("split_file", None)
+    units, fractions = tuple(sorted((options.pop("units", None) or {}).items())), options.pop("fractions", None)
+    seed = options.pop("seed", 0)
+    options["columns"] = _names("columns", options.get("columns"))
+    recipe = Recipe(target, _names("fields", fields), **options)
+    return files_store(
+        root, recipe, parameters, units, split_file, None if fractions is None else tuple(fractions), seed
+    )
+
+
+def _names(argument: str, names: Sequence[str] | None) -> tuple[str, ...]:
+    if isinstance(names, str) or not all(isinstance(name, str) for name in names or ()):
+        raise InputError(f"{argument}: got {names!r}, wanted a list of names")
+    return tuple(names or ())
+
+
+def _column_names(info: Any) -> list[str]:
+    return [info.key] if info.columns == 1 else [f"{info.key}_{i}" for i in range(info.columns)]

@@ -1,0 +1,292 @@
+"""VTK's XML files of unstructured grids (``.vtu``) and surfaces (``.vtp``).
+
+The format: "VTK File Formats", Kitware. Numbers as text, base64 or raw appended bytes, plain or packed by zlib or
+lzma. Several pieces are put together. lz4 is not read: it is not in Python's library.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import lzma
+import re
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+
+from pointcept_bsa.errors import InputError
+from pointcept_bsa.mesh_io.cells import POLY_LINE, POLY_VERTEX, POLYGON, sort_cells
+from pointcept_bsa.mesh_io.mesh import Fields, Mesh
+from pointcept_bsa.mesh_io.source import MAX_BYTES, MAX_RATIO, read_file, text_numbers, whole_number
+
+TYPES = {
+    **{f"Int{bits}": f"i{bits // 8}" for bits in (8, 16, 32, 64)},
+    **{f"UInt{bits}": f"u{bits // 8}" for bits in (8, 16, 32, 64)},
+    "Float32": "f4",
+    "Float64": "f8",
+}
+SURFACE_CELLS = {"Verts": POLY_VERTEX, "Lines": POLY_LINE, "Polys": POLYGON}  # in the order of the cell data
+APPENDED = re.compile(rb"<AppendedData\b[^>]*>\s*_")
+LZMA_RATIO = 20000
+Cells = tuple[np.ndarray, np.ndarray, np.ndarray]  # types (F,), sizes (F,), connectivity
+NO_CELLS: Cells = (np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.int64))
+
+
+def read_vtu(path: Path) -> Mesh:
+    """Raises ``InputError``: not a whole XML file of an unstructured grid."""
+    return _read(path, "UnstructuredGrid", _unstructured_cells)
+
+
+def read_vtp(path: Path) -> Mesh:
+    """Raises ``InputError``: not a whole XML file of a surface."""
+    return _read(path, "PolyData", _surface_cells)
+
+
+def _read(path: Path, kind: str, read_cells: Callable[[_Reader, ElementTree.Element], Cells]) -> Mesh:
+    reader = _Reader(path, kind)
+    grid = reader.root.find(kind)
+    pieces = [] if grid is None else grid.findall("Piece")
+    if not pieces:
+        raise InputError(f"{path}: has no {kind} with a Piece: truncated, or an index of other files")
+    parts = [_read_piece(reader, piece, read_cells) for piece in pieces]
+    point_data = _joined([part[2] for part in parts], "PointData", path)
+    cell_data = _joined([part[3] for part in parts], "CellData", path)
+    points = np.concatenate([part[0] for part in parts])
+    starts = np.cumsum([0] + [len(part[0]) for part in parts])
+    types = np.concatenate([part[1][0] for part in parts])
+    sizes = np.concatenate([part[1][1] for part in parts])
+    connectivity = np.concatenate([part[1][2].astype(np.int64) + s for part, s in zip(parts, starts, strict=False)])
+    offsets = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
+    cells, order = sort_cells(types, offsets, connectivity, path)
+    field_data = reader.fields(grid.find("FieldData") if grid is not None else None, None)
+    return Mesh(points, cells, point_data, {name: values[order] for name, values in cell_data.items()}, field_data)
+
+
+def _read_piece(
+    reader: _Reader, piece: ElementTree.Element, read_cells: Callable[[_Reader, ElementTree.Element], Cells]
+) -> tuple[np.ndarray, Cells, Fields, Fields]:
+    num_points = reader.count(piece, "NumberOfPoints")
+    points = reader.only_array(piece, "Points", num_points) if num_points else np.empty((0, 3))
+    if points.shape != (num_points, 3):
+        raise InputError(f"{reader.where}: Points have shape {points.shape}, wanted {(num_points, 3)}")
+    cells = read_cells(reader, piece)
+    if cells[2].size and not (cells[2].min() >= 0 and cells[2].max() < num_points):
+        raise InputError(f"{reader.where}: cells name points {cells[2].min()} to {cells[2].max()} of {num_points}")
+    point_data = reader.fields(piece.find("PointData"), num_points)
+    return points, cells, point_data, reader.fields(piece.find("CellData"), len(cells[0]))
+
+
+def _unstructured_cells(reader: _Reader, piece: ElementTree.Element) -> Cells:
+    count = reader.count(piece, "NumberOfCells")
+    if count == 0:
+        return NO_CELLS
+    sizes, connectivity = _sizes_and_points(reader, piece, "Cells", count)
+    return reader.named_array(piece, "Cells", "types", count), sizes, connectivity
+
+
+def _surface_cells(reader: _Reader, piece: ElementTree.Element) -> Cells:
+    if reader.count(piece, "NumberOfStrips"):
+        raise InputError(f"{reader.where}: holds triangle strips, wanted polygons (VTK's triangle filter makes them)")
+    parts = [NO_CELLS]
+    for section, number in SURFACE_CELLS.items():
+        count = reader.count(piece, f"NumberOf{section}")
+        if count:
+            sizes, points = _sizes_and_points(reader, piece, section, count)  # refuses a count that is not there
+            parts.append((np.full(count, number), sizes, points))
+    types, sizes, connectivity = (np.concatenate([part[i] for part in parts]) for i in range(3))
+    return types, sizes, connectivity
+
+
+def _sizes_and_points(
+    reader: _Reader, piece: ElementTree.Element, section: str, count: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """VTK's offsets are the ends of the cells."""
+    ends = reader.named_array(piece, section, "offsets", count).astype(np.int64)
+    sizes = np.diff(ends, prepend=0)
+    if np.any(sizes < 0):
+        raise InputError(f"{reader.where}: offsets of {section} fall, wanted them to rise")
+    return sizes, reader.named_array(piece, section, "connectivity", int(ends[-1]))
+
+
+def _joined(parts: list[Fields], what: str, where: object) -> Fields:
+    names = list(parts[0])
+    for part in parts:
+        if list(part) != names or any(part[n].shape[1:] != parts[0][n].shape[1:] for n in names):
+            raise InputError(f"{where}: pieces have {what} of different names or columns, wanted the same in all")
+    return {name: np.concatenate([part[name] for part in parts]) for name in names}
+
+
+class _Reader:
+    """The arrays of one XML file.
+
+    Raises:
+        InputError: no such file.
+    """
+
+    def __init__(self, path: Path, kind: str) -> None:
+        self.where = path
+        data = read_file(path, f"a VTK file of a {kind}")
+        self.appended, text = b"", data
+        found = APPENDED.search(data)
+        if found is not None:  # what follows may be no XML
+            self.appended = data[found.end() :]
+            text = data[: found.start()] + b"</VTKFile>"
+        if b"<!DOCTYPE" in text or b"<!ENTITY" in text:
+            raise InputError(f"{path}: has a document type or entities, which VTK files have not")
+        try:
+            self.root = ElementTree.fromstring(text)
+        except (ElementTree.ParseError, ValueError, LookupError) as error:  # LookupError: an unknown encoding
+            raise InputError(f"{path}: is not whole XML ({' '.join(str(error).split())[:80]})") from None
+        if self.root.tag != "VTKFile" or self.root.get("type") != kind:
+            found_kind = f"{self.root.tag[:40]!r} of type {str(self.root.get('type'))[:40]!r}"
+            raise InputError(f"{path}: is a {found_kind}, wanted a VTKFile of type {kind!r}")
+        self.order = ">" if self.root.get("byte_order") == "BigEndian" else "<"
+        header = self.root.get("header_type", "UInt32")
+        if header not in ("UInt32", "UInt64"):
+            raise InputError(f"{path}: has header_type {header[:40]!r}, wanted UInt32 or UInt64")
+        self.header = np.dtype(self.order + TYPES[header])
+        self.unpack = self._unpacker(self.root.get("compressor"))
+        encoding = self.root.find("AppendedData")
+        match = re.search(rb'encoding\s*=\s*"(\w+)"', found.group()) if found is not None else None
+        self.appended_raw = encoding is None and match is not None and match.group(1) == b"raw"
+
+    def _unpacker(self, name: str | None) -> Callable[[bytes, int], bytes] | None:
+        if name is None:
+            return None
+        if name == "vtkZLibDataCompressor":
+            return lambda packed, size: zlib.decompressobj().decompress(packed, size + 1)
+        if name == "vtkLZMADataCompressor":
+            return lambda packed, size: lzma.LZMADecompressor().decompress(packed, size + 1)
+        raise InputError(f"{self.where}: is packed by {name[:40]!r}, wanted zlib, lzma or no compressor")
+
+    def count(self, piece: ElementTree.Element, name: str) -> int:
+        return whole_number(piece.get(name, "0").strip(), name, self.where)
+
+    def only_array(self, piece: ElementTree.Element, section: str, rows: int) -> np.ndarray:
+        element = piece.find(f"{section}/DataArray")
+        if element is None:
+            raise InputError(f"{self.where}: {section} has no DataArray: truncated")
+        return self.array(element, rows, section)
+
+    def named_array(self, piece: ElementTree.Element, section: str, name: str, rows: int) -> np.ndarray:
+        for element in piece.findall(f"{section}/DataArray"):
+            if element.get("Name") == name:
+                values = self.array(element, rows, f"{section} {name}")
+                if values.ndim != 1 or values.dtype.kind not in "iu":
+                    raise InputError(
+                        f"{self.where}: {section} {name} is {values.dtype} {values.shape}, wanted integers"
+                    )
+                return values
+        raise InputError(f"{self.where}: {section} has no DataArray {name!r}: truncated")
+
+    def fields(self, section: ElementTree.Element | None, rows: int | None) -> Fields:
+        """Name -> values of all arrays of a section; texts among the data of the whole file are passed over."""
+        fields: Fields = {}
+        for element in section if section is not None else ():
+            if element.tag == "Array" and rows is None:
+                continue
+            name = element.get("Name", "")
+            length = self.count(element, "NumberOfTuples") if rows is None else rows
+            fields[name] = self.array(element, length, f"field {name[:40]!r}")
+        return fields
+
+    def array(self, element: ElementTree.Element, rows: int, what: str) -> np.ndarray:
+        """Return (rows,) or (rows, K) numbers.
+
+        Raises:
+            InputError: another type, more or fewer numbers.
+        """
+        kind = element.get("type", "")
+        if element.tag not in ("DataArray", "Array") or kind not in TYPES:
+            raise InputError(f"{self.where}: {what} is of type {kind[:40]!r}, wanted one of {list(TYPES)}")
+        columns = whole_number(element.get("NumberOfComponents", "1").strip(), f"columns of {what}", self.where) or 1
+        dtype, count = np.dtype(self.order + TYPES[kind]), rows * columns
+        form = element.get("format", "ascii")
+        if form == "ascii":
+            words = (element.text or "").split()
+            if len(words) != count:
+                raise InputError(f"{self.where}: {what} has {len(words)} numbers, wanted {count}")
+            values = text_numbers([word.encode() for word in words], dtype, what, self.where)
+        else:
+            values = self._binary(element, form, count, dtype, what)
+        values = values.astype(dtype.newbyteorder("="))
+        return values if columns == 1 else values.reshape(rows, columns)
+
+    def _binary(self, element: ElementTree.Element, form: str, count: int, dtype: np.dtype, what: str) -> np.ndarray:
+        if form == "binary":
+            data, raw = "".join((element.text or "").split()).encode(), False
+        elif form == "appended":
+            offset = whole_number(element.get("offset", "").strip(), f"offset of {what}", self.where)
+            data, raw = self.appended[offset:], self.appended_raw
+        else:
+            raise InputError(f"{self.where}: {what} has format {form[:40]!r}, wanted ascii, binary or appended")
+        wanted = count * dtype.itemsize
+        if wanted > min(MAX_BYTES, LZMA_RATIO * len(data)) or (self.unpack is None and wanted > len(data)):
+            raise InputError(f"{self.where}: {what} announces {wanted} bytes, {len(data)} are there")
+        content = self._plain(data, raw, what) if self.unpack is None else self._packed(data, raw, wanted, what)
+        if len(content) != wanted:
+            raise InputError(f"{self.where}: {what} has {len(content)} bytes, wanted {wanted}")
+        return np.frombuffer(content, dtype, count)
+
+    def _plain(self, data: bytes, raw: bool, what: str) -> bytes:
+        """A length, then as many bytes."""
+        head = self.header.itemsize
+        length = int(self._numbers(self._bytes(data, 0, head, raw, what), 1)[0])
+        return self._bytes(data, 0, head + length, raw, what)[head:]
+
+    def _packed(self, data: bytes, raw: bool, wanted: int, what: str) -> bytes:
+        """Number of blocks, size of a block, size of the last one (0: whole), packed sizes; then the blocks."""
+        head = self.header.itemsize
+        blocks, size, last = (int(n) for n in self._numbers(self._bytes(data, 0, 3 * head, raw, what), 3))
+        if blocks == 0:
+            return b""
+        if blocks > len(data) or (blocks - 1) * size + (last or size) != wanted:
+            raise InputError(f"{self.where}: {what} announces {blocks} blocks of {size} bytes, wanted {wanted} in all")
+        length = (3 + blocks) * head
+        packed = [int(n) for n in self._numbers(self._bytes(data, 0, length, raw, what)[3 * head :], blocks)]
+        start = length if raw else _encoded(length)
+        content = self._bytes(data, start, sum(packed), raw, what)
+        parts, position = [], 0
+        for number, packed_size in enumerate(packed):
+            block = last if number == blocks - 1 and last else size
+            parts.append(self._block(content[position : position + packed_size], block, what))
+            position += packed_size
+        return b"".join(parts)
+
+    def _block(self, packed: bytes, size: int, what: str) -> bytes:
+        assert self.unpack is not None
+        try:
+            if size > max(MAX_RATIO, LZMA_RATIO) * len(packed):
+                raise ValueError("says that it unfolds to more than it can")
+            content = self.unpack(packed, size)
+        except (zlib.error, lzma.LZMAError, EOFError, ValueError) as error:
+            raise InputError(f"{self.where}: {what} has a damaged block ({error})") from None
+        if len(content) != size:
+            raise InputError(f"{self.where}: {what} has a block of another size than the {size} bytes it announces")
+        return content
+
+    def _numbers(self, content: bytes, count: int) -> np.ndarray:
+        return np.frombuffer(content, self.header, count)
+
+    def _bytes(self, data: bytes, start: int, length: int, raw: bool, what: str) -> bytes:
+        """``length`` bytes that begin at ``start``, where those of base64 are still to be decoded."""
+        end = start + (length if raw else _encoded(length))
+        if end > len(data):
+            raise InputError(f"{self.where}: {what} announces {length} bytes, it ends before: truncated")
+        if raw:
+            return data[start:end]
+        try:
+            content = base64.b64decode(data[start:end], validate=True)
+        except binascii.Error as error:
+            raise InputError(f"{self.where}: {what} is not base64 ({error})") from None
+        if len(content) < length:
+            raise InputError(f"{self.where}: {what} announces {length} bytes, it has {len(content)}")
+        return content[:length]
+
+
+def _encoded(length: int) -> int:
+    """Characters of ``length`` bytes in base64."""
+    return -(-length // 3) * 4

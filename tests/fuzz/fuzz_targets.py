@@ -1,0 +1,397 @@
+"""What is fuzzed: each reader, with small valid files of its kind."""
+
+from __future__ import annotations
+
+import io
+import json
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from pointcept_bsa.datasets.arrays import read_npy, read_npz
+from pointcept_bsa.datasets.own.splits import make_split
+from pointcept_bsa.datasets.own.stores import read_fields_file
+from pointcept_bsa.datasets.own.table import read_parameters
+from pointcept_bsa.datasets.prepare.cosmology import COLUMNS, read_halos
+from pointcept_bsa.datasets.prepare.crc32c import masked_crc32c
+from pointcept_bsa.datasets.prepare.hdf5 import read_hdf5
+from pointcept_bsa.datasets.prepare.matlab import read_mat
+from pointcept_bsa.datasets.prepare.tfrecord import scan_records
+from pointcept_bsa.datasets.prepare.vtk_legacy import read_quad_mesh
+from pointcept_bsa.datasets.prepared import PreparedFolder
+from pointcept_bsa.host.embedded.checkpoint import load_checkpoint
+from pointcept_bsa.host.embedded.config import load_config
+from pointcept_bsa.host.embedded.export import save_safetensors
+from pointcept_bsa.mesh_io import Mesh, read_mesh, write_mesh
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Target(NamedTuple):
+    """``read(path)`` reads a file ``name``; a seed is damaged and then put into the file by ``wrap``."""
+
+    name: str
+    read: Callable[[Path], object]
+    seeds: list[bytes]
+    wrap: Callable[[bytes], bytes] = bytes
+
+
+def written(folder: Path, name: str, mesh: Mesh) -> bytes:
+    write_mesh(folder / name, mesh)
+    return (folder / name).read_bytes()
+
+
+def surface() -> Mesh:
+    points = np.arange(18.0).reshape(6, 3) / 7
+    cells = {"triangle": np.array([[0, 1, 2], [2, 3, 4]]), "quad": np.array([[0, 1, 2, 3]])}
+    fields = {"pressure": np.linspace(-1, 1, 6), "velocity": np.ones((6, 3), np.float32)}
+    return Mesh(points, cells, fields, {"patch": np.arange(3, dtype=np.int32)})
+
+
+def volume() -> Mesh:
+    mesh = surface()
+    mesh.cells = {
+        "tetra": np.array([[0, 1, 2, 3]]),
+        "wedge": np.array([[0, 1, 2, 3, 4, 5]]),
+        "quad": mesh.cells["quad"],
+    }
+    mesh.field_data = {"mach": np.array([0.5])}
+    return mesh
+
+
+VTK_TEXT = b"""# vtk DataFile Version 3.0
+text
+ASCII
+DATASET UNSTRUCTURED_GRID
+POINTS 5 float
+0 0 0 1 0 0 1 1 0 0 1 0 2 2 2
+CELLS 2 9
+4 0 1 2 3
+3 1 2 4
+CELL_TYPES 2
+9
+5
+CELL_DATA 2
+SCALARS c int 1
+LOOKUP_TABLE default
+10 20
+POINT_DATA 5
+SCALARS p float
+LOOKUP_TABLE default
+1 2 3 nan 5
+VECTORS v double
+0 0 1 0 0 1 0 0 1 0 0 1 0 0 1
+FIELD FieldData 1
+two 2 5 float
+1 2 3 4 5 6 7 8 9 10
+METADATA
+INFORMATION 0
+
+"""
+VTK_POLYGONS = VTK_TEXT.split(b"CELLS")[0].replace(b"UNSTRUCTURED_GRID", b"POLYDATA")
+VTK_POLYGONS += b"LINES 1 3\n2 0 4\nPOLYGONS 2 9\n4 0 1 2 3\n3 1 2 4\n"
+VTK_FIVE = b"""# vtk DataFile Version 5.1
+text
+ASCII
+DATASET POLYDATA
+POINTS 4 double
+0 0 0 1 0 0 1 1 0 0 1 0
+POLYGONS 3 6
+OFFSETS vtktypeint64
+0 3 6
+CONNECTIVITY vtktypeint64
+0 1 2 0 2 3
+"""
+VTK_GRID = b"""# vtk DataFile Version 3.0
+grid
+ASCII
+DATASET STRUCTURED_POINTS
+DIMENSIONS 3 2 2
+ORIGIN 0 0 0
+SPACING 1 1 2
+POINT_DATA 12
+SCALARS p float
+LOOKUP_TABLE default
+1 2 3 4 5 6 7 8 9 10 11 12
+"""
+VTK_QUADS = VTK_TEXT.split(b"CELLS")[0] + b"CELLS 1 5\n4 0 1 2 3\nCELL_TYPES 1\n9\n"
+
+
+def packed_xml(kind: str, compress: bool) -> bytes:
+    """A .vtu or .vtp with base64, packed or not."""
+    import base64
+
+    def array(values: np.ndarray, name: str, columns: int = 1) -> str:
+        raw = values.tobytes()
+        packed = zlib.compress(raw)
+        head = struct.pack("<4I", 1, len(raw), len(raw), len(packed)) if compress else struct.pack("<I", len(raw))
+        text = base64.b64encode(head) + base64.b64encode(packed) if compress else base64.b64encode(head + raw)
+        kinds = {"f": "Float", "i": "Int", "u": "UInt"}
+        numpy_kind = kinds[values.dtype.kind] + str(8 * values.dtype.itemsize)
+        return (
+            f'<DataArray type="{numpy_kind}" Name="{name}" NumberOfComponents="{columns}" format="binary">'
+            f"{text.decode()}</DataArray>"
+        )
+
+    points = array(np.arange(12, dtype=np.float32), "Points", 3)
+    cells = array(np.array([0, 1, 2, 1, 2, 3]), "connectivity") + array(np.array([3, 6]), "offsets")
+    if kind == "PolyData":
+        size, cells = 'NumberOfPolys="2"', f"<Polys>{cells}</Polys>"
+    else:
+        size, cells = 'NumberOfCells="2"', f"<Cells>{cells}{array(np.array([5, 5], np.uint8), 'types')}</Cells>"
+    data = array(np.arange(4.0), "p")
+    compressor = ' compressor="vtkZLibDataCompressor"' if compress else ""
+    return (
+        f'<VTKFile type="{kind}" version="0.1" byte_order="LittleEndian"{compressor}>'
+        f'<{kind}><Piece NumberOfPoints="4" {size}>'
+        f"<PointData>{data}</PointData><Points>{points}</Points>{cells}</Piece></{kind}></VTKFile>"
+    ).encode()
+
+
+XML_TEXT = b"""<?xml version="1.0"?>
+<VTKFile type="PolyData" version="1.0" byte_order="LittleEndian" header_type="UInt64">
+<PolyData><FieldData><DataArray type="Float64" Name="mach" NumberOfTuples="1" format="ascii">0.5</DataArray></FieldData>
+<Piece NumberOfPoints="3" NumberOfVerts="1" NumberOfLines="1" NumberOfStrips="0" NumberOfPolys="1">
+<PointData Scalars="p"><DataArray type="Float32" Name="p" format="ascii">1 2 nan</DataArray></PointData>
+<CellData><DataArray type="Int32" Name="c" format="ascii">1 2 3</DataArray></CellData>
+<Points><DataArray type="Float32" NumberOfComponents="3" format="ascii">0 0 0 1 0 0 1 1 0</DataArray></Points>
+<Verts><DataArray type="Int64" Name="connectivity" format="ascii">0</DataArray>
+<DataArray type="Int64" Name="offsets" format="ascii">1</DataArray></Verts>
+<Lines><DataArray type="Int64" Name="connectivity" format="ascii">0 1</DataArray>
+<DataArray type="Int64" Name="offsets" format="ascii">2</DataArray></Lines>
+<Polys><DataArray type="Int64" Name="connectivity" format="ascii">0 1 2</DataArray>
+<DataArray type="Int64" Name="offsets" format="ascii">3</DataArray></Polys>
+</Piece></PolyData></VTKFile>
+"""
+PLY_TEXT = b"""ply
+format ascii 1.0
+comment columns vertex v 2
+element vertex 3
+property float x
+property double y
+property int z
+property float v_0
+property float v_1
+element face 2
+property list uchar int vertex_indices
+property uchar red
+element edge 1
+property int a
+end_header
+0 0 0 1 2
+1 0 0 3 4
+1 1 0 5 nan
+3 0 1 2 255
+4 0 1 2 0 9
+7
+"""
+STL_TEXT = b"""solid part
+facet normal 0 0 1
+outer loop
+vertex 0 0 0
+vertex 1 0 0
+vertex 1 1 0
+endloop
+endfacet
+endsolid part
+"""
+
+
+def npy(values: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    np.save(file, values)
+    return file.getvalue()
+
+
+def npz(**arrays: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    np.savez_compressed(file, **arrays)
+    return file.getvalue()
+
+
+def zip_of(**members: bytes) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return file.getvalue()
+
+
+def field(number: int, content: bytes) -> bytes:
+    """A length-delimited field of a protocol buffer, shorter than 128 bytes or so."""
+    size, length = len(content), b""
+    while size > 127:
+        length, size = length + bytes([size & 127 | 128]), size >> 7
+    return bytes([number << 3 | 2]) + length + bytes([size]) + content
+
+
+def halos() -> bytes:
+    """A tf.train.Example as the cosmology files have it."""
+    features = b""
+    for name in [column for columns in COLUMNS.values() for column in columns]:
+        values = np.arange(3, dtype="<f4").tobytes()
+        tensor = b"\x08\x01" + field(2, field(2, b"\x08\x03")) + field(4, values)
+        features += field(1, field(1, name.encode()) + field(2, field(1, field(1, tensor))))
+    return field(1, features)
+
+
+def framed(content: bytes) -> bytes:
+    """A TFRecord with the right checksums."""
+    length = struct.pack("<Q", len(content))
+    sums = [struct.pack("<I", masked_crc32c(part)) for part in (length, content)]
+    return length + sums[0] + content + sums[1]
+
+
+def read_tfrecord(path: Path) -> None:
+    for place in scan_records(path):
+        read_halos(place)
+
+
+def checkpoint() -> bytes:
+    file = io.BytesIO()
+    weights = {"layer.weight": torch.arange(6.0).reshape(2, 3), "layer.bias": torch.zeros(2, dtype=torch.float16)}
+    state = {
+        "epoch": 3,
+        "state_dict": weights,
+        "best_metric_value": -0.5,
+        "optimizer": {"state": {0: [1, None]}, "lr": (1e-3,)},
+    }
+    torch.save(state, file)
+    return file.getvalue()
+
+
+def pickle_of_checkpoint(content: bytes | None = None) -> bytes:
+    """The pickle inside the checkpoint, or the checkpoint with another one in its place."""
+    with zipfile.ZipFile(io.BytesIO(checkpoint())) as archive:
+        members = {info.filename: archive.read(info) for info in archive.infolist()}
+    name = next(name for name in members if name.endswith("data.pkl"))
+    if content is None:
+        return members[name]
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for member, value in members.items():
+            archive.writestr(member, content if member == name else value)
+    return file.getvalue()
+
+
+def split_reader(path: Path) -> None:
+    make_split(["a", "b", "c"], str(path))
+
+
+def prepared_reader(name: str) -> Callable[[Path], None]:
+    """Read ``name`` of a prepared folder whose other files are whole."""
+    whole = {"split.json": SPLIT, "stats.json": STATS}
+
+    def read(path: Path) -> None:
+        for other, content in whole.items():
+            if other != name:
+                path.with_name(other).write_bytes(content)
+        folder = PreparedFolder(path.parent, "tools/prepare_data.py x")
+        protocol = folder.choose_protocol(None)
+        folder.split(protocol)
+        folder.field_statistics(protocol, "p")
+
+    return read
+
+
+SPLIT = json.dumps({"default": "A", "protocols": {"A": {"train": ["a"], "test": ["b"], "holdout": []}}}).encode()
+FIELD = {"mean": [0.5], "std": [1.0], "min": [0.0], "max": [1.0]}
+STATS = json.dumps({"protocols": {"A": {"samples": 1, "fields": {"p": FIELD}}}}).encode()
+LISTS = json.dumps({"train": ["a"], "val": ["b"], "test": ["c"]}).encode()
+ENTRY = {"key": "p", "source": "p", "kind": "point", "columns": 1, "unit": "Pa"}
+FIELDS = json.dumps({"format": 1, "dimension": 3, "target": [ENTRY], "fields": [], "recipe": {}, "notes": []}).encode()
+
+
+def read_config(path: Path) -> None:
+    load_config(str(path))
+
+
+def config_seeds() -> list[bytes]:
+    """Two configs that can be read from any folder."""
+    configs = ROOT / "configs"
+    seeds = [(configs / name / "bsa.py").read_text() for name in ("ellipsoid_flow", "airfrans")]
+    return [text.replace("../_base_", str(configs / "_base_")).encode() for text in seeds]
+
+
+def hdf5(folder: Path) -> bytes:
+    import h5py
+
+    with h5py.File(folder / "a.h5", "w") as file:
+        file["position"] = np.arange(24, dtype=np.float32).reshape(4, 2, 3)
+        file.create_dataset("bond", data=np.zeros((2, 2), np.int64), chunks=(1, 2))
+    return (folder / "a.h5").read_bytes()
+
+
+def matlab(compress: bool) -> bytes:
+    from scipy.io import savemat
+
+    file = io.BytesIO()
+    savemat(file, {"note": "text", "output": np.arange(12.0).reshape(3, 4)}, do_compression=compress)
+    return file.getvalue()
+
+
+def all_targets(folder: Path) -> list[Target]:
+    """Every reader with its seeds; ``folder`` takes the files that are written to make them."""
+    mesh, body = surface(), volume()
+    bare = Mesh(mesh.points, {"triangle": mesh.cells["triangle"]})
+    save_safetensors(folder / "w.safetensors", {"w": torch.zeros(2, 3)}, {"version": "0"})
+    arrays = {
+        "coord": mesh.points,
+        "pressure": mesh.point_data["pressure"],
+        "face": mesh.cells["quad"],
+        "mach": np.array(0.5),
+    }
+    inner = npy(mesh.points)
+    legacy = [VTK_TEXT, VTK_POLYGONS, VTK_FIVE, VTK_GRID, written(folder, "a.vtk", body)]
+    xml = [packed_xml("UnstructuredGrid", False), packed_xml("UnstructuredGrid", True), written(folder, "a.vtu", body)]
+    surfaces = [XML_TEXT, packed_xml("PolyData", True), written(folder, "a.vtp", mesh)]
+    return [
+        Target("a.vtk", read_mesh, legacy),
+        Target("quads.vtk", read_quad_mesh, [VTK_QUADS]),
+        Target("a.vtu", read_mesh, xml),
+        Target("a.vtp", read_mesh, surfaces),
+        Target("a.ply", read_mesh, [PLY_TEXT, written(folder, "a.ply", mesh)]),
+        Target("a.stl", read_mesh, [STL_TEXT, written(folder, "a.stl", bare)]),
+        Target("mesh.npz", read_mesh, [npz(**arrays), written(folder, "a.npz", mesh)]),
+        Target("inner.npz", read_mesh, [inner], lambda content: zip_of(**{"coord.npy": content})),
+        Target("arrays.npz", read_npz, [npz(**arrays)]),
+        Target("points.npy", read_mesh, [inner]),
+        Target("mapped.npy", read_npy, [inner, npy(np.asfortranarray(mesh.points))]),
+        Target("a.tfrecord", read_tfrecord, [framed(halos()) * 2]),
+        Target("inner.tfrecord", read_tfrecord, [halos()], framed),
+        Target("a.h5", lambda path: read_hdf5(path, "position"), [hdf5(folder)]),
+        Target("a.mat", lambda path: read_mat(path, {"output": (3, None)}), [matlab(False), matlab(True)]),
+        Target("a.pth", load_checkpoint, [checkpoint()]),
+        Target("inner.pth", load_checkpoint, [pickle_of_checkpoint()], pickle_of_checkpoint),
+        Target("a.safetensors", load_checkpoint, [(folder / "w.safetensors").read_bytes()]),
+        Target("config.py", read_config, config_seeds()),
+        Target("table.csv", read_parameters, [b"case,mach,alpha\na,0.5,1\nb,0.7,2\n"]),
+        Target("table.json", read_parameters, [b'{"a": {"mach": 0.5}, "b": {"mach": 1}}', b'[{"name": "a", "x": 1}]']),
+        Target("lists.json", split_reader, [LISTS]),
+        Target("split.json", prepared_reader("split.json"), [SPLIT]),
+        Target("stats.json", prepared_reader("stats.json"), [STATS]),
+        Target("fields.json", lambda path: read_fields_file(path.parent, "x"), [FIELDS]),
+    ]
+
+
+NAMES = (
+    *("a.vtk", "quads.vtk", "a.vtu", "a.vtp", "a.ply", "a.stl", "mesh.npz", "inner.npz", "arrays.npz", "points.npy"),
+    *(
+        "mapped.npy",
+        "a.tfrecord",
+        "inner.tfrecord",
+        "a.h5",
+        "a.mat",
+        "a.pth",
+        "inner.pth",
+        "a.safetensors",
+        "config.py",
+    ),
+    *("table.csv", "table.json", "lists.json", "split.json", "stats.json", "fields.json"),
+)

@@ -1,0 +1,113 @@
+"""No input crashes a reader: it is read, or refused by an ``InputError`` of one line.
+
+Nothing hangs, nothing is allocated out of proportion, no file is written, no process is started. A longer run:
+
+    PCBSA_FUZZ_EXAMPLES=20000 python -m pytest tests/fuzz -s
+
+draws new inputs each time and prints how many were read and how many refused.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+import zipfile
+from collections import Counter
+
+import pytest
+import torch
+from fuzz_mutations import mutate, operations
+from fuzz_sandbox import watched
+from fuzz_targets import NAMES, all_targets
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from pointcept_bsa.errors import InputError
+from pointcept_bsa.host.embedded.checkpoint import load_checkpoint
+
+LONG = "PCBSA_FUZZ_EXAMPLES" in os.environ
+EXAMPLES = int(os.environ.get("PCBSA_FUZZ_EXAMPLES", "40"))
+SETTINGS = settings(
+    max_examples=EXAMPLES,
+    deadline=None,
+    derandomize=not LONG,
+    database=None,
+    phases=(Phase.generate, Phase.shrink),
+    suppress_health_check=list(HealthCheck),
+)
+
+
+@pytest.fixture(scope="session")
+def targets(tmp_path_factory):
+    return {target.name: target for target in all_targets(tmp_path_factory.mktemp("seeds"))}
+
+
+def test_every_reader_is_listed(targets):
+    assert tuple(targets) == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_valid_files_are_read(targets, tmp_path, name):
+    target = targets[name]
+    for seed in target.seeds:
+        (tmp_path / name).write_bytes(target.wrap(seed))
+        target.read(tmp_path / name)
+
+
+def attempt(target, path, content):
+    """Return "read" or "refused"; anything else fails."""
+    path.write_bytes(content)
+    with watched(path.parent) as seen, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            target.read(path)
+            outcome = "read"
+        except InputError as error:
+            assert "\n" not in str(error), str(error)
+            outcome = "refused"
+    assert not seen, seen
+    assert [entry.name for entry in path.parent.iterdir() if entry.name not in ("split.json", "stats.json")] in (
+        [path.name],
+        [],
+    )
+    return outcome
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_damaged_files_are_read_or_refused(targets, tmp_path_factory, name):
+    target = targets[name]
+    path = tmp_path_factory.mktemp("fuzz") / name
+    counts: Counter = Counter()
+
+    @SETTINGS
+    @given(st.integers(0, len(target.seeds) - 1), operations)
+    def run(seed, steps):
+        counts[attempt(target, path, target.wrap(mutate(target.seeds[seed], steps)))] += 1
+
+    run()
+    assert counts["refused"] > 0  # the damage shows
+    if LONG:
+        print(f"\n{name}: {sum(counts.values())} inputs, {counts['read']} read, {counts['refused']} refused")
+
+
+def test_checkpoints_that_announce_more_than_they_hold_are_refused(tmp_path):
+    """torch's format before 1.6 allocates what it announces; a packed archive may unfold to anything."""
+    old, packed = tmp_path / "old.pth", tmp_path / "packed.pth"
+    torch.save({"state_dict": {"w": torch.zeros(3)}}, old, _use_new_zipfile_serialization=False)
+    with pytest.raises(InputError, match="no archive as torch 1.6 and later write"):
+        load_checkpoint(old)
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", bytes(10**6))
+    with pytest.raises(InputError, match="announces 1000000 bytes"):
+        load_checkpoint(packed)
+
+
+def test_code_in_a_checkpoint_does_not_run(tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / "made"),)
+
+    torch.save({"state_dict": {"w": torch.zeros(1)}, "x": Evil()}, tmp_path / "a.pth")
+    with pytest.raises(InputError, match="not a readable checkpoint"):
+        load_checkpoint(tmp_path / "a.pth")
+    assert not (tmp_path / "made").exists()
