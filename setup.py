@@ -29,6 +29,7 @@ INSTALL_REQUIRES = [
     "rich>=13",
     "matplotlib>=3.8",
     "meshio>=5.3",
+    "h5py>=3.10",
     "safetensors>=0.4",
 ]
 
@@ -41,6 +42,7 @@ EXTRAS_REQUIRE = {
         "ruff>=0.9",
         "mypy>=1.11",
         "import-linter>=2.1",
+        "pyvista>=0.44",  # a peer of the mesh readers
         'balltree-erwin==0.1.0; platform_system == "Linux"',  # the peer of the ball tree; built from source
     ],
     "dev": ["pre-commit>=4", "pre-commit-hooks>=5"],

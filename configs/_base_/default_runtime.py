@@ -41,6 +41,7 @@ hooks = [
     dict(type="RegressionEvaluator"),
     dict(type="CheckpointSaver", save_freq=None),
     dict(type="PreciseEvaluator", test_last=False),
+    dict(type="BoardWriter"),
 ]
 train = dict(type="DefaultTrainer")
 test = dict(type="RegressionTester", verbose=True)
@@ -51,6 +52,8 @@ eval_every = None  # with max_iters: an epoch every so many iterations; None mak
 device = "auto"  # "auto" is CUDA if there is any; "cpu", "cuda"
 deterministic = False  # only deterministic operations, an error where there is none
 cuda_graph = False  # on CUDA, replay forward and backward as a graph for batches whose shapes come back
+parallel = "ddp"  # several processes: "ddp", "flat" (one sum of all gradients), "fsdp2" (parameters in shards)
+compile = False  # True: torch.compile each transformer block (minutes at the start); or the name of a backend
 log_interval = 50  # iterations between two readings of the losses
 save_every = None  # a checkpoint every so many iterations; None: after every epoch only
 keep_last = 2  # newest checkpoints kept: a damaged one falls back to the one before

@@ -5,15 +5,15 @@ Every fault of a file is an ``InputError`` that names the file, what it holds an
 
 from __future__ import annotations
 
-import tokenize
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
 from pointcept_bsa.errors import InputError
+from pointcept_bsa.mesh_io.numpy_files import read_header, read_npz
+
+__all__ = ["Shape", "check_finite", "read_npy", "read_npz"]
 
 Shape = Sequence[int | None]
 
@@ -34,63 +34,24 @@ def read_npy(path: str | Path, shape: Shape | None = None, kind: str = "f") -> n
     """
     path = Path(path)
     try:
+        if not path.is_file():
+            raise InputError(f"{path}: cannot be read (no such file), wanted a .npy file")
         with path.open("rb") as file:
-            found_shape, fortran_order, dtype = _read_npy_header(file, path)
+            found = read_header(file, path)
             start = file.tell()
+        actual = path.stat().st_size
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}), wanted a .npy file") from None
-    if dtype.hasobject:
-        raise InputError(f"{path}: holds pickled objects, wanted plain numbers")
-    expected = start + int(np.prod(found_shape, dtype=np.int64)) * dtype.itemsize
-    actual = path.stat().st_size
+    expected = start + found.num_bytes
     if actual < expected:
         raise InputError(f"{path}: truncated: {actual} of {expected} bytes, wanted a whole .npy file")
-    if dtype.kind not in kind:
-        raise InputError(f"{path}: holds {dtype} values, wanted {_kind_names(kind)}")
-    if shape is not None and not _fits(found_shape, shape):
-        raise InputError(f"{path}: has shape {found_shape}, wanted {_shape_text(shape)}")
+    if found.dtype.kind not in kind:
+        raise InputError(f"{path}: holds {found.dtype} values, wanted {_kind_names(kind)}")
+    if shape is not None and not _fits(found.shape, shape):
+        raise InputError(f"{path}: has shape {found.shape}, wanted {_shape_text(shape)}")
     if expected == start:  # an empty array cannot be mapped
-        return np.empty(found_shape, dtype)
-    return np.memmap(path, dtype, "r", offset=start, shape=found_shape, order="F" if fortran_order else "C")
-
-
-def _read_npy_header(file: BinaryIO, path: Path) -> tuple[tuple[int, ...], bool, np.dtype]:
-    try:
-        version = np.lib.format.read_magic(file)
-        if version == (1, 0):
-            header = np.lib.format.read_array_header_1_0(file)
-        else:
-            header = np.lib.format.read_array_header_2_0(file)
-        if any(n < 0 for n in header[0]):
-            raise ValueError("negative length")
-    except (ValueError, TypeError, SyntaxError, tokenize.TokenError):  # numpy evaluates the header's text
-        raise InputError(f"{path}: is not a .npy file or its header is cut, wanted a whole .npy file") from None
-    return header
-
-
-def read_npz(path: str | Path, keys: Sequence[str] | None = None) -> dict[str, np.ndarray]:
-    """Read the arrays ``keys`` (``None``: all) of an ``.npz`` archive into memory.
-
-    Raises:
-        InputError: missing, foreign, pickled or damaged archive, or an array that is not in it.
-    """
-    path = Path(path)
-    try:
-        with path.open("rb") as file:
-            archive = np.load(file, allow_pickle=False)
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise InputError(f"{path}: is a single .npy array, wanted an .npz archive")
-            wanted = archive.files if keys is None else keys
-            missing = [key for key in wanted if key not in archive.files]
-            if missing:
-                raise InputError(f"{path}: has arrays {archive.files}, wanted also {missing}")
-            return {key: archive[key] for key in wanted}
-    except InputError:
-        raise
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or error}), wanted an .npz archive") from None
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path}: is not a whole .npz archive of plain arrays ({_one_line(error)})") from None
+        return np.empty(found.shape, found.dtype)
+    return np.memmap(path, found.dtype, "r", offset=start, shape=found.shape, order="F" if found.fortran_order else "C")
 
 
 def check_finite(values: np.ndarray, field: str, where: str | Path) -> None:
@@ -113,7 +74,3 @@ def _shape_text(shape: Shape) -> str:
 def _kind_names(kind: str) -> str:
     names = {"f": "floating point", "i": "integer", "u": "unsigned integer"}
     return " or ".join(names[letter] for letter in kind)
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())

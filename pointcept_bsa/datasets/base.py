@@ -6,7 +6,7 @@ Letters: N points, d space dimensions (2 or 3), K target components, F faces.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,8 @@ from pointcept_bsa.errors import InputError, nearest
 from pointcept_bsa.host import Compose
 
 SPLITS = ("train", "val", "test")
+# Arrays that name points of their cloud: selecting rows makes them wrong.
+INDICES = ("face", "neighbor_index", "tree_order")
 
 
 def split_hash(names: Iterable[str]) -> str:
@@ -25,9 +27,18 @@ def split_hash(names: Iterable[str]) -> str:
 
 
 def per_point_keys(data: dict[str, Any]) -> list[str]:
-    """Return the keys of ``data`` whose arrays have one row a point (``face`` never counts)."""
+    """Return the keys of ``data`` whose arrays have one row a point (those of ``INDICES`` never count)."""
     n = len(data["coord"])
-    return [k for k, v in data.items() if isinstance(v, np.ndarray) and k != "face" and v.ndim > 0 and len(v) == n]
+    arrays = {k: v for k, v in data.items() if isinstance(v, np.ndarray) and k not in INDICES}
+    return [k for k, v in arrays.items() if v.ndim > 0 and len(v) == n]
+
+
+def check_test_cfg(test_cfg: Mapping[str, Any] | None) -> None:
+    """Raise InputError unless ``test_cfg`` is None or has only ``max_points`` and ``votes``, positive integers."""
+    for key, value in (test_cfg or {}).items():
+        good = isinstance(value, int) and not isinstance(value, bool) and value > 0
+        if key not in ("max_points", "votes") or not (good or (key == "max_points" and value is None)):
+            raise InputError(f"test_cfg: got {key}={value!r}, wanted max_points and votes, positive integers")
 
 
 class PointFieldDataset(Dataset):
@@ -46,7 +57,9 @@ class PointFieldDataset(Dataset):
         data_root: folder or file of the data; None where the data are generated.
         transform: list of transform configs, applied to ``get_data(idx)``.
         test_mode: as in Pointcept: ``loop`` counts as 1.
-        test_cfg: None or empty; test-time voxelisation and augmentation do not exist for fields.
+        test_cfg: None, or how the evaluation goes through these clouds: ``dict(max_points=..., votes=1)`` bounds the
+            points of one forward pass, see :mod:`pointcept_bsa.engine.bounded`. Pointcept's other test-time views
+            (voxels, crops) do not exist for fields.
         cache: keep the loaded fields in memory (in each process).
         loop: how many times an epoch runs through the samples.
 
@@ -59,6 +72,9 @@ class PointFieldDataset(Dataset):
     target_names: tuple[str, ...] = ()
     target_units: tuple[str, ...] = ()
     up_axis = "z"  # which way is up in a picture
+    # For data whose target is the pressure on a surface: density, velocity, and the directions (3 numbers each) of the
+    # stream ("flow") and of lift ("up"); "coefficient": True where the target is a pressure coefficient.
+    surface_pressure: Mapping[str, Any] | None = None
 
     def __init__(
         self,
@@ -75,14 +91,13 @@ class PointFieldDataset(Dataset):
             raise InputError(f"split: got {split!r}, wanted one of {list(SPLITS)}{nearest(split, SPLITS)}")
         if isinstance(loop, bool) or not isinstance(loop, int) or loop < 1:
             raise InputError(f"loop: got {loop!r}, wanted an integer of at least 1")
-        if test_cfg:
-            raise InputError(f"test_cfg: got {dict(test_cfg)!r}, wanted None: fields have no test-time views")
+        check_test_cfg(test_cfg)
         self.split = split
         self.data_root = data_root
         self.transform = Compose(list(transform or []))
         self._has_transform = bool(transform)
         self.test_mode = test_mode
-        self.test_cfg = None
+        self.test_cfg = test_cfg
         self.cache = cache
         self.loop = 1 if test_mode else loop
         self._cached: dict[int, dict[str, Any]] = {}
@@ -90,7 +105,7 @@ class PointFieldDataset(Dataset):
         if not self.data_list and split != "val":
             raise InputError(f"{type(self).__name__}: split {split!r} has no samples, wanted at least one")
 
-    def list_samples(self) -> list[str]:
+    def list_samples(self) -> Sequence[str]:
         raise NotImplementedError
 
     def load_fields(self, index: int) -> dict[str, Any]:
@@ -99,6 +114,10 @@ class PointFieldDataset(Dataset):
     def target_statistics(self) -> dict[str, Any]:
         """Return ``dict(mean=[K], std=[K], source=str)`` of the training split of this protocol."""
         raise NotImplementedError
+
+    def input_scales(self) -> dict[str, dict[str, list[float]]]:
+        """Return {field: {"mean", "std"}} of the input fields that a sample holds standardised; none here."""
+        return {}
 
     def where(self, index: int, field: str) -> str:
         """Return the place an error about ``field`` of sample ``index`` names."""
@@ -175,7 +194,7 @@ class PointFieldDataset(Dataset):
                     f"{self.where(index, key)}: field {key!r} has {len(values)} rows, wanted {len(coord)} as coord has"
                 )
             if key not in self.target_fields:
-                data[key] = _floats(values)
+                data[key] = np.array(values) if key in INDICES else _floats(values)
         columns = [_floats(fields[key]).reshape(len(coord), -1) for key in self.target_fields]
         data["target"] = np.concatenate(columns, axis=1)  # (N, K)
         data["name"] = self.data_list[index]

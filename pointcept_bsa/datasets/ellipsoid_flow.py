@@ -46,6 +46,13 @@ class EllipsoidFlowDataset(PointFieldDataset):
     target_fields = ("pressure_coefficient",)
     target_names = ("pressure_coefficient",)
     target_units = ("1",)
+    surface_pressure = {
+        "density": 1.0,
+        "velocity": 1.0,
+        "flow": [1.0, 0.0, 0.0],
+        "up": [0.0, 0.0, 1.0],
+        "coefficient": True,
+    }
 
     def __init__(
         self,

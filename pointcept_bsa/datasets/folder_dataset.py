@@ -95,6 +95,9 @@ class FolderDataset(PointFieldDataset):
             fields[field] = np.repeat((values - mean) / std, len(coord), axis=0)
         return fields
 
+    def input_scales(self) -> dict[str, dict[str, list[float]]]:
+        return {field: {"mean": mean.tolist(), "std": std.tolist()} for field, (mean, std) in self._scales.items()}
+
     def where(self, index: int, field: str) -> str:
         return str(self.folder.file(self.data_list[index], field))
 

@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,13 @@ import numpy as np
 
 from pointcept_bsa.datasets.arrays import Shape, read_npy
 from pointcept_bsa.errors import InputError, nearest
+
+STATISTICS = ("mean", "std", "min", "max")
+
+
+def _is_sample_name(name: Any) -> bool:
+    """Whether a name makes a folder of its own within the prepared one."""
+    return isinstance(name, str) and 0 < len(name) < 250 and name.isprintable() and not name.startswith(".")
 
 
 def sample_folder_name(sample_id: str) -> str:
@@ -43,7 +51,7 @@ class PreparedFolder:
             raise InputError(f"data_root: {str(root)!r} is not a folder; make it with: {prepare_hint}")
         self._split = self._read_json("split.json")
         self._stats = self._read_json("stats.json")
-        self.default_protocol: str = self._split["default"]
+        self.default_protocol = self._checked_split()
 
     def choose_protocol(self, protocol: str | None) -> str:
         """Return ``protocol``, or the folder's default for None.
@@ -64,8 +72,11 @@ class PreparedFolder:
     def field_statistics(self, protocol: str, field: str) -> dict[str, list[float]]:
         """Return mean, std, min, max (lists, one entry a column) of a field over the protocol's training split."""
         try:
-            return self._stats["protocols"][protocol]["fields"][field]
-        except (KeyError, TypeError):
+            statistics = self._stats["protocols"][protocol]["fields"][field]
+            if not all(math.isfinite(number) for name in STATISTICS for number in statistics[name]):
+                raise ValueError("not finite")
+            return statistics
+        except (KeyError, TypeError, ValueError, OverflowError):
             raise InputError(
                 f"{self.root / 'stats.json'}: no statistics of {field!r} under protocol {protocol!r}; "
                 f"prepare the data again: {self.prepare_hint}"
@@ -78,13 +89,31 @@ class PreparedFolder:
         """Read one array of a sample; see ``read_npy``."""
         return read_npy(self.file(sample_id, field), shape, kind)
 
+    def _checked_split(self) -> str:
+        """The default protocol, after seeing that every protocol has lists of names."""
+        protocols, default = self._split["protocols"], self._split.get("default")
+        good = isinstance(protocols, dict) and isinstance(default, str) and default in protocols
+        for lists in protocols.values() if good else ():
+            good = good and isinstance(lists, dict) and {"train", "test"} <= set(lists)
+            good = good and all(isinstance(names, list) for names in lists.values())
+            good = good and all(_is_sample_name(name) for names in lists.values() for name in names)
+            good = good and ("val" in lists or "holdout" in lists)
+        if not good:
+            raise InputError(
+                f"{self.root / 'split.json'}: has no default protocol with lists of sample names; prepare the data "
+                f"again: {self.prepare_hint}"
+            )
+        return str(default)
+
     def _read_json(self, name: str) -> dict[str, Any]:
         path = self.root / name
         if not path.is_file():
             raise InputError(f"{path}: is missing (not prepared, or not finished); run: {self.prepare_hint}")
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+        except (ValueError, RecursionError) as error:
             raise InputError(f"{path}: is not JSON ({error}); prepare the data again: {self.prepare_hint}") from None
         if not isinstance(content, dict) or "protocols" not in content:
             raise InputError(f"{path}: has no 'protocols'; prepare the data again: {self.prepare_hint}")

@@ -37,6 +37,7 @@ class ShapeNetCarDataset(PointFieldDataset):
     target_names = ("pressure",)
     target_units = ("Pa",)
     up_axis = "y"
+    surface_pressure = {"density": 1.0, "velocity": 20.0, "flow": [0.0, 0.0, 1.0], "up": [0.0, 1.0, 0.0]}
 
     def __init__(
         self,

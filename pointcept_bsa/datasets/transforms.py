@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from pointcept_bsa.datasets.base import per_point_keys
+from pointcept_bsa.datasets.base import INDICES, per_point_keys
 from pointcept_bsa.errors import InputError, nearest
 from pointcept_bsa.host import TRANSFORMS
 
@@ -49,10 +49,40 @@ class ScaleCoord:
 
 
 @TRANSFORMS.register_module()
+class ScaleField:
+    """Bring the columns of a per-point field to (value - ``mean``) / ``std``, which are repeated over the columns.
+
+    Args:
+        key: the field, (N, C).
+        std: positive numbers, as many as divide C: three for a field of several vectors, one after the other.
+        mean: as many numbers; None: zeros.
+    """
+
+    def __init__(self, key: str, std: Sequence[float], mean: Sequence[float] | None = None) -> None:
+        self.key = key
+        self.std = np.asarray(std, dtype=np.float64)
+        self.mean = np.zeros_like(self.std) if mean is None else np.asarray(mean, dtype=np.float64)
+        if self.std.ndim != 1 or not len(self.std) or not np.all((self.std > 0) & np.isfinite(self.std)):
+            raise InputError(f"ScaleField: got std {std!r}, wanted a list of positive numbers")
+        if self.mean.shape != self.std.shape or not np.isfinite(self.mean).all():
+            raise InputError(f"ScaleField: got mean {mean!r}, wanted {len(self.std)} numbers as std has")
+
+    def __call__(self, data: Sample) -> Sample:
+        values = _field("ScaleField", data, self.key)
+        if not isinstance(values, np.ndarray) or values.ndim != 2 or values.shape[1] % len(self.std):
+            raise InputError(
+                f"ScaleField: {self.key!r} has shape {np.shape(values)}, wanted a multiple of {len(self.std)} columns"
+            )
+        mean, std = (np.tile(v, values.shape[1] // len(self.std)) for v in (self.mean, self.std))
+        return {**data, self.key: ((values - mean) / std).astype(np.float32)}
+
+
+@TRANSFORMS.register_module()
 class SamplePoints:
     """Keep ``num_points`` points of the cloud; a cloud that has no more than that is left as it is.
 
-    Every array with one row a point is indexed alike; ``face`` is dropped, since its points are gone.
+    Every array with one row a point is indexed alike; ``face``, ``neighbor_index`` and ``tree_order`` are dropped:
+    points that they name are gone.
 
     Args:
         num_points: how many.
@@ -79,7 +109,7 @@ class SamplePoints:
             index = np.random.permutation(n)[: self.num_points]
             index = np.sort(index) if self.keep_order else index
         per_point = set(per_point_keys(data))
-        return {key: value[index] if key in per_point else value for key, value in data.items() if key != "face"}
+        return {key: value[index] if key in per_point else value for key, value in data.items() if key not in INDICES}
 
 
 @TRANSFORMS.register_module()

@@ -1,3 +1,3 @@
 """Losses, one class a loss. Importing this package registers them."""
 
-from . import regression, segmentation  # noqa: F401
+from . import probabilistic, regression, segmentation  # noqa: F401

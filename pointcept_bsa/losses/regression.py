@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
+from pointcept_bsa.errors import InputError
 from pointcept_bsa.host import LOSSES
 from pointcept_bsa.metrics import mae, mse, relative_l2
 
@@ -41,6 +44,30 @@ class MSELoss(RegressionLoss):
 
     def value(self, pred: Tensor, target: Tensor, offset: Tensor) -> Tensor:
         return mse(pred, target, offset).mean()
+
+
+@LOSSES.register_module("WeightedMSELoss")
+class WeightedMSELoss(RegressionLoss):
+    """Mean over clouds of the mean over points and channels of weight times squared error.
+
+    Args:
+        channel_weights: a number for each of the K channels.
+        loss_weight, physical: see :class:`RegressionLoss`.
+    """
+
+    def __init__(self, channel_weights: Sequence[float], loss_weight: float = 1.0, physical: bool = False):
+        super().__init__(loss_weight, physical)
+        if not len(channel_weights) or not all(0 <= w < float("inf") for w in channel_weights):
+            raise InputError(f"WeightedMSELoss.channel_weights: got {channel_weights!r}, wanted numbers of at least 0")
+        self.channel_weights = tuple(float(w) for w in channel_weights)
+
+    def value(self, pred: Tensor, target: Tensor, offset: Tensor) -> Tensor:
+        if target.shape[1] != len(self.channel_weights):
+            raise InputError(
+                f"WeightedMSELoss.channel_weights: got {len(self.channel_weights)} numbers, wanted {target.shape[1]}"
+            )
+        root = target.new_tensor(self.channel_weights).sqrt()
+        return mse(pred * root, target * root, offset).mean()
 
 
 @LOSSES.register_module("L1Loss")

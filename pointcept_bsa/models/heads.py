@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from pointcept_bsa.host import MODELS
+from pointcept_bsa.layers.linear import Linear
 
 
 @MODELS.register_module("RegressionHead")
@@ -20,9 +21,9 @@ class RegressionHead(nn.Module):
     def __init__(self, in_channels: int, out_channels: int, hidden_channels: int | None = None):
         super().__init__()
         hidden_channels = hidden_channels or in_channels
-        self.out_channels = out_channels
+        self.in_channels, self.out_channels = in_channels, out_channels
         self.layers = nn.Sequential(
-            nn.Linear(in_channels, hidden_channels), nn.GELU(), nn.Linear(hidden_channels, out_channels)
+            Linear(in_channels, hidden_channels), nn.GELU(), Linear(hidden_channels, out_channels)
         )
 
     def forward(self, feat: Tensor) -> Tensor:

@@ -34,6 +34,11 @@ class DefaultRegressor(nn.Module):
         super().__init__()
         self.backbone = MODELS.build(backbone)
         self.head = MODELS.build(head)
+        given, taken = (
+            getattr(m, name, None) for m, name in ((self.backbone, "out_channels"), (self.head, "in_channels"))
+        )
+        if isinstance(given, int) and isinstance(taken, int) and given != taken:
+            raise InputError(f"head.in_channels: got {taken}, wanted {given} as the backbone has features")
         self.normalizer = MODELS.build(normalizer)
         self.criteria = nn.ModuleList(LOSSES.build(c) for c in criteria)
 
@@ -58,16 +63,23 @@ class DefaultRegressor(nn.Module):
 
     def predict(self, input_dict: Mapping[str, Any]) -> Tensor:
         """Normalised prediction (N, K), in single precision."""
+        pred = self.head(self.features(input_dict))
+        return pred.float() if pred.itemsize < 4 else pred
+
+    def features(self, input_dict: Mapping[str, Any]) -> Tensor:
+        """Features (N, C) of the backbone, of all points."""
         points = len(input_dict["coord"])
         encoded = self.backbone(input_dict)
         feat = encoded["feat"] if isinstance(encoded, Mapping) else encoded
         if feat.shape[0] != points:
             raise InputError(f"backbone: returned features of {feat.shape[0]} points, wanted all {points}")
-        pred = self.head(feat)
-        return pred.float() if pred.itemsize < 4 else pred
+        return feat
 
-    def losses(self, pred: Tensor, target: Tensor, offset: Tensor) -> dict[str, Tensor]:
-        """The total ``loss`` and, if there are several, its parts."""
+    def losses(self, pred: Tensor, target: Tensor, offset: Tensor, variance: Tensor | None = None) -> dict[str, Tensor]:
+        """The total ``loss`` and, if there are several, its parts.
+
+        Criteria that say so (``takes_variance``) are given the normalised ``variance`` (N, K) too.
+        """
         if target.shape != pred.shape:
             raise InputError(
                 f"target: got {target.shape[-1]} channels, the head has {pred.shape[-1]}; "
@@ -79,6 +91,8 @@ class DefaultRegressor(nn.Module):
             if getattr(criterion, "physical", False):
                 physical = self.normalizer.denormalize(pred) if physical is None else physical
                 value = criterion(physical, target, offset)
+            elif getattr(criterion, "takes_variance", False):
+                value = criterion(pred, normalized, offset, variance)
             else:
                 value = criterion(pred, normalized, offset)
             parts[type(criterion).__name__] = value

@@ -10,6 +10,7 @@ import zipfile
 
 import pytest
 
+from pointcept_bsa.datasets.prepare import download as download_module
 from pointcept_bsa.datasets.prepare.download import download, extract, sha256_of, verify
 from pointcept_bsa.errors import InputError
 
@@ -179,3 +180,28 @@ def test_download_option_end_to_end(server, tmp_path, make_raw_car, prepare_tool
     text = capsys.readouterr().out
     assert "sha256 of data.zip" in text and "prepared 2 cars" in text and (out / "split.json").is_file()
     assert prepare_tool.main(command) == 0 and len(server.ranges) == 1  # not fetched again
+
+
+def test_archives_made_to_fill_the_disk_are_refused(tmp_path, monkeypatch):
+    """A file of zeros, an archive in an archive in ..., too many files; nothing is left behind."""
+    monkeypatch.setattr(download_module, "SMALL", 1 << 16)
+    bomb = tmp_path / "bomb.zip"
+    with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as bundle:
+        bundle.writestr("a/press.npy", bytes(1 << 24))
+    with pytest.raises(InputError, match="unpacks to more than 100 times its size"):
+        extract(bomb, tmp_path / "raw", WANTED)
+    nested = make_zip(tmp_path / "0.zip", {"press.npy": b"x"})
+    for level in range(1, 6):
+        nested = make_zip(tmp_path / f"{level}.zip", {nested.name: nested.read_bytes()})
+    with pytest.raises(InputError, match="more than 3 deep"):
+        extract(nested, tmp_path / "raw", WANTED)
+    monkeypatch.setattr(download_module, "MAX_FILES", 2)
+    many = make_zip(tmp_path / "many.zip", {f"{i}/press.npy": b"x" for i in range(3)})
+    with pytest.raises(InputError, match="more than 2 files"):
+        extract(many, tmp_path / "raw", WANTED)
+    assert not list(tmp_path.glob("*raw*")) and not list(tmp_path.glob(".raw*"))
+
+
+def test_a_download_that_cannot_fit_is_refused_before_it_is_written(tmp_path):
+    with pytest.raises(InputError, match="bytes are to come, wanted no more than"):
+        download_module._refuse_too_large(1 << 60, tmp_path / "x.part")

@@ -49,7 +49,7 @@ def test_no_cut_of_the_file_gives_another_mesh(mesh):
     ("old", "new", "message"),
     [
         ("# vtk DataFile", "solid cube", "is not a legacy VTK file"),
-        ("UNSTRUCTURED_GRID", "POLYDATA", "not a whole legacy VTK unstructured grid"),
+        ("UNSTRUCTURED_GRID", "POLYDATA", "has a section CELLS, which a POLYDATA has not"),
         ("POINTS 24", "POINTS 23", "vtk: "),
         ("\n9\n9\n", "\n10\n9\n", "wanted quads only"),
         ("\n4 0 ", "\n4 99 ", "quads name points 0 to 99, wanted 0 to 23"),

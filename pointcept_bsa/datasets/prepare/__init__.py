@@ -9,15 +9,21 @@ from collections.abc import Callable
 
 from pointcept_bsa.datasets.prepare.airfrans import prepare_airfrans
 from pointcept_bsa.datasets.prepare.cosmology import prepare_cosmology
+from pointcept_bsa.datasets.prepare.custom import prepare_custom
+from pointcept_bsa.datasets.prepare.eagle import prepare_eagle
 from pointcept_bsa.datasets.prepare.elasticity import prepare_elasticity
+from pointcept_bsa.datasets.prepare.molecular_dynamics import prepare_md
 from pointcept_bsa.datasets.prepare.nbody_box import prepare_nbody
 from pointcept_bsa.datasets.prepare.periodic_hills import prepare_periodic_hills
+from pointcept_bsa.datasets.prepare.plasticity import prepare_plasticity
 from pointcept_bsa.datasets.prepare.shapenet_car import prepare_shapenet_car
+from pointcept_bsa.datasets.prepare.structured_mesh import prepare_airfoil, prepare_pipe
 from pointcept_bsa.datasets.prepare.tissue_beams import prepare_beams
 from pointcept_bsa.datasets.prepare.ventricle import prepare_ventricle
 from pointcept_bsa.errors import InputError, nearest
 
 PREPARERS: dict[str, Callable[..., None]] = {
+    "custom": prepare_custom,
     "shapenet_car": prepare_shapenet_car,
     "periodic_hills": prepare_periodic_hills,
     "elasticity": prepare_elasticity,
@@ -26,6 +32,11 @@ PREPARERS: dict[str, Callable[..., None]] = {
     "beams": prepare_beams,
     "ventricle": prepare_ventricle,
     "nbody": prepare_nbody,
+    "md": prepare_md,
+    "airfoil": prepare_airfoil,
+    "pipe": prepare_pipe,
+    "plasticity": prepare_plasticity,
+    "eagle": prepare_eagle,
 }
 
 

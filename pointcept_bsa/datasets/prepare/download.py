@@ -22,6 +22,12 @@ KNOWN_SHA256: dict[str, str] = {}  # archive name -> published sha256; none of t
 CHUNK = 1 << 20
 TIMEOUT = 60  # seconds without a byte
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
+# Beyond these an archive is taken for one made to fill the disk.
+MAX_BYTES = 1 << 40  # unpacked, in all
+MAX_RATIO = 100  # unpacked over packed, of an archive beyond SMALL bytes unpacked (meshes in text come to 10)
+SMALL = 1 << 30
+MAX_FILES = 1_000_000
+MAX_DEPTH = 3  # archives inside archives
 
 
 def download(url: str, archive: Path) -> None:
@@ -57,8 +63,10 @@ def download(url: str, archive: Path) -> None:
 def _receive(response: http.client.HTTPResponse, part: Path, have: int) -> None:
     resumed = response.status == 206
     start = have if resumed else 0
-    length = response.headers.get("Content-Length")
-    total = start + int(length) if length else None
+    length = response.headers.get("Content-Length") or ""
+    total = start + int(length) if length.isdigit() else None
+    if total is not None:
+        _refuse_too_large(total - start, part)
     progress = Progress("download", total, unit="B", start=start)
     with part.open("ab" if resumed else "wb") as file:
         while chunk := response.read(CHUNK):
@@ -67,6 +75,12 @@ def _receive(response: http.client.HTTPResponse, part: Path, have: int) -> None:
     progress.close()
     if total is not None and progress.done != total:
         raise OSError(f"the connection ended after {progress.done} of {total} bytes")
+
+
+def _refuse_too_large(size: int, path: Path) -> None:
+    free = shutil.disk_usage(path.parent).free
+    if size > free:
+        raise InputError(f"{path}: {size:,} bytes are to come, wanted no more than the {free:,} free on that disk")
 
 
 def _total_size(headers) -> int | None:
@@ -111,13 +125,18 @@ def extract(archive: Path, folder: Path, wanted: Collection[str]) -> int:
         wanted: file names without folders.
 
     Raises:
-        InputError: a damaged archive, a path that would leave ``folder``, nothing wanted found.
+        InputError: a damaged archive, a path that would leave ``folder``, nothing wanted found, more files, bytes or
+            archives inside archives than any data set has (``MAX_...`` above), more bytes than the disk has left.
     """
     part = folder.with_name(f".{folder.name}.part")
     if part.exists():
         shutil.rmtree(part)
     part.mkdir(parents=True)
-    count = _extract_into(archive, part, frozenset(wanted))
+    try:
+        count = _extract_into(archive, part, frozenset(wanted), Budget(archive))
+    except InputError:
+        shutil.rmtree(part)
+        raise
     if not count:
         shutil.rmtree(part)
         raise InputError(f"{archive}: holds none of the files {sorted(wanted)}, wanted the raw data")
@@ -125,8 +144,34 @@ def extract(archive: Path, folder: Path, wanted: Collection[str]) -> int:
     return count
 
 
-def _extract_into(archive: Path, target: Path, wanted: frozenset[str]) -> int:
+class Budget:
+    """What may still be unpacked of an archive; counted as it is written, since archives may lie about their sizes."""
+
+    def __init__(self, archive: Path) -> None:
+        self.archive = archive
+        self.bytes = min(MAX_BYTES, max(SMALL, MAX_RATIO * archive.stat().st_size))
+        self.files = MAX_FILES
+
+    def take(self, size: int) -> None:
+        """Count ``size`` more bytes."""
+        self.bytes -= size
+        if self.bytes < 0:
+            raise InputError(
+                f"{self.archive}: unpacks to more than {MAX_RATIO} times its size, or {MAX_BYTES:,} bytes; "
+                "wanted a data set, not an archive made to fill the disk"
+            )
+
+    def open_file(self) -> None:
+        """Count one more file."""
+        self.files -= 1
+        if self.files < 0:
+            raise InputError(f"{self.archive}: holds more than {MAX_FILES:,} files, wanted a data set")
+
+
+def _extract_into(archive: Path, target: Path, wanted: frozenset[str], budget: Budget, depth: int = 0) -> int:
     count = 0
+    if depth > MAX_DEPTH:
+        raise InputError(f"{archive}: archives inside archives more than {MAX_DEPTH} deep, wanted a data set")
     progress = Progress(f"unpack {archive.name}", None, unit="files")
     try:
         for name, stream in _members(archive):
@@ -136,10 +181,13 @@ def _extract_into(archive: Path, target: Path, wanted: frozenset[str]) -> int:
                 continue
             path = _inside(target, name, archive)
             path.parent.mkdir(parents=True, exist_ok=True)
+            budget.open_file()
             with path.open("wb") as file:
-                shutil.copyfileobj(stream, file, CHUNK)
+                while chunk := stream.read(CHUNK):
+                    budget.take(len(chunk))
+                    file.write(chunk)
             if nested:
-                count += _extract_into(path, path.parent, wanted)
+                count += _extract_into(path, path.parent, wanted, budget, depth + 1)
                 path.unlink()
             else:
                 count += 1

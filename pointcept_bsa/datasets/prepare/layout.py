@@ -93,10 +93,20 @@ def field_statistics(root: Path, protocols: Protocols, fields: Sequence[str]) ->
     return {"protocols": content}
 
 
-def finish(root: Path, protocols: Protocols, default: str, fields: Sequence[str], card_text: str) -> None:
-    """Write ``stats.json``, the card ``README.md`` and, last, ``split.json``, which says that all is there."""
+def finish(
+    root: Path,
+    protocols: Protocols,
+    default: str,
+    fields: Sequence[str],
+    card_text: str,
+    statistics: dict[str, Any] | None = None,
+) -> None:
+    """Write ``stats.json``, the card ``README.md`` and, last, ``split.json``, which says that all is there.
+
+    ``statistics`` is the content of ``stats.json`` where it is not that of ``field_statistics``.
+    """
     root.mkdir(parents=True, exist_ok=True)
-    write_text(root / "stats.json", _json(field_statistics(root, protocols, fields)))
+    write_text(root / "stats.json", _json(statistics or field_statistics(root, protocols, fields)))
     write_text(root / "README.md", card_text + _split_table(protocols, default))
     write_text(root / "split.json", _json({"default": default, "protocols": protocols}))
 

@@ -1,20 +1,16 @@
-"""Quad meshes from legacy VTK files, read with meshio and checked against the file's own counts.
-
-meshio accepts some files that end early (a short CELL_TYPES list drops cells without a word); the counts that the
-section headers announce are therefore compared with what came out.
-"""
+"""Quad meshes from legacy VTK files, checked against the counts that the headers of the sections announce."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from pointcept_bsa.errors import InputError
+from pointcept_bsa.mesh_io.vtk_legacy import read_vtk
 
-_HEADER = re.compile(rb"^[ \t]*(POINTS|CELLS|CELL_TYPES)[ \t]+(\d+)", re.MULTILINE | re.IGNORECASE)
+_HEADER = re.compile(rb"^[ \t]*(POINTS|CELLS|CELL_TYPES)[ \t]+(\d{1,18})", re.MULTILINE | re.IGNORECASE)
 
 
 def read_quad_mesh(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
@@ -25,14 +21,13 @@ def read_quad_mesh(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
     """
     path = Path(path)
     announced = _announced_counts(path)
-    mesh = _read_with_meshio(path)
-    points = np.asarray(mesh.points)
-    if points.ndim != 2 or points.shape != (announced["POINTS"], 3):
+    mesh = read_vtk(path)
+    points = mesh.points
+    if len(points) != announced["POINTS"]:
         raise InputError(f"{path}: {len(points)} points read, wanted {announced['POINTS']} as its header says")
-    kinds = sorted({block.type for block in mesh.cells})
-    if kinds != ["quad"]:
-        raise InputError(f"{path}: cells are {kinds}, wanted quads only")
-    quads = np.concatenate([block.data for block in mesh.cells]).astype(np.int64)
+    if list(mesh.cells) != ["quad"]:
+        raise InputError(f"{path}: cells are {list(mesh.cells)}, wanted quads only")
+    quads = mesh.cells["quad"]
     if not len(quads) == announced["CELLS"] == announced["CELL_TYPES"]:
         raise InputError(f"{path}: {len(quads)} quads read, wanted {announced['CELLS']} as its header says")
     if quads.min() < 0 or quads.max() >= len(points):
@@ -52,14 +47,3 @@ def _announced_counts(path: Path) -> dict[str, int]:
     if missing:
         raise InputError(f"{path}: has no section {missing[0]}, wanted a whole unstructured grid")
     return counts
-
-
-def _read_with_meshio(path: Path) -> Any:
-    import meshio  # only preparation needs it
-
-    try:  # meshio.read() would end the process on a bad file, meshio.vtk.read() raises
-        return meshio.vtk.read(path)
-    # numpy only warns of text among numbers and stops there: an exception where warnings are errors, else a short count
-    except (meshio.ReadError, ValueError, IndexError, KeyError, TypeError, DeprecationWarning) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"{path}: is not a whole legacy VTK unstructured grid ({reason})") from None

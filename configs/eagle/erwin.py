@@ -1,0 +1,23 @@
+# Erwin in the setting of its published code (Zhdanov et al. 2025): the small network.
+
+_base_ = ["../_base_/eagle.py"]
+
+save_path = "exp/eagle/erwin"
+
+model = dict(
+    head=dict(in_channels=16),
+    backbone=dict(
+        type="Erwin-v1m1",
+        in_channels=13,
+        channels=[16, 32, 64, 128, 256],
+        ball_sizes=[256, 256, 256, 128, 128],
+        enc_num_heads=[2, 4, 8, 16, 32],
+        enc_depths=[2, 2, 2, 6, 2],
+        dec_num_heads=[4, 4, 8, 16],
+        dec_depths=[2, 2, 2, 2],
+        strides=[2, 2, 2, 2],
+        rotate=45,
+        mp_steps=3,
+        dimensionality=2,
+    ),
+)

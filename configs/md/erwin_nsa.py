@@ -1,0 +1,22 @@
+# Erwin-NSA with the network of its molecular dynamics (Lapautre et al. 2025, table 3): batches of 1, 90,000 iterations.
+
+_base_ = ["../_base_/md.py"]
+
+save_path = "exp/md/erwin_nsa"
+batch_size = 1
+max_iters = 90000
+
+model = dict(
+    head=dict(in_channels=128),
+    backbone=dict(
+        type="ErwinNSA-v1m1",
+        in_channels=49,
+        channels=128,
+        depth=2,
+        num_heads=16,
+        num_kv_heads=1,
+        local_ball_size=32,
+        compressed_ball_size=32,
+        num_selected=16,
+    ),
+)

@@ -1,0 +1,45 @@
+"""Airfoil: Mach number of transonic flow around airfoils.
+
+Data: Z. Li, D. Z. Huang, B. Liu, A. Anandkumar, "Fourier Neural Operator with Learned Deformations for PDEs on General
+Geometries" (Geo-FNO), JMLR 24 (2023) 1-26. Raw data become the prepared folder by ``tools/prepare_data.py airfoil``.
+Not the surfaces of AirFRANS, which are ``AirfRANSSurfaceDataset``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pointcept_bsa.datasets.folder_dataset import FolderDataset
+from pointcept_bsa.host import DATASETS
+
+PROTOCOL = "1000/200"
+
+
+@DATASETS.register_module()
+class AirfoilDataset(FolderDataset):
+    """Points of a C-grid around an airfoil (221 x 51 = 11271, 2) -> Mach number (11271, 1).
+
+    Args:
+        data_root: the folder that ``tools/prepare_data.py airfoil`` made.
+        protocol: "1000/200": the first 1000 flows train, the next 200 test (Geo-FNO, Transolver, Erwin); "partial";
+            None: the default that the prepared folder names.
+        validation: "holdout": validation samples are drawn from the training samples and left out of training;
+            "test": the papers' way: train on the whole training split, validate on the test samples.
+        split, transform, test_mode, test_cfg, cache, loop: see ``PointFieldDataset``.
+
+    Raises:
+        InputError: missing or foreign data, an unknown protocol or validation.
+    """
+
+    name = "airfoil"
+    command = "airfoil"
+    raw = "folder of NACA_Cylinder_{X,Y,Q}.npy"
+    dimensions = 2
+    columns = {"mach": 1}
+    target_fields = ("mach",)
+    target_names = ("mach",)
+    target_units = ("1",)
+    published = {PROTOCOL: {"mean": [0.8163], "std": [0.1385]}}  # as Erwin normalises
+
+    def __init__(self, split: str = "train", data_root: str = "data/airfoil", **common: Any) -> None:
+        super().__init__(split, data_root, **common)

@@ -1,0 +1,67 @@
+"""Transforms that prepare in the loading processes what a backbone would else compute on the device at every step.
+
+For a data set with ``cache=True`` and a static geometry they run once a sample. Letters: N points, d dimensions.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from pointcept_bsa.errors import InputError
+from pointcept_bsa.geometry.ball_tree import tree_order
+from pointcept_bsa.geometry.neighbors import check_edges, find_neighbors
+from pointcept_bsa.host import TRANSFORMS
+
+Sample = dict[str, Any]
+
+
+@TRANSFORMS.register_module()
+class AddTreeOrder:
+    """Add ``tree_order`` (N, 2): the order of the points in the ball tree and in the rotated one (N, 1 without).
+
+    Backbones that find it skip the sorting. The sizes must be those of the backbone: ``ball_size``, ``block_size`` and
+    ``rotate`` of BSA-v1m1; ``local_ball_size``, ``compressed_ball_size`` of ErwinNSA-v1m1; for Erwin-v1m1 see ``unit``
+    and ``leaf`` there. It comes after everything that moves or drops points, and ``CollectPoints`` must collect it.
+
+    Args:
+        ball_size, block_size, unit, rotate: see :func:`.ball_tree.tree_order`.
+    """
+
+    def __init__(
+        self, ball_size: int = 256, block_size: int = 8, unit: int | None = None, rotate: float = 45.0
+    ) -> None:
+        self.sizes: dict[str, Any] = dict(ball_size=ball_size, block_size=block_size, unit=unit, rotate=rotate)
+        try:
+            tree_order(torch.zeros(1, 3), **self.sizes)
+        except ValueError as error:
+            raise InputError(f"AddTreeOrder: {error}") from None
+
+    def __call__(self, data: Sample) -> Sample:
+        coord = torch.from_numpy(np.ascontiguousarray(data["coord"]))
+        return {**data, "tree_order": tree_order(coord, **self.sizes).numpy()}
+
+
+@TRANSFORMS.register_module()
+class AddNeighbors:
+    """Add ``neighbor_index`` (N, k): the nearest points of each point, counted inside the cloud, -1 for none.
+
+    The message passing of Erwin-v1m1 and ErwinNSA-v1m1 takes it instead of searching; the arguments must be those of
+    the backbone. It comes after everything that moves or drops points, and ``CollectPoints`` must collect it.
+
+    Args:
+        num_neighbors, edges, radius: see :func:`.neighbors.find_neighbors`.
+    """
+
+    def __init__(self, num_neighbors: int = 16, edges: str = "knn", radius: float | None = None) -> None:
+        try:
+            check_edges(edges, num_neighbors, radius)
+        except ValueError as error:
+            raise InputError(f"AddNeighbors: {error}") from None
+        self.arguments: dict[str, Any] = dict(num_neighbors=num_neighbors, edges=edges, radius=radius)
+
+    def __call__(self, data: Sample) -> Sample:
+        coord = torch.from_numpy(np.ascontiguousarray(data["coord"]))
+        return {**data, "neighbor_index": find_neighbors(coord, (len(coord),), **self.arguments).numpy()}

@@ -1,0 +1,79 @@
+"""A normal distribution for every value of a field: head and model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pointcept_bsa.errors import InputError
+from pointcept_bsa.host import MODELS
+from pointcept_bsa.models.regressor import DefaultRegressor
+
+SMALLEST_STD = 1e-6
+
+
+@MODELS.register_module("GaussianHead")
+class GaussianHead(nn.Module):
+    """Linear, GELU, Linear: (N, in_channels) -> mean and standard deviation, (N, out_channels) each.
+
+    The deviation is 1e-6 + softplus of the second half, as Erwin's for molecular dynamics.
+
+    Args:
+        in_channels: the backbone's ``out_channels``.
+        out_channels: K, number of target channels.
+        hidden_channels: width between the two maps; default ``in_channels``.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, hidden_channels: int | None = None):
+        super().__init__()
+        hidden_channels = hidden_channels or in_channels
+        self.in_channels, self.out_channels = in_channels, out_channels
+        self.layers = nn.Sequential(
+            nn.Linear(in_channels, hidden_channels), nn.GELU(), nn.Linear(hidden_channels, 2 * out_channels)
+        )
+
+    def forward(self, feat: Tensor) -> tuple[Tensor, Tensor]:
+        mean, spread = self.layers(feat).split(self.out_channels, dim=-1)
+        if mean.itemsize < 4:  # in half precision 1e-6 beside 1 is nothing
+            mean, spread = mean.float(), spread.float()
+        return mean, SMALLEST_STD + F.softplus(spread)
+
+
+@MODELS.register_module("GaussianRegressor")
+class GaussianRegressor(DefaultRegressor):
+    """Predicts an independent normal distribution of each value of a field.
+
+    ``N`` points, ``K`` target channels. Arguments as :class:`.DefaultRegressor`, but the head returns mean and standard
+    deviation (``GaussianHead``). Criteria of values, as ``MSELoss``, are given the mean.
+    """
+
+    def forward(self, input_dict: Mapping[str, Any]) -> dict[str, Tensor]:
+        """One batch.
+
+        Returns:
+            In training scalars only, as :class:`.DefaultRegressor`. In evaluation, in physical units, ``pred`` (N, K),
+            the mean, and ``variance`` (N, K), and ``loss`` if the batch has a ``target``.
+
+        Raises:
+            InputError: as :class:`.DefaultRegressor`.
+        """
+        mean, std = self.distribution(input_dict)
+        target = input_dict.get("target")
+        if self.training and target is None:
+            raise InputError("target: missing from the batch, wanted (N, K) values to train on")
+        out = {} if target is None else self.losses(mean, target, input_dict["offset"], std.square())
+        if not self.training:
+            out["pred"] = self.normalizer.denormalize(mean)
+            out["variance"] = (std * self.normalizer.std).square()
+        return out
+
+    def predict(self, input_dict: Mapping[str, Any]) -> Tensor:
+        """Normalised mean (N, K)."""
+        return self.distribution(input_dict)[0]
+
+    def distribution(self, input_dict: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
+        """Normalised mean and standard deviation (N, K)."""
+        return self.head(self.features(input_dict))

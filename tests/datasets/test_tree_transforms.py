@@ -1,0 +1,62 @@
+"""Trees and neighbours made while loading are those the backbone would make."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from pointcept_bsa.errors import InputError
+from pointcept_bsa.geometry import ball_tree
+from pointcept_bsa.host import MODELS, TRANSFORMS, collate_fn
+
+KEYS = ("coord", "tree_order", "neighbor_index")
+BACKBONES = {
+    "bsa": (
+        dict(type="BSA-v1m1", channels=16, depth=2, num_heads=2, ball_size=32, block_size=4, group_size=4, topk=2),
+        dict(ball_size=32, block_size=4),
+    ),
+    "erwin nsa": (
+        dict(type="ErwinNSA-v1m1", channels=16, depth=2, num_heads=4, local_ball_size=32, compressed_ball_size=8,
+             num_selected=3, num_neighbors=5),
+        dict(ball_size=32, block_size=8),
+    ),
+    "erwin": (
+        dict(type="Erwin-v1m1", channels=[16, 16], ball_sizes=[32, 32], enc_num_heads=[2, 2], enc_depths=[2, 2],
+             dec_num_heads=[2], dec_depths=[2], strides=[2], num_neighbors=5),
+        dict(ball_size=32, block_size=2, unit=64),
+    ),
+}  # fmt: skip
+
+
+def collected(points, keys, sizes):
+    sample = dict(coord=np.random.default_rng(points).random((points, 3), dtype=np.float32))
+    steps = [dict(type="AddTreeOrder", **sizes), dict(type="AddNeighbors", num_neighbors=5)]
+    for step in [*steps, dict(type="CollectPoints", keys=keys)]:
+        sample = TRANSFORMS.build(step)(sample)
+    return sample
+
+
+@pytest.mark.parametrize("backbone, sizes", BACKBONES.values(), ids=BACKBONES)
+def test_the_backbone_gives_the_same_and_sorts_nothing(backbone, sizes, monkeypatch):
+    network = MODELS.build(backbone | dict(in_channels=3)).eval()
+    plain, prepared = (collate_fn([collected(n, keys, sizes) for n in (70, 1, 40)]) for keys in (("coord",), KEYS))
+    with torch.no_grad():
+        wanted = network(plain)["feat"]
+        if backbone["type"] != "Erwin-v1m1":  # whose coarser levels are sorted anew
+            monkeypatch.setattr(ball_tree, "sort_into_tree", None)
+        assert torch.equal(network(prepared)["feat"], wanted)
+
+
+def test_sizes_that_do_not_fit_are_refused_at_once():
+    with pytest.raises(InputError, match="AddTreeOrder: ball_size: got 24"):
+        TRANSFORMS.build(dict(type="AddTreeOrder", ball_size=24))
+    with pytest.raises(InputError, match="AddNeighbors: num_neighbors: got 0"):
+        TRANSFORMS.build(dict(type="AddNeighbors", num_neighbors=0))
+
+
+def test_sampling_drops_what_it_makes_wrong():
+    sample = collected(70, KEYS, dict(ball_size=32, block_size=4))
+    sample = {key: value.numpy() for key, value in sample.items()}
+    kept = TRANSFORMS.build(dict(type="SamplePoints", num_points=10))(sample)
+    assert "tree_order" not in kept and "neighbor_index" not in kept and kept["coord"].shape == (10, 3)
