@@ -1,10 +1,16 @@
 """Regression metrics, one value a cloud: the same formula for losses and evaluators.
 
 ``N`` points of ``B`` clouds, ``K`` target channels. All functions take (N, K) predictions and targets in the same
-units and the cumulative ``offset`` (B,), and return (B,).
+units and the cumulative ``offset`` (B,), and return (B,). What is reported of a set is the mean over its clouds: every
+cloud counts the same, however many points it has. Points and channels of a cloud count the same too.
+
+In *physical* units the values are those of the data set's card. In *normalised* units prediction and target have first
+been brought to (x - mean) / std with the model's target statistics, a channel at a time.
 """
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import Tensor
@@ -22,7 +28,10 @@ def mse(pred: Tensor, target: Tensor, offset: Tensor) -> Tensor:
 
 
 def rmse(pred: Tensor, target: Tensor, offset: Tensor) -> Tensor:
-    """Square root of :func:`mse`, per cloud. Unit: that of the target."""
+    """Square root of :func:`mse`, per cloud. Unit: that of the target.
+
+    The mean over clouds of this is not the root of the mean over clouds of the MSE; it is smaller or equal.
+    """
     return mse(pred, target, offset).sqrt()
 
 
@@ -34,17 +43,38 @@ def mae(pred: Tensor, target: Tensor, offset: Tensor) -> Tensor:
 def relative_l2(pred: Tensor, target: Tensor, offset: Tensor) -> Tensor:
     """|pred - target| / |target| with the Euclidean norm over all points and channels of the cloud. No unit.
 
-    A cloud whose target is zero everywhere has no relative error: inf (or nan for an exact prediction).
+    It changes with the zero of the target: physical and normalised values differ. A cloud whose target is zero
+    everywhere has no relative error: inf (or nan for an exact prediction).
     """
     error = cloud_mean((pred - target).square().sum(1), offset)
     return (error / cloud_mean(target.square().sum(1), offset)).sqrt()
 
 
 def r2(pred: Tensor, target: Tensor, offset: Tensor) -> Tensor:
-    """1 - sum (pred - target)^2 / sum (target - cloud mean)^2, over points and channels of the cloud. No unit."""
+    """1 - sum (pred - target)^2 / sum (target - cloud mean)^2, over points and channels of the cloud. No unit.
+
+    The mean is taken per channel. 1 is perfect, 0 as good as the cloud's own mean. A cloud whose target does not vary
+    has none: -inf (or nan for an exact prediction).
+    """
     lengths = torch.diff(offset, prepend=offset.new_zeros(1))
     mean = cloud_mean(target, offset).repeat_interleave(lengths, 0, output_size=target.shape[0])
     return 1 - mse(pred, target, offset) / mse(mean, target, offset)
 
 
+def gaussian_nll(pred: Tensor, target: Tensor, offset: Tensor, variance: Tensor) -> Tensor:
+    """Mean over points and channels of -log N(target; pred, variance), with its constant (log 2 pi) / 2. Unit: nat.
+
+    = ((target - pred)^2 / variance + log variance + log 2 pi) / 2, as ``torch.distributions.Normal`` has it (Erwin,
+    molecular dynamics). The physical value is the normalised one plus the channels' mean of log std.
+
+    Args:
+        variance: (N, K), positive, in the unit of the target, squared.
+    """
+    nll = 0.5 * ((target - pred).square() / variance + variance.log() + math.log(2 * math.pi))
+    return cloud_mean(nll.mean(1), offset)
+
+
 METRICS = {"mse": mse, "rmse": rmse, "mae": mae, "relative_l2": relative_l2, "r2": r2}
+# Metrics of a predicted distribution; they take the variance (N, K) as well.
+DISTRIBUTION_METRICS = {"nll": gaussian_nll}
+HIGHER_IS_BETTER = frozenset({"r2"})

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
-from pointcept_bsa.metrics import METRICS
+from pointcept_bsa.metrics import METRICS, gaussian_nll
 
 PRED = torch.tensor([[1.0, 0.0], [2.0, 2.0], [3.0, 1.0]])
 TARGET = torch.tensor([[1.0, 2.0], [4.0, 2.0], [1.0, 1.0]])
@@ -40,3 +42,20 @@ def test_each_cloud_is_judged_by_itself(name):
     for i, rows in enumerate((slice(0, 4), slice(4, 9))):
         alone = METRICS[name](pred[rows], target[rows], torch.tensor([len(pred[rows])]))
         assert both[i].item() == pytest.approx(alone.item(), rel=1e-5)
+
+
+def test_gaussian_nll_is_that_of_the_normal_distribution():
+    variance = torch.tensor([[1.0, 4.0], [0.25, 1.0], [2.0, 0.5]])
+    expected = -torch.distributions.Normal(PRED, variance.sqrt()).log_prob(TARGET)
+    found = gaussian_nll(PRED, TARGET, OFFSET, variance)
+    assert found.tolist() == pytest.approx([expected[:2].mean().item(), expected[2].mean().item()])
+    # One point, one channel: (4 / 2 + log 2 + log 2 pi) / 2.
+    one = gaussian_nll(torch.zeros(1, 1), torch.full((1, 1), 2.0), torch.tensor([1]), torch.full((1, 1), 2.0))
+    assert one.item() == pytest.approx((2 + math.log(2) + math.log(2 * math.pi)) / 2)
+
+
+def test_physical_nll_is_the_normalised_one_and_the_log_of_the_scale():
+    variance, std = torch.rand(3, 2) + 0.1, torch.tensor([2.0, 10.0])
+    normalised = gaussian_nll(PRED, TARGET, OFFSET, variance)
+    physical = gaussian_nll(PRED * std, TARGET * std, OFFSET, variance * std**2)
+    assert (physical - normalised).tolist() == pytest.approx([math.log(20) / 2] * 2, rel=1e-4)

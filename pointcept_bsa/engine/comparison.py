@@ -1,0 +1,235 @@
+"""Runs side by side: mean and standard deviation over seeds, costs, published results; only what can be compared.
+
+A row is a config; its runs differ by seed alone. Runs whose data, samples or length of training differ are refused.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pointcept_bsa.engine.published import chosen_by, published_for
+from pointcept_bsa.engine.runs import Run, mean_and_std
+from pointcept_bsa.errors import InputError, nearest
+from pointcept_bsa.metrics import HIGHER_IS_BETTER
+
+UNITS = {"physical": "metrics", "normalized": "metrics_normalized"}
+# What must be the same for numbers to be comparable; None means not recorded.
+CHECKS: dict[str, Callable[[Run], Any]] = {
+    "data set": lambda run: run.card.get("dataset"),
+    "protocol": lambda run: run.card.get("protocol"),
+    "split": lambda run: run.card.get("split"),
+    "hash of the test samples": lambda run: run.card.get("split_hash"),
+    "target": lambda run: ", ".join(run.card.get("target", [])) or None,
+    "evaluation": lambda run: run.report.get("approximation") or "whole clouds",
+    "hash of the training samples": lambda run: run.report.get("training", {}).get("split_hash"),
+    "validation": lambda run: run.report.get("validation", {}).get("kind"),
+    "iterations": lambda run: run.iterations,
+    "clouds an iteration": lambda run: run.clouds_per_iteration,
+}
+
+
+@dataclass(frozen=True)
+class Value:
+    """A metric over the seeds: mean and sample standard deviation (nan for one) of the runs' means over samples."""
+
+    mean: float
+    std: float
+    values: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Group:
+    """The runs of one config."""
+
+    label: str
+    backbone: str
+    runs: tuple[Run, ...]
+    metrics: Mapping[str, Value]
+    parameters: int | None
+    gflops: float | None
+    ms_per_iteration: float | None
+    memory_mb: float | None
+    validation: str
+
+    @property
+    def seeds(self) -> str:
+        return ", ".join("-" if run.seed is None else str(run.seed) for run in self.runs)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Groups, what differs between them that must not (``--force``), and what else is to be said."""
+
+    groups: tuple[Group, ...]
+    metrics: tuple[str, ...]
+    units: str
+    differences: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    published: tuple[Mapping[str, Any], ...] = field(default=())
+
+
+def compare(
+    runs: Sequence[Run], metrics: Sequence[str] | None = None, units: str = "physical", force: bool = False
+) -> Comparison:
+    """Group runs by config and put the groups side by side.
+
+    Args:
+        runs: see :func:`.find_runs`.
+        metrics: names; None: all that every run has.
+        units: "physical" or "normalized" (of each model's target normaliser).
+        force: compare what must not be compared; the differences are part of the result.
+
+    Raises:
+        InputError: runs that cannot be compared, with what differs; a metric that a run has not; unknown units.
+    """
+    if units not in UNITS:
+        raise InputError(f"units: got {units!r}, wanted one of {list(UNITS)}{nearest(units, UNITS)}")
+    differences = [*_differences(runs), *_same_seeds(runs)]
+    if differences and not force:
+        raise InputError(f"these runs cannot be compared: {'; '.join(differences)} (--force compares them anyway)")
+    chosen = _metrics(runs, metrics, units)
+    parts = _grouped(runs)
+    labels = _labels([part[0].name for part in parts])
+    groups = tuple(_group(part, label, chosen, units) for part, label in zip(parts, labels, strict=True))
+    tests = {tuple(run.card.get(key) for key in ("dataset", "protocol", "split", "split_hash")) for run in runs}
+    differing = {"rows": [], "reason": "the runs' tests differ"}
+    found: dict[str, Any] = published_for(runs[0].card) if len(tests) == 1 else differing
+    published = tuple(r for r in found["rows"] if r["units"] == units and r["metric"] in chosen)
+    notes = _notes(runs, groups)
+    if found["rows"] and not published:
+        other = sorted({f"{r['metric']} in {r['units']} units" for r in found["rows"]})
+        notes.append(f"published results of this protocol are of {', '.join(other)}")
+    elif not found["rows"] and found["reason"]:
+        notes.append(f"published: {found['reason']}")
+    notes += list(dict.fromkeys(f"published: {r['note']}" for r in published if "note" in r))
+    if published:
+        notes.append(f"published: weights are chosen so: {found['validation']}")
+    return Comparison(groups, chosen, units, tuple(differences), tuple(notes), published)
+
+
+def _differences(runs: Sequence[Run]) -> list[str]:
+    """One text for each thing that is not the same in all runs."""
+    found = []
+    for what, of in CHECKS.items():
+        owners: dict[Any, list[str]] = {}
+        for run in runs:
+            value = of(run)
+            if value is not None:
+                owners.setdefault(value, []).append(str(run.path))
+        if len(owners) > 1:
+            shown = ", ".join(f"{value!r} in {_first(paths)}" for value, paths in owners.items())
+            found.append(f"{what}: {shown}")
+    return found
+
+
+def _first(paths: Sequence[str]) -> str:
+    return paths[0] if len(paths) == 1 else f"{paths[0]} and {len(paths) - 1} more"
+
+
+def _same_seeds(runs: Sequence[Run]) -> list[str]:
+    """Runs of one config and one seed are one run: they say nothing about the spread."""
+    found = []
+    for part in _grouped(runs):
+        seeds = [run.seed for run in part if run.seed is not None]
+        for seed in sorted(set(seeds)):
+            if seeds.count(seed) > 1:
+                paths = [str(run.path) for run in part if run.seed == seed]
+                found.append(f"seed {seed} of the same config comes {len(paths)} times: {', '.join(paths)}")
+    return found
+
+
+def _grouped(runs: Sequence[Run]) -> list[list[Run]]:
+    """Runs of equal config together, in the order they came."""
+    parts: dict[str, list[Run]] = {}
+    for run in runs:
+        content = run.config if run.config is not None else [run.report.get("backbone"), str(run.path)]
+        parts.setdefault(json.dumps(content, sort_keys=True, default=repr), []).append(run)
+    return list(parts.values())
+
+
+def _labels(names: Sequence[str]) -> list[str]:
+    """The shortest ends of the paths that tell them apart; numbered where whole paths are the same."""
+    parts = [Path(name).parts for name in names]
+    deepest = max(map(len, parts))
+    for length in range(1, deepest + 1):
+        labels = ["/".join(part[-length:]) for part in parts]
+        if len(set(labels)) == len(labels):
+            return labels
+    return [f"{name} ({index + 1})" for index, name in enumerate(names)]
+
+
+def _metrics(runs: Sequence[Run], wanted: Sequence[str] | None, units: str) -> tuple[str, ...]:
+    available = [list(run.report.get(UNITS[units]) or {}) for run in runs]
+    common = [metric for metric in available[0] if all(metric in names for names in available)]
+    for run, names in zip(runs, available, strict=True):
+        for metric in wanted or ():
+            if metric not in names:
+                raise InputError(
+                    f"metrics: {run.path} has no {metric!r} in {units} units, it has {names}{nearest(metric, names)}"
+                )
+    if not common:
+        raise InputError(f"units: not every run has metrics in {units} units; test them again with tools/test.py")
+    return tuple(wanted) if wanted else tuple(common)
+
+
+def _group(runs: Sequence[Run], label: str, metrics: Sequence[str], units: str) -> Group:
+    values = {}
+    for metric in metrics:
+        each = tuple(_number(run.report[UNITS[units]][metric]["mean"]) for run in runs)
+        values[metric] = Value(*mean_and_std(each), each)
+    first = runs[0].report
+    gflops = first.get("gflops") or {}
+    times = [run.ms_per_iteration for run in runs if run.ms_per_iteration is not None]
+    memory = [run.memory_mb for run in runs if run.memory_mb is not None]
+    kinds = dict.fromkeys(run.report.get("validation", {}).get("kind", "unknown") for run in runs)
+    return Group(
+        label=label,
+        backbone=runs[0].backbone,
+        runs=tuple(runs),
+        metrics=values,
+        parameters=first.get("parameters"),
+        gflops=gflops.get("value"),
+        ms_per_iteration=sum(times) / len(times) if times else None,
+        memory_mb=max(memory, default=None),
+        validation=", ".join(kinds),
+    )
+
+
+def _number(value: Any) -> float:
+    return math.nan if value is None else float(value)
+
+
+def _notes(runs: Sequence[Run], groups: Sequence[Group]) -> list[str]:
+    card = runs[0].card
+    notes = [
+        f"{card.get('dataset')}, protocol {card.get('protocol')}, split {card.get('split')} "
+        f"({card.get('num_samples')} samples, hash {card.get('split_hash')}), units {', '.join(card.get('units', []))}",
+        "metrics: per sample, averaged over the samples; +- is the sample standard deviation over seeds",
+    ]
+    statements = dict.fromkeys(chosen_by(run.report) for run in runs)
+    notes += [f"validation: {statement}" for statement in statements]
+    unknown = [what for what, of in CHECKS.items() if any(of(run) is None for run in runs)]
+    if unknown:
+        notes.append(f"not recorded in every run, so not checked: {', '.join(unknown)}")
+    single = [group.label for group in groups if len(group.runs) == 1]
+    if single:
+        notes.append(f"one seed only, no deviation: {', '.join(single)}")
+    devices = dict.fromkeys(run.environment["device"] for run in runs if "device" in run.environment)
+    if devices:
+        where = "times and memory are of" if len(devices) == 1 else "TIMES ARE OF DIFFERENT DEVICES:"
+        notes.append(f"{where} {', '.join(devices)}; ms an iteration is the median over readings, memory the peak")
+    return notes
+
+
+def best(comparison: Comparison, metric: str) -> Group | None:
+    """The group with the best mean; None for a single group."""
+    groups = [group for group in comparison.groups if math.isfinite(group.metrics[metric].mean)]
+    if len(groups) < 2:
+        return None
+    pick = max if metric in HIGHER_IS_BETTER else min
+    return pick(groups, key=lambda group: group.metrics[metric].mean)

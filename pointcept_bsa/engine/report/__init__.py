@@ -1,0 +1,1 @@
+"""``tools/report.py``: finished runs as one HTML page that needs nothing else."""

@@ -1,0 +1,102 @@
+"""TensorBoard: a short real training, its event files read back; gates against numbers set by hand."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from pointcept_bsa.engine.board import hyper_parameters
+from pointcept_bsa.engine.gates import GateMeans
+from pointcept_bsa.host import MODELS
+from pointcept_bsa.host.embedded.cli import train_main
+
+CONFIG = str(Path(__file__).parents[2] / "configs" / "ellipsoid_flow" / "bsa.py")
+OPTIONS = ["device=cpu", "num_worker=0", "max_iters=4", "eval_every=2", "log_interval=1", "model.backbone.depth=2"]
+SIZES = [f"data.{split}.num_samples={n}" for split, n in (("train", 8), ("val", 2), ("test", 2))]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("board") / "run"
+    options = [*OPTIONS, *SIZES, "test.pictures=False", f"save_path={folder}"]
+    assert train_main(["--config", CONFIG, "--options", *options]) == 0
+    return folder
+
+
+def events(folder: Path):
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    found = accumulator.EventAccumulator(str(folder))
+    found.Reload()
+    return found
+
+
+def test_scalars_of_training_gates_and_costs(run):
+    board = events(run)
+    tags = set(board.Tags()["scalars"])
+    assert tags >= {"params/lr", "train_batch/loss", "train/loss", "val/relative_l2", "memory/peak_mb"}
+    assert tags >= {"speed/iter_time", "speed/data_time", "speed/samples_per_s"}
+    gates = {f"gates_{branch}/block_0{i}" for branch in ("ball", "compression", "selection") for i in (0, 1)}
+    assert {tag for tag in tags if tag.startswith("gates")} == gates
+    for tag in gates:
+        assert [event.step for event in board.Scalars(tag)] == [1, 2]
+        assert all(0 < event.value < 1 for event in board.Scalars(tag))
+
+
+def test_pictures_of_one_sample_at_every_evaluation(run):
+    images = events(run).Images("validation_sample")
+    assert [image.step for image in images] == [1, 2]
+    assert images[0].encoded_image_string.startswith(b"\x89PNG") and images[0].width > 800
+
+
+def test_hyper_parameters_with_the_result_of_the_test(run):
+    tested = json.loads((run / "test" / "metrics.json").read_text())["metrics"]["relative_l2"]["mean"]
+    board = events(run / "hparams")
+    assert board.Scalars("test/relative_l2")[0].value == pytest.approx(tested)
+    assert "hparams" in board.Tags()["tensors"] or board.summary_metadata  # the plug-in's own record
+
+
+def test_which_values_are_hyper_parameters():
+    cfg = {
+        "seed": 3,
+        "batch_size": 4,
+        "clip_grad": None,
+        "custom_imports": {"imports": ["x"]},
+        "hooks": [{"type": "A"}],
+        "model": {"backbone": {"depth": 2, "strides": (1, 2)}},
+        "data": {"train": {"type": "B"}},
+    }
+    assert hyper_parameters(cfg) == {
+        "seed": 3,
+        "batch_size": 4,
+        "model.backbone.depth": 2,
+        "model.backbone.strides": "[1, 2]",
+    }
+
+
+@pytest.mark.parametrize(
+    ("kind", "branches", "own"),
+    [
+        ("BSA-v1m1", ("ball", "compression", "selection"), {}),
+        ("ErwinNSA-v1m1", ("local", "compressed", "selected"), {}),
+        ("FullAttention-v1m1", (), {}),
+    ],
+)
+def test_gate_means_are_those_of_the_layers(kind, branches, own):
+    model = MODELS.build(dict(type=kind, in_channels=3, channels=16, depth=2, num_heads=2, **own)).eval()
+    logits = (-1.0, 0.0, 2.0)
+    for name, parameter in model.named_parameters():
+        if ".gate." in name:
+            parameter.data.zero_()
+            if name.endswith("bias"):
+                parameter.data.copy_(torch.tensor(logits).repeat_interleave(len(parameter) // 3))
+    coord = torch.rand(300, 3)
+    means = GateMeans(model)
+    with torch.no_grad(), means.watching():
+        model(dict(coord=coord, feat=coord, offset=torch.tensor([100, 300])))
+    expected = dict(zip(branches, (1 / (1 + math.exp(-x)) for x in logits)))
+    assert means.result() == [pytest.approx(expected)] * (2 if branches else 0)
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())

@@ -1,0 +1,94 @@
+"""Published numbers: a sound table, shown beside tests of the same protocol and refused beside others."""
+
+from __future__ import annotations
+
+import pytest
+
+from pointcept_bsa.datasets import cosmology, elasticity, molecular_dynamics
+from pointcept_bsa.engine.evaluation import KNOWN
+from pointcept_bsa.engine.published import comparison_lines, published_for, published_table
+
+CARD = {"dataset": "shapenet_car", "protocol": "A", "split": "test", "num_samples": 189}
+
+
+def report(card=CARD, **metrics):
+    return {
+        "data": card,
+        "backbone": {"type": "BSA-v1m1"},
+        "seed": 3,
+        "metrics": {name: {"mean": value, "std": 0.0} for name, value in metrics.items()},
+        "metrics_normalized": {"mse": {"mean": 0.61, "std": 0.0}},
+        "validation": {"statement": "50 samples"},
+    }
+
+
+def test_every_result_has_a_source_and_a_protocol_and_a_metric_of_ours():
+    table = published_table()
+    protocols = {(p["dataset"], p["protocol"]) for p in table["protocols"]}
+    assert isinstance(table["version"], int) and len(table["results"]) > 20
+    for row in table["results"]:
+        assert row["source"] in table["sources"] and (row["dataset"], row["protocol"]) in protocols
+        assert row["metric"] in KNOWN and row["units"] in ("physical", "normalized") and row["value"] > 0
+    keys = [(r["dataset"], r["protocol"], r["metric"], r["model"], r["table"]) for r in table["results"]]
+    assert len(set(keys)) == len(keys)
+
+
+def test_protocols_are_named_and_counted_as_the_data_sets_do():
+    found = {(p["dataset"], p["protocol"]): p["test_samples"] for p in published_table()["protocols"]}
+    windows = molecular_dynamics.FRAMES["test"] - molecular_dynamics.HISTORY
+    assert found == {
+        ("shapenet_car", "A"): 189,
+        ("shapenet_car", "B"): 100,
+        ("elasticity", elasticity.PROTOCOL): elasticity.NUM_TEST,
+        ("cosmology", cosmology.PROTOCOL): cosmology.COUNTS["test"],
+        ("molecular_dynamics", molecular_dynamics.PROTOCOL): windows * molecular_dynamics.COUNTS["test"],
+    }
+
+
+def test_numbers_of_the_papers():
+    values = {(r["dataset"], r["metric"], r["model"], r["table"]): r["value"] for r in published_table()["results"]}
+    assert values["shapenet_car", "mse", "BSA", "Table 1"] == 14.31
+    assert values["shapenet_car", "mse", "Full Attention", "Table 1"] == 13.29
+    assert values["elasticity", "relative_l2", "Full Attention", "Table 2"] == 0.0030
+    assert values["molecular_dynamics", "nll", "Erwin, as published", "Table 1"] == 0.71
+
+
+def test_our_run_stands_in_its_place_among_those_of_the_same_protocol():
+    lines = comparison_lines(report(mse=15.0))
+    at = [i for i, line in enumerate(lines) if "this run" in line]
+    assert len(at) == 1 and "BSA-v1m1" in lines[at[0]] and "seed 3" in lines[at[0]]
+    assert "14.8  BSA with group compression" in lines[at[0] - 1] and "15.85  Erwin" in lines[at[0] + 1]
+    assert any("here: 50 samples" in line for line in lines)
+
+
+def test_normalised_results_meet_normalised_ones():
+    card = {"dataset": "cosmology", "protocol": "8192/512/512", "split": "test", "num_samples": 512}
+    lines = comparison_lines(report(card, mse=70000.0))
+    assert any("0.61" in line and "this run" in line for line in lines)
+    assert not any("70000" in line for line in lines)
+
+
+def test_a_metric_that_was_not_measured_is_said():
+    assert any("mse, physical units: not measured" in line for line in comparison_lines(report(mae=1.0)))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"protocol": "mini", "num_samples": 1}, ["'mini'", "'A'", "'B'", "189"]),
+        ({"split": "val", "num_samples": 50}, ["189 test samples", "'val'"]),
+        ({"num_samples": 188}, ["188 samples"]),
+        ({"dataset": "periodic_hills"}, ["periodic_hills"]),
+    ],
+)
+def test_other_protocols_and_samples_are_not_compared(change, words):
+    card = {**CARD, **change}
+    assert published_for(card)["rows"] == []
+    lines = comparison_lines(report(card, mse=15.0))
+    assert len(lines) == 1 and all(word in lines[0] for word in words)
+    assert "14.31" not in lines[0]
+
+
+def test_a_prediction_in_pieces_is_not_compared():
+    lines = comparison_lines({**report(mse=15.0), "approximation": "in pieces"})
+    assert len(lines) == 1 and "in pieces" in lines[0]

@@ -1,0 +1,53 @@
+"""Put finished runs side by side: mean and standard deviation over seeds, costs, published results.
+
+python tools/compare.py exp/ellipsoid_flow/bsa exp/ellipsoid_flow/erwin --output exp/comparison
+
+RUN is the folder of a run, or one that tools/train.py --seeds filled with seed_0, seed_1, ... Runs of equal config make
+a row. Runs of other data, samples or length of training are refused; --force compares them and says so in the table.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+if find_spec("pointcept_bsa") is None:  # run from a checkout that is not installed
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from pointcept_bsa.engine.comparison import UNITS, compare
+from pointcept_bsa.engine.comparison_tables import markdown, write_tables
+from pointcept_bsa.engine.runs import find_runs
+from pointcept_bsa.host.embedded.cli import exit_code
+from pointcept_bsa.host.embedded.config import load_config
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="folder of a run, or of seed_* runs")
+    parser.add_argument(
+        "--output", metavar="DIR", help="write compare.md, compare.csv, compare.tex, compare.json there"
+    )
+    parser.add_argument("--metrics", nargs="+", metavar="METRIC", help="columns; all that every run has, if left out")
+    parser.add_argument("--units", choices=list(UNITS), default="physical", help="of the metrics")
+    parser.add_argument("--force", action="store_true", help="compare what cannot be compared, and say so")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; 0, or 2 for a mistake of the user."""
+    arguments = build_parser().parse_args(argv)
+
+    def work() -> int:
+        found = compare(find_runs(arguments.runs, load_config), arguments.metrics, arguments.units, arguments.force)
+        if arguments.output:
+            for path in write_tables(found, arguments.output):
+                print(f"Written: {path}")
+        print(markdown(found), end="")
+        return 0
+
+    return exit_code(work)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
