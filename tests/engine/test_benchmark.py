@@ -15,7 +15,8 @@ from pointcept_bsa.engine.benchmark import case
 from pointcept_bsa.engine.benchmark.case import NOT_ASKED, OOM, TOO_SLOW, Measurement
 from pointcept_bsa.engine.benchmark.entries import Entry, parse_entries, parse_entry
 from pointcept_bsa.engine.benchmark.inputs import input_shape, make_batch
-from pointcept_bsa.engine.benchmark.run import Settings, predict_seconds, run
+from pointcept_bsa.engine.benchmark.run import predict_seconds, run
+from pointcept_bsa.engine.benchmark.settings import Settings
 from pointcept_bsa.engine.benchmark.timing import Timing, is_out_of_memory, summarize, time_calls
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.host import build_model

@@ -7,14 +7,17 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from pointcept_bsa.engine.benchmark.case import DTYPES
-from pointcept_bsa.engine.benchmark.run import Settings
+from pointcept_bsa.engine.benchmark.settings import Settings
+from pointcept_bsa.engine.benchmark.variants import MODES
 from pointcept_bsa.errors import InputError
 
 DESCRIPTION = """Time the networks of configs on synthetic clouds and compare them in one table.
 
 A config is PATH, NAME=PATH, PATH:KEY=VALUE,... or NAME=PATH:KEY=VALUE,...; so
   --config configs/shapenet_car/bsa.py gc=configs/shapenet_car/bsa.py:model.backbone.group_compression=True
-compares one config with a variant of itself."""
+compares one config with a variant of itself.
+
+--tree N ... times ball trees, with or without --config; --losses STEPS trains instead of timing."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -25,8 +28,8 @@ class _Parser(argparse.ArgumentParser):
 def parse_settings(argv: Sequence[str] | None = None) -> Settings:
     """The command line as settings. Raises InputError."""
     parser = _Parser(description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", nargs="+", required=True, metavar="CONFIG", help="what to compare, see above")
-    parser.add_argument("--sizes", nargs="+", type=int, required=True, metavar="N", help="points a cloud")
+    parser.add_argument("--config", nargs="+", default=[], metavar="CONFIG", help="what to compare, see above")
+    parser.add_argument("--sizes", nargs="+", type=int, default=[], metavar="N", help="points a cloud")
     parser.add_argument("--baseline", metavar="CONFIG", help="what the ratios refer to: one of --config or another")
     parser.add_argument("--dtype", choices=DTYPES, default="fp32", help="bf16 is autocast (default %(default)s)")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
@@ -35,6 +38,25 @@ def parse_settings(argv: Sequence[str] | None = None) -> Settings:
     parser.add_argument("--batch-size", type=int, default=1, help="clouds a batch (default %(default)s)")
     parser.add_argument("--max-seconds", type=float, default=60.0, help="limit of a case (default %(default)s)")
     parser.add_argument("--skip-train", action="store_true", help="forward pass only")
+    parser.add_argument(
+        "--mode",
+        default=MODES[0],
+        metavar="MODE,...",
+        help="of eager, graph (CUDA graphs of the forward and of the whole train step), compile (default %(default)s)",
+    )
+    parser.add_argument(
+        "--reference", action="store_true", help="each config once more with its operators in plain torch"
+    )
+    parser.add_argument("--erwin-checkout", metavar="DIR", help="the published code beside each Erwin-v1m1 config")
+    parser.add_argument(
+        "--extrapolate-depth",
+        action="store_true",
+        help="in place of a case that is too slow, its backbone with one block and with two, and a line through them",
+    )
+    parser.add_argument("--tree", nargs="+", type=int, default=[], metavar="N", help="time the ball trees of so many")
+    parser.add_argument("--losses", type=int, metavar="STEPS", help="train with kernels and in plain torch, compare")
     parser.add_argument("--options", nargs="+", default=[], metavar="KEY=VALUE", help="config values of all configs")
     parser.add_argument("--output", default="exp/benchmark", metavar="DIR", help="default %(default)s")
-    return Settings(**vars(parser.parse_args(argv)))
+    args = vars(parser.parse_args(argv))
+    args["modes"] = tuple(args.pop("mode").split(","))
+    return Settings(**args)

@@ -1,24 +1,40 @@
-"""One network at one size: its operations, times and memory."""
+"""One network at one size, in one mode: its operations, times and memory."""
 
 from __future__ import annotations
 
 import contextlib
 import gc
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from pointcept_bsa.engine.benchmark.inputs import Batch, input_shape, make_batch
+from pointcept_bsa.engine.benchmark.published_erwin import PublishedErwin
 from pointcept_bsa.engine.benchmark.timing import Timer, Timing, cpu_timer, cuda_timer, is_out_of_memory, time_calls
+from pointcept_bsa.engine.benchmark.variants import (
+    Call,
+    NotPossible,
+    Replay,
+    attention_backend,
+    compiled,
+    dense_backends,
+    first_line,
+    is_compile_error,
+    operators,
+)
 from pointcept_bsa.engine.flops import count_flops
 from pointcept_bsa.host import build_model
+from pointcept_bsa.host.cast_weights import CastWeights
+from pointcept_bsa.host.flat_gradients import FlatGradients
 
 DTYPES = ("fp32", "bf16", "tf32")
 OK, OOM, TOO_SLOW, NOT_ASKED, NOT_FINITE = "ok", "OOM", "skipped: too slow", "not asked for", "loss not finite"
+NEEDS_CUDA = "needs CUDA"
 INPUT_SETS = 4
+CAPTURABLE = ("Adam", "AdamW")  # take capturable=True: their step count lives on the device
 
 # (config, model, param_dicts) -> optimizer, as the host's trainer builds it.
 OptimizerBuilder = Callable[[Mapping[str, Any], nn.Module, Any], torch.optim.Optimizer]
@@ -26,7 +42,7 @@ OptimizerBuilder = Callable[[Mapping[str, Any], nn.Module, Any], torch.optim.Opt
 
 @dataclass(frozen=True)
 class Plan:
-    """How every case is measured: see the options of ``tools/benchmark.py``."""
+    """How a case is measured: see the options of ``tools/benchmark.py``."""
 
     device: torch.device
     dtype: str = "fp32"
@@ -35,6 +51,9 @@ class Plan:
     batch_size: int = 1
     skip_train: bool = False
     max_seconds: float = 60.0
+    mode: str = "eager"
+    ops: str | None = None  # of pointcept_bsa.ops: "auto", "reference", None: as the environment says
+    erwin_checkout: str | None = None  # measure the network of this checkout in place of the config's Erwin
 
 
 @dataclass
@@ -48,73 +67,172 @@ class Measurement:
     forward_time: Timing | None = None
     train_time: Timing | None = None
     memory_gib: float | None = None
+    forward_memory_gib: float | None = None
+    forward_backend: str | None = None
+    train_backend: str | None = None
+    refused: list[str] = field(default_factory=list)  # backends that cannot run it, and why
+    note: str = ""
 
 
 def measure_case(cfg: Mapping[str, Any], points: int, plan: Plan, build_optimizer: OptimizerBuilder) -> Measurement:
     """Measure the model of ``cfg`` on clouds of ``points`` points; running out of memory is a result.
 
-    Forward: evaluation without gradients and without target. Train: forward, loss, backward and the optimizer's step;
-    its peak memory is the allocator's on CUDA, with weights, gradients, optimizer state and inputs. Nothing is
-    remembered between calls: trees, neighbours and orders are made in each, as for a new sample.
+    Forward: evaluation without gradients and without target. Train: forward, loss, backward and the optimizer's step.
+    Peak memory is the allocator's on CUDA, with weights and inputs and, of the train step, gradients and optimizer
+    state. Nothing is remembered between calls: trees, neighbours and orders are made in each, as for a new sample.
+    A network of dense attention runs under each backend there is; what the fastest took counts.
     """
+    if plan.mode == "graph" and plan.device.type != "cuda":
+        return Measurement(NEEDS_CUDA, NOT_ASKED if plan.skip_train else NEEDS_CUDA)
     result = Measurement(train=NOT_ASKED if plan.skip_train else OOM)
-    budget_ms = plan.max_seconds * 1e3
-    with _precision(plan), _memory_errors_stop_here(plan.device):
+    with precision(plan), operators(plan.ops), _memory_errors_stop_here(plan.device):
         torch.manual_seed(0)
-        model = build_model(cfg["model"], path="model").to(plan.device)
+        model, batches = build_case(cfg, points, plan)
         result.parameters = sum(p.numel() for p in model.parameters())
-        shape = input_shape(model, cfg)
-        model.normalizer.set([0.0] * shape[2], [1.0] * shape[2])
-        batches = [make_batch(points, plan.batch_size, shape, seed, plan.device) for seed in range(INPUT_SETS)]
-        _measure_forward(result, model, batches, plan, budget_ms * (1.0 if plan.skip_train else 0.4))
-        if not plan.skip_train:
-            optimizer = build_optimizer(cfg["optimizer"], model, cfg.get("param_dicts"))
-            _measure_train(result, model, optimizer, batches, plan, budget_ms * 0.6)
+        result.gflops = _count(model, batches[0], plan)
+        share = plan.max_seconds * 1e3 / len(dense_backends(cfg, plan.device))
+        parts = {"forward": 1.0} if plan.skip_train else {"forward": 0.4, "train": 0.6}
+        for part, fraction in parts.items():
+            with _failures_are_results(result, part):
+                for backend in dense_backends(cfg, plan.device):
+                    with _one_backend(result, backend):
+                        optimizer = _optimizer(cfg, model, plan, build_optimizer) if part == "train" else None
+                        _measure(result, part, model, optimizer, batches, plan, backend, share * fraction)
+                if result.refused and getattr(result, f"{part}_time") is None:
+                    setattr(result, part, f"no attention backend took it: {', '.join(result.refused)}")
     return result
 
 
-def _measure_forward(
-    result: Measurement, model: nn.Module, batches: Sequence[Batch], plan: Plan, budget_ms: float
-) -> None:
-    inputs = [{key: value for key, value in batch.items() if key != "target"} for batch in batches]
-    model.eval()
-
-    @torch.no_grad()
-    def forward(batch: Batch) -> None:
-        with _autocast(plan):
-            model(dict(batch))
-
-    result.forward_time = time_calls(forward, inputs, _timer(plan.device), plan.warmup, plan.repeats, budget_ms)
-    with _autocast(plan):
-        result.gflops = count_flops(model, dict(inputs[0])) / 1e9
-    result.forward = OK
+def build_case(cfg: Mapping[str, Any], points: int, plan: Plan) -> tuple[nn.Module, list[Batch]]:
+    """The model and the sets of inputs it is measured on, all on the device."""
+    model = build_model(cfg["model"], path="model")
+    if plan.erwin_checkout is not None:
+        model.backbone = PublishedErwin(cfg["model"]["backbone"], plan.erwin_checkout)
+    model.to(plan.device)
+    shape = input_shape(model, cfg)
+    model.normalizer.set([0.0] * shape[2], [1.0] * shape[2])
+    batches = [make_batch(points, plan.batch_size, shape, seed, plan.device) for seed in range(INPUT_SETS)]
+    if plan.erwin_checkout is not None:
+        batches = [model.backbone.prepare(batch) for batch in batches]
+    return model, batches
 
 
-def _measure_train(
-    result: Measurement,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    batches: Sequence[Batch],
-    plan: Plan,
-    budget_ms: float,
-) -> None:
-    model.train()
-    last: list[Tensor] = []
+def make_step(model: nn.Module, optimizer: torch.optim.Optimizer, plan: Plan) -> Callable[[Batch], Tensor]:
+    """A train step: a batch -> its loss, before the weights moved. In graph mode as the embedded host's trainer does
+    it: weights are cast, and gradients collected, all at once."""
+    cast = cast_weights(model, plan)
+    gradients = FlatGradients(model) if cast is not None else None
 
-    def step(batch: Batch) -> None:
+    def graphed_step(batch: Batch) -> Tensor:
+        assert cast is not None and gradients is not None
+        gradients.part()
+        with cast.in_place():
+            with autocast(plan):
+                loss = model(dict(batch))["loss"]
+            loss.backward()
+        gradients.take(cast.gradients())
+        optimizer.step()
+        return loss.detach()
+
+    def step(batch: Batch) -> Tensor:
         optimizer.zero_grad(set_to_none=True)
-        with _autocast(plan):
+        with autocast(plan):
             loss = model(dict(batch))["loss"]
         loss.backward()
         optimizer.step()
-        last[:] = [loss.detach()]
+        return loss.detach()
 
+    return step if cast is None else graphed_step
+
+
+def cast_weights(model: nn.Module, plan: Plan) -> CastWeights | None:
+    """What casts the weights of a captured network."""
+    return CastWeights(model, torch.bfloat16) if plan.mode == "graph" and plan.dtype == "bf16" else None
+
+
+def _measure(
+    result: Measurement,
+    part: str,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer | None,
+    batches: Sequence[Batch],
+    plan: Plan,
+    backend: str | None,
+    budget_ms: float,
+) -> None:
+    """Time one part under one backend, and keep it if it is the fastest yet."""
+    network = compiled(model) if plan.mode == "compile" else model
+    network.train(part == "train")
+    losses: list[Tensor] = []
+    if optimizer is not None:
+        step = make_step(network, optimizer, plan)
+
+        def call(batch: Batch) -> None:
+            losses[:] = [step(batch)]
+
+        inputs = list(batches)
+    else:
+        cast = cast_weights(network, plan)
+
+        @torch.no_grad()
+        def call(batch: Batch) -> None:
+            with cast.in_place() if cast is not None else contextlib.nullcontext(), autocast(plan):
+                network(dict(batch))
+
+        inputs = [{key: value for key, value in batch.items() if key != "target"} for batch in batches]
     on_cuda = plan.device.type == "cuda"
     if on_cuda:
         torch.cuda.reset_peak_memory_stats(plan.device)
-    result.train_time = time_calls(step, batches, _timer(plan.device), plan.warmup, plan.repeats, budget_ms)
-    result.memory_gib = torch.cuda.max_memory_allocated(plan.device) / 2**30 if on_cuda else None
-    result.train = OK if bool(last[0].isfinite()) else NOT_FINITE
+    with attention_backend(backend):
+        run: Call = Replay(call, inputs[0]) if plan.mode == "graph" else call
+        time = time_calls(run, inputs, _timer(plan.device), plan.warmup, plan.repeats, budget_ms)
+    memory = torch.cuda.max_memory_allocated(plan.device) / 2**30 if on_cuda else None
+    if part == "forward" and (result.forward_time is None or time.median_ms < result.forward_time.median_ms):
+        result.forward, result.forward_time, result.forward_backend = OK, time, backend
+        result.forward_memory_gib = memory
+    if part == "train" and (result.train_time is None or time.median_ms < result.train_time.median_ms):
+        result.train = OK if bool(losses[0].isfinite()) else NOT_FINITE
+        result.train_time, result.train_backend, result.memory_gib = time, backend, memory
+
+
+def _optimizer(
+    cfg: Mapping[str, Any], model: nn.Module, plan: Plan, build_optimizer: OptimizerBuilder
+) -> torch.optim.Optimizer:
+    model.zero_grad(set_to_none=True)
+    options = dict(cfg["optimizer"])
+    if plan.mode == "graph" and options.get("type") in CAPTURABLE:
+        options["capturable"] = True
+    return build_optimizer(options, model, cfg.get("param_dicts"))
+
+
+def _count(model: nn.Module, batch: Batch, plan: Plan) -> float:
+    with autocast(plan):
+        return count_flops(model, {key: value for key, value in batch.items() if key != "target"}) / 1e9
+
+
+@contextlib.contextmanager
+def _one_backend(result: Measurement, backend: str | None) -> Iterator[None]:
+    """Where there is a choice, a backend that does not take the shape, or has no memory for it, is left out."""
+    try:
+        yield
+    except RuntimeError as error:
+        unfit = "No available kernel" in str(error)
+        if backend is None or not (unfit or is_out_of_memory(error)):
+            raise
+        result.refused.append(f"{backend} ({'not for this shape' if unfit else OOM})")
+
+
+@contextlib.contextmanager
+def _failures_are_results(result: Measurement, part: str) -> Iterator[None]:
+    """A network that cannot be captured or compiled is a result, too."""
+    try:
+        yield
+    except NotPossible as error:
+        setattr(result, part, str(error))
+    except Exception as error:
+        if not is_compile_error(error) or is_out_of_memory(error):
+            raise
+        setattr(result, part, f"cannot be compiled: {first_line(error)}")
 
 
 @contextlib.contextmanager
@@ -136,7 +254,7 @@ def _free(device: torch.device) -> None:
 
 
 @contextlib.contextmanager
-def _precision(plan: Plan) -> Iterator[None]:
+def precision(plan: Plan) -> Iterator[None]:
     """float32 products exactly for fp32 (and for what autocast leaves in float32), in TF32 for tf32."""
     before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
     tf32 = plan.dtype == "tf32"
@@ -149,7 +267,8 @@ def _precision(plan: Plan) -> Iterator[None]:
         torch.backends.cudnn.allow_tf32 = before[1]
 
 
-def _autocast(plan: Plan) -> contextlib.AbstractContextManager[Any]:
+def autocast(plan: Plan) -> contextlib.AbstractContextManager[Any]:
+    """bfloat16 autocast where the plan says so."""
     return torch.autocast(plan.device.type, torch.bfloat16, enabled=plan.dtype == "bf16")
 
 

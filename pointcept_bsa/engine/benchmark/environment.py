@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-PACKAGES = ("triton", "numpy", "spconv-cu120", "spconv-cu126", "torch-scatter", "pointcept_bsa")
+PACKAGES = ("triton", "numpy", "spconv-cu120", "spconv-cu126", "torch-scatter", "balltree-erwin", "pointcept_bsa")
 
 
 def describe_environment(device: torch.device, dtype: str) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from pointcept_bsa.errors import InputError
+from pointcept_bsa.host.batch import to_device
 
 Batch = dict[str, Tensor]
 
@@ -59,7 +60,7 @@ def make_batch(points: int, clouds: int, shape: tuple[int, int, int], seed: int,
         "offset": torch.arange(1, clouds + 1) * points,
         "grid_coord": ((coord - low) / cell).floor().long(),
     }
-    return {key: value.to(device) for key, value in batch.items()}
+    return to_device(batch, device)
 
 
 def _cloud(points: int, dimensionality: int, generator: torch.Generator) -> Tensor:

@@ -8,6 +8,7 @@ from typing import Any
 
 from pointcept_bsa.engine.benchmark.case import NOT_ASKED
 from pointcept_bsa.engine.benchmark.report import Row, replacing
+from pointcept_bsa.engine.benchmark.variants import MODES, REFERENCE
 
 MARKERS = "osD^vP*hX<>"
 
@@ -36,7 +37,7 @@ def draw_times(path: Path, rows: Sequence[Row], baseline: str | None, title: str
     handles, labels = figure.axes[0].get_legend_handles_labels()
     if any(getattr(row, f"{part}_ms") is None for row in rows for part, _ in panels):
         handles.append(Line2D([], [], linestyle="none", marker="x", markeredgewidth=2, color="grey"))
-        labels.append("out of memory or too slow")
+        labels.append("no time: out of memory, too slow or not possible")
     columns = min(len(labels), 2 * len(panels)) or 1
     figure.legend(handles, labels, loc="outside lower center", ncols=columns, fontsize=9, frameon=False)
     with replacing(path) as temporary:
@@ -47,11 +48,11 @@ def _draw_panel(axes: Any, rows: Sequence[Row], part: str, baseline: str | None)
     sizes = sorted({row.points for row in rows})
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
-    names = list(dict.fromkeys(row.name for row in rows))
+    names = list(dict.fromkeys(line_name(row) for row in rows))
     colours = iter(f"C{i}" for i in range(len(names)))
     used: dict[str, str] = {}
     for i, name in enumerate(names):
-        own = [row for row in rows if row.name == name]
+        own = [row for row in rows if line_name(row) == name]
         done = [row for row in own if getattr(row, f"{part}_ms") is not None]
         style = {"color": "black", "linestyle": "--"} if name == baseline else {"color": next(colours)}
         axes.errorbar(
@@ -76,6 +77,12 @@ def _draw_panel(axes: Any, rows: Sequence[Row], part: str, baseline: str | None)
     axes.set_ylabel("time [ms]")
     axes.grid(which="major", color="0.85", linewidth=0.8)
     axes.grid(which="minor", axis="y", color="0.93", linewidth=0.5)
+
+
+def line_name(row: Row) -> str:
+    """A line a config, mode and path of the operators."""
+    extra = [row.mode] * (row.mode != MODES[0]) + ["plain torch"] * (row.ops == REFERENCE)
+    return f"{row.name} ({', '.join(extra)})" if extra else row.name
 
 
 def _draw_slopes(axes: Any, rows: Sequence[Row], part: str, sizes: Sequence[int]) -> None:
@@ -105,7 +112,7 @@ def _draw_failures(axes: Any, rows: Sequence[Row], part: str, colours: Mapping[s
         height = 1 - 0.7 * step - step * depth[row.points]
         depth[row.points] += 1
         where = axes.get_xaxis_transform()
-        cross = {"marker": "x", "markersize": 7, "markeredgewidth": 2, "color": colours[row.name]}
+        cross = {"marker": "x", "markersize": 7, "markeredgewidth": 2, "color": colours[line_name(row)]}
         axes.plot([row.points], [height], transform=where, linestyle="none", zorder=4, **cross)
     low, high = axes.get_ylim()
     axes.set_ylim(low, low * (high / low) ** (1 / (1 - step * (max(depth.values()) + 0.2))))

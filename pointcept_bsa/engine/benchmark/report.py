@@ -6,21 +6,24 @@ import contextlib
 import csv
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from pointcept_bsa.engine.benchmark.case import NOT_ASKED, OK, OOM, TOO_SLOW, Measurement, Plan
+from pointcept_bsa.engine.benchmark.case import NEEDS_CUDA, NOT_ASKED, OK, OOM, TOO_SLOW, Measurement, Plan
 from pointcept_bsa.engine.benchmark.entries import Entry
+from pointcept_bsa.engine.benchmark.variants import MODES, REFERENCE
 
 
 @dataclass
 class Row:
-    """One config at one size. None where there is no value; ``forward`` and ``train`` are "ok" or say why.
+    """One config at one size in one mode. None where there is no value; ``forward`` and ``train`` are "ok" or say why.
 
     ``gflops`` is of the forward pass over the batch, ``points`` of one cloud, ``points_per_second`` of training.
-    ``forward_x``, ``train_x``, ``memory_x`` are the baseline's value over this one's: above 1 is better than it.
+    ``memory_gib`` is of the train step. ``forward_x``, ``train_x``, ``memory_x`` are the value of the baseline in the
+    same mode over this one's: above 1 is better than it; ``*_reference_x`` likewise of the same config with its
+    operators in plain torch.
     """
 
     name: str
@@ -30,6 +33,8 @@ class Row:
     points: int
     batch_size: int
     dtype: str
+    mode: str
+    ops: str
     parameters: int | None
     gflops: float | None
     forward: str
@@ -42,9 +47,16 @@ class Row:
     train_repeats: int
     memory_gib: float | None
     points_per_second: float | None
+    forward_memory_gib: float | None = None
+    forward_backend: str | None = None
+    train_backend: str | None = None
+    note: str = ""
     forward_x: float | None = None
     train_x: float | None = None
     memory_x: float | None = None
+    forward_reference_x: float | None = None
+    train_reference_x: float | None = None
+    memory_reference_x: float | None = None
 
 
 def make_row(entry: Entry, cfg: Mapping[str, Any], points: int, plan: Plan, result: Measurement) -> Row:
@@ -58,6 +70,8 @@ def make_row(entry: Entry, cfg: Mapping[str, Any], points: int, plan: Plan, resu
         points=points,
         batch_size=plan.batch_size,
         dtype=plan.dtype,
+        mode=plan.mode,
+        ops=plan.ops or "",
         parameters=result.parameters,
         gflops=result.gflops,
         forward=result.forward,
@@ -70,17 +84,31 @@ def make_row(entry: Entry, cfg: Mapping[str, Any], points: int, plan: Plan, resu
         train_repeats=train.repeats if train else 0,
         memory_gib=result.memory_gib,
         points_per_second=points * plan.batch_size / train.median_ms * 1e3 if train else None,
+        forward_memory_gib=result.forward_memory_gib,
+        forward_backend=result.forward_backend,
+        train_backend=result.train_backend,
+        note="; ".join(filter(None, [result.note, _refused(result)])),
     )
 
 
+def _refused(result: Measurement) -> str:
+    return f"left out: attention backend {', '.join(dict.fromkeys(result.refused))}" if result.refused else ""
+
+
 def add_ratios(rows: Sequence[Row], baseline: str | None) -> None:
-    """Fill in the ratios to the baseline's row of the same size, in place."""
+    """Fill in the ratios between rows of the same size and mode, in place."""
     for row in rows:
         for base in rows:
-            if base.name == baseline and base.points == row.points:
+            if (base.points, base.mode) != (row.points, row.mode):
+                continue
+            if base.name == baseline and base.ops != REFERENCE:
                 row.forward_x = _ratio(base.forward_ms, row.forward_ms)
                 row.train_x = _ratio(base.train_ms, row.train_ms)
                 row.memory_x = _ratio(base.memory_gib, row.memory_gib)
+            if base.name == row.name and base.ops == REFERENCE != row.ops:
+                row.forward_reference_x = _ratio(base.forward_ms, row.forward_ms)
+                row.train_reference_x = _ratio(base.train_ms, row.train_ms)
+                row.memory_reference_x = _ratio(base.memory_gib, row.memory_gib)
 
 
 def _ratio(base: float | None, own: float | None) -> float | None:
@@ -89,16 +117,55 @@ def _ratio(base: float | None, own: float | None) -> float | None:
 
 def table(rows: Sequence[Row], baseline: str | None, plan: Plan) -> str:
     """An aligned Markdown table, and below it what is not as it was asked for."""
-    header = ["config", "N", "parameters", "GFLOPs", "forward ms (IQR)", "train ms (IQR)", "memory GiB", "points/s"]
-    if baseline is not None:
-        header += ["forward x", "train x", "memory x"]
-    cells = [header, *(_cells(row, baseline is not None) for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    lines = [_line(line, widths) for line in cells]
-    rule = "|".join(["", "-" * (widths[0] + 2), *("-" * (width + 1) + ":" for width in widths[1:]), ""])
+    columns = _columns(rows, baseline)
+    cells = [list(columns), *([cell(row) for cell in columns.values()] for row in rows)]
     notes = [f"x: {baseline} over this config, above 1 is better than it"] if baseline is not None else []
-    notes += [f"{row.name}, N={row.points:,}: {text}" for row in rows for text in _shortfalls(row, plan)]
-    return "\n".join([lines[0], rule, *lines[1:], *(["", *notes] if notes else [])])
+    if any(row.ops == REFERENCE for row in rows):
+        notes.append("ref x: the same config with its operators in plain torch over this row, above 1 is better")
+    notes += [f"{_where(row)}: {text}" for row in rows for text in _shortfalls(row, plan)]
+    return "\n".join([*aligned(cells), *(["", *notes] if notes else [])])
+
+
+def aligned(cells: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of a Markdown table, the first of ``cells`` its header; numbers to the right."""
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    rule = "|".join(["", "-" * (widths[0] + 2), *("-" * (width + 1) + ":" for width in widths[1:]), ""])
+    first, *rest = (_line(line, widths) for line in cells)
+    return [first, rule, *rest]
+
+
+def _columns(rows: Sequence[Row], baseline: str | None) -> dict[str, Callable[[Row], str]]:
+    """What a row has under each heading; modes, operators and references only where there is more than one."""
+    columns: dict[str, Callable[[Row], str]] = {"config": lambda row: row.name}
+    if {row.mode for row in rows} - {MODES[0]}:
+        columns["mode"] = lambda row: row.mode
+    has_reference = any(row.ops == REFERENCE for row in rows)
+    if has_reference:
+        columns["ops"] = lambda row: row.ops
+    if len({row.dtype for row in rows}) > 1:
+        columns["dtype"] = lambda row: row.dtype
+    columns |= {
+        "N": lambda row: f"{row.points:,}",
+        "parameters": lambda row: "" if row.parameters is None else f"{row.parameters:,}",
+        "GFLOPs": lambda row: number(row.gflops),
+        "forward ms (IQR)": lambda row: _time_cell(row.forward, row.forward_ms, row.forward_iqr_ms),
+        "train ms (IQR)": lambda row: _time_cell(row.train, row.train_ms, row.train_iqr_ms),
+        "memory GiB": lambda row: "n/a" if row.memory_gib is None else number(row.memory_gib),
+        "points/s": lambda row: number(row.points_per_second),
+    }
+    if baseline is not None:
+        columns |= {
+            "forward x": lambda row: number(row.forward_x),
+            "train x": lambda row: number(row.train_x),
+            "memory x": lambda row: number(row.memory_x),
+        }
+    if has_reference:
+        columns |= {
+            "forward ref x": lambda row: number(row.forward_reference_x),
+            "train ref x": lambda row: number(row.train_reference_x),
+            "memory ref x": lambda row: number(row.memory_reference_x),
+        }
+    return columns
 
 
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
@@ -106,34 +173,29 @@ def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
     return "| " + " | ".join([first.strip().ljust(widths[0]), *rest]) + " |"
 
 
-def _cells(row: Row, ratios: bool) -> list[str]:
-    cells = [
-        row.name,
-        f"{row.points:,}",
-        "" if row.parameters is None else f"{row.parameters:,}",
-        number(row.gflops),
-        _time_cell(row.forward, row.forward_ms, row.forward_iqr_ms),
-        _time_cell(row.train, row.train_ms, row.train_iqr_ms),
-        "n/a" if row.memory_gib is None else number(row.memory_gib),
-        number(row.points_per_second),
-    ]
-    return cells + [number(x) for x in (row.forward_x, row.train_x, row.memory_x)] if ratios else cells
-
-
 def _time_cell(status: str, median: float | None, spread: float | None) -> str:
     if median is None:
-        return {OOM: "OOM", TOO_SLOW: "too slow", NOT_ASKED: "-"}[status]
+        return {OOM: "OOM", TOO_SLOW: "too slow", NOT_ASKED: "-", NEEDS_CUDA: NEEDS_CUDA}.get(status, "failed")
     return f"{number(median)} ({number(spread) or 'one call'})"
 
 
+def _where(row: Row) -> str:
+    mode = f" {row.mode}" if row.mode != MODES[0] else ""
+    return f"{row.name}{mode}{' in plain torch' if row.ops == REFERENCE else ''}, N={row.points:,}"
+
+
 def _shortfalls(row: Row, plan: Plan) -> Iterator[str]:
+    if row.note:
+        yield row.note
+    if row.forward_backend or row.train_backend:
+        yield f"fastest attention backend: {row.forward_backend} (forward), {row.train_backend} (train)"
     for what, status, done in (
         ("forward", row.forward, row.forward_repeats),
         ("train", row.train, row.train_repeats),
     ):
-        if status not in (OK, NOT_ASKED):
+        if status not in (OK, NOT_ASKED, NEEDS_CUDA):  # the cells say that
             yield f"{what}: {status}"
-        if 0 < done < plan.repeats:
+        if 0 < done < plan.repeats and "extrapolated" not in row.note:
             yield f"{what}: {done} of {plan.repeats} repeats in --max-seconds {plan.max_seconds:g}"
 
 
@@ -148,20 +210,23 @@ def number(value: float | None) -> str:
 
 def progress_line(row: Row, plan: Plan, predicted: float) -> str:
     """One case in one line."""
-    text = f"{row.name} N={row.points:,}: forward {_time_cell(row.forward, row.forward_ms, row.forward_iqr_ms)}"
+    text = f"{_where(row).replace(', N', ' N')}: forward {_time_cell(row.forward, row.forward_ms, row.forward_iqr_ms)}"
     if row.train != NOT_ASKED:
         text += f", train {_time_cell(row.train, row.train_ms, row.train_iqr_ms)}"
     if row.forward == TOO_SLOW:
         return f"{text}: skipped, predicted to take {predicted:.0f} s or more, --max-seconds {plan.max_seconds:g}"
     text += " ms" + (f", {number(row.memory_gib)} GiB" if row.memory_gib is not None else "")
-    short = [note for note in _shortfalls(row, plan) if "repeats" in note]
+    short = [note for note in _shortfalls(row, plan) if not note.endswith((OOM, TOO_SLOW))]
     return f"{text} ({'; '.join(short)})" if short else text
 
 
 def write_results(
-    folder: Path, rows: Sequence[Row], environment: Mapping[str, Any], baseline: str | None, plan: Plan
+    folder: Path, rows: Sequence[Row], environment: Mapping[str, Any], baseline: str | None, plan: Plan, more: str = ""
 ) -> None:
-    """``benchmark.json`` (environment, baseline, rows), ``.csv`` (rows), ``.md`` (table); each whole or not at all."""
+    """``benchmark.json`` (environment, baseline, rows), ``.csv`` (rows), ``.md`` (table, ``more``).
+
+    Each is written whole or not at all.
+    """
     content = {"environment": dict(environment), "baseline": baseline, "rows": [asdict(row) for row in rows]}
     with replacing(folder / "benchmark.json") as path:
         path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
@@ -173,7 +238,7 @@ def write_results(
     note += f", {environment['date'][:10]}: `{environment['command']}`"
     with replacing(folder / "benchmark.md") as path:
         path.write_text(
-            f"{table(rows, baseline, plan)}\n\n{note}\n",
+            f"{table(rows, baseline, plan)}\n\n{more}{note}\n",
             encoding="utf-8",
         )
 

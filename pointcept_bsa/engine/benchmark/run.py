@@ -5,14 +5,12 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from pointcept_bsa.engine.benchmark.case import (
-    DTYPES,
     NOT_ASKED,
     OK,
     TOO_SLOW,
@@ -21,64 +19,41 @@ from pointcept_bsa.engine.benchmark.case import (
     Plan,
     measure_case,
 )
-from pointcept_bsa.engine.benchmark.entries import Entry, check_options, parse_entries
+from pointcept_bsa.engine.benchmark.depth import can_extrapolate, extrapolate
+from pointcept_bsa.engine.benchmark.entries import Entry, parse_entries
 from pointcept_bsa.engine.benchmark.environment import describe_environment
+from pointcept_bsa.engine.benchmark.losses import train_both, write_losses
 from pointcept_bsa.engine.benchmark.plot import draw_times
+from pointcept_bsa.engine.benchmark.published_erwin import load_published
 from pointcept_bsa.engine.benchmark.report import Row, add_ratios, make_row, progress_line, table, write_results
+from pointcept_bsa.engine.benchmark.settings import Settings
+from pointcept_bsa.engine.benchmark.summary import summary
+from pointcept_bsa.engine.benchmark.trees import measure_trees, tree_table, write_trees
+from pointcept_bsa.engine.benchmark.variants import REFERENCE, is_dense
 from pointcept_bsa.errors import InputError
 
 Loader = Callable[[str, Sequence[str]], Mapping[str, Any]]  # (path, key=value texts) -> config
 Measure = Callable[[Mapping[str, Any], int, Plan, OptimizerBuilder], Measurement]
+PUBLISHED = "published code, without tree and edges"
 
 
 @dataclass(frozen=True)
-class Settings:
-    """The options of ``tools/benchmark.py``. Raises InputError for values out of range."""
+class Variant:
+    """A config in one mode, on one path of the operators: a line of the plot."""
 
-    config: Sequence[str]
-    sizes: Sequence[int]
-    baseline: str | None = None
-    dtype: str = "fp32"
-    device: str = "auto"
-    repeats: int = 20
-    warmup: int = 5
-    batch_size: int = 1
-    max_seconds: float = 60.0
-    skip_train: bool = False
-    options: Sequence[str] = field(default_factory=list)
-    output: str = "exp/benchmark"
-
-    def __post_init__(self) -> None:
-        numbers = {"--repeats": self.repeats, "--warmup": self.warmup, "--batch-size": self.batch_size}
-        for name, value in [*numbers.items(), *(("--sizes", size) for size in self.sizes)]:
-            if value < 1:
-                raise InputError(f"{name}: got {value}, wanted at least 1")
-        if not 0 < self.max_seconds < math.inf:
-            raise InputError(f"--max-seconds: got {self.max_seconds}, wanted a positive number")
-        if not self.config or not self.sizes:
-            raise InputError("--config and --sizes: wanted at least one of each")
-        if self.dtype not in DTYPES:
-            raise InputError(f"--dtype: got {self.dtype!r}, wanted one of {list(DTYPES)}")
-        check_options(self.options, "--options")
-
-    def plan(self) -> Plan:
-        """What holds for every case. Raises InputError for a device that is not there."""
-        has_cuda = torch.cuda.is_available()
-        if self.device == "cuda" and not has_cuda:
-            raise InputError("--device cuda: this machine has no CUDA device, wanted cpu or auto")
-        device = torch.device("cpu" if self.device == "cpu" or not has_cuda else "cuda")
-        if self.dtype == "tf32" and device.type == "cpu":
-            raise InputError("--dtype tf32: there is none on the CPU, wanted fp32 or bf16")
-        return Plan(device, self.dtype, self.repeats, self.warmup, self.batch_size, self.skip_train, self.max_seconds)
+    entry: Entry
+    cfg: Mapping[str, Any]
+    plan: Plan
 
 
 def run(
     settings: Settings, load: Loader, build_optimizer: OptimizerBuilder, measure: Measure = measure_case
 ) -> list[Row]:
-    """Measure every config at every size, smallest first; print progress and the table.
+    """Do what the settings ask for; print progress and tables.
 
-    ``output`` gets ``benchmark.json``, ``.csv`` and ``.md``, written anew after every case, and at
-    the end ``benchmark.png``.
+    ``output`` gets ``benchmark.json``, ``.csv`` and ``.md``, written anew after every case, and at the end
+    ``benchmark.png``; ``tree.*`` from ``--tree``; from ``--losses``, instead of ``benchmark.*``, ``losses.csv`` and
+    ``losses.png``.
 
     Args:
         settings: the command line.
@@ -91,30 +66,113 @@ def run(
     """
     plan = settings.plan()
     entries, baseline = parse_entries(settings.config, settings.baseline)
+    if settings.erwin_checkout is not None:
+        load_published(settings.erwin_checkout)
     configs = {}
     for entry in entries:
         with _named(entry):
             configs[entry.name] = load(entry.path, [*settings.options, *entry.options])
     folder = _make_folder(settings.output)
     environment = describe_environment(plan.device, plan.dtype)
+    if settings.tree:
+        trees = measure_trees(settings.tree, plan.device, plan.repeats, plan.warmup, plan.max_seconds)
+        write_trees(folder, trees, environment)
+        print(f"\n{tree_table(trees, environment['device'])}\nWritten to {folder}/tree.{{json,csv,md}}\n")
+    if settings.losses is not None:
+        compare_losses(settings, entries, configs, plan, build_optimizer, folder, environment)
+        return []
+    if not entries:
+        return []
+    variants, published = plan_variants(settings, entries, configs, plan)
+    rows = _measure_all(settings, variants, baseline, published, build_optimizer, measure, folder, environment)
+    draw_times(folder / "benchmark.png", rows, baseline, f"{environment['device']}, {plan.dtype}")
+    more = summary(rows, baseline, published)
+    print(f"\n{table(rows, baseline, plan)}\n\n{more}Written to {folder}/benchmark.{{json,csv,md,png}}")
+    return rows
+
+
+def plan_variants(
+    settings: Settings, entries: Sequence[Entry], configs: Mapping[str, Mapping[str, Any]], plan: Plan
+) -> tuple[list[Variant], dict[str, str]]:
+    """What is measured at each size, in order; and the name of the published code's rows by the config's.
+
+    The published code runs in TF32 on CUDA, as its training scripts do, whatever the others run in.
+    """
+    variants, published = [], {}
+    for entry in entries:
+        cfg = configs[entry.name]
+        for ops in (plan.ops, REFERENCE) if settings.reference and not is_dense(cfg) else (plan.ops,):
+            variants += [Variant(entry, cfg, replace(plan, mode=mode, ops=ops)) for mode in settings.modes]
+        if settings.erwin_checkout is not None and cfg["model"]["backbone"]["type"] == "Erwin-v1m1":
+            theirs = replace(entry, name=f"{entry.name} ({PUBLISHED})")
+            published[entry.name] = theirs.name
+            own = replace(plan, erwin_checkout=settings.erwin_checkout)
+            own = replace(own, dtype="tf32" if plan.device.type == "cuda" else "fp32")
+            variants += [Variant(theirs, cfg, replace(own, mode=mode)) for mode in settings.modes]
+    if settings.erwin_checkout is not None and not published:
+        raise InputError("--erwin-checkout: none of --config has the backbone Erwin-v1m1 to compare it with")
+    return variants, published
+
+
+def _measure_all(
+    settings: Settings,
+    variants: Sequence[Variant],
+    baseline: str | None,
+    published: dict[str, str],
+    build_optimizer: OptimizerBuilder,
+    measure: Measure,
+    folder: Path,
+    environment: Mapping[str, Any],
+) -> list[Row]:
     sizes = sorted(set(settings.sizes))
-    total = len(sizes) * len(entries)
+    total = len(sizes) * len(variants)
     rows: list[Row] = []
     for points in sizes:
-        for entry in entries:
-            cfg = configs[entry.name]
-            if (seconds := predict_seconds(rows, entry.name, points)) > plan.max_seconds:
-                result = Measurement(TOO_SLOW, NOT_ASKED if plan.skip_train else TOO_SLOW)
-            else:
-                with _named(entry):
+        for entry, cfg, plan in ((v.entry, v.cfg, v.plan) for v in variants):
+            before = [row for row in rows if (row.mode, row.ops) == (plan.mode, plan.ops or "")]
+            seconds = predict_seconds(before, entry.name, points)
+            with _named(entry):
+                if seconds <= plan.max_seconds:
                     result = measure(cfg, points, plan, build_optimizer)
+                elif settings.extrapolate_depth and can_extrapolate(cfg):
+                    result = extrapolate(cfg, partial(_measure_again, measure, points, plan, build_optimizer))
+                else:
+                    result = Measurement(TOO_SLOW, NOT_ASKED if plan.skip_train else TOO_SLOW)
             rows.append(make_row(entry, cfg, points, plan, result))
             print(f"[{len(rows)}/{total}] {progress_line(rows[-1], plan, seconds)}", flush=True)
             add_ratios(rows, baseline)
-            write_results(folder, rows, environment, baseline, plan)
-    draw_times(folder / "benchmark.png", rows, baseline, f"{environment['device']}, {plan.dtype}")
-    print(f"\n{table(rows, baseline, plan)}\nWritten to {folder}/benchmark.{{json,csv,md,png}}")
+            write_results(folder, rows, environment, baseline, plan, summary(rows, baseline, published))
     return rows
+
+
+def _measure_again(
+    measure: Measure, points: int, plan: Plan, build_optimizer: OptimizerBuilder, cfg: Mapping[str, Any]
+) -> Measurement:
+    return measure(cfg, points, plan, build_optimizer)
+
+
+def compare_losses(
+    settings: Settings,
+    entries: Sequence[Entry],
+    configs: Mapping[str, Mapping[str, Any]],
+    plan: Plan,
+    build_optimizer: OptimizerBuilder,
+    folder: Path,
+    environment: Mapping[str, Any],
+) -> None:
+    """Train every config at every size on both paths of the operators; print how far apart they end."""
+    assert settings.losses is not None
+    curves = []
+    title = f"{environment['device']}, {plan.dtype}, same weights and batches"
+    for points in sorted(set(settings.sizes)):
+        for entry in entries:
+            with _named(entry):
+                curves.append(
+                    train_both(entry.name, configs[entry.name], points, settings.losses, plan, build_optimizer)
+                )
+            print(curves[-1].summary(), flush=True)
+            write_losses(folder, curves, title)
+    print(f"Written to {folder}/losses.{{csv,png}}")
 
 
 def predict_seconds(rows: Sequence[Row], name: str, points: int) -> float:

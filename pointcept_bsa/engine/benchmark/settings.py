@@ -1,0 +1,79 @@
+"""The options of ``tools/benchmark.py``."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+from pointcept_bsa.engine.benchmark.case import DTYPES, Plan
+from pointcept_bsa.engine.benchmark.entries import check_options
+from pointcept_bsa.engine.benchmark.variants import AUTO, MODES
+from pointcept_bsa.errors import InputError, nearest
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The options of ``tools/benchmark.py``. Raises InputError for values out of range."""
+
+    config: Sequence[str] = ()
+    sizes: Sequence[int] = ()
+    baseline: str | None = None
+    dtype: str = "fp32"
+    device: str = "auto"
+    repeats: int = 20
+    warmup: int = 5
+    batch_size: int = 1
+    max_seconds: float = 60.0
+    skip_train: bool = False
+    modes: Sequence[str] = (MODES[0],)
+    reference: bool = False
+    erwin_checkout: str | None = None
+    extrapolate_depth: bool = False
+    tree: Sequence[int] = ()
+    losses: int | None = None
+    options: Sequence[str] = field(default_factory=list)
+    output: str = "exp/benchmark"
+
+    def __post_init__(self) -> None:
+        numbers = {"--repeats": self.repeats, "--warmup": self.warmup, "--batch-size": self.batch_size}
+        numbers |= {} if self.losses is None else {"--losses": self.losses}
+        numbered = [*numbers.items(), *(("--sizes", n) for n in self.sizes), *(("--tree", n) for n in self.tree)]
+        for name, value in numbered:
+            if value < 1:
+                raise InputError(f"{name}: got {value}, wanted at least 1")
+        if not 0 < self.max_seconds < math.inf:
+            raise InputError(f"--max-seconds: got {self.max_seconds}, wanted a positive number")
+        if bool(self.config) != bool(self.sizes) or not (self.config or self.tree):
+            raise InputError("--config and --sizes: wanted at least one of each (or --tree alone)")
+        if self.losses is not None and not self.config:
+            raise InputError("--losses: wanted --config and --sizes, which say what to train")
+        if self.dtype not in DTYPES:
+            raise InputError(f"--dtype: got {self.dtype!r}, wanted one of {list(DTYPES)}")
+        for mode in self.modes:
+            if mode not in MODES:
+                raise InputError(f"--mode: got {mode!r}, wanted one or more of {','.join(MODES)}{nearest(mode, MODES)}")
+        if len(set(self.modes)) < len(self.modes):
+            raise InputError(f"--mode: got {','.join(self.modes)}, wanted each once")
+        check_options(self.options, "--options")
+
+    def plan(self) -> Plan:
+        """What holds for every case. Raises InputError for a device that is not there."""
+        has_cuda = torch.cuda.is_available()
+        if self.device == "cuda" and not has_cuda:
+            raise InputError("--device cuda: this machine has no CUDA device, wanted cpu or auto")
+        device = torch.device("cpu" if self.device == "cpu" or not has_cuda else "cuda")
+        if self.dtype == "tf32" and device.type == "cpu":
+            raise InputError("--dtype tf32: there is none on the CPU, wanted fp32 or bf16")
+        return Plan(
+            device,
+            self.dtype,
+            self.repeats,
+            self.warmup,
+            self.batch_size,
+            self.skip_train,
+            self.max_seconds,
+            ops=AUTO if self.reference else None,
+        )

@@ -1,0 +1,133 @@
+"""Ways to run the same network: launched eagerly, replayed as a CUDA graph, compiled; kernels or plain torch.
+
+The dense baseline has one more choice, the backend of ``scaled_dot_product_attention``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from pointcept_bsa.engine.benchmark.timing import is_out_of_memory
+
+MODES = ("eager", "graph", "compile")
+OPS_VARIABLE = "PCBSA_OPS"  # read by pointcept_bsa.ops: auto, reference or triton
+SDPA_VARIABLE = "PCBSA_SDPA"  # read by pointcept_bsa.ops.dense_attention: flash, cudnn, efficient or its own choice
+AUTO, REFERENCE = "auto", "reference"
+BACKENDS = {
+    "flash": SDPBackend.FLASH_ATTENTION,
+    "cuDNN": SDPBackend.CUDNN_ATTENTION,
+    "efficient": SDPBackend.EFFICIENT_ATTENTION,
+}
+WARMUP_CALLS = 3  # before a capture: libraries and allocator settle
+
+Batch = dict[str, Tensor]
+Call = Callable[[Batch], Any]
+
+
+class NotPossible(RuntimeError):
+    """A network that cannot run in the mode asked for; the message says why."""
+
+
+def operators(path: str | None) -> contextlib.AbstractContextManager[Any]:
+    """Have ``pointcept_bsa.ops`` take its kernels where they apply (``auto``), or plain torch (``reference``).
+
+    None leaves what the environment says.
+    """
+    return contextlib.nullcontext() if path is None else _variable(OPS_VARIABLE, path)
+
+
+def dense_backends(cfg: Mapping[str, Any], device: torch.device) -> tuple[str | None, ...]:
+    """The backends to try for a network of dense attention on CUDA; (None,), torch's own choice, for any other."""
+    return tuple(BACKENDS) if is_dense(cfg) and device.type == "cuda" else (None,)
+
+
+def is_dense(cfg: Mapping[str, Any]) -> bool:
+    """Whether it is the network of dense attention, which has libraries' kernels alone."""
+    return str((cfg["model"].get("backbone") or {}).get("type", "")).startswith("FullAttention")
+
+
+@contextlib.contextmanager
+def attention_backend(name: str | None) -> Iterator[None]:
+    """Have ``scaled_dot_product_attention`` run on this backend alone, wherever it is called from."""
+    if name is None:
+        yield
+        return
+    with _variable(SDPA_VARIABLE, name.lower()), sdpa_kernel(BACKENDS[name]):
+        yield
+
+
+@contextlib.contextmanager
+def _variable(name: str, value: str) -> Iterator[None]:
+    """An environment variable, for a while."""
+    before = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
+
+
+class Replay:
+    """``call(batch)``, recorded once as a CUDA graph; calling this copies a batch of the same shape and replays it.
+
+    Raises:
+        NotPossible: the call cannot be recorded: it waits for the device, or its shapes depend on values.
+    """
+
+    def __init__(self, call: Call, example: Mapping[str, Tensor]) -> None:
+        self.inputs = {key: _copy(value) for key, value in example.items()}
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            for _ in range(WARMUP_CALLS):
+                call(self.inputs)
+        torch.cuda.current_stream().wait_stream(stream)
+        self.graph = torch.cuda.CUDAGraph()
+        try:
+            with torch.cuda.graph(self.graph, stream=stream):
+                call(self.inputs)
+        except RuntimeError as error:
+            for each in (error, error.__context__):
+                if each is not None and is_out_of_memory(each):
+                    raise MemoryError("out of memory while capturing") from error
+            raise NotPossible(f"cannot be captured: {first_line(error)}") from error
+
+    def __call__(self, batch: Mapping[str, Tensor]) -> None:
+        for key, value in batch.items():
+            self.inputs[key].copy_(value, non_blocking=True)
+        self.graph.replay()
+
+
+def compiled(model: nn.Module) -> nn.Module:
+    """The model under ``torch.compile`` for shapes that stay; nothing is kept of what was compiled before."""
+    torch._dynamo.reset()
+    return torch.compile(model, dynamic=False)  # type: ignore[return-value]
+
+
+def is_compile_error(error: BaseException) -> bool:
+    """Whether torch.compile gave up, rather than the network."""
+    return type(error).__module__.startswith(("torch._dynamo", "torch._inductor"))
+
+
+def first_line(error: BaseException) -> str:
+    """Its message's first line, cut to a table's note."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[0] if lines else type(error).__name__)[:160]
+
+
+def _copy(value: Tensor) -> Tensor:
+    """A clone, with the values on the host that an offset carries along."""
+    own = value.clone()
+    if hasattr(value, "host_values"):
+        own.host_values = value.host_values  # type: ignore[attr-defined]
+    return own

@@ -1,0 +1,291 @@
+"""The benchmark's modes, paths of the operators, attention backends, published code, trees and losses."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import importlib.util
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from pointcept_bsa.engine.benchmark import case, losses
+from pointcept_bsa.engine.benchmark.case import OK, OOM, Measurement, Plan, build_case, measure_case
+from pointcept_bsa.engine.benchmark.depth import extrapolate
+from pointcept_bsa.engine.benchmark.losses import LossCurves, train_both, write_losses
+from pointcept_bsa.engine.benchmark.run import run
+from pointcept_bsa.engine.benchmark.settings import Settings
+from pointcept_bsa.engine.benchmark.summary import summary
+from pointcept_bsa.engine.benchmark.timing import Timing
+from pointcept_bsa.engine.benchmark.trees import measure_trees
+from pointcept_bsa.engine.benchmark.variants import OPS_VARIABLE, SDPA_VARIABLE, attention_backend, operators
+
+ROOT = Path(__file__).resolve().parents[2]
+BSA, FULL, ERWIN = (str(ROOT / f"configs/ellipsoid_flow/{name}.py") for name in ("bsa", "full_attention", "erwin"))
+SMALL = ["model.backbone.depth=1"]
+SMALL_ERWIN = [
+    f"model.backbone.{x}" for x in ("enc_depths=[1,1]", "dec_depths=[1]", "mp_steps=1", "ball_sizes=[64,64]")
+]
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def tool():
+    spec = importlib.util.spec_from_file_location("benchmark_tool", ROOT / "tools" / "benchmark.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def settings(tmp_path):
+    def make(**changes):
+        defaults = dict(config=[BSA], baseline=FULL, sizes=[64], repeats=2, warmup=1, device="cpu", options=SMALL)
+        return Settings(**{**defaults, "output": str(tmp_path / "out"), **changes})
+
+    return make
+
+
+def fake(cfg, points, plan, build_optimizer):
+    """Dense 100 ms eagerly and 50 as a graph; BSA 40 and 10, in plain torch twice that."""
+    dense = cfg["model"]["backbone"]["type"] == "FullAttention-v1m1"
+    time = {("eager", True): 100.0, ("graph", True): 50.0, ("eager", False): 40.0, ("graph", False): 10.0}
+    value = time[plan.mode, dense] * (2 if plan.ops == "reference" else 1)
+    backend = "cuDNN" if dense else None
+    return Measurement(
+        *(OK, OK, 5, 1.5, Timing(value, 0.1, 2), Timing(3 * value, 0.2, 2), value / 10),
+        forward_backend=backend,
+        train_backend=backend,
+    )
+
+
+def test_ratios_are_within_a_mode_and_at_best(tool, settings, capsys):
+    chosen = settings(modes=("eager", "graph"), reference=True)
+    rows = run(chosen, tool.load, tool.build_optimizer, fake)
+    found = {(row.name.split("/")[1], row.mode, row.ops): row for row in rows}
+    assert len(found) == len(rows) == 6  # dense attention has no kernels of ours to compare with
+    assert found["bsa", "eager", "auto"].train_x == pytest.approx(2.5)
+    assert found["bsa", "graph", "auto"].train_x == pytest.approx(5.0)
+    assert found["bsa", "graph", "reference"].train_x == pytest.approx(2.5)
+    kernels = found["bsa", "graph", "auto"]
+    ratios = (kernels.forward_reference_x, kernels.train_reference_x, kernels.memory_reference_x)
+    assert ratios == pytest.approx((2.0, 2.0, 2.0)) and found["bsa", "graph", "reference"].train_reference_x is None
+    best = summary(rows, "ellipsoid_flow/full_attention", {}).splitlines()
+    assert [c.strip() for c in best[3].strip("|").split("|")][:6] == [
+        *("ellipsoid_flow/bsa", "64", "10.0 (graph)", "30.0 (graph)", "1.00", "5.00")
+    ]
+    printed = capsys.readouterr().out
+    assert "fastest attention backend: cuDNN (forward), cuDNN (train)" in printed and "|  mode |" in printed
+    assert "config at its best" in (Path(chosen.output) / "benchmark.md").read_text()
+
+
+def test_a_graph_on_the_cpu_is_a_row_that_says_what_it_needs(tool, settings, capsys):
+    small = [*SMALL, "model.backbone.ball_size=32", "model.backbone.channels=16", "model.head.in_channels=16"]
+    rows = run(settings(baseline=None, modes=("eager", "graph"), options=small), tool.load, tool.build_optimizer)
+    assert [(row.mode, row.forward, row.train) for row in rows] == [
+        ("eager", "ok", "ok"),
+        ("graph", "needs CUDA", "needs CUDA"),
+    ]
+    assert "needs CUDA" in capsys.readouterr().out
+
+
+def test_a_network_that_cannot_be_compiled_is_a_row(tool, monkeypatch):
+    class BackendError(Exception):
+        __module__ = "torch._dynamo.exc"
+
+    def compiled(model):
+        raise BackendError("no compiler\nand a long story")
+
+    monkeypatch.setattr(case, "compiled", compiled)
+    result = measure_case(tool.load(BSA, SMALL), 64, Plan(CPU, mode="compile"), tool.build_optimizer)
+    assert result.forward == result.train == "cannot be compiled: no compiler" and result.parameters > 0
+
+
+def test_the_fastest_attention_backend_counts_and_others_are_told(tool, monkeypatch):
+    times = {"flash": 3.0, "cuDNN": 2.0, "efficient": None}
+    current = []
+
+    @contextlib.contextmanager
+    def backend(name):
+        current[:] = [name]
+        yield
+
+    def time_calls(call, inputs, *rest):
+        call(inputs[0])
+        if current == ["efficient"]:
+            raise RuntimeError("No available kernel. Aborting execution.")
+        return Timing(times[current[0]], 0.0, 2)
+
+    monkeypatch.setattr(case, "dense_backends", lambda cfg, device: tuple(times))
+    monkeypatch.setattr(case, "attention_backend", backend)
+    monkeypatch.setattr(case, "time_calls", time_calls)
+    result = measure_case(tool.load(FULL, SMALL), 64, Plan(CPU), tool.build_optimizer)
+    assert (result.forward, result.forward_backend, result.train_backend) == ("ok", "cuDNN", "cuDNN")
+    assert result.train_time.median_ms == 2.0 and set(result.refused) == {"efficient (not for this shape)"}
+
+
+def test_operators_are_told_through_the_environment(monkeypatch):
+    monkeypatch.delenv(OPS_VARIABLE, raising=False)
+    with operators("reference"):
+        assert os.environ[OPS_VARIABLE] == "reference"
+        with operators(None):
+            assert os.environ[OPS_VARIABLE] == "reference"
+    assert OPS_VARIABLE not in os.environ
+
+
+def test_attention_backend_is_told_to_torch_and_to_the_operators(monkeypatch):
+    monkeypatch.delenv(SDPA_VARIABLE, raising=False)
+    with attention_backend("cuDNN"):
+        assert os.environ[SDPA_VARIABLE] == "cudnn"
+        assert torch.backends.cuda.cudnn_sdp_enabled() and not torch.backends.cuda.math_sdp_enabled()
+    assert SDPA_VARIABLE not in os.environ and torch.backends.cuda.math_sdp_enabled()
+
+
+def test_a_deep_stack_from_two_shallow_ones(tool, settings):
+    def measure(cfg):
+        depth = cfg["model"]["backbone"]["depth"]
+        return Measurement("ok", "ok", 10 + depth, 2.0 * depth, Timing(1 + 3 * depth, 0.1, 2), None, 0.5 + depth)
+
+    cfg = tool.load(BSA, ["model.backbone.depth=18"])
+    result = extrapolate(cfg, measure)
+    assert (result.parameters, result.gflops, result.forward_time.median_ms) == (28, 36.0, 55.0)
+    assert result.memory_gib == 18.5 and result.train_time is None and cfg["model"]["backbone"]["depth"] == 18
+
+    def slow(cfg, points, plan, build_optimizer):
+        return replace(measure(cfg), forward_time=Timing(9e4, None, 1))
+
+    chosen = settings(sizes=[64, 6400], options=["model.backbone.depth=3"], baseline=None, extrapolate_depth=True)
+    rows = run(chosen, tool.load, tool.build_optimizer, slow)
+    assert [row.note for row in rows] == ["", "extrapolated from depths 1 and 2"] and rows[1].memory_gib == 3.5
+
+
+PUBLISHED = """
+import torch
+import torch_cluster
+from balltree import build_balltree_with_rotations
+
+
+class ErwinTransformer(torch.nn.Module):
+    def __init__(self, c_in, c_hidden, ball_sizes, rotate, decode, **rest):
+        super().__init__()
+        self.embed, self.ball_sizes = torch.nn.Linear(c_in, c_hidden[0]), ball_sizes
+        assert rotate == 45 and decode and ball_sizes == [64, 64] and rest["enc_depths"] == [1, 1]
+
+    def forward(self, x, pos, batch, edge_index, tree_idx, tree_idx_rot, tree_mask):
+        assert len(tree_idx) == 2 * 128 and int(tree_mask.sum()) == len(pos)
+        assert sorted(tree_idx[tree_mask].tolist()) == list(range(len(pos)))
+        assert (batch[tree_idx][:128] == 0).all() and (batch[tree_idx][128:] == 1).all()
+        assert torch.equal(batch[edge_index[0]], batch[edge_index[1]])
+        assert sorted(tree_idx_rot.pop(0).tolist()) == list(range(len(tree_idx)))
+        return self.embed(x)
+"""
+
+
+@pytest.fixture
+def published(tmp_path):
+    folder = tmp_path / "checkout" / "models"
+    folder.mkdir(parents=True)
+    (folder / "erwin.py").write_text(PUBLISHED)
+    return str(folder.parent)
+
+
+def test_published_erwin_is_a_row_at_the_same_configuration(tool, settings, published, capsys):
+    chosen = settings(config=[ERWIN], sizes=[100], batch_size=2, baseline=None, options=SMALL_ERWIN)
+    rows = run(replace(chosen, erwin_checkout=published), tool.load, tool.build_optimizer)
+    assert len(rows) == 2 and "published code, without tree and edges" in rows[1].name
+    assert rows[1].train == "ok" and rows[1].parameters < rows[0].parameters
+    assert "train x published" in capsys.readouterr().out
+
+
+def test_published_erwin_gives_what_ours_gives(tool):
+    """The real code, where ``ERWIN`` names its checkout: same weights, same tree, same prediction."""
+    checkout = os.environ.get("ERWIN")
+    if not checkout:
+        pytest.skip("missing: a checkout of maxxxzdn/erwin (set ERWIN to its folder)")
+    from pointcept_bsa.engine.checkpoint_conversion import convert_erwin_state_dict
+
+    cfg = tool.load(ERWIN, SMALL_ERWIN)
+    theirs, (batch, *_) = build_case(cfg, 128, Plan(CPU, batch_size=2, erwin_checkout=checkout))
+    ours, _ = build_case(cfg, 128, Plan(CPU, batch_size=2))
+    ours.backbone.load_state_dict(convert_erwin_state_dict(theirs.backbone.network.state_dict()))
+    with torch.no_grad():
+        expected = theirs.backbone.eval()(batch)
+        assert torch.allclose(ours.backbone.eval()(batch)["feat"], expected, atol=1e-4)
+
+
+def test_trees_are_timed(tool, tmp_path, capsys):
+    assert tool.main(["--tree", "300", "40", "--device", "cpu", "--repeats", "2", "--output", str(tmp_path)]) == 0
+    rows = json.loads((tmp_path / "tree.json").read_text())["rows"]
+    assert [(row["points"], row["rotated"]) for row in rows] == [(40, False), (40, True), (300, False), (300, True)]
+    assert all(row["own_ms"] > 0 for row in rows) and rows[0]["scipy_ms"] > 0 and rows[1]["scipy_ms"] is None
+    has_peer = importlib.util.find_spec("balltree") is not None
+    assert (rows[3]["balltree_ms"] is not None) == has_peer and rows[0]["balltree_ms"] is None
+    assert ("not installed" in capsys.readouterr().out) != has_peer
+
+
+def test_trees_without_the_peer(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "balltree", None)
+    (main, _) = measure_trees([300], CPU, 1, 1, 5.0)
+    assert main.balltree_ms is None and main.scipy_x == pytest.approx(main.scipy_ms / main.own_ms)
+
+
+def test_both_paths_train_on_the_same(tool, tmp_path, monkeypatch):
+    seen = []
+    original = losses.build_case
+    monkeypatch.setattr(losses, "build_case", lambda *a: seen.append(os.environ[OPS_VARIABLE]) or original(*a))
+    curves = train_both("bsa", tool.load(BSA, SMALL), 70, 6, Plan(CPU), tool.build_optimizer)
+    assert seen == ["auto", "reference"] and curves.losses["auto"] == curves.losses["reference"]
+    assert curves.losses["auto"][-1] < curves.losses["auto"][0] and curves.final["auto"] > 0
+    assert "6 steps 0.0e+00" in curves.summary()
+    write_losses(tmp_path, [curves, curves], "title")
+    with open(tmp_path / "losses.csv", newline="") as file:
+        records = list(csv.DictReader(file))
+    assert len(records) == 12 and float(records[5]["reference"]) == curves.losses["reference"][5]
+    assert (tmp_path / "losses.png").stat().st_size > 5000
+
+
+def test_paths_that_differ_are_told():
+    curves = LossCurves("a", 5, dict(auto=[1.0, 0.5], reference=[1.0, 0.4]), dict(auto=0.1, reference=0.2))
+    assert "first 2 steps 2.5e-01" in curves.summary() and "0.75 (auto) and 0.7 (reference)" in curves.summary()
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["--config", BSA, "--sizes", "64", "--mode", "eager,grahp"], "did you mean 'graph'"),
+        (["--config", BSA, "--sizes", "64", "--mode", "eager,eager"], "wanted each once"),
+        (["--config", BSA, "--sizes", "64", "--erwin-checkout", "nowhere"], "wanted a checkout of maxxxzdn/erwin"),
+        (["--config", BSA], "--config and --sizes"),
+        (["--tree", "0"], "--tree: got 0"),
+        (["--tree", "100", "--losses", "5"], "--losses: wanted --config"),
+        ([], "--config and --sizes"),
+    ],
+)
+def test_mistakes_are_one_line(tool, tmp_path, capsys, arguments, words):
+    assert tool.main([*arguments, "--output", str(tmp_path / "out")]) == 2
+    message = capsys.readouterr().err
+    assert message.startswith("error: ") and message.count("\n") == 1 and words in message
+
+
+def test_published_code_wants_an_erwin_to_compare_with(tool, tmp_path, published, capsys):
+    arguments = ["--config", BSA, "--sizes", "64", "--erwin-checkout", published, "--output", str(tmp_path / "out")]
+    assert tool.main(arguments) == 2 and "Erwin-v1m1" in capsys.readouterr().err
+
+
+@pytest.mark.gpu
+def test_modes_on_the_gpu(tool, tmp_path):
+    """Graphs of forward and train step exist; replays train as eager steps do."""
+    out = tmp_path / "out"
+    arguments = ["--config", BSA, "--baseline", FULL, "--sizes", "512", "--dtype", "bf16", "--mode", "eager,graph"]
+    assert tool.main([*arguments, "--reference", "--repeats", "3", "--output", str(out), "--options", *SMALL]) == 0
+    rows = json.loads((out / "benchmark.json").read_text())["rows"]
+    assert len(rows) == 6
+    for row in rows:
+        assert row["forward"] == row["train"] == "ok" and row["memory_gib"] > 0 and row["train_x"] > 0
+    assert {row["train_backend"] for row in rows if "full" in row["name"]} <= {"flash", "cuDNN", "efficient"}
+    assert OOM not in {row["train"] for row in rows}
