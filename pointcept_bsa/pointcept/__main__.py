@@ -41,7 +41,7 @@ def prepare(argv: Sequence[str]) -> tuple[list[str], dict[str, str]]:
         raise InputError(f"--pointcept {args.pointcept!r}: wanted a checkout of Pointcept, with tools/{args.tool}.py")
     if not os.path.isfile(args.config):
         raise InputError(f"--config {args.config!r}: no such file")
-    check_passed_on(passed_on, args)
+    check_passed_on(passed_on)
     environment = {
         "PCBSA_HOST": "pointcept",
         "PCBSA_POINTCEPT_TOOL": str(tool.resolve()),
@@ -71,12 +71,10 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     return args, passed_on + argv[end + 1 :]
 
 
-def check_passed_on(passed_on: Sequence[str], args: argparse.Namespace) -> None:
-    """Refuse what Pointcept would take for something else, or die of much later."""
+def check_passed_on(passed_on: Sequence[str]) -> None:
+    """Refuse what Pointcept would take for something else."""
     if "resume=True" in passed_on and not any(word.startswith("weight=") for word in passed_on):
         raise InputError("resume=True: Pointcept starts anew without a checkpoint, wanted weight=PATH as well")
-    if args.cpu and "--num-gpus" in passed_on and passed_on[passed_on.index("--num-gpus") + 1 :][:1] != ["1"]:
-        raise InputError("--cpu with --num-gpus: Pointcept gives every process a GPU (NCCL), wanted one process")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import inspect
 import multiprocessing
 import os
 import pickle
+import sys
 import traceback
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,10 @@ ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = sorted(path for path in (ROOT / "configs").rglob("*.py") if path.parent.name != "_base_")
 REGISTRIES = ("TRAINERS HOOKS TRANSFORMS OPTIMIZERS SCHEDULERS MODELS LOSSES DATASETS TESTERS").split()
 VALUES: dict[str, Any] = {}
+
+
+class Missing(Exception):
+    """What a check cannot do without, and why."""
 
 
 def check_everything_is_there() -> None:
@@ -221,6 +226,38 @@ def check_values_of_backbones_in_a_segmentor() -> None:
         assert model.eval()(batch)["seg_logits"].shape == (90, 4)
 
 
+def check_backbones_of_the_host_in_our_regressor() -> None:
+    """PT-v3m1, and SpUNet where there is one, under ``DefaultRegressor``: a step, or on the CPU a prediction."""
+    spconv = sys.modules.get("spconv")
+    if host.HOST == "pointcept" and type(spconv).__name__ == "StandInModule":
+        raise Missing("spconv, of which there is a stand-in: PT-v3m1 and SpUNet-v1m1 can be built, not run")
+    level = dict(enc_depths=(1, 1), enc_channels=(16, 32), enc_num_head=(2, 4), enc_patch_size=(64, 64))
+    back = dict(dec_depths=(1,), dec_channels=(32,), dec_num_head=(4,), dec_patch_size=(64,))
+    backbones = {32: dict(type="PT-v3m1", in_channels=3, stride=(2,), enable_flash=False, **level, **back)}
+    if host.MODELS.get("SpUNet-v1m1") is not None:
+        sizes = dict(base_channels=16, channels=(16, 16, 16, 16), layers=(1, 1, 1, 1))
+        backbones[16] = dict(type="SpUNet-v1m1", in_channels=3, num_classes=0, **sizes)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    for channels, backbone in backbones.items():
+        model = host.build_model(
+            dict(
+                type="DefaultRegressor",
+                backbone=backbone,
+                head=dict(type="RegressionHead", in_channels=channels, out_channels=2),
+                normalizer=dict(type="TargetNormalizer", channels=2, mean=[0.0, 1.0], std=[1.0, 2.0]),
+                criteria=[dict(type="MSELoss")],
+            )
+        ).to(device)
+        coord = torch.rand(300, 3)
+        batch = dict(coord=coord, feat=coord, target=coord[:, :2], offset=torch.tensor([120, 300]))
+        batch = {key: value.to(device) for key, value in batch.items()}
+        batch["grid_coord"] = (batch["coord"] * 20).long()
+        assert model.eval()(dict(batch))["pred"].shape == (300, 2)
+        if device == "cuda" or host.HOST == "embedded":  # spconv has no backward pass on the CPU
+            model.train()(dict(batch))["loss"].backward()
+            assert all(p.grad is not None and p.grad.isfinite().all() for p in model.head.parameters())
+
+
 def raises(errors: Any, call: Any) -> None:
     try:
         call()
@@ -237,6 +274,8 @@ def run_all() -> dict[str, Any]:
         try:
             check()
             checks[name] = None
+        except Missing as missing:
+            checks[name] = f"missing: {missing}"
         except Exception:  # noqa: BLE001 (whatever goes wrong is what is reported)
             checks[name] = traceback.format_exc()
     return dict(host=host.HOST, checks=checks, values=VALUES)

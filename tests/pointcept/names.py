@@ -17,29 +17,45 @@ HOST_NAMES = {
         "IterationTimer",
         "ModelHook",
         "PreciseEvaluator",
+        "SemSegEvaluator",
     },
     "TRANSFORMS": {
         "CenterShift",
+        "ChromaticAutoContrast",
+        "ChromaticJitter",
+        "ChromaticTranslation",
         "Collect",
+        "Copy",
+        "GridSample",
+        "NormalizeColor",
+        "RandomDropout",
         "RandomFlip",
         "RandomJitter",
         "RandomRotate",
+        "RandomRotateTargetAngle",
         "RandomScale",
         "ShufflePoint",
+        "SphereCrop",
         "ToTensor",
     },
     "OPTIMIZERS": {"Adam", "AdamW", "SGD"},
     "SCHEDULERS": {"CosineAnnealingLR", "ExpLR", "MultiStepLR", "MultiStepWithWarmupLR", "OneCycleLR", "PolyLR"},
     "MODELS": set(),
     "LOSSES": set(),
-    "DATASETS": set(),
-    "TESTERS": set(),
+    "DATASETS": {"ScanNetDataset"},
+    "TESTERS": {"SemSegTester"},
 }
 BOTH_REGISTER = {"SCHEDULERS": {"WarmupCosineLR"}}  # the plugin's, which each host takes in
 HOSTS_OWN = {
     "MODELS": {"PT-v3m1", "DefaultSegmentorV2"},
     "LOSSES": {"CrossEntropyLoss", "LovaszLoss"},
 }  # the plugin's only where the host has none
+
+NESTED = {
+    "criteria": "LOSSES",
+    "transform": "TRANSFORMS",
+    "test_cfg": "TRANSFORMS",
+}  # keys under which others are named
 
 
 def names_in_config(cfg: Any) -> Iterator[tuple[str, str]]:
@@ -59,7 +75,7 @@ def _nested(cfg: Any, registry: str) -> Iterator[tuple[str, str]]:
         if "type" in cfg:
             yield registry, cfg["type"]
         for key, value in cfg.items():
-            yield from _nested(value, {"criteria": "LOSSES", "transform": "TRANSFORMS"}.get(key, registry))
+            yield from _nested(value, NESTED.get(key, registry))
     elif isinstance(cfg, list | tuple):
         for value in cfg:
             yield from _nested(value, registry)
@@ -88,6 +104,20 @@ def registered_names(folder: Path) -> dict[str, set[str]]:
 
 def _last(node: ast.expr) -> str | None:
     return node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", None)
+
+
+def documented_names(readme: Path) -> dict[str, dict[str, str]]:
+    """{registry: {name: who brings it}} from the tables of a README, each under a heading that ends with (REGISTRY)."""
+    found: dict[str, dict[str, str]] = {registry: {} for registry in HOST_NAMES}
+    registry = None
+    for line in readme.read_text(encoding="utf-8").splitlines():
+        if line.startswith("#"):
+            last = line.rpartition("(")[2].removesuffix(")")
+            registry = last if last in found else None
+        elif registry and line.startswith("| `"):
+            name, source, *_ = (cell.strip() for cell in line.strip("|").split("|"))
+            found[registry][name.strip("`")] = source
+    return found
 
 
 def look_around(config: Any) -> tuple[str, list[str]]:

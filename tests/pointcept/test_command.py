@@ -123,7 +123,6 @@ def test_error_of_the_tool_stays_its_own(small_pointcept, run_python):
         (["--pointcept", "nowhere"], "wanted a checkout of Pointcept"),
         (["--config", "nowhere.py"], "no such file"),
         (["--options", "resume=True"], "wanted weight=PATH as well"),
-        (["--cpu", "--num-gpus", "2"], "wanted one process"),
     ],
 )
 def test_mistakes_are_told_before_anything_starts(small_pointcept, more, words, capsys):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from pathlib import Path
 
 import names
@@ -42,6 +43,37 @@ def test_shipped_config_uses_names_of_both_hosts(path, plugin):
     for registry, name in names.names_in_config(Config.fromfile(str(path), lazy_import=False)):
         assert name in names.HOST_NAMES[registry] | plugin.get(registry, set()), f"{registry}: {name}"
         assert EMBEDDED[registry].get(name) is not None
+
+
+def test_the_table_in_the_docs_is_complete(plugin):
+    """Every name that a shipped config uses, with who brings it; and no name that is gone."""
+    table = names.documented_names(ROOT / "pointcept_bsa" / "pointcept" / "README.md")
+    used: dict[str, set[str]] = {registry: set() for registry in EMBEDDED}
+    for path in CONFIGS:
+        for registry, name in names.names_in_config(Config.fromfile(str(path), lazy_import=False)):
+            used[registry].add(name)
+    for registry, wanted in used.items():
+        assert wanted - table[registry].keys() == set(), f"{registry}: not in the table of pointcept_bsa/pointcept"
+        for name, source in table[registry].items():
+            assert EMBEDDED[registry].get(name) is not None, f"{registry}: {name} is in the table and nowhere else"
+            if name in names.HOST_NAMES[registry]:
+                assert source == "each host", name
+            elif name in names.HOSTS_OWN.get(registry, ()):
+                assert source == "Pointcept, else plugin", name
+            else:
+                assert source == "plugin" and name in plugin[registry], name
+
+
+def test_hosts_offer_the_same_door():
+    """The lists of names in host, host.embedded and host.pointcept agree."""
+    lists = []
+    for module in ("", "embedded", "pointcept"):
+        source = (ROOT / "pointcept_bsa" / "host" / module / "__init__.py").read_text(encoding="utf-8")
+        (value,) = (
+            n.value for n in ast.parse(source).body if isinstance(n, ast.Assign) and n.targets[0].id == "__all__"
+        )
+        lists.append(set(ast.literal_eval(value)) - {"HOST"})
+    assert lists[0] == lists[1] == lists[2]
 
 
 def test_there_are_configs():

@@ -30,13 +30,23 @@ EMBEDDED = ("device=cpu", "log_interval=1", "cuda_graph=False")
 def start(checkout, run_python, cars, tmp_path):
     """``start("pointcept", "train", "bsa", *options)``: the output of a tool run in that host."""
 
-    def run(host: str, tool: str, network: str, *options: str, config: Path | None = None, **more: int) -> str:
+    def run(
+        host: str,
+        tool: str,
+        network: str,
+        *options: str,
+        config: Path | None = None,
+        launcher: tuple[str, ...] = (),
+        **more: int,
+    ) -> str:
         config = str(config or CONFIGS / f"{network}.py")
         roots = [f"data.{split}.data_root={cars}" for split in ("train", "val", "test")]
         sizes = [f"model.backbone.{size}" for size in SMALL[network]]
         if host == "pointcept":
             command = ["-m", "pointcept_bsa.pointcept", tool, "--pointcept", str(checkout), "--stub-missing", "--cpu"]
-            return run_python(*command, "--config", config, "--options", *COMMON, *roots, *sizes, *options, **more)
+            return run_python(
+                *command, "--config", config, *launcher, "--options", *COMMON, *roots, *sizes, *options, **more
+            )
         command = [str(ROOT / "tools" / f"{tool}.py"), "--config", config]
         return run_python(*command, "--options", *COMMON, *EMBEDDED, *roots, *sizes, *options)
 
@@ -89,10 +99,22 @@ def test_losses_of_both_hosts_are_equal(start, tmp_path):
     board = EventAccumulator(str(there)).Reload()
     losses_there = [event.value for event in board.Scalars("train_batch/loss")]
     lines = [json.loads(line) for line in (here / "metrics.jsonl").read_text().splitlines()]
-    losses_here = [line["loss"] for line in lines if line["kind"] == "train"]
+    losses_here = [line["loss"] for line in lines if line.get("kind") == "train"]
     assert len(losses_there) == len(losses_here) == 30
     assert losses_there == pytest.approx(losses_here, rel=1e-5)
     assert metrics(there) == pytest.approx(metrics(here), rel=1e-4)
+
+
+def test_two_processes(start, tmp_path):
+    """Pointcept's own launcher with two processes; on the CPU they talk through gloo."""
+    options = (f"save_path={tmp_path}", "epoch=1", "eval_epoch=1", "batch_size=2", "num_worker=2", "evaluate=False")
+    log = start("pointcept", "train", "bsa", *options, "hooks.7.test_last=True", launcher=("--num-gpus", "2"))
+    assert "Train: [1/1][2/2]" in log and metrics(tmp_path)["relative_l2"] > 0
+    weights = torch.load(tmp_path / "model" / "model_last.pth", weights_only=True)["state_dict"]
+    assert all(name.startswith("module.") for name in weights)
+    last = f"weight={tmp_path / 'model' / 'model_last.pth'}"
+    start("embedded", "test", "bsa", f"save_path={tmp_path / 'test_here'}", last)
+    assert metrics(tmp_path / "test_here") == pytest.approx(metrics(tmp_path), rel=1e-5)
 
 
 def test_no_validation_samples_is_told_before_the_training(start, tmp_path):
