@@ -10,6 +10,12 @@ python tools/prepare_data.py airfrans --src airfrans_surface_cp_200.npz --dst da
 python tools/prepare_data.py beams --src soft_tissue_beams_fem.npz --dst data/beams
 python tools/prepare_data.py ventricle --src lv_passive_fem_15.npz --dst data/ventricle
 python tools/prepare_data.py nbody --src abacus_mini_n64_l32.npz --dst data/nbody
+python tools/prepare_data.py md --src <folder of polymer_train, polymer_test and splits> --dst data/md
+python tools/prepare_data.py airfoil --src <folder of NACA_Cylinder_{X,Y,Q}.npy> --dst data/airfoil
+python tools/prepare_data.py pipe --src <folder of Pipe_{X,Y,Q}.npy> --dst data/pipe
+python tools/prepare_data.py plasticity --src plas_N987_T20.mat --dst data/plasticity
+python tools/prepare_data.py eagle --src <folder of Cre, Spl, Tri and splits> --dst data/eagle
+python tools/prepare_data.py custom --src <folder of your files> --dst data/custom --target pressure --dry-run
 """
 
 from __future__ import annotations
@@ -19,6 +25,7 @@ import sys
 from collections.abc import Sequence
 
 from pointcept_bsa.datasets.prepare import prepare
+from pointcept_bsa.datasets.prepare.custom_arguments import add_custom_arguments
 from pointcept_bsa.errors import InputError
 
 
@@ -29,10 +36,20 @@ def build_parser() -> argparse.ArgumentParser:
     hills = commands.add_parser("periodic_hills", help="29 periodic hills, mean velocity")
     elasticity = commands.add_parser("elasticity", help="2000 unit cells with a void, stress")
     cosmology = commands.add_parser("cosmology", help="halos of the Quijote simulations, velocity")
+    md = commands.add_parser("md", help="trajectories of polymer chains, acceleration")
+    airfoil = commands.add_parser("airfoil", help="1200 flows around airfoils, Mach number")
+    pipe = commands.add_parser("pipe", help="1200 flows through pipes, velocity")
+    plasticity = commands.add_parser("plasticity", help="980 blocks under a die, deformation at 20 times")
+    eagle = commands.add_parser("eagle", help="1183 simulations of unsteady flow, velocity and pressure")
     plain = {
         hills: "periodic_hills_29.npz",
         elasticity: "folder of Random_UnitCell_{XY,sigma}_10.npy",
         cosmology: "folder of halos*{train,val,test}*.tfrecord",
+        md: "folder of polymer_train, polymer_test and splits (lists of trajectories)",
+        airfoil: "folder of NACA_Cylinder_{X,Y,Q}.npy",
+        pipe: "folder of Pipe_{X,Y,Q}.npy",
+        plasticity: "plas_N987_T20.mat",
+        eagle: "folder of Cre, Spl, Tri and splits (lists of simulations)",
         commands.add_parser(
             "airfrans", help="200 airfoil surfaces, pressure coefficient"
         ): "airfrans_surface_cp_200.npz",
@@ -40,13 +57,15 @@ def build_parser() -> argparse.ArgumentParser:
         commands.add_parser("ventricle", help="one left ventricle, displacement"): "lv_passive_fem_15.npz",
         commands.add_parser("nbody", help="sub-boxes of dark matter, velocity"): "abacus_mini_n64_l32.npz",
     }
-    for command in (car, *plain):
+    custom = commands.add_parser("custom", help="your own mesh or array files")
+    add_custom_arguments(custom)
+    for command in (car, custom, *plain):
         command.add_argument("--dst", required=True, help="folder to write")
         command.add_argument("--dry-run", action="store_true", help="report what would be written, write nothing")
         command.add_argument("--overwrite", action="store_true", help="redo finished samples, replace other data")
     for command, source in plain.items():
         command.add_argument("--src", required=True, help=source)
-    for command in (elasticity, cosmology):
+    for command in (elasticity, cosmology, md, airfoil, pipe, plasticity, eagle):
         command.add_argument(
             "--allow-partial", action="store_true", help="accept other numbers of samples (protocol 'partial')"
         )

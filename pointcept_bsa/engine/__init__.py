@@ -1,3 +1,3 @@
 """What runs in both hosts: evaluation, testing, statistics. Importing this package registers its hooks and testers."""
 
-from . import evaluator, normalizer_hook, tester  # noqa: F401
+from . import board, evaluator, molecular_dynamics_tester, normalizer_hook, tester  # noqa: F401

@@ -18,7 +18,7 @@ from scipy.spatial import cKDTree
 from pointcept_bsa.datasets.base import PointFieldDataset, per_point_keys
 from pointcept_bsa.datasets.statistics import RunningStatistics
 from pointcept_bsa.engine.evaluation import Record, check_metrics, judge, summarize
-from pointcept_bsa.engine.tester import write_json
+from pointcept_bsa.engine.json_file import write_json
 from pointcept_bsa.errors import InputError, nearest
 from pointcept_bsa.host import Config, build_dataset
 
@@ -202,6 +202,11 @@ def _report(
     return {
         "data": test.card(),
         "fitted_on": train.card(),
+        "training": {
+            "samples": train.card()["num_samples"],
+            "split_hash": train.card()["split_hash"],
+            "shared_with_test": len(set(train.data_list) & set(test.data_list)),
+        },
         "units": "physical, per sample, then averaged over the samples",
         "metrics": summarize(records, metrics),
         "samples": records,

@@ -8,6 +8,7 @@ wrapper, whose own embedding and head are left out).
 from __future__ import annotations
 
 import re
+import struct
 from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
@@ -16,6 +17,19 @@ import torch
 from torch import Tensor, nn
 
 from pointcept_bsa.errors import InputError
+
+# What torch.load raises on files that are cut, damaged, foreign or hold more than tensors and plain containers.
+UNREADABLE: tuple[type[Exception], ...] = (
+    OSError,
+    EOFError,
+    RuntimeError,
+    UnpicklingError,
+    ValueError,
+    KeyError,
+    IndexError,
+    TypeError,
+)
+UNREADABLE += (AttributeError, AssertionError, MemoryError, struct.error)
 
 _WRAPPERS = ("module.", "_orig_mod.")
 _NETWORK = ("main_model.", "dynamics_model.")
@@ -84,7 +98,7 @@ def load_erwin_weights(model: nn.Module, path: str | Path) -> None:
     """
     try:
         saved = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, EOFError, RuntimeError, UnpicklingError) as error:
+    except UNREADABLE as error:
         raise InputError(f"path: got {str(path)!r}, wanted a checkpoint file of torch.save") from error
     if not isinstance(saved, Mapping):
         raise InputError(f"path: {str(path)!r} holds a {type(saved).__name__}, wanted a state dict")

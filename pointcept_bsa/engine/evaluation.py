@@ -1,4 +1,4 @@
-"""Running a model over a data set and judging it sample by sample, in physical units."""
+"""Running a model over a data set and judging it sample by sample, in physical and in normalised units."""
 
 from __future__ import annotations
 
@@ -9,42 +9,51 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pointcept_bsa.engine.bounded import BoundedModel
 from pointcept_bsa.errors import InputError, nearest
 from pointcept_bsa.host import comm
 from pointcept_bsa.host.batch import to_device
-from pointcept_bsa.metrics import METRICS
+from pointcept_bsa.metrics import DISTRIBUTION_METRICS, METRICS
 
-Record = dict[str, Any]  # {"name": str, "points": int, <metric>: float, ...} of one sample
+# {"name": str, "points": int, <metric>: float, ...} of one sample; "normalized": {<metric>: float, ...} where asked for
+Record = dict[str, Any]
+KNOWN = {**METRICS, **DISTRIBUTION_METRICS}
 
 
 def check_metrics(names: Sequence[str], argument: str) -> None:
     """Raise InputError unless all ``names`` are metrics."""
     for name in names:
-        if name not in METRICS:
-            hint = nearest(name, METRICS) or f"; wanted one of {sorted(METRICS)}"
+        if name not in KNOWN:
+            hint = nearest(name, KNOWN) or f"; wanted one of {sorted(KNOWN)}"
             raise InputError(f"{argument}: got {name!r}, which is no metric{hint}")
 
 
 @torch.no_grad()
 def evaluate(
-    model: nn.Module,
+    model: nn.Module | BoundedModel,
     batches: Iterable[Mapping[str, Any]],
     metrics: Sequence[str],
     on_batch: Callable[[Mapping[str, Any], Tensor], None] | None = None,
+    normalized: bool = False,
 ) -> list[Record]:
     """Judge every sample once.
 
     Args:
-        model: returns ``pred`` (N, K) in physical units in evaluation mode.
+        model: returns ``pred`` (N, K) in physical units in evaluation mode (and ``variance`` (N, K) for ``"nll"``).
+            A :class:`.BoundedModel` splits clouds that are too large; their records have ``pieces``.
         batches: with ``coord``, ``target``, ``offset`` and ``name``.
-        metrics: names from :data:`.METRICS`.
+        metrics: names from :data:`.METRICS` and :data:`.DISTRIBUTION_METRICS`.
         on_batch: called with each batch and its prediction.
+        normalized: also judge in the units of the model's target normaliser (a model without one is left at that).
 
     Returns:
         One record a sample, sorted by name, gathered from all processes and without the repetitions that a
         distributed sampler adds.
     """
+    predict = model if isinstance(model, BoundedModel) else BoundedModel(model)
+    model = predict.model
     device = next(model.parameters()).device
+    normalizer = getattr(getattr(model, "module", model), "normalizer", None) if normalized else None
     training = model.training
     model.eval()
     records: list[Record] = []
@@ -53,8 +62,17 @@ def evaluate(
             if "name" not in batch or "target" not in batch:
                 raise InputError(f"batch: got keys {sorted(batch)}, wanted also 'name' and 'target' to evaluate")
             batch = to_device(batch, device)
-            pred = model(batch)["pred"].double()
-            records += judge(pred, batch["target"].double(), batch["offset"], batch["name"], metrics)
+            output = predict(batch)
+            pred, target, variance = output["pred"].double(), batch["target"].double(), output.get("variance")
+            found = judge(pred, target, batch["offset"], batch["name"], metrics, variance)
+            if normalizer is not None:
+                scaled = variance / normalizer.std.double().square() if variance is not None else None
+                pair = normalizer.normalize(pred), normalizer.normalize(target)
+                for record, other in zip(
+                    found, judge(*pair, batch["offset"], batch["name"], metrics, scaled), strict=True
+                ):
+                    record["normalized"] = {metric: other[metric] for metric in metrics}
+            records += [mark(record, predict.pieces.get(record["name"])) for record in found]
             if on_batch is not None:
                 on_batch(batch, pred)
     finally:
@@ -63,14 +81,35 @@ def evaluate(
     return [unique[name] for name in sorted(unique)]
 
 
-def judge(pred: Tensor, target: Tensor, offset: Tensor, names: Sequence[str], metrics: Sequence[str]) -> list[Record]:
-    """Records of the clouds of one batch."""
-    values = torch.stack([METRICS[m](pred, target, offset) for m in metrics], 1).tolist()
+def mark(record: Record, pieces: int | None) -> Record:
+    """The record, with ``pieces`` if the cloud's prediction was put together from so many."""
+    return record if pieces is None else {**record, "pieces": pieces}
+
+
+def judge(
+    pred: Tensor,
+    target: Tensor,
+    offset: Tensor,
+    names: Sequence[str],
+    metrics: Sequence[str],
+    variance: Tensor | None = None,
+) -> list[Record]:
+    """Records of the clouds of one batch; ``variance`` (N, K) is that of a predicted distribution."""
+    values = torch.stack([_value(m, pred, target, offset, variance) for m in metrics], 1).tolist()
     points = torch.diff(offset, prepend=offset.new_zeros(1)).tolist()
     return [
         {"name": name, "points": n, **dict(zip(metrics, row, strict=True))}
         for name, n, row in zip(names, points, values, strict=True)
     ]
+
+
+def _value(metric: str, pred: Tensor, target: Tensor, offset: Tensor, variance: Tensor | None) -> Tensor:
+    """(B,) values of one metric."""
+    if metric in METRICS:
+        return METRICS[metric](pred, target, offset)
+    if variance is None:
+        raise InputError(f"metrics: got {metric!r}, but the model predicts no 'variance'; wanted {sorted(METRICS)}")
+    return DISTRIBUTION_METRICS[metric](pred, target, offset, variance.to(pred.dtype))
 
 
 def summarize(records: Sequence[Record], metrics: Sequence[str]) -> dict[str, dict[str, float]]:

@@ -8,6 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from pointcept_bsa.engine.canvas import Canvas
+
+WIDTH = 15.0  # inches, of three panels with their colour bars
+PANEL = 4.1  # inches, of one panel without
+
 
 def draw_fields(
     path: Path,
@@ -18,6 +23,7 @@ def draw_fields(
     units: Sequence[str],
     title: str,
     up: str = "z",
+    face: np.ndarray | None = None,
 ) -> None:
     """Write a PNG: one row a channel; truth and prediction on one colour scale (1st to 99th percentile of the truth).
 
@@ -27,14 +33,16 @@ def draw_fields(
         names, units: of the K channels.
         title: heading.
         up: the axis that points up, in 3-D.
+        face: (F, 3 or 4) faces of a surface, to be painted instead of its points.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.colors import Normalize
     from matplotlib.figure import Figure
 
-    solid = coord.shape[1] == 3
-    extent = np.ptp(coord, axis=0)
-    height = 4.2 if solid else float(np.clip(4.2 * extent[1] / max(extent[0], 1e-9), 1, 8)) + 0.6
-    figure = Figure(figsize=(15, height * target.shape[1] + 0.4), layout="constrained")
+    canvas = Canvas(coord, face, up)
+    rows = target.shape[1]
+    height = float(np.clip(PANEL * canvas.aspect, 1.1, 6.0)) + (0.5 if canvas.solid else 0.9)
+    figure = Figure(figsize=(WIDTH, height * rows + 0.5), layout="constrained")
     FigureCanvasAgg(figure)
     figure.suptitle(title)
     for k, (name, unit) in enumerate(zip(names, units, strict=True)):
@@ -42,29 +50,21 @@ def draw_fields(
         error = pred[:, k] - target[:, k]
         bound = max(float(np.percentile(np.abs(error), 99)), 1e-30)
         label = f"{name} [{unit}]" if unit else name
+        field, signed = Normalize(low, max(high, low + 1e-30)), Normalize(-bound, bound)
         columns = (
-            (f"{label}, truth", target[:, k], "viridis", low, high),
-            (f"{label}, prediction", pred[:, k], "viridis", low, high),
-            (f"{label}, prediction - truth", error, "RdBu_r", -bound, bound),
+            ("truth", target[:, k], "viridis", field),
+            ("prediction", pred[:, k], "viridis", field),
+            ("prediction - truth", error, "RdBu_r", signed),
         )
-        for i, (heading, values, colours, vmin, vmax) in enumerate(columns):
-            axes: Any = figure.add_subplot(target.shape[1], 3, 3 * k + i + 1, projection="3d" if solid else None)
-            look = {"cmap": colours, "vmin": vmin, "vmax": vmax, "linewidths": 0}
-            if solid:
-                size = float(np.clip(6e4 / len(coord), 1, 40))
-                dots = axes.scatter(*coord.T, c=values, s=size, depthshade=False, **look)
-                axes.set_box_aspect(extent[_turned(up)] + 1e-9, zoom=1.25)
-                axes.view_init(elev=20, azim=-50, vertical_axis=up)
-                axes.set_axis_off()
-            else:
-                dots = axes.scatter(*coord.T, c=values, s=float(np.clip(3e4 / len(coord), 0.5, 20)), **look)
-                axes.set_aspect("equal")
-            axes.set_title(heading)
-            figure.colorbar(dots, ax=axes, shrink=0.7)
+        for i, (heading, values, colours, norm) in enumerate(columns):
+            axes: Any = figure.add_subplot(rows, 3, 3 * k + i + 1)
+            dots = canvas.paint(axes, values, norm, colours)
+            axes.set_title(f"{name}, {heading}" if rows > 1 else heading)
+            if not canvas.solid:
+                axes.tick_params(labelsize=8)
+            bar = figure.colorbar(dots, ax=axes, shrink=0.85, extend="both", pad=0.02)
+            bar.set_label(label if i < 2 else f"error of {label}")
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
-
-
-def _turned(up: str) -> list[int]:
-    """Matplotlib takes the box's sides in the order in which the axes stand when ``up`` is vertical."""
-    return {"x": [1, 2, 0], "y": [2, 0, 1], "z": [0, 1, 2]}[up]
+    temporary = path.with_name(path.name + ".tmp")
+    figure.savefig(temporary, format="png", dpi=110)
+    temporary.replace(path)

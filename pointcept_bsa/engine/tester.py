@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,27 +12,38 @@ import numpy as np
 import torch
 from torch import nn
 
+from pointcept_bsa.engine.bounded import bounded, cut_points
 from pointcept_bsa.engine.evaluation import Record, check_metrics, evaluate, summarize
+from pointcept_bsa.engine.export_fields import FieldExporter, check_export, faces_of
 from pointcept_bsa.engine.flops import count_flops
+from pointcept_bsa.engine.json_file import write_json
 from pointcept_bsa.engine.picture import draw_fields
+from pointcept_bsa.engine.provenance import provenance, sample_names
+from pointcept_bsa.engine.published import comparison_lines, published_for
 from pointcept_bsa.host import TESTERS, TesterBase, collate_fn, comm
 from pointcept_bsa.host.batch import to_device
+from pointcept_bsa.metrics import HIGHER_IS_BETTER
+
+VALIDATION_NOTES = ("validation =", "no validation samples")
 
 
 @TESTERS.register_module("RegressionTester")
 class RegressionTester(TesterBase):
     """Judges ``cfg.data.test`` and writes ``{save_path}/test/metrics.json``.
 
-    Metrics are computed per sample in physical units, then averaged over the samples; the mean and the standard
-    deviation are printed. The file also has every sample's values, the data set's card (protocol, split and its hash),
-    the seed, the number of parameters and the GFLOPs of one sample.
+    Metrics are computed per sample, then averaged over the samples, in physical units and in those of the model's
+    target normaliser; mean and standard deviation are printed, published results of the same protocol beside them. The
+    file also has every sample's values, the data set's card (protocol, split and its hash), which samples
+    trained and validated, the seed, the number of parameters and the GFLOPs of one sample.
 
     Args:
         cfg, model, test_loader, verbose: as every tester.
         metrics: names from :data:`pointcept_bsa.metrics.METRICS`.
-        key: the metric by which the worst and the median sample are found.
-        pictures: draw these two samples: truth, prediction, error.
+        key: the metric by which the best, the median and the worst sample are found.
+        pictures: draw these three samples: truth, prediction, error.
         save_predictions: write ``test/predictions/<name>.npz`` (coord, target, pred) for every sample.
+        export: write ``test/export/<name>.<format>`` for every sample, see :class:`.FieldExporter`; with "png" the
+            pictures, too.
     """
 
     def __init__(
@@ -46,21 +56,24 @@ class RegressionTester(TesterBase):
         key: str = "relative_l2",
         pictures: bool = True,
         save_predictions: bool = False,
+        export: Sequence[str] = (),
     ):
+        export = check_export(export)
         check_metrics([*metrics, key], "test.metrics")
         super().__init__(cfg, model, test_loader, verbose)
         self.model: nn.Module
+        self.predict = bounded(self.model, self.test_loader.dataset)
         self.metrics = tuple(dict.fromkeys([*metrics, key]))
         self.key = key
-        self.pictures = pictures
+        self.pictures = pictures or "png" in export
         self.save_predictions = save_predictions
         self.folder = Path(cfg.save_path) / "test"
+        self.export_fields = FieldExporter(self.folder / "export", export, self.test_loader.dataset)
 
     def test(self) -> dict[str, Any]:
         """Run the test; returns what is written to ``metrics.json``."""
         start = time.perf_counter()
-        on_batch = self.write_predictions if self.save_predictions else None
-        records = evaluate(self.model, self.with_progress(), self.metrics, on_batch)
+        records = evaluate(self.predict, self.with_progress(), self.metrics, self.write_files, normalized=True)
         report = self.report(records, time.perf_counter() - start)
         if comm.is_main_process():
             write_json(self.folder / "metrics.json", report)
@@ -84,12 +97,18 @@ class RegressionTester(TesterBase):
         """What was tested, with what, and how it came out."""
         dataset = self.test_loader.dataset
         card = dataset.card() if hasattr(dataset, "card") else {}
+        if "notes" in card:  # a test set does not know how the training was validated: "validation" tells, from names
+            card["notes"] = [note for note in card["notes"] if not note.startswith(VALIDATION_NOTES)]
         model = getattr(self.model, "module", self.model)
         backbone = self.cfg.model.get("backbone", self.cfg.model)
         return {
             "data": card,
             "units": "physical, per sample, then averaged over the samples",
             "metrics": summarize(records, self.metrics),
+            "metrics_normalized": self.normalized(records),
+            **provenance(self.run_folder(), sample_names(dataset, card) if card else []),
+            "published": published_for(card),
+            "approximation": self.approximation(records),
             "samples": records,
             "backbone": dict(backbone),
             "parameters": sum(p.numel() for p in model.parameters()),
@@ -101,11 +120,37 @@ class RegressionTester(TesterBase):
             "device": torch.cuda.get_device_name() if next(model.parameters()).is_cuda else "cpu",
         }
 
+    def normalized(self, records: list[Record]) -> dict[str, dict[str, float]]:
+        """The summary in normalised units; empty for a model without a normaliser."""
+        judged = [record["normalized"] for record in records if "normalized" in record]
+        return summarize(judged, self.metrics) if judged else {}
+
+    def run_folder(self) -> Path | None:
+        """The folder of the training: that of the weights, or of the run that tests what it has in memory."""
+        weight = getattr(self, "weight", None)
+        if weight is None:
+            return Path(self.cfg.save_path)
+        folder = Path(weight).resolve().parent
+        return folder.parent if folder.name == "model" else None
+
+    def approximation(self, records: list[Record]) -> str | None:
+        """What ``data.test.test_cfg`` made of the clouds; None if the model saw every cloud whole."""
+        split = [record["pieces"] for record in records if "pieces" in record]
+        if not split:
+            return None
+        return (
+            f"{len(split)} of {len(records)} clouds exceed max_points={self.predict.max_points}: predicted in "
+            f"2 to {max(split)} random pieces, {self.predict.votes} vote(s); NOT what the model says of the whole cloud"
+        )
+
     def gflops(self, model: nn.Module) -> dict[str, float] | None:
         """GFLOPs of one forward pass over the first sample, and its number of points."""
         if len(self.test_loader.dataset) == 0:
             return None
         batch = self.batch_of(0)
+        bound = self.predict.max_points
+        if bound is not None and len(batch["coord"]) > bound:  # the cost of one forward pass: of a piece
+            batch = cut_points(batch, torch.arange(bound, device=batch["coord"].device))
         return {"points": len(batch["coord"]), "value": count_flops(model, batch) / 1e9}
 
     def seed(self) -> int | None:
@@ -127,29 +172,41 @@ class RegressionTester(TesterBase):
             f"Test on {card.get('dataset', '?')}, protocol {card.get('protocol', '?')}, split {card.get('split', '?')} "
             f"({len(report['samples'])} samples, hash {card.get('split_hash', '?')}), seed {report['seed']}",
             f"{report['backbone'].get('type')}: {report['parameters']:,} parameters{cost}",
-            f"{'metric':<14}{'mean':>14}{'std':>14}   (physical units {card.get('units', '?')})",
-            *(f"{m:<14}{s['mean']:>14.6g}{s['std']:>14.6g}" for m, s in report["metrics"].items()),
+            f"Validation: {report['validation']['statement']}",
+            f"{'metric':<14}{'mean':>14}{'std':>14}{'normalised':>14}{'std':>14}  (physical: {card.get('units', '?')})",
+            *(metric_line(m, s, report["metrics_normalized"].get(m)) for m, s in report["metrics"].items()),
             *(f"note: {note}" for note in card.get("notes", [])),
+            *([f"APPROXIMATE: {report['approximation']}"] if report["approximation"] else []),
+            *comparison_lines(report),
             f"Written to {self.folder / 'metrics.json'}",
         ]
         for line in lines:
             self.logger.info(line)
 
     def draw(self, records: list[Record]) -> None:
-        """Pictures of the worst and the median sample."""
+        """Pictures of the best, the median and the worst sample."""
         dataset = self.test_loader.dataset
-        ordered = sorted(records, key=lambda r: r[self.key])
+        ordered = sorted(records, key=lambda r: r[self.key], reverse=self.key in HIGHER_IS_BETTER)
         index = {dataset.get_data_name(i): i for i in range(len(dataset))}
-        for label, record in (("median", ordered[len(ordered) // 2]), ("worst", ordered[-1])):
+        self.model.eval()
+        chosen = {"best": ordered[0], "median": ordered[len(ordered) // 2], "worst": ordered[-1]}
+        for label, record in chosen.items():
             batch = self.batch_of(index[record["name"]])
             coord, target = (batch[key].cpu().numpy() for key in (where(batch), "target"))
             with torch.no_grad():
-                pred = self.model.eval()(batch)["pred"].cpu().numpy()
+                pred = self.predict(batch)["pred"].cpu().numpy()
             title = f"{record['name']}: {label} of {len(records)} samples, {self.key} {record[self.key]:.4g}"
             path = self.folder / f"{label}.png"
             up = getattr(dataset, "up_axis", "z")
-            draw_fields(path, coord, target, pred, dataset.target_names, dataset.target_units, title, up)
+            face = faces_of(dataset, index[record["name"]], len(coord))
+            draw_fields(path, coord, target, pred, dataset.target_names, dataset.target_units, title, up, face)
             self.logger.info(f"Picture of the {label} sample: {path}")
+
+    def write_files(self, batch: Mapping[str, Any], pred: torch.Tensor) -> None:
+        """The files of every sample that were asked for."""
+        if self.save_predictions:
+            self.write_predictions(batch, pred)
+        self.export_fields(batch, pred)
 
     def write_predictions(self, batch: Mapping[str, Any], pred: torch.Tensor) -> None:
         """One file a sample; written beside and renamed, so never half there."""
@@ -165,14 +222,12 @@ class RegressionTester(TesterBase):
             os.replace(temporary, path)
 
 
+def metric_line(name: str, physical: Mapping[str, float], normalized: Mapping[str, float] | None) -> str:
+    """A row of the printed table."""
+    values = [physical["mean"], physical["std"], *([normalized["mean"], normalized["std"]] if normalized else [])]
+    return f"{name:<14}" + "".join(f"{value:>14.6g}" for value in values)
+
+
 def where(batch: Mapping[str, Any]) -> str:
     """Key of the coordinates as the data set gave them: transforms that scale them keep them as ``position``."""
     return "position" if "position" in batch else "coord"
-
-
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write to a temporary name, then rename."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(content, indent=1, default=str) + "\n")
-    os.replace(temporary, path)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from unittest.mock import MagicMock
 
 import pytest
 import torch
 from torch import nn
 
+from pointcept_bsa.engine import evaluator
 from pointcept_bsa.engine.evaluation import check_metrics, evaluate, summarize
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.host import collate_fn
+from pointcept_bsa.models.normalizer import TargetNormalizer
 
 
 class OffByOne(nn.Module):
@@ -63,3 +66,43 @@ def test_summary_is_mean_and_sample_deviation():
 def test_an_unknown_metric_is_refused_with_the_nearest():
     with pytest.raises(InputError, match="relative_l2"):
         check_metrics(["relative_l1"], "key")
+
+
+class Scaled(OffByOne):
+    """With a normaliser of std 2 and 4, and a variance of 1."""
+
+    def __init__(self):
+        super().__init__()
+        self.normalizer = TargetNormalizer(2, mean=[1.0, 1.0], std=[2.0, 4.0])
+
+    def forward(self, batch):
+        return {**super().forward(batch), "variance": torch.ones_like(batch["target"])}
+
+
+def test_normalised_metrics_are_those_of_the_normaliser():
+    records = evaluate(Scaled(), [collate_fn(samples())], ["mse", "mae", "nll"], normalized=True)
+    for record in records:
+        assert record["mse"] == pytest.approx(1)
+        assert record["normalized"]["mse"] == pytest.approx((1 / 4 + 1 / 16) / 2)
+        assert record["normalized"]["mae"] == pytest.approx((1 / 2 + 1 / 4) / 2)
+        # Errors and deviations shrink together: only the volume changes.
+        assert record["nll"] - record["normalized"]["nll"] == pytest.approx(math.log(8) / 2)
+
+
+def test_without_a_normaliser_there_are_no_normalised_metrics():
+    assert "normalized" not in evaluate(OffByOne(), [collate_fn(samples())], ["mse"], normalized=True)[0]
+
+
+def test_a_likelihood_needs_a_variance():
+    with pytest.raises(InputError, match="nll.*variance"):
+        evaluate(OffByOne(), [collate_fn(samples())], ["nll"])
+
+
+@pytest.mark.parametrize(("key", "value", "name"), [("mse", -1.0, "-mse"), ("r2", 1.0, "r2")])
+def test_the_larger_of_the_published_values_is_the_better(monkeypatch, key, value, name):
+    monkeypatch.setattr(evaluator, "evaluate", lambda *a: [{"name": "a", "points": 1, "mse": 1.0, "r2": 1.0}])
+    monkeypatch.setattr(evaluator, "bounded", lambda *a: None)
+    hook = evaluator.RegressionEvaluator(metrics=("mse", "r2"), key=key)
+    hook.trainer = MagicMock(epoch=0, comm_info={})
+    hook.after_epoch()
+    assert hook.trainer.comm_info == {"current_metric_value": value, "current_metric_name": name}

@@ -1,0 +1,193 @@
+"""A cloud or a surface, prepared to be painted several times with matplotlib.
+
+``N`` points, ``F`` faces, ``d`` space dimensions (2 or 3). In 3-D an orthographic camera of our own and the painter's
+algorithm draw the faces that look at the camera, or the points where there are no faces; in 2-D every pixel takes the
+value of the nearest point.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+PIXELS = 700  # along the longer side of a 2-D picture
+NEIGHBORS = 8  # of which the farthest says how far the value of a point reaches
+LEAST_REACH, MOST_REACH = 0.006, 0.025  # of the extent: a curve of points is drawn as a band
+SHADE = 0.14  # how much darker a face is that looks sideways
+MARGIN = 0.03
+
+
+class Canvas:
+    """Geometry of one cloud, seen from one side.
+
+    Args:
+        coord: (N, 2 or 3) positions.
+        face: (F, 3 or 4) triangles or quads of the points; None or 2-D for none.
+        up: the axis that points up, in 3-D.
+        view: elevation and azimuth of the camera in degrees. Azimuth 0 looks from the axis after ``up`` (x for z, z
+            for y), 90 from the one after it. The default looks from upstream of a flow along that axis.
+    """
+
+    def __init__(
+        self,
+        coord: np.ndarray,
+        face: np.ndarray | None = None,
+        up: str = "z",
+        view: tuple[float, float] = (22.0, 130.0),
+    ) -> None:
+        self.coord = np.asarray(coord, dtype=np.float64)
+        self.solid = self.coord.shape[1] == 3
+        self.face = None if face is None or not self.solid or not len(face) else np.asarray(face)
+        if self.solid:
+            camera = camera_axes(up, *view)
+            self.screen = self.coord @ camera[:2].T  # (N, 2)
+            self.depth = self.coord @ camera[2]  # (N,) larger is nearer
+            self.direction = camera[2]
+        else:
+            self.screen = self.coord
+        low, high = self.screen.min(0), self.screen.max(0)
+        pad = MARGIN * max(float((high - low).max()), 1e-12)
+        self.low, self.high = low - pad, high + pad
+
+    @property
+    def aspect(self) -> float:
+        """Height over width of the picture."""
+        width, height = self.high - self.low
+        return float(height / width)
+
+    def paint(self, axes: Any, values: np.ndarray, norm: Any = None, cmap: str = "viridis") -> Any:
+        """Paint ``values``: (N,) numbers, coloured by ``norm`` and ``cmap``, or (N, 4) colours. NaN stays blank.
+
+        Returns:
+            The mappable for a colour bar.
+        """
+        from matplotlib.cm import ScalarMappable
+
+        mappable = ScalarMappable(norm=norm, cmap=cmap)
+        if values.ndim == 1 and norm is None:
+            mappable.set_clim(float(np.nanmin(values)), float(np.nanmax(values)))
+        if not self.solid:
+            self._paint_pixels(axes, _coloured(values, mappable))
+        elif self.face is not None:
+            self._paint_faces(axes, values, mappable)
+        else:
+            self._paint_points(axes, _coloured(values, mappable))
+        axes.set_xlim(self.low[0], self.high[0])
+        axes.set_ylim(self.low[1], self.high[1])
+        axes.set_aspect("equal")
+        if self.solid:
+            axes.set_axis_off()
+        return mappable
+
+    def mark(self, axes: Any, index: int, colour: str = "black") -> None:
+        """A ring around a point, drawn over everything."""
+        x, y = self.screen[index]
+        axes.plot([x], [y], "o", markersize=9, markerfacecolor="none", markeredgecolor="white", markeredgewidth=3.2)
+        axes.plot([x], [y], "o", markersize=9, markerfacecolor="none", markeredgecolor=colour, markeredgewidth=1.6)
+
+    def sees(self) -> np.ndarray:
+        """(N,) True for points on faces that look at the camera (all of them where there are no faces)."""
+        if self.face is None:
+            return np.ones(len(self.coord), dtype=bool)
+        seen = np.zeros(len(self.coord), dtype=bool)
+        seen[self.face[self._facing > 0].ravel()] = True
+        return seen
+
+    @cached_property
+    def _facing(self) -> np.ndarray:
+        """(F,) cosine between each face's outward normal and the direction to the camera."""
+        assert self.face is not None
+        corner = self.coord[self.face]
+        normal = np.cross(corner[:, 2] - corner[:, 0], corner[:, -1] - corner[:, 1])
+        if self.face.shape[1] == 3:
+            normal = np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0])
+        inside_out = np.sign(np.einsum("fd,fd->", normal, corner.mean(1) - self.coord.mean(0))) or 1.0
+        length = np.linalg.norm(normal, axis=1)
+        return inside_out * (normal @ self.direction) / np.maximum(length, 1e-300)
+
+    def _paint_faces(self, axes: Any, values: np.ndarray, mappable: Any) -> None:
+        from matplotlib.collections import PolyCollection
+
+        assert self.face is not None
+        order = np.argsort(self.depth[self.face].mean(1))
+        order = order[self._facing[order] > 0]
+        face = self.face[order]
+        # A number is averaged before it is coloured, a colour is taken from one corner: classes do not mix.
+        colours = _coloured(values[face].mean(1), mappable) if values.ndim == 1 else values[face[:, 0]]
+        colours = colours.copy()
+        colours[:, :3] *= (1 - SHADE + SHADE * self._facing[order])[:, None]
+        polygons = PolyCollection(
+            self.screen[face], facecolors=colours, edgecolors=colours, linewidths=0.3, rasterized=True
+        )
+        axes.add_collection(polygons)
+
+    def _paint_points(self, axes: Any, colours: np.ndarray) -> None:
+        from matplotlib.collections import EllipseCollection
+
+        order = np.argsort(self.depth)
+        size = np.minimum(self._reach_3d, 0.045 * float((self.high - self.low).max()))[order]
+        dots = EllipseCollection(
+            size,
+            size,
+            np.zeros(len(size)),
+            units="xy",
+            offsets=self.screen[order],
+            offset_transform=axes.transData,
+            facecolors=colours[order],
+            linewidths=0,
+            rasterized=True,
+        )
+        axes.add_collection(dots)
+
+    @cached_property
+    def _reach_3d(self) -> np.ndarray:
+        """(N,) diameter of the dot of each point: about the spacing there."""
+        k = min(5, len(self.coord))
+        distance = cKDTree(self.coord).query(self.coord, k=k)[0].reshape(len(self.coord), k)[:, -1]
+        return np.maximum(1.2 * distance, 0.5 * LEAST_REACH * float((self.high - self.low).max()))
+
+    def _paint_pixels(self, axes: Any, colours: np.ndarray) -> None:
+        nearest, inside = self._pixels
+        image = np.ones((*nearest.shape, 4))
+        image[..., 3] = 0
+        image[inside] = colours[nearest[inside]]
+        extent = (self.low[0], self.high[0], self.low[1], self.high[1])
+        axes.imshow(image, origin="lower", extent=extent, interpolation="nearest", rasterized=True)
+
+    @cached_property
+    def _pixels(self) -> tuple[np.ndarray, np.ndarray]:
+        """Nearest point of each pixel, and whether the pixel is near enough to it to take its value."""
+        size = self.high - self.low
+        step = float(size.max()) / PIXELS
+        x, y = (np.arange(low + step / 2, high, step) for low, high in zip(self.low, self.high))
+        grid = np.stack(np.meshgrid(x, y), -1)
+        tree = cKDTree(self.screen)
+        distance, nearest = tree.query(grid)
+        k = min(NEIGHBORS + 1, len(self.screen))
+        reach = tree.query(self.screen, k=k)[0].reshape(len(self.screen), k)[:, -1]
+        return nearest, distance <= (0.6 * reach).clip(*(np.array([LEAST_REACH, MOST_REACH]) * size.max()))[nearest]
+
+
+def camera_axes(up: str, elevation: float, azimuth: float) -> np.ndarray:
+    """(3, 3) rows: right, up on the screen, and towards the camera."""
+    vertical = "xyz".index(up)
+    first, second = (vertical + 1) % 3, (vertical + 2) % 3
+    e, a = np.radians(elevation), np.radians(azimuth)
+    towards, upward = np.zeros(3), np.zeros(3)
+    towards[[first, second, vertical]] = np.cos(e) * np.cos(a), np.cos(e) * np.sin(a), np.sin(e)
+    upward[vertical] = 1.0
+    right = np.cross(upward, towards)
+    right /= np.linalg.norm(right)
+    return np.stack([right, np.cross(towards, right), towards])
+
+
+def _coloured(values: np.ndarray, mappable: Any) -> np.ndarray:
+    """(N, 4) colours; those of numbers that are not finite are transparent."""
+    if values.ndim == 2:
+        return values
+    colours = np.array(mappable.to_rgba(values))
+    colours[~np.isfinite(values)] = 0.0
+    return colours

@@ -1,0 +1,84 @@
+"""Tested samples as files for ParaView or numpy: truth, prediction and error on the points.
+
+``N`` points, ``K`` target channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pointcept_bsa.datasets.base import per_point_keys
+from pointcept_bsa.errors import InputError, nearest
+from pointcept_bsa.mesh_io import Mesh, write_mesh
+
+FORMATS = ("vtp", "vtu", "vtk", "ply", "npz", "png")
+OTHER_KEYS = ("coord", "target", "feat", "position", "grid_coord", "index_valid_keys")
+
+
+def check_export(formats: Sequence[str], argument: str = "test.export") -> tuple[str, ...]:
+    """The formats as a tuple. Raises InputError for one that is not known."""
+    for name in formats:
+        if name not in FORMATS:
+            raise InputError(f"{argument}: got {name!r}, wanted some of {list(FORMATS)}{nearest(name, FORMATS)}")
+    return tuple(dict.fromkeys(formats))
+
+
+class FieldExporter:
+    """Writes ``<folder>/<sample>.<format>`` for every sample of a batch; ``png`` is left to the tester's pictures.
+
+    A file has the points in physical units, the faces of the sample where it has them and all its points were
+    predicted, its input fields, and ``truth_<name>``, ``predicted_<name>``, ``error_<name>`` (prediction - truth) of
+    each target channel.
+
+    Args:
+        folder: where to.
+        formats: some of :data:`FORMATS`.
+        dataset: the data set the batches come from.
+    """
+
+    def __init__(self, folder: Path, formats: Sequence[str], dataset: Any) -> None:
+        self.folder = folder
+        self.formats = [name for name in check_export(formats) if name != "png"]
+        self.dataset = dataset
+        self.index = {dataset.get_data_name(i): i for i in range(len(dataset))} if self.formats else {}
+
+    def __call__(self, batch: Mapping[str, Any], pred: Tensor) -> None:
+        if not self.formats:
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        lengths = torch.diff(batch["offset"], prepend=batch["offset"].new_zeros(1)).tolist()
+        coord = batch["position"] if "position" in batch else batch["coord"]
+        parts = (values.cpu().split(lengths) for values in (coord, batch["target"], pred.float()))
+        for name, place, truth, own in zip(batch["name"], *parts, strict=True):
+            mesh = self.mesh_of(name, place.numpy(), truth.numpy(), own.numpy())
+            for suffix in self.formats:
+                write_mesh(self.folder / f"{name.replace('/', '__')}.{suffix}", mesh)
+
+    def mesh_of(self, name: str, coord: np.ndarray, truth: np.ndarray, pred: np.ndarray) -> Mesh:
+        """The sample with its fields."""
+        raw = self.dataset.get_data(self.index[name])
+        whole = len(raw["coord"]) == len(coord)  # else the transforms have left out points
+        fields: dict[str, np.ndarray] = {}
+        if whole:
+            fields |= {key: raw[key] for key in per_point_keys(raw) if key not in OTHER_KEYS}
+        for k, channel in enumerate(self.dataset.target_names):
+            fields[f"truth_{channel}"] = truth[:, k]
+            fields[f"predicted_{channel}"] = pred[:, k]
+            fields[f"error_{channel}"] = pred[:, k] - truth[:, k]
+        face = raw.get("face") if whole else None
+        cells = {"vertex": np.arange(len(coord), dtype=np.int64)[:, None]}
+        if face is not None:
+            cells = {"triangle" if face.shape[1] == 3 else "quad": face.astype(np.int64)}
+        return Mesh(coord.astype(np.float64), cells, fields)
+
+
+def faces_of(dataset: Any, index: int, num_points: int) -> np.ndarray | None:
+    """The faces of a sample, if it has any and all of its points are there."""
+    raw = dataset.get_data(index)
+    return raw.get("face") if len(raw["coord"]) == num_points else None

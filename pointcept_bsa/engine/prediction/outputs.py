@@ -1,0 +1,55 @@
+"""The prediction written onto the mesh it was made for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from pointcept_bsa.engine.prediction.network import Network
+from pointcept_bsa.mesh_io import Mesh
+
+PREFIX = "predicted_"
+
+
+def with_prediction(
+    mesh: Mesh, used: np.ndarray, pred: np.ndarray, network: Network, forces: Mapping[str, Any] | None
+) -> Mesh:
+    """The mesh with all its fields and ``predicted_<target>`` on points and, where there are cells, on cells.
+
+    Args:
+        mesh: as read.
+        used: (N,) points that ``pred`` (n, K) is of; the others get NaN.
+        pred: physical units.
+        network: names of the targets. A target of 2 or 3 columns is written as a vector (the third 0), so that ParaView
+            draws arrows; a cell's value is the mean of its points.
+        forces: written as field data.
+    """
+    whole = np.full((len(used), pred.shape[1]), np.nan)
+    whole[used] = pred
+    fields = {PREFIX + name: values for name, values in split_targets(whole, network).items()}
+    of_cells = {name: cell_means(mesh, values) for name, values in fields.items()} if mesh.num_cells else {}
+    field_data = dict(mesh.field_data)
+    if forces is not None:
+        for group in ("coefficients", "newtons"):
+            for name, value in forces[group].items():
+                field_data[f"{PREFIX}{name}_{group[:-1]}"] = np.array([value])
+    return Mesh(mesh.points, mesh.cells, {**mesh.point_data, **fields}, {**mesh.cell_data, **of_cells}, field_data)
+
+
+def split_targets(values: np.ndarray, network: Network) -> dict[str, np.ndarray]:
+    """Columns (N, K) by target: (N,) for one column, (N, 3) for two or three, else (N, k)."""
+    found, first = {}, 0
+    for name, width in network.targets:
+        part = values[:, first : first + width]
+        if width == 2:
+            part = np.pad(part, ((0, 0), (0, 1)))
+        found[name] = part[:, 0] if width == 1 else part
+        first += width
+    return found
+
+
+def cell_means(mesh: Mesh, values: np.ndarray) -> np.ndarray:
+    """Mean over the points of each cell, in the order of ``mesh.cells``."""
+    return np.concatenate([values[block].mean(1) for block in mesh.cells.values()])

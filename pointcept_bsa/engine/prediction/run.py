@@ -1,0 +1,172 @@
+"""All files of ``tools/predict.py``: settings and an opened run in, meshes with predictions out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from pointcept_bsa.engine.json_file import write_json
+from pointcept_bsa.engine.prediction.forces import Reference, pressure_forces, summary
+from pointcept_bsa.engine.prediction.inputs import prepare_input
+from pointcept_bsa.engine.prediction.network import Network, open_network
+from pointcept_bsa.engine.prediction.outputs import with_prediction
+from pointcept_bsa.engine.training_range import outside_range
+from pointcept_bsa.errors import InputError
+from pointcept_bsa.mesh_io import SUFFIXES, read_mesh, write_mesh
+
+FORMATS = ("vtp", "vtu", "vtk", "ply", "npz")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The options of ``tools/predict.py``."""
+
+    inputs: Sequence[str]
+    output: str
+    format: str = "vtp"
+    fields: Mapping[str, str] = field(default_factory=dict)
+    max_points: int | None = None
+    density: float | None = None
+    velocity: float | None = None
+    area: float | None = None
+    flow: Sequence[float] | None = None
+    up: Sequence[float] | None = None
+
+
+def predict_files(
+    settings: Settings,
+    cfg: Mapping[str, Any],
+    model: nn.Module,
+    folder: Path | None,
+    metadata: Mapping[str, str] | None = None,
+    say: Callable[[str], None] = print,
+) -> list[dict[str, Any]]:
+    """Predict on every file; returns and, for a folder as output, writes ``predictions.json``: a record a file.
+
+    Raises:
+        InputError: a file that cannot be read or used, before others are written if that can be told from the names.
+    """
+    if settings.max_points is not None and settings.max_points < 1:
+        raise InputError(f"--max-points: got {settings.max_points}, wanted at least 1")
+    targets = output_paths(settings)
+    network = open_network(cfg, model, folder, metadata)
+    reference = force_reference(settings, network)
+    for remark in network.remarks:
+        say(f"note: {remark}")
+    records = []
+    for number, (source, target) in enumerate(targets, 1):
+        start = time.perf_counter()
+        record = predict_file(source, target, network, reference, settings)
+        records.append(record)
+        seconds = time.perf_counter() - start
+        say(f"[{number}/{len(targets)}] {source}: {record['points']} points, {seconds:.1f} s -> {target}")
+        for line in (*record["warnings"], *(f"note: {remark}" for remark in record["remarks"])):
+            say(f"    {line}")
+        if record["forces"] is not None:
+            say(f"    {summary(record['forces'])}")
+    if is_folder(settings):
+        write_json(Path(settings.output) / "predictions.json", {"files": records})
+    return records
+
+
+def predict_file(
+    source: Path, target: Path, network: Network, reference: Reference | None, settings: Settings
+) -> dict[str, Any]:
+    """One file: read, predict, write; what is to be told about it."""
+    mesh = read_mesh(source)
+    prepared = prepare_input(mesh, source.name, network, settings.fields)
+    remarks = list(prepared.remarks)
+    warnings = []
+    inside = "unknown"
+    if network.training is not None:
+        outside = outside_range(prepared.sample, network.training)
+        inside = "outside" if outside else "inside"
+        if outside:
+            warnings.append(f"WARNING: outside the training range, an extrapolation: {'; '.join(outside)}")
+    pred, pieces = network.predict(prepared.sample, settings.max_points)
+    if pieces > 1:
+        remarks.append(f"predicted in {pieces} random pieces of the cloud (--max-points): an approximation")
+    forces = None
+    if reference is not None:
+        if prepared.surface is None:
+            remarks.append("no drag and lift: the file has no faces")
+        else:
+            whole = np.zeros(len(mesh.points))  # points that no face has stay 0
+            whole[prepared.used] = pred[:, 0]
+            forces = pressure_forces(mesh.points, prepared.surface, whole, reference)
+            if not prepared.surface.closed:
+                open_edges = prepared.surface.open_edges
+                warnings.append(f"WARNING: the surface is not closed ({open_edges} open edges): forces lack the rest")
+    written = with_prediction(mesh, prepared.used, pred, network, forces)
+    replaced = sorted(name for name in mesh.point_data if written.point_data[name] is not mesh.point_data[name])
+    if replaced:
+        remarks.append(f"fields of the input replaced by the new prediction: {', '.join(replaced)}")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    write_mesh(target, written)
+    return {
+        "input": str(source),
+        "output": str(target),
+        "points": len(pred),
+        "targets": {
+            name: {"unit": unit, "min": float(own.min()), "mean": float(own.mean()), "max": float(own.max())}
+            for name, unit, own in zip(network.names, network.units, pred.T)
+        },
+        "training_range": inside,
+        "warnings": warnings,
+        "remarks": remarks,
+        "forces": forces,
+    }
+
+
+def output_paths(settings: Settings) -> list[tuple[Path, Path]]:
+    """Where each input's prediction goes.
+
+    Raises:
+        InputError: no inputs, one that is not there, several for one file, two of the same name, an unknown suffix.
+    """
+    sources = [Path(path) for path in settings.inputs]
+    if not sources:
+        raise InputError("--input: got no file, wanted at least one")
+    for source in sources:
+        if source.suffix.lower() not in SUFFIXES:
+            raise InputError(f"--input {str(source)!r}: wanted a file that ends in one of {list(SUFFIXES)}")
+        if not source.is_file():
+            raise InputError(f"--input {str(source)!r}: no such file")
+    if not is_folder(settings):
+        if len(sources) > 1:
+            raise InputError(f"--output {settings.output!r}: wanted a folder for {len(sources)} inputs")
+        if sources[0].resolve() == Path(settings.output).resolve():
+            raise InputError(f"--output {settings.output!r}: is the input, wanted another file")
+        return [(sources[0], Path(settings.output))]
+    if settings.format not in FORMATS:
+        raise InputError(f"--format {settings.format!r}: wanted one of {list(FORMATS)}")
+    targets = [Path(settings.output) / f"{source.stem}.{settings.format}" for source in sources]
+    for i, target in enumerate(targets):
+        if target in targets[:i]:
+            raise InputError(f"--input {str(sources[i])!r}: its output {target} is also that of another input")
+        if target.resolve() == sources[i].resolve():
+            raise InputError(f"--output {settings.output!r}: would overwrite the input {str(sources[i])!r}")
+    return list(zip(sources, targets))
+
+
+def is_folder(settings: Settings) -> bool:
+    """Whether ``--output`` names a folder: it has no suffix of a mesh file."""
+    return Path(settings.output).suffix.lower() not in SUFFIXES
+
+
+def force_reference(settings: Settings, network: Network) -> Reference | None:
+    """What forces refer to; None where the target is no surface pressure. Raises InputError."""
+    if network.surface_pressure is None:
+        for name in ("density", "velocity", "area", "flow", "up"):
+            if getattr(settings, name) is not None:
+                raise InputError(f"--{name}: the network predicts {list(network.names)}, no pressure on a surface")
+        return None
+    return Reference.of(
+        network.surface_pressure, settings.density, settings.velocity, settings.area, settings.flow, settings.up
+    )

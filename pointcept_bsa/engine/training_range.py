@@ -1,0 +1,135 @@
+"""What a network was trained on, kept beside it, so that a prediction can be told from an extrapolation.
+
+``training_range.json`` in the folder of a run::
+
+    {"data": {...the card of the training split...}, "samples": 650, "of": 650,
+     "points": [3586, 3586],                              fewest and most points of a cloud
+     "fields": {"coord": {"min", "max", "mean", "std", "extent_min", "extent_max"}, "normal": {...}},
+     "standardize": {"flow": {"mean", "std"}},            fields the data set gives standardised
+     "target": {"names", "units", "fields": [["pressure", 1]]},
+     "up_axis": "y", "surface_pressure": {...} or null}
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pointcept_bsa.datasets.base import PointFieldDataset, per_point_keys
+from pointcept_bsa.datasets.statistics import RunningStatistics
+from pointcept_bsa.errors import InputError
+
+FILE = "training_range.json"
+MOST_SAMPLES, MOST_POINTS = 512, 20_000_000  # read for the range, evenly chosen
+TOLERANCE = 0.05  # of the range, beyond which a value counts as outside
+POINTS_FACTOR = 2.0  # more or fewer points by this factor are worth a warning
+
+
+def describe_training_data(dataset: PointFieldDataset) -> dict[str, Any]:
+    """The content of ``training_range.json`` for a training data set, before its transforms.
+
+    Leaves numpy's random numbers as they were, should the data set draw some.
+    """
+    state = np.random.get_state()
+    try:
+        return _describe(dataset)
+    finally:
+        np.random.set_state(state)
+
+
+def _describe(dataset: PointFieldDataset) -> dict[str, Any]:
+    total = len(dataset.data_list)
+    affordable = max(8, MOST_POINTS // len(dataset.get_data(0)["coord"]))
+    count = min(total, MOST_SAMPLES, affordable)
+    chosen = np.unique(np.linspace(0, total - 1, count).round().astype(int)).tolist()
+    statistics: dict[str, RunningStatistics] = {}
+    extents, points = RunningStatistics(), []
+    for index in chosen:
+        sample = dataset.get_data(index)
+        points.append(len(sample["coord"]))
+        extents.update(np.ptp(sample["coord"], axis=0)[None])
+        for key in per_point_keys(sample):
+            if key != "target" and np.issubdtype(sample[key].dtype, np.number):
+                statistics.setdefault(key, RunningStatistics()).update(sample[key])
+    fields = {key: each.result() for key, each in statistics.items()}
+    extent = extents.result()
+    fields["coord"] |= {"extent_min": extent["min"], "extent_max": extent["max"]}
+    return {
+        "data": dataset.card(),
+        "samples": len(chosen),
+        "of": total,
+        "points": [min(points), max(points)],
+        "fields": fields,
+        "standardize": dataset.input_scales(),
+        "target": target_of(dataset),
+        "up_axis": dataset.up_axis,
+        "surface_pressure": dataset.surface_pressure,
+    }
+
+
+def target_of(dataset: PointFieldDataset) -> dict[str, Any]:
+    """Names and units of the target channels, and the fields they belong to with their widths."""
+    names, fields = list(dataset.target_names), dataset.load_fields(0)
+    widths = [[field, int(np.prod(fields[field].shape[1:], dtype=int))] for field in dataset.target_fields]
+    return {"names": names, "units": list(dataset.target_units), "fields": widths}
+
+
+def read_training_range(folder: Path) -> dict[str, Any] | None:
+    """The file in the folder of a run; None if it has none. Raises InputError for a damaged one."""
+    path = folder / FILE
+    return parse_training_range(path.read_text(encoding="utf-8"), str(path)) if path.is_file() else None
+
+
+def parse_training_range(text: str, where: str) -> dict[str, Any]:
+    """The content from its text. Raises InputError, naming ``where`` it is from."""
+    try:
+        content = json.loads(text)
+        content["fields"]["coord"]["min"], content["target"]["names"], content["points"][1]
+    except (ValueError, KeyError, TypeError, IndexError) as error:
+        raise InputError(f"{where}: damaged training range ({error!r}); remove it, or train again") from error
+    return content
+
+
+def outside_range(sample: Mapping[str, np.ndarray], known: Mapping[str, Any]) -> list[str]:
+    """What of a sample lies outside the training data, a sentence each; none if nothing does."""
+    found = []
+    n, (fewest, most) = len(sample["coord"]), known["points"]
+    if not fewest / POINTS_FACTOR <= n <= most * POINTS_FACTOR:
+        found.append(f"{n} points, in training {fewest} to {most}" if fewest < most else f"{n} points, not {most}")
+    for key, stats in known["fields"].items():
+        if key not in sample:
+            continue
+        values = np.asarray(sample[key], dtype=np.float64).reshape(n, -1)
+        low, high = np.asarray(stats["min"]), np.asarray(stats["max"])
+        if len(low) != values.shape[1]:
+            found.append(f"{key} has {values.shape[1]} columns, in training {len(low)}")
+            continue
+        slack = TOLERANCE * (high - low) + 1e-6 * np.maximum(abs(low), abs(high))
+        found += _columns_outside(key, values.min(0), values.max(0), low - slack, high + slack, low, high)
+        if "extent_min" in stats:
+            found += _size_outside(np.ptp(values, axis=0), stats)
+    return found
+
+
+def _columns_outside(
+    key: str, least: np.ndarray, largest: np.ndarray, lower: np.ndarray, upper: np.ndarray, *known: np.ndarray
+) -> list[str]:
+    low, high = known
+    found = []
+    for i in np.flatnonzero((least < lower) | (largest > upper)):
+        name = f"{key}.{'xyz'[i]}" if key in ("coord", "normal") else key if len(low) == 1 else f"{key}[{i}]"
+        found.append(f"{name} from {least[i]:.4g} to {largest[i]:.4g}, in training {low[i]:.4g} to {high[i]:.4g}")
+    return found
+
+
+def _size_outside(extent: np.ndarray, stats: Mapping[str, Any]) -> list[str]:
+    """Clouds inside the box of the training clouds, but much smaller or larger than any of them (other units?)."""
+    small, large = np.asarray(stats["extent_min"]), np.asarray(stats["extent_max"])
+    found = []
+    for i in np.flatnonzero((extent < small / 1.25) | (extent > large * 1.25)):
+        found.append(f"size along {'xyz'[i]} {extent[i]:.4g}, in training {small[i]:.4g} to {large[i]:.4g}")
+    return found

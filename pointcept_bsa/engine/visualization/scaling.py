@@ -1,0 +1,51 @@
+"""Runtime over the number of points, from the results of ``tools/benchmark.py``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from pointcept_bsa.engine.benchmark.plot import draw_times
+from pointcept_bsa.engine.benchmark.report import Row
+from pointcept_bsa.errors import InputError
+
+
+def draw_scaling(results: Sequence[str], output: Path) -> Path:
+    """One picture of the rows of all results: files ``benchmark.json`` or folders that hold one.
+
+    Raises:
+        InputError: no such file, or another kind of file.
+    """
+    contents = [read_results(path) for path in results]
+    rows: list[Row] = []
+    for path, (part, _) in zip(results, contents):
+        taken = {row.name for row in rows}
+        for row in part:
+            if row.name in taken:
+                row.name = f"{row.name} ({Path(path).parent.name if Path(path).is_file() else Path(path).name})"
+            rows.append(row)
+    environments = [content["environment"] for _, content in contents]
+    title = "; ".join(dict.fromkeys(f"{e.get('device', '?')}, {e.get('dtype', '?')}" for e in environments))
+    output.parent.mkdir(parents=True, exist_ok=True)
+    draw_times(output, rows, contents[0][1].get("baseline"), title)
+    return output
+
+
+def read_results(path: str) -> tuple[list[Row], dict[str, Any]]:
+    """Rows and the whole content of a result file. Raises InputError."""
+    file = Path(path) / "benchmark.json" if Path(path).is_dir() else Path(path)
+    if not file.is_file():
+        raise InputError(f"RESULT {path!r}: no such file, wanted the benchmark.json of tools/benchmark.py")
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        known = {f.name for f in fields(Row)}
+        complete = [{"mode": "", "ops": "", **row} for row in content["rows"]]  # which older results lack
+        rows = [Row(**{key: value for key, value in row.items() if key in known}) for row in complete]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"RESULT {path!r}: not a result of tools/benchmark.py ({error})") from error
+    if not rows:
+        raise InputError(f"RESULT {path!r}: it has no rows")
+    return rows, content

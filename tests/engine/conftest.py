@@ -1,0 +1,51 @@
+"""A small trained run, and the tools called in this process."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pointcept_bsa.host.embedded.cli import train_main
+
+ROOT = Path(__file__).resolve().parents[2]
+SMALL = [
+    "max_iters=2",
+    "eval_every=2",
+    "batch_size=2",
+    "num_worker=0",
+    "device=cpu",
+    "seed=0",
+    "data.train.num_samples=6",
+    "data.val.num_samples=2",
+    "data.test.num_samples=4",
+    *(f"data.{split}.num_points=96" for split in ("train", "val", "test")),
+    "model.backbone.depth=2",
+    "model.backbone.ball_size=32",
+]
+
+
+@pytest.fixture(scope="session")
+def small_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a BSA network trained for a moment on ellipsoids (never to be written to)."""
+    folder = tmp_path_factory.mktemp("runs") / "bsa"
+    config = str(ROOT / "configs/ellipsoid_flow/bsa.py")
+    assert train_main(["--config", config, "--options", f"save_path={folder}", *SMALL]) == 0
+    return folder
+
+
+@pytest.fixture
+def tool() -> Callable[..., int]:
+    """``tool("predict", "--weight", ...)`` calls the main function of tools/predict.py."""
+
+    def call(name: str, *arguments: str) -> int:
+        spec = importlib.util.spec_from_file_location(f"tool_{name}", os.path.join(ROOT, "tools", f"{name}.py"))
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module.main(list(arguments))
+
+    return call

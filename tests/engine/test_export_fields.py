@@ -1,0 +1,68 @@
+"""Exported samples: truth, prediction and error of the test, read back by another reader."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from pointcept_bsa.datasets.prepare import prepare
+from pointcept_bsa.engine.export_fields import FieldExporter, check_export
+from pointcept_bsa.errors import InputError
+from pointcept_bsa.host import build_dataset, collate_fn
+from pointcept_bsa.host.embedded.cli import test_main as run_test
+from pointcept_bsa.host.embedded.config import load_config
+
+MISSING = "missing: package pyvista (part of the extra [test])"
+
+
+def test_the_tool_exports_every_sample_and_three_pictures(small_run, tmp_path):
+    pyvista = pytest.importorskip("pyvista", reason=MISSING)
+    config = str(small_run / "config.py")
+    options = [f"weight={small_run}/model/model_last.pth", f"save_path={tmp_path}"]
+    assert run_test(["--config", config, "--export", "vtp,png,npz", "--options", *options]) == 0
+    dataset = build_dataset(load_config(config).data.test)
+    samples = {record["name"]: record for record in json.loads((tmp_path / "test/metrics.json").read_text())["samples"]}
+    for i in range(len(dataset)):
+        name, raw = dataset.get_data_name(i), dataset.get_data(i)
+        read = pyvista.read(tmp_path / f"test/export/{name}.vtp")
+        truth, own, error = (
+            np.asarray(read.point_data[f"{kind}_pressure_coefficient"]) for kind in ("truth", "predicted", "error")
+        )
+        np.testing.assert_array_equal(read.points, raw["coord"])
+        np.testing.assert_array_equal(truth, raw["target"][:, 0])
+        np.testing.assert_array_equal(np.asarray(read.point_data["normal"]), raw["normal"])
+        np.testing.assert_array_equal(error, own - truth)
+        assert np.mean(error**2) == pytest.approx(samples[name]["mse"], rel=1e-4)
+        with np.load(tmp_path / f"test/export/{name}.npz") as arrays:
+            assert any(np.array_equal(arrays[key].ravel(), own) for key in arrays)
+    for label in ("best", "median", "worst"):
+        assert (tmp_path / f"test/{label}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_real_car_keeps_its_faces(real_data, tmp_path):
+    pyvista = pytest.importorskip("pyvista", reason=MISSING)
+    prepare("shapenet_car", src=str(real_data("shapenet_car_mini.npz")), dst=str(tmp_path / "cars"))
+    transform = [
+        dict(type="ScaleCoord", min=(-2, -1, -4.5), max=(2, 4.5, 6)),
+        dict(type="CollectPoints", keys=("coord", "target", "name", "position")),
+    ]
+    dataset = build_dataset(
+        dict(type="ShapeNetCarDataset", split="train", data_root=str(tmp_path / "cars"), transform=transform)
+    )
+    batch = collate_fn([dataset[0], dataset[1]])
+    FieldExporter(tmp_path / "out", ["vtp"], dataset)(batch, (batch["target"] + 2).double())
+    raw = dataset.get_data(1)
+    read = pyvista.read(tmp_path / "out" / f"{dataset.get_data_name(1)}.vtp")
+    np.testing.assert_array_equal(read.regular_faces, raw["face"])
+    np.testing.assert_allclose(read.points, raw["coord"])
+    np.testing.assert_allclose(np.asarray(read["error_pressure"]), 2, atol=1e-4)
+    assert torch.equal(torch.from_numpy(np.array(read["truth_pressure"])), batch["target"][3586:, 0])
+
+
+def test_a_format_that_is_not_there_is_refused_with_the_nearest():
+    with pytest.raises(InputError, match="did you mean 'vtp'"):
+        check_export(["vtpp"])
+    assert check_export(["png", "vtp", "png"]) == ("png", "vtp")

@@ -1,0 +1,72 @@
+"""Predict on your own meshes and clouds with a trained network; the result opens in ParaView.
+
+python tools/predict.py --weight exp/shapenet_car/bsa --input car.stl --output car.vtp
+python tools/predict.py --weight exp/shapenet_car/bsa --input cars/*.vtk --output predicted/ --velocity 30 --density 1.2
+python tools/predict.py --weight exp/periodic_hills/bsa --input hill.vtu --output out.vtu --field wall_distance=d
+
+RUN is the folder of a run, one of its checkpoints, or a file of tools/export.py. Inputs are .vtk .vtu .vtp .ply .stl
+.npz .npy. Every field of the input is kept; predicted_<name> is added on its points and, as their mean, on its cells.
+Networks of surface pressure also give drag and lift of every mesh with faces, by pressure alone.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+if find_spec("pointcept_bsa") is None:  # run from a checkout that is not installed
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from pointcept_bsa.engine.prediction.run import FORMATS, Settings, predict_files
+from pointcept_bsa.errors import InputError
+from pointcept_bsa.host.embedded.cli import exit_code
+from pointcept_bsa.host.embedded.config import DictAction
+from pointcept_bsa.host.embedded.opened_run import open_run
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--weight", required=True, metavar="RUN", help="see above")
+    parser.add_argument("--input", nargs="+", required=True, metavar="FILE", help="meshes or clouds")
+    parser.add_argument("--output", required=True, metavar="OUT", help="a file (for one input), or a folder")
+    parser.add_argument("--format", default="vtp", choices=FORMATS, help="of the files in a folder (default vtp)")
+    parser.add_argument(
+        "--field",
+        nargs="+",
+        default=[],
+        metavar="NAME=X",
+        help="an input field: its name in the file, or numbers 1,2,3",
+    )
+    parser.add_argument("--max-points", type=int, metavar="N", help="larger clouds are predicted in random pieces")
+    parser.add_argument("--density", type=float, help="of the stream (default: that of training)")
+    parser.add_argument("--velocity", type=float, help="of the stream (default: that of training)")
+    parser.add_argument("--area", type=float, help="reference area (default: the silhouette along the stream)")
+    parser.add_argument("--flow", type=float, nargs=3, metavar=("X", "Y", "Z"), help="direction of the stream")
+    parser.add_argument("--up", type=float, nargs=3, metavar=("X", "Y", "Z"), help="direction of lift")
+    parser.add_argument(
+        "--options", nargs="+", action=DictAction, default={}, metavar="KEY=VALUE", help="config values"
+    )
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; 0, or 2 for a mistake of the user."""
+    args = build_parser().parse_args(argv)
+
+    def work() -> int:
+        fields = dict(pair.partition("=")[::2] for pair in args.field)
+        for name, value in fields.items():
+            if not name or not value:
+                raise InputError(f"--field {name}: wanted NAME=X, a name in the file or numbers")
+        names = ("format", "max_points", "density", "velocity", "area", "flow", "up")
+        settings = Settings(args.input, args.output, fields=fields, **{name: getattr(args, name) for name in names})
+        run = open_run(args.weight, args.options)
+        predict_files(settings, run.cfg, run.model, run.folder, run.metadata)
+        return 0
+
+    return exit_code(work)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
