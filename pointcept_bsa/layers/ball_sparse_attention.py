@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from pointcept_bsa.geometry.ball_tree import BallLayout
 from pointcept_bsa.ops.ball_attention import ball_attention
+from pointcept_bsa.ops.block_mlp import block_mlp
 from pointcept_bsa.ops.block_pooling import block_mean
 from pointcept_bsa.ops.block_selection import select_blocks
 from pointcept_bsa.ops.dense_attention import dense_attention
@@ -58,9 +59,9 @@ class BlockMLP(nn.Module):
 
     def forward(self, x: Tensor, valid: Tensor | None) -> Tensor:
         """(S, H, D) -> (S / l, H, D)."""
-        if valid is not None:
-            x = x * valid.view(-1, 1, 1)
-        return self.mlp(x.unflatten(0, (-1, self.block_size)).transpose(1, 2).flatten(-2))
+        first, _, last = self.mlp
+        assert isinstance(first, nn.Linear) and isinstance(last, nn.Linear)
+        return block_mlp(x, first.weight, first.bias, last.weight, last.bias, self.block_size, valid)
 
 
 class BlockMean(nn.Module):

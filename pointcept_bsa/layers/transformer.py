@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint as recompute
 
 from pointcept_bsa.geometry.ball_tree import BallLayout, BallTree
+from pointcept_bsa.ops.silu_product import silu_product
 
 from .linear import Linear
 from .norm import RMSNorm
@@ -31,7 +31,7 @@ class SwiGLU(nn.Module):
         self.w3 = Linear(hidden, dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.w3(self.w2(x) * F.silu(self.w1(x)))
+        return self.w3(silu_product(self.w1(x), self.w2(x)))
 
 
 class TransformerBlock(nn.Module):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from pointcept_bsa.dispatch import use_triton
 from pointcept_bsa.errors import InputError
@@ -11,10 +12,12 @@ from pointcept_bsa.geometry.ball_tree import BallTree
 from pointcept_bsa.geometry.split_keys import split_keys
 from pointcept_bsa.geometry.tree_plan import plan_tree
 from pointcept_bsa.ops import ball_attention as ball
+from pointcept_bsa.ops import block_mlp as mlp
 from pointcept_bsa.ops import block_pooling as pooling
 from pointcept_bsa.ops import gated_sum as gates
 from pointcept_bsa.ops import rms_norm as norm
 from pointcept_bsa.ops.column_sum import column_sum
+from pointcept_bsa.ops.silu_product import silu_product
 
 from .interpreter import DEVICE, INTERPRETED, kernel_test, run_in_interpreter
 
@@ -145,6 +148,30 @@ def test_block_mean(lengths, dtype):
 
 @kernel_test
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("lengths", LENGTHS.values(), ids=LENGTHS)
+@pytest.mark.parametrize("block_size, width", [(8, 8)] + [(8, 16), (16, 12)] * (DEVICE == "cuda"))
+def test_block_mlp(lengths, block_size, width, dtype):
+    layout = BallTree.build(torch.randn(sum(lengths), 3).to(DEVICE), lengths, 64, block_size).layout
+    slots, inputs = sum(layout.slots), block_size * width
+    x = torch.randn(slots, 3, 3, width, device=DEVICE)
+    shapes = ((2 * inputs, inputs), (2 * inputs,), (width, 2 * inputs), (width,))
+    weights = [torch.randn(shape, device=DEVICE) / shape[-1] ** 0.5 for shape in shapes]
+    compare(
+        lambda t, *w: mlp.block_mlp(t[:, 1], *w, block_size, layout.valid),
+        lambda t, *w: mlp.reference.block_mlp(t[:, 1], *w, block_size, layout.valid),
+        (x, *weights),
+        dtype,
+    )
+
+
+@kernel_test
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_silu_product(dtype):
+    compare(silu_product, lambda a, b: F.silu(a) * b, [torch.randn(3, 999, device=DEVICE) for _ in range(2)], dtype)
+
+
+@kernel_test
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("rows, channels", [(1, 24), (77, 64), (300, 200)] + [(70000, 64)] * (DEVICE == "cuda"))
 def test_rms_norm_and_column_sum(rows, channels, dtype):
     x, weight = torch.randn(rows, channels, device=DEVICE), torch.randn(channels, device=DEVICE)
@@ -198,7 +225,11 @@ def test_operators_are_well_registered():
     branches = [torch.randn(9, 2, 8, device=DEVICE, requires_grad=True) for _ in range(3)]
     gate = torch.randn(9, 6, device=DEVICE, requires_grad=True)
     torch.library.opcheck(torch.ops.pcbsa.gated_sum.default, (*branches, gate))
+    torch.library.opcheck(torch.ops.pcbsa.silu_product.default, tuple(branches[:2]))
     valid = (torch.arange(64) % 3 > 0).to(DEVICE)
+    weights = [torch.randn(s, device=DEVICE, requires_grad=True) for s in ((32, 32), (32,), (8, 32), (8,))]
+    x = torch.randn(64, 2, 4, device=DEVICE, requires_grad=True)
+    torch.library.opcheck(torch.ops.pcbsa.block_mlp.default, (x, *weights, 8, valid))
     torch.library.opcheck(torch.ops.pcbsa.block_mean.default, (branches[0].detach().repeat(8, 1, 1)[:64], valid, 8))
 
 

@@ -222,3 +222,20 @@ def test_what_the_kernels_cannot_do_is_an_error_when_they_are_asked_for(monkeypa
         selected.selected_attention(q, q, q, index, 3)
     monkeypatch.setenv("PCBSA_OPS", "auto")
     assert selected.selected_attention(q, q, q, index, 3).shape == q.shape
+
+
+@kernel_test
+def test_lists_are_the_same_however_they_are_sorted(monkeypatch):
+    groups, heads, topk, blocks = 37, 3, 4, 9
+    index = torch.randint(-1, blocks, (groups, heads, topk), device=DEVICE)
+    found = []
+    for limit in (4096, 0):
+        monkeypatch.setattr(triton_backend, "SORTED_BY_ONE_KERNEL", limit)
+        order, bounds, _ = triton_backend._lists(index, blocks, 32)
+        found.append((order.flatten() % (groups * topk) // topk, bounds))
+    for group_of, bounds in found:
+        for head in range(heads):
+            for block in range(blocks):
+                first, last = bounds[head * blocks + block].tolist()
+                wanted = [g for g in range(groups) for b in index[g, head].tolist() if b == block]
+                assert group_of[first:last].tolist() == wanted

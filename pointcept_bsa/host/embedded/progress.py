@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
+from collections import deque
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
@@ -19,12 +20,17 @@ def format_duration(seconds: float) -> str:
 class ProgressDisplay:
     """Shows iterations done, rate, time left and a text; ``quiet`` (other processes) shows nothing.
 
-    Without a terminal a line goes to ``logger`` at most every ``line_every`` seconds, and at the end of an epoch.
+    Without a terminal a line goes to ``logger`` at most every ``line_every`` seconds, and at the end of an epoch. The
+    rate is that of the last ``READINGS`` updates; the first update, in whose time kernels are compiled and workers
+    start, counts only until the second.
     """
+
+    READINGS = 10
 
     def __init__(self, total: int, done: int, logger: logging.Logger, quiet: bool, line_every: float = 10.0) -> None:
         self.total, self.logger, self.quiet, self.line_every = total, logger, quiet, line_every
-        self._start_time, self._start_done = time.perf_counter(), done
+        self._readings: deque[tuple[float, int]] = deque([(time.perf_counter(), done)], maxlen=self.READINGS + 1)
+        self._started = False
         self._last_line, self._pending = -float("inf"), ""
         self._bar: Progress | None = None
         if not quiet and sys.stdout.isatty():
@@ -38,8 +44,13 @@ class ProgressDisplay:
         if self.quiet:
             return
         now = time.perf_counter()
-        rate = (done - self._start_done) / max(now - self._start_time, 1e-9)
-        left = format_duration((self.total - done) / rate) if rate > 0 else "?"
+        since, before = self._readings[0]
+        rate = (done - before) / max(now - since, 1e-9)
+        left = format_duration((self.total - done) / rate) if rate > 0 and self._started else "?"
+        if not self._started:
+            self._started = True
+            self._readings.clear()
+        self._readings.append((now, done))
         text = f"{rate:.1f} it/s | ETA {left} | {text}"
         if self._bar is not None:
             self._bar.update(self._task, completed=done, description=text, refresh=True)

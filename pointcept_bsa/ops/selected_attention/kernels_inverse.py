@@ -3,11 +3,12 @@
 Legend as in ``kernels.py``. ``L`` blocks; a *list* is the groups that selected one block for one key/value head, in
 rising order; there are Hkv L lists, list e = head * L + block.
 
-Sorting the selections by list gives all lists behind each other (``order``, with ``starts``). A list is worked off in
-chunks of CHUNK entries. Program e < Hkv L does the first chunk of list e; the *further* chunks of long lists are
-numbered through (``further``: running sum of their numbers) and done by the programs after these. A list of one chunk
-is written at once; the others leave partial sums, which ``sum_chunks`` adds in the order of the chunks. So shapes do
-not depend on the data, and the sums are the same in every run.
+The selections lie head by head, and sorting them by key = head * (L + 1) + block, L for none, gives all lists behind
+each other (``order``, with ``bounds``); whether each head is sorted for itself or all together is the same. A list is
+worked off in chunks of CHUNK entries. Program e < Hkv L does the first chunk of list e; the *further* chunks of long
+lists are numbered through (``further``: running sum of their numbers) and done by the programs after these. A list of
+one chunk is written at once; the others leave partial sums, which ``sum_chunks`` adds in the order of the chunks. So
+shapes do not depend on the data, and the sums are the same in every run.
 """
 
 from __future__ import annotations
@@ -19,27 +20,31 @@ from .kernels import load_rows, rows_of
 
 
 @triton.jit(do_not_specialize=["size", "blocks"])
-def list_of_selection(index, lists, size, blocks, HKV: tl.constexpr, TOPK: tl.constexpr, TILE: tl.constexpr):
-    """(G, Hkv, K) blocks -> int32 lists; Hkv L, behind all others, where nothing is selected."""
+def key_of_selection(index, keys, size, blocks, HKV: tl.constexpr, TOPK: tl.constexpr, TILE: tl.constexpr):
+    """(G, Hkv, K) blocks -> (Hkv, G, K) int32 keys."""
     n = tl.program_id(0).to(tl.int64) * TILE + tl.arange(0, TILE)
     block = tl.load(index + n, mask=n < size, other=-1)
     head = n // TOPK % HKV
-    tl.store(lists + n, tl.where(block >= 0, head * blocks + block, HKV * blocks).to(tl.int32), mask=n < size)
+    place = head * (size // HKV) + n // (HKV * TOPK) * TOPK + n % TOPK
+    tl.store(keys + place, (head * (blocks + 1) + tl.where(block >= 0, block, blocks)).to(tl.int32), mask=n < size)
 
 
-@triton.jit(do_not_specialize=["size", "num_lists"])
-def list_starts(lists, starts, chunks, size, num_lists, CHUNK: tl.constexpr, STEPS: tl.constexpr, TILE: tl.constexpr):
-    """Start of each list in the sorted ``lists`` (Hkv L + 1 of them), and its number of chunks after the first."""
+@triton.jit(do_not_specialize=["size", "num_lists", "blocks"])
+def list_bounds(keys, bounds, chunks, size, num_lists, blocks, CHUNK: tl.constexpr, STEPS: tl.constexpr,
+                TILE: tl.constexpr):  # fmt: skip
+    """First place and place after the last of each list in the sorted ``keys``, and its chunks after the first."""
     e = tl.program_id(0) * TILE + tl.arange(0, TILE)
+    key = e + e // blocks
     low, end = tl.zeros((TILE,), tl.int32), tl.zeros((TILE,), tl.int32)
     high, end_high = low + size, end + size
-    for _ in range(STEPS):  # 2^STEPS > size: the first place of a value of at least e, and of at least e + 1
+    for _ in range(STEPS):  # 2^STEPS > size: the first place of a value of at least key, and of at least key + 1
         middle, end_middle = (low + high) // 2, (end + end_high) // 2
-        before = tl.load(lists + middle, mask=low < high, other=0x7FFFFFFF) < e
-        end_before = tl.load(lists + end_middle, mask=end < end_high, other=0x7FFFFFFF) < e + 1
+        before = tl.load(keys + middle, mask=low < high, other=0x7FFFFFFF) < key
+        end_before = tl.load(keys + end_middle, mask=end < end_high, other=0x7FFFFFFF) < key + 1
         low, high = tl.where(before, middle + 1, low), tl.where(before, high, middle)
         end, end_high = tl.where(end_before, end_middle + 1, end), tl.where(end_before, end_high, end_middle)
-    tl.store(starts + e, low, mask=e <= num_lists)
+    tl.store(bounds + 2 * e, low, mask=e < num_lists)
+    tl.store(bounds + 2 * e + 1, end, mask=e < num_lists)
     tl.store(chunks + e, tl.maximum(end - low - 1, 0) // CHUNK, mask=e < num_lists)
 
 
@@ -55,7 +60,7 @@ def list_of_chunk(further, x, num_lists):
     return low
 
 
-@triton.jit(do_not_specialize=["num_lists", "blocks"])
+@triton.jit(do_not_specialize=["num_lists", "blocks", "selections"])
 def backward_keys(
     grad,
     q,
@@ -64,8 +69,8 @@ def backward_keys(
     valid,
     lse,
     delta,
-    order,  # (G Hkv K,) int64 places of the selections, sorted by list
-    starts,  # (Hkv L + 1,) int32
+    order,  # (Hkv G K,) int64 places of the selections, sorted by key: among all, or among those of the head
+    bounds,  # (Hkv L, 2) int32
     further,  # (Hkv L,) int64
     partial_k,  # (2 x further chunks, l, DIM) float32
     partial_v,
@@ -73,6 +78,7 @@ def backward_keys(
     grad_v,
     num_lists,
     blocks,
+    selections,  # G K, of a head
     scale,
     G_ROW: tl.constexpr,
     G_HEAD: tl.constexpr,
@@ -109,8 +115,8 @@ def backward_keys(
         if e > 0:
             before = tl.load(further + e - 1).to(tl.int32)
         chunk = 1 + x - before
-    begin = tl.load(starts + e)
-    stop = tl.load(starts + e + 1)
+    begin = tl.load(bounds + 2 * e)
+    stop = tl.load(bounds + 2 * e + 1)
     whole = stop - begin <= CHUNK
     begin += chunk * CHUNK
     stop = tl.minimum(stop, begin + CHUNK)
@@ -133,7 +139,7 @@ def backward_keys(
         entry = at + m // ROWS
         there = (entry < stop) & (m % ROWS < GROUP * SHARE)
         place = tl.load(order + entry, mask=there, other=0).to(tl.int32)
-        slot, head = rows_of(place // (HKV * TOPK), m % ROWS, GROUP, SHARE)
+        slot, head = rows_of(place % selections // TOPK, m % ROWS, GROUP, SHARE)
         head += kv_head * SHARE
         if EMPTY_ROWS:
             there = there & (tl.load(valid + slot, mask=there, other=0) != 0)

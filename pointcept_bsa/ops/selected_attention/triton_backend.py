@@ -155,7 +155,7 @@ def _keys(
     num_lists = k.shape[1] * blocks
     chunk = chunk_size(index.numel())
     further_chunks = index.numel() // chunk  # at most: a list of n entries has (n - 1) // chunk
-    order, starts, further = _lists(index, blocks, chunk)
+    order, bounds, further = _lists(index, blocks, chunk)
     area = block_size * options["DIM"]
     partial = q.new_empty((2, max(1, 2 * further_chunks), area), dtype=torch.float32)
     tile = _tile(options["ROWS"])["backward_keys"]
@@ -169,13 +169,14 @@ def _keys(
         lse,
         delta,
         order,
-        starts,
+        bounds,
         further,
         *partial,
         grad_k,
         grad_v,
         num_lists,
         blocks,
+        index.numel() // index.shape[1],
         _scale(q),
         G_ROW=grad.stride(0),
         G_HEAD=grad.stride(1),
@@ -225,6 +226,9 @@ def _flops_backward(grad, q, k, v, index, out, lse, block_size, *args, **kwargs)
     return 2 * _flops(q, k, v, index, block_size)
 
 
+SORTED_BY_ONE_KERNEL = 4096  # elements of a row
+
+
 def chunk_size(selections: int) -> int:
     """Entries of a list of selections that one program works off."""
     low, high = CHUNK_BOUNDS
@@ -232,21 +236,24 @@ def chunk_size(selections: int) -> int:
 
 
 def _lists(index: Tensor, blocks: int, chunk: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Places of the selections sorted by (head, block), starts of these lists, running sum of their further chunks."""
-    from .kernels_inverse import list_of_selection, list_starts
+    """Places of the selections sorted by (head, block), bounds of these lists, running sum of their further chunks."""
+    from .kernels_inverse import key_of_selection, list_bounds
 
     size, heads, tile = index.numel(), index.shape[1], 1024
     num_lists = heads * blocks
-    lists = index.new_empty(size, dtype=torch.int32)
-    list_of_selection[(-(-size // tile),)](index, lists, size, blocks, HKV=heads, TOPK=index.shape[2], TILE=tile)
-    lists, order = torch.sort(lists, stable=True)
-    starts = index.new_empty(num_lists + 1, dtype=torch.int32)
+    keys = index.new_empty(size, dtype=torch.int32)
+    key_of_selection[(-(-size // tile),)](index, keys, size, blocks, HKV=heads, TOPK=index.shape[2], TILE=tile)
+    if size <= heads * SORTED_BY_ONE_KERNEL:  # torch sorts such rows by one kernel each, longer ones by a dozen
+        keys, order = torch.sort(keys.view(heads, -1), dim=1, stable=True)
+    else:
+        keys, order = torch.sort(keys, stable=True)
+    bounds = index.new_empty((num_lists, 2), dtype=torch.int32)
     chunks = index.new_empty(num_lists, dtype=torch.int32)
     tile = 128
-    list_starts[(-(-(num_lists + 1) // tile),)](
-        lists, starts, chunks, size, num_lists, CHUNK=chunk, STEPS=size.bit_length(), TILE=tile
+    list_bounds[(-(-num_lists // tile),)](
+        keys, bounds, chunks, size, num_lists, blocks, CHUNK=chunk, STEPS=size.bit_length(), TILE=tile
     )
-    return order, starts, chunks.cumsum(0)
+    return order, bounds, chunks.cumsum(0)
 
 
 def _by_query(

@@ -1,0 +1,35 @@
+"""The choice of the library kernel behind dense attention."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from pointcept_bsa.errors import InputError
+from pointcept_bsa.ops.dense_attention import backend, dense_attention
+
+
+def test_the_cpu_is_left_to_torch_and_mistakes_are_named(monkeypatch):
+    q = torch.randn(1, 2, 8, 16)
+    assert isinstance(backend.fastest_backend(q, q, None), nullcontext)
+    monkeypatch.setenv("PCBSA_SDPA", "fast")
+    with pytest.raises(InputError, match="PCBSA_SDPA: got 'fast', wanted one of auto, torch, cudnn, flash, efficient"):
+        backend.fastest_backend(q, q, None)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_measured_once_and_right(dtype, monkeypatch):
+    monkeypatch.setattr(backend, "_fastest", {})
+    q, k, v = (torch.randn(n, 4, 16, device="cuda", dtype=dtype, requires_grad=True) for n in (600, 300, 300))
+    out = dense_attention(q, k, v, (600,), (300,))
+    assert list(backend.chosen_backends().values())[0] in backend.BACKENDS
+    monkeypatch.setattr(backend, "_measure", None)  # a length of the same power of two is not measured again
+    dense_attention(q[:590], k, v, (590,), (300,))
+    truth = F.scaled_dot_product_attention(*(t.double().transpose(0, 1) for t in (q, k, v))).transpose(0, 1)
+    assert (out - truth).norm() / truth.norm() < (1e-5 if dtype == torch.float32 else 1e-2)
+    with torch.cuda.graph(torch.cuda.CUDAGraph()):  # where nothing can be measured, torch chooses
+        dense_attention(q[:60].detach(), k.detach(), v.detach(), (60,), (300,))

@@ -1,0 +1,194 @@
+"""Every kernel compiles for a Hopper GPU. That needs no GPU, and finds what Triton's interpreter lets pass."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from pointcept_bsa import dispatch
+from pointcept_bsa.geometry.tree_plan import plan_tree
+from pointcept_bsa.ops.ball_attention import triton_backend as ball
+from pointcept_bsa.ops.block_mlp import triton_backend as block_mlp
+from pointcept_bsa.ops.block_pooling import triton_backend as pooling
+from pointcept_bsa.ops.block_selection import triton_backend as selection
+from pointcept_bsa.ops.column_sum import triton_backend as column_sum
+from pointcept_bsa.ops.gated_sum import triton_backend as gates
+from pointcept_bsa.ops.rms_norm import triton_backend as rms_norm
+from pointcept_bsa.ops.selected_attention import triton_backend as selected
+from pointcept_bsa.ops.silu_product import triton_backend as silu_product
+
+from .interpreter import INTERPRETED
+
+triton = pytest.importorskip("triton")
+pytestmark = pytest.mark.skipif(INTERPRETED, reason="the interpreter compiles nothing")
+
+POINTERS = {
+    torch.float32: "*fp32",
+    torch.bfloat16: "*bf16",
+    torch.int32: "*i32",
+    torch.int64: "*i64",
+    torch.uint8: "*u8",
+    torch.bool: "*i1",
+}
+SCALARS = {float: "fp32", int: "i32"}
+OPTIONS = ("num_warps", "num_stages")
+
+
+class CompileOnly:
+    """Stands in for a kernel: a launch compiles it for sm_90 and runs nothing."""
+
+    def __init__(self, kernel) -> None:
+        self.kernel, self.compiled = kernel, []
+
+    def __getitem__(self, grid):
+        return self.launch
+
+    def launch(self, *arguments, **named):
+        from triton.backends.compiler import GPUTarget
+        from triton.compiler import ASTSource
+
+        options = {name: named.pop(name) for name in OPTIONS if name in named}
+        values = dict(zip([p.name for p in self.kernel.params], arguments)) | named
+        signature, constants, aligned = {}, {}, {}
+        for place, parameter in enumerate(self.kernel.params):
+            value = values[parameter.name]
+            if parameter.is_constexpr or value is None:
+                signature[parameter.name] = "constexpr"
+                constants[(place,)] = value
+            elif isinstance(value, torch.Tensor):
+                signature[parameter.name] = POINTERS[value.dtype]
+                aligned[(place,)] = [["tt.divisibility", 16]]
+            else:
+                signature[parameter.name] = SCALARS[type(value)]
+        source = ASTSource(self.kernel, signature, constants, aligned)
+        self.compiled.append(triton.compile(source, target=GPUTarget("cuda", 90, 32), options=options))
+
+
+LAUNCHED = {
+    "ops.ball_attention.kernels": ("forward_kernel", "key_gradient_kernel", "query_gradient_kernel"),
+    "ops.gated_sum.kernels": ("forward_kernel", "backward_kernel"),
+    "ops.block_pooling.kernels": ("forward_kernel", "backward_kernel"),
+    "ops.block_mlp.kernels": ("forward_kernel", "input_gradient_kernel", "weight_gradient_kernel"),
+    "ops.rms_norm.kernels": ("forward_kernel", "backward_kernel"),
+    "ops.column_sum.kernels": ("kernel",),
+    "ops.silu_product.kernels": ("forward_kernel", "backward_kernel"),
+    "ops.selected_attention.kernels": ("forward", "backward_queries"),
+    "ops.selected_attention.kernels_inverse": ("backward_keys", "key_of_selection", "list_bounds", "sum_chunks"),
+    "ops.block_selection.kernels": ("best_stretches", "best_in_stretches"),
+    "geometry.split_keys_triton": ("_extents", "_keys"),
+    "geometry.neighbors_triton": ("_nearest",),
+}
+HEADS, WIDTH, SLOTS = 4, 16, 1024
+VALID = torch.ones(SLOTS, dtype=torch.bool)
+
+
+def qkv(dtype=torch.bfloat16):
+    return torch.zeros(SLOTS, 3, HEADS, WIDTH, dtype=dtype).unbind(1)
+
+
+def ball_attention():
+    coord, sigma = torch.zeros(SLOTS, 3), torch.zeros(HEADS)
+    for size in (256, 512):  # all keys of a ball in a tile, and not
+        out, lse = ball._forward(*qkv(), coord, sigma, VALID, size)
+        ball._backward(out, *qkv(), coord, sigma, VALID, out, lse, size)
+
+
+def gated_sum():
+    branches = [torch.zeros(SLOTS, HEADS, WIDTH, dtype=torch.bfloat16) for _ in range(3)]
+    gate = torch.zeros(SLOTS, 3 * HEADS, dtype=torch.bfloat16)
+    gates._backward(gates._forward(*branches, gate), *branches, gate)
+
+
+def block_mean():
+    pooling._backward(pooling._forward(qkv()[0], VALID, 8), VALID, 8)
+
+
+def mlp_of_blocks():
+    inputs = 8 * WIDTH
+    shapes = ((2 * inputs, inputs), (2 * inputs,), (WIDTH, 2 * inputs), (WIDTH,))
+    weights = [torch.zeros(shape, dtype=torch.bfloat16) for shape in shapes]
+    out = block_mlp._forward(qkv()[1], *weights, 8, VALID)
+    block_mlp._backward(out, qkv()[1], *weights[:3], 8, VALID)
+
+
+def norm():
+    x, weight = torch.zeros(SLOTS, 64), torch.zeros(64)
+    out, scale = rms_norm._forward(x, weight, 1e-6, torch.bfloat16)
+    rms_norm._backward(out, x, weight, scale)
+
+
+def sum_of_columns():
+    column_sum._column_sum(torch.zeros(SLOTS, 192, dtype=torch.bfloat16))
+
+
+def product_with_silu():
+    x = torch.zeros(SLOTS, 256, dtype=torch.bfloat16)
+    silu_product._backward(silu_product._forward(x, x), x, x)
+
+
+def attention_to_selected_blocks():
+    for group, kv_heads, size in ((8, HEADS, 8), (1, 1, 32)):
+        q, k, v = (t[:, :n] for t, n in zip(qkv(), (HEADS, kv_heads, kv_heads), strict=True))
+        index = torch.zeros(SLOTS // group, kv_heads, 4, dtype=torch.long)
+        out, lse = selected.selected_attention_op(q, k, v, index, size, VALID)
+        selected.selected_attention_backward_op(out, q, k, v, index, out, lse, size, VALID)
+
+
+def selection_of_blocks():
+    q, k = qkv()[0][: SLOTS // 8], qkv()[1][: SLOTS // 8]
+    selection.select_blocks_op(q, k, [SLOTS // 8], [SLOTS // 8], 4, [SLOTS // 256], None)
+
+
+def tree_keys():
+    from pointcept_bsa.geometry.split_keys_triton import split_keys_triton
+
+    plan = plan_tree((5000,), 64, 8)
+    for level in (0, len(plan.levels) - 1):
+        split_keys_triton(torch.zeros(5000, 3), *plan.levels[level])
+
+
+def neighbors():
+    from pointcept_bsa.geometry.neighbors_triton import nearest_triton
+
+    nearest_triton(torch.zeros(100, 3), 16)
+
+
+CALLS = {
+    ball_attention: ["ops.ball_attention.kernels"],
+    gated_sum: ["ops.gated_sum.kernels"],
+    block_mean: ["ops.block_pooling.kernels"],
+    mlp_of_blocks: ["ops.block_mlp.kernels"],
+    norm: ["ops.rms_norm.kernels"],
+    product_with_silu: ["ops.silu_product.kernels"],
+    sum_of_columns: ["ops.column_sum.kernels"],
+    attention_to_selected_blocks: ["ops.selected_attention.kernels", "ops.selected_attention.kernels_inverse"],
+    selection_of_blocks: ["ops.block_selection.kernels"],
+    tree_keys: ["geometry.split_keys_triton"],
+    neighbors: ["geometry.neighbors_triton"],
+}
+
+
+@pytest.mark.parametrize("call", CALLS, ids=lambda call: call.__name__)
+def test_kernels_compile_for_sm_90(call, monkeypatch):
+    stand_ins = {}
+    for name in CALLS[call]:
+        module = importlib.import_module(f"pointcept_bsa.{name}")
+        for kernel in LAUNCHED[name]:
+            stand_ins[kernel] = CompileOnly(getattr(module, kernel))
+            monkeypatch.setattr(module, kernel, stand_ins[kernel])
+    call()
+    for name, stand_in in stand_ins.items():
+        assert stand_in.compiled, f"{name} was not launched"
+        assert all(len(kernel.asm["cubin"]) > 0 for kernel in stand_in.compiled)
+
+
+def test_no_kernel_is_left_out():
+    root = Path(dispatch.__file__).parent
+    sources = [path.read_text() for path in (*root.glob("ops/*/*.py"), *root.glob("geometry/*.py"))]
+    kernels = set(re.findall(r"@triton.jit[^\n]*\ndef (\w+)\(", "\n".join(sources)))
+    launched = {kernel for kernel in kernels if any(re.search(rf"\b{kernel}\[", source) for source in sources)}
+    assert launched == {kernel for names in LAUNCHED.values() for kernel in names}
