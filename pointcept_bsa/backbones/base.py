@@ -33,6 +33,13 @@ class Backbone(nn.Module):
     def encode(self, point: Point, lengths: tuple[int, ...]) -> Tensor:
         """Features (N, out_channels) in input order, for clouds of ``lengths`` points."""
 
+    def static_geometry(self, coord: Tensor) -> dict[str, Tensor]:
+        """What spares the network work on one cloud (N, d) whose points stay where they are: entries of its sample.
+
+        By name of the entry, (N, ...) each, in the form in which data sets hand them on; none if there is nothing.
+        """
+        return {}
+
     def forward(self, point: Mapping[str, Any]) -> Point:
         lengths = self.check(point)
         out = Point(point)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from pointcept_bsa.backbones.base import Backbone
-from pointcept_bsa.geometry.ball_tree import BallTree
+from pointcept_bsa.geometry.ball_tree import BallTree, tree_order
 from pointcept_bsa.host import MODELS, Point
 from pointcept_bsa.layers.ball_sparse_attention import BallSparseAttention
 from pointcept_bsa.layers.linear import Linear
@@ -85,6 +85,9 @@ class BSATransformer(Backbone):
         self.blocks = BallTreeStack(blocks, rotate=bool(rotate), skip_every=skip_every)
         self.norm = RMSNorm(channels)
         init_weights(self)
+
+    def static_geometry(self, coord: Tensor) -> dict[str, Tensor]:
+        return {"tree_order": tree_order(coord, self.ball_size, self.block_size, rotate=self.rotate)}
 
     def encode(self, point: Point, lengths: tuple[int, ...]) -> Tensor:
         tree = BallTree.build(

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from pointcept_bsa.backbones.base import Backbone
-from pointcept_bsa.geometry.ball_tree import BallLayout, BallTree
+from pointcept_bsa.geometry.ball_tree import BallLayout, BallTree, tree_order
 from pointcept_bsa.geometry.host_tables import places
 from pointcept_bsa.geometry.tree_plan import plan_tree
 from pointcept_bsa.host import MODELS, Point
@@ -164,6 +164,14 @@ class ErwinTransformer(Backbone):
             x = unpool(x, features.pop(), levels[i].layout, levels[i + 1].layout)
             x = blocks(x, levels[i])
         return levels[0].scatter(x)
+
+    def static_geometry(self, coord: Tensor) -> dict[str, Tensor]:
+        """The first level's tree and the neighbours; coarser levels are sorted anew, of half the points each."""
+        found = self.embedding.static_geometry(coord)
+        if self.pad != "ball":
+            return found
+        sizes = self.ball_sizes[0], min(self.leaf, self.ball_sizes[0])
+        return found | {"tree_order": tree_order(coord, *sizes, unit=self.unit, rotate=self.rotate)}
 
     def encode_levels(self, point: Point, lengths: tuple[int, ...]) -> tuple[list[Tensor], list[BallTree]]:
         """Features of each level before pooling, the bottleneck's last, and the trees of the levels."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from pointcept_bsa.backbones.base import Backbone
-from pointcept_bsa.geometry.ball_tree import BallTree
+from pointcept_bsa.geometry.ball_tree import BallTree, tree_order
 from pointcept_bsa.host import MODELS, Point
 from pointcept_bsa.layers.message_passing import PointEmbedding
 from pointcept_bsa.layers.native_sparse_attention import NativeSparseAttention
@@ -99,6 +99,10 @@ class ErwinNSATransformer(Backbone):
         self.blocks = BallTreeStack(blocks, rotate=bool(rotate))
         self.norm = RMSNorm(channels)
         init_weights(self)
+
+    def static_geometry(self, coord: Tensor) -> dict[str, Tensor]:
+        order = tree_order(coord, self.local_ball_size, self.compressed_ball_size, rotate=self.rotate)
+        return {"tree_order": order} | self.embedding.static_geometry(coord)
 
     def encode(self, point: Point, lengths: tuple[int, ...]) -> Tensor:
         tree = BallTree.build(

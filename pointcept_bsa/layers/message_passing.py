@@ -97,6 +97,13 @@ class PointEmbedding(nn.Module):
             x = step(x, relative, index, weight)
         return x
 
+    def static_geometry(self, coord: Tensor) -> dict[str, Tensor]:
+        """``neighbor_index`` of one cloud (N, d), where neighbours are searched."""
+        if not self.steps:
+            return {}
+        how: dict[str, Any] = dict(num_neighbors=self.num_neighbors, edges=self.edges, radius=self.radius)
+        return {"neighbor_index": find_neighbors(coord, (len(coord),), **how)}
+
     def neighbors(self, point: Mapping[str, Any], lengths: tuple[int, ...]) -> Tensor:
         """(N, k) neighbours of the batch, -1 for none."""
         if "neighbor_index" not in point:

@@ -60,3 +60,21 @@ def test_sampling_drops_what_it_makes_wrong():
     sample = {key: value.numpy() for key, value in sample.items()}
     kept = TRANSFORMS.build(dict(type="SamplePoints", num_points=10))(sample)
     assert "tree_order" not in kept and "neighbor_index" not in kept and kept["coord"].shape == (10, 3)
+
+
+@pytest.mark.parametrize("backbone, sizes", BACKBONES.values(), ids=BACKBONES)
+def test_the_backbone_knows_what_can_be_kept_of_a_static_geometry(backbone, sizes):
+    network = MODELS.build(backbone | dict(in_channels=3)).eval()
+    clouds = [torch.rand(n, 3) for n in (70, 1, 40)]
+    coord, offset = torch.cat(clouds), torch.tensor([70, 71, 111])
+    kept = [network.static_geometry(cloud) for cloud in clouds]
+    kept = {key: torch.cat([each[key] for each in kept]) for key in kept[0]}
+    assert set(kept) == {"tree_order"} | ({"neighbor_index"} if "num_neighbors" in backbone else set())
+    assert torch.equal(kept["tree_order"][:70], torch.from_numpy(collected_order(clouds[0], sizes)))
+    with torch.no_grad():
+        wanted = network(dict(coord=coord, feat=coord, offset=offset))["feat"]
+        assert torch.equal(network(dict(coord=coord, feat=coord, offset=offset, **kept))["feat"], wanted)
+
+
+def collected_order(cloud, sizes):
+    return TRANSFORMS.build(dict(type="AddTreeOrder", **sizes))(dict(coord=cloud.numpy()))["tree_order"]

@@ -289,3 +289,16 @@ def test_modes_on_the_gpu(tool, tmp_path):
         assert row["forward"] == row["train"] == "ok" and row["memory_gib"] > 0 and row["train_x"] > 0
     assert {row["train_backend"] for row in rows if "full" in row["name"]} <= {"flash", "cuDNN", "efficient"}
     assert OOM not in {row["train"] for row in rows}
+
+
+def test_static_geometry_comes_with_the_batch(tool, settings, monkeypatch, capsys):
+    plain, given = (
+        build_case(tool.load(BSA, SMALL), 70, Plan(CPU, batch_size=2, static_geometry=static))
+        for static in (False, True)
+    )
+    assert "tree_order" not in plain[1][0] and given[1][0]["tree_order"].shape == (140, 2)
+    given[0].load_state_dict(plain[0].state_dict())
+    outs = [network.eval()(dict(batches[0]))["pred"] for network, batches in (plain, given)]
+    assert torch.equal(*outs)
+    run(settings(static_geometry=True, skip_train=True), tool.load, tool.build_optimizer)
+    assert "trees of the points and neighbours are given" in capsys.readouterr().out

@@ -47,6 +47,11 @@ def parse_settings(argv: Sequence[str] | None = None) -> Settings:
     parser.add_argument(
         "--reference", action="store_true", help="each config once more with its operators in plain torch"
     )
+    parser.add_argument(
+        "--static-geometry",
+        action="store_true",
+        help="trees of the points and neighbours are given, as data sets may cache them; not made in each call",
+    )
     parser.add_argument("--erwin-checkout", metavar="DIR", help="the published code beside each Erwin-v1m1 config")
     parser.add_argument(
         "--extrapolate-depth",

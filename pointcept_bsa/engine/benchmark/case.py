@@ -54,6 +54,7 @@ class Plan:
     mode: str = "eager"
     ops: str | None = None  # of pointcept_bsa.ops: "auto", "reference", None: as the environment says
     erwin_checkout: str | None = None  # measure the network of this checkout in place of the config's Erwin
+    static_geometry: bool = False  # trees and neighbours come with the batch, as from a data set that caches them
 
 
 @dataclass
@@ -79,7 +80,8 @@ def measure_case(cfg: Mapping[str, Any], points: int, plan: Plan, build_optimize
 
     Forward: evaluation without gradients and without target. Train: forward, loss, backward and the optimizer's step.
     Peak memory is the allocator's on CUDA, with weights and inputs and, of the train step, gradients and optimizer
-    state. Nothing is remembered between calls: trees, neighbours and orders are made in each, as for a new sample.
+    state. Nothing is remembered between calls: trees, neighbours and orders are made in each, as for a new sample,
+    unless the plan says ``static_geometry``.
     A network of dense attention runs under each backend there is; what the fastest took counts.
     """
     if plan.mode == "graph" and plan.device.type != "cuda":
@@ -114,7 +116,14 @@ def build_case(cfg: Mapping[str, Any], points: int, plan: Plan) -> tuple[nn.Modu
     batches = [make_batch(points, plan.batch_size, shape, seed, plan.device) for seed in range(INPUT_SETS)]
     if plan.erwin_checkout is not None:
         batches = [model.backbone.prepare(batch) for batch in batches]
+    elif plan.static_geometry and hasattr(model.backbone, "static_geometry"):
+        batches = [batch | _static_geometry(model.backbone, batch["coord"], plan.batch_size) for batch in batches]
     return model, batches
+
+
+def _static_geometry(backbone: nn.Module, coord: Tensor, clouds: int) -> Batch:
+    found = [backbone.static_geometry(cloud) for cloud in coord.chunk(clouds)]  # type: ignore[operator]
+    return {key: torch.cat([each[key] for each in found]) for key in found[0]}
 
 
 def make_step(model: nn.Module, optimizer: torch.optim.Optimizer, plan: Plan) -> Callable[[Batch], Tensor]:

@@ -120,6 +120,8 @@ def table(rows: Sequence[Row], baseline: str | None, plan: Plan) -> str:
     columns = _columns(rows, baseline)
     cells = [list(columns), *([cell(row) for cell in columns.values()] for row in rows)]
     notes = [f"x: {baseline} over this config, above 1 is better than it"] if baseline is not None else []
+    if plan.static_geometry:
+        notes.append("trees of the points and neighbours are given, where a network takes them (--static-geometry)")
     if any(row.ops == REFERENCE for row in rows):
         notes.append("ref x: the same config with its operators in plain torch over this row, above 1 is better")
     notes += [f"{_where(row)}: {text}" for row in rows for text in _shortfalls(row, plan)]

@@ -31,6 +31,7 @@ class Settings:
     modes: Sequence[str] = (MODES[0],)
     reference: bool = False
     erwin_checkout: str | None = None
+    static_geometry: bool = False
     extrapolate_depth: bool = False
     tree: Sequence[int] = ()
     losses: int | None = None
@@ -76,4 +77,5 @@ class Settings:
             self.skip_train,
             self.max_seconds,
             ops=AUTO if self.reference else None,
+            static_geometry=self.static_geometry,
         )
