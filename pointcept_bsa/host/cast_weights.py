@@ -38,6 +38,8 @@ class CastWeights:
             and parameter.dtype == torch.float32
         ]
         self.stand_ins = [p.detach().to(dtype).requires_grad_() for p, _, _ in self.places]
+        for stand_in, (parameter, _, _) in zip(self.stand_ins, self.places, strict=True):
+            stand_in.stands_for = parameter  # type: ignore[attr-defined]  # who has a gradient in float32 leaves it there
 
     @contextmanager
     def in_place(self) -> Iterator[None]:

@@ -15,6 +15,7 @@ from pointcept_bsa.ops.block_mlp import block_mlp
 from pointcept_bsa.ops.block_pooling import block_mean
 from pointcept_bsa.ops.block_selection import select_blocks
 from pointcept_bsa.ops.dense_attention import dense_attention
+from pointcept_bsa.ops.fan_out import fan_out
 from pointcept_bsa.ops.gated_sum import gated_sum
 from pointcept_bsa.ops.selected_attention import selected_attention
 
@@ -155,13 +156,13 @@ class BallSparseAttention(nn.Module):
     def forward(self, x: Tensor, layout: BallLayout) -> Tensor:
         """(S, C) -> (S, C)."""
         h = x + self.position(layout.relative)
-        q, k, v = self.qkv(h).unflatten(-1, (3, self.num_heads, -1)).unbind(-3)
-        k_cmp, v_cmp = self.pool_k(k, layout.valid), self.pool_v(v, layout.valid)
-        q_cmp = self.pool_q(q, layout.valid) if self.group_size > 1 else q
+        q, k, v = fan_out(self.qkv(h).unflatten(-1, (3, self.num_heads, -1)), (4, 3, 3))  # by use
+        k_cmp, v_cmp = self.pool_k(k[0], layout.valid), self.pool_v(v[0], layout.valid)
+        q_cmp = self.pool_q(q[0], layout.valid) if self.group_size > 1 else q[0]
         branches = (
-            self.ball(q, k, v, layout),
-            self.compression(q, q_cmp, k_cmp, v_cmp, layout),
-            self.selection(q, k, v, q_cmp, k_cmp, layout),
+            self.ball(q[1], k[1], v[1], layout),
+            self.compression(q[2], q_cmp, k_cmp, v_cmp, layout),
+            self.selection(q[3], k[2], v[2], q_cmp, k_cmp, layout),
         )
         return self.projection(gated_sum(branches, self.gate(h)).flatten(-2))
 

@@ -16,6 +16,7 @@ from pointcept_bsa.layers.linear import Linear
 from pointcept_bsa.ops.ball_attention import ball_attention
 from pointcept_bsa.ops.block_selection import select_blocks
 from pointcept_bsa.ops.dense_attention import dense_attention
+from pointcept_bsa.ops.fan_out import fan_out
 from pointcept_bsa.ops.gated_sum import gated_sum
 from pointcept_bsa.ops.selected_attention import selected_attention
 
@@ -92,13 +93,14 @@ class NativeSparseAttention(nn.Module):
     def forward(self, x: Tensor, layout: BallLayout) -> Tensor:
         """(S, C) -> (S, C)."""
         h = x + self.position(layout.relative)
-        q = self.query(h).unflatten(-1, (self.num_heads, -1))
-        k, v = self.key_value(h).unflatten(-1, (2, self.num_kv_heads, -1)).unbind(-3)
-        k_cmp, v_cmp = self.pool_k(k, layout.valid), self.pool_v(v, layout.valid)
-        local = ball_attention(q, k, v, layout.ball_size, coord=layout.coord, sigma=self.sigma, valid=layout.valid)
-        coarse = dense_attention(q, k_cmp, v_cmp, layout.slots, layout.blocks, key_valid=layout.block_valid)
-        chosen = self.select(q, k_cmp, layout)
-        selected = selected_attention(q, k, v, chosen, self.compressed_ball_size, valid=layout.valid)
+        (q,) = fan_out(self.query(h).unflatten(-1, (1, self.num_heads, -1)), (3,))  # by use
+        k, v = fan_out(self.key_value(h).unflatten(-1, (2, self.num_kv_heads, -1)), (3, 3))
+        k_cmp, v_cmp = self.pool_k(k[0], layout.valid), self.pool_v(v[0], layout.valid)
+        bias = dict(coord=layout.coord, sigma=self.sigma)
+        local = ball_attention(q[0], k[1], v[1], layout.ball_size, valid=layout.valid, **bias)
+        coarse = dense_attention(q[1], k_cmp, v_cmp, layout.slots, layout.blocks, key_valid=layout.block_valid)
+        chosen = self.select(q[2], k_cmp, layout)
+        selected = selected_attention(q[2], k[2], v[2], chosen, self.compressed_ball_size, valid=layout.valid)
         return self.projection(gated_sum((local, coarse, selected), self.gate(h)).flatten(-2))
 
     @torch.no_grad()

@@ -16,6 +16,7 @@ from pointcept_bsa.ops.block_mlp import triton_backend as block_mlp
 from pointcept_bsa.ops.block_pooling import triton_backend as pooling
 from pointcept_bsa.ops.block_selection import triton_backend as selection
 from pointcept_bsa.ops.column_sum import triton_backend as column_sum
+from pointcept_bsa.ops.fan_out import triton_backend as fan_out
 from pointcept_bsa.ops.gated_sum import triton_backend as gates
 from pointcept_bsa.ops.rms_norm import triton_backend as rms_norm
 from pointcept_bsa.ops.selected_attention import triton_backend as selected
@@ -75,6 +76,7 @@ LAUNCHED = {
     "ops.block_mlp.kernels": ("forward_kernel", "input_gradient_kernel", "weight_gradient_kernel"),
     "ops.rms_norm.kernels": ("forward_kernel", "backward_kernel"),
     "ops.column_sum.kernels": ("kernel",),
+    "ops.fan_out.kernels": ("sum_kernel",),
     "ops.silu_product.kernels": ("forward_kernel", "backward_kernel"),
     "ops.selected_attention.kernels": ("forward", "backward_queries"),
     "ops.selected_attention.kernels_inverse": ("backward_keys", "key_of_selection", "list_bounds", "sum_chunks"),
@@ -130,6 +132,11 @@ def product_with_silu():
     silu_product._backward(silu_product._forward(x, x), x, x)
 
 
+def sum_of_parts():
+    x = torch.zeros(SLOTS, HEADS, WIDTH, dtype=torch.bfloat16)
+    fan_out.sum_parts_triton([[x] * 4, [x] * 3, [x] * 3], (SLOTS, 3, HEADS, WIDTH))
+
+
 def attention_to_selected_blocks():
     for group, kv_heads, size in ((8, HEADS, 8), (1, 1, 32)):
         q, k, v = (t[:, :n] for t, n in zip(qkv(), (HEADS, kv_heads, kv_heads), strict=True))
@@ -163,6 +170,7 @@ CALLS = {
     block_mean: ["ops.block_pooling.kernels"],
     mlp_of_blocks: ["ops.block_mlp.kernels"],
     norm: ["ops.rms_norm.kernels"],
+    sum_of_parts: ["ops.fan_out.kernels"],
     product_with_silu: ["ops.silu_product.kernels"],
     sum_of_columns: ["ops.column_sum.kernels"],
     attention_to_selected_blocks: ["ops.selected_attention.kernels", "ops.selected_attention.kernels_inverse"],

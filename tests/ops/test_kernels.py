@@ -17,6 +17,7 @@ from pointcept_bsa.ops import block_pooling as pooling
 from pointcept_bsa.ops import gated_sum as gates
 from pointcept_bsa.ops import rms_norm as norm
 from pointcept_bsa.ops.column_sum import column_sum
+from pointcept_bsa.ops.fan_out import fan_out
 from pointcept_bsa.ops.silu_product import silu_product
 
 from .interpreter import DEVICE, INTERPRETED, kernel_test, run_in_interpreter
@@ -166,6 +167,24 @@ def test_block_mlp(lengths, block_size, width, dtype):
 
 @kernel_test
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("uses", [(4, 3, 3), (2, 1), (3,)])
+def test_fan_out(uses, dtype):
+    x = torch.randn(300, len(uses), 2, 8, device=DEVICE)
+    scale = torch.rand(sum(uses), 300, 1, 1, device=DEVICE)
+
+    def weighed(parts):
+        return torch.cat([part * s.to(part.dtype) for part, s in zip(parts, scale, strict=True)])
+
+    compare(
+        lambda t: weighed([view for views in fan_out(t, uses) for view in views]),
+        lambda t: weighed([t[:, part] for part, times in enumerate(uses) for _ in range(times)]),
+        (x,),
+        dtype,
+    )
+
+
+@kernel_test
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_silu_product(dtype):
     compare(silu_product, lambda a, b: F.silu(a) * b, [torch.randn(3, 999, device=DEVICE) for _ in range(2)], dtype)
 
@@ -226,6 +245,7 @@ def test_operators_are_well_registered():
     gate = torch.randn(9, 6, device=DEVICE, requires_grad=True)
     torch.library.opcheck(torch.ops.pcbsa.gated_sum.default, (*branches, gate))
     torch.library.opcheck(torch.ops.pcbsa.silu_product.default, tuple(branches[:2]))
+    torch.library.opcheck(torch.ops.pcbsa.sum_parts.default, ([b.detach() for b in branches], [2, 1], [9, 2, 2, 8]))
     valid = (torch.arange(64) % 3 > 0).to(DEVICE)
     weights = [torch.randn(s, device=DEVICE, requires_grad=True) for s in ((32, 32), (32,), (8, 32), (8,))]
     x = torch.randn(64, 2, 4, device=DEVICE, requires_grad=True)

@@ -13,6 +13,7 @@ from pointcept_bsa.ops.block_pooling import block_mean
 from pointcept_bsa.ops.block_selection import reference as selection
 from pointcept_bsa.ops.block_selection import select_blocks
 from pointcept_bsa.ops.dense_attention import dense_attention
+from pointcept_bsa.ops.fan_out import fan_out
 from pointcept_bsa.ops.selected_attention import reference as selected_reference
 from pointcept_bsa.ops.selected_attention import selected_attention
 
@@ -194,3 +195,20 @@ def test_a_ball_without_points_gives_zeros_and_finite_gradients():
     assert (out[4:] == 0).all()
     grads = torch.autograd.grad(out.square().sum(), (q, k, v, sigma))
     assert all(g.isfinite().all() for g in grads)
+
+
+def test_parts_for_several_uses_have_the_gradients_of_autograd():
+    x = randn(5, 3, H, D)
+    weights = [torch.rand(5, H, D, dtype=torch.float64) for _ in range(6)]
+
+    def total(parts):
+        return sum((p * w).square().sum() for p, w in zip(parts, weights, strict=True))
+
+    uses = (3, 1, 2)
+    (grad,) = torch.autograd.grad(total([v for views in fan_out(x, uses) for v in views]), x)
+    plain = [x[:, part] for part, times in enumerate(uses) for _ in range(times)]
+    assert torch.allclose(grad, torch.autograd.grad(total(plain), x)[0])
+    (q, *_), _, _ = fan_out(x, uses)  # only one of them used
+    (grad,) = torch.autograd.grad(q.sum(), x)
+    assert torch.equal(grad[:, 0], torch.ones_like(q)) and not grad[:, 1:].any()
+    assert gradcheck(lambda t: [v.sin() for views in fan_out(t, uses) for v in views], x)
