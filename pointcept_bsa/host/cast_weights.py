@@ -2,7 +2,8 @@
 
 Autocast casts each weight and bias where it is used, and each gradient back: four small kernels a layer and parameter
 that move hardly any bytes. Here all of them are cast by a few kernels before the forward pass, and all gradients after
-the backward pass. The numbers are the same.
+the backward pass. The numbers are those of autocast, but for the bias of a layer that sums its gradient in float32: it
+leaves it at the parameter itself (the stand-in's ``stands_for``), unrounded.
 """
 
 from __future__ import annotations

@@ -20,6 +20,23 @@ def test_the_cpu_is_left_to_torch_and_mistakes_are_named(monkeypatch):
         backend.fastest_backend(q, q, None)
 
 
+def test_the_fastest_is_taken_and_the_random_stream_stays(monkeypatch):
+    q, k = torch.randn(1, 2, 8, 16), torch.randn(1, 2, 4, 16)
+    times = iter([RuntimeError("No available kernel"), 2.0, 1.0])
+
+    def time(query, key, value, mask):
+        assert query.shape == q.shape and key.shape == value.shape == k.shape and query.requires_grad
+        found = next(times)
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    monkeypatch.setattr(backend, "_time", time)
+    state = torch.get_rng_state()
+    assert backend._measure(q, k, None, backward=True) == list(backend.BACKENDS)[2]
+    assert torch.equal(torch.get_rng_state(), state)
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_measured_once_and_right(dtype, monkeypatch):

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
 from pointcept_bsa.dispatch import interpreted, on_device_of
+from pointcept_bsa.ops.launch import as_bytes, power_of_2, precision, rows_together
 
 MAX_DIM = 128
 
@@ -27,16 +28,6 @@ def unsupported(q: Tensor, ball_size: int, coord: Tensor | None) -> str | None:
     if coord is not None and coord.requires_grad:
         return "coord: wants a gradient"
     return None
-
-
-def padded(width: int) -> int:
-    """Channels a head in the kernel: a power of two, at least 16."""
-    return max(16, 1 << (width - 1).bit_length())
-
-
-def precision() -> str:
-    """How the kernels multiply float32: as ``torch.backends.cuda.matmul`` says."""
-    return "tf32" if torch.backends.cuda.matmul.allow_tf32 else "ieee"
 
 
 # Tiles (queries, keys, warps) by kernel and padded head width, for balls of 256 on sm_90; smaller balls clip them.
@@ -72,7 +63,7 @@ def _arguments(
         HEADS=heads,
         GROUP=heads // k.shape[1],
         BALL=ball_size,
-        DIM=padded(width),
+        DIM=power_of_2(width, 16),
         WIDTH=width,
         SPACE=1 if coord is None or sigma is None else coord.shape[1],
         BIAS=sigma is not None,
@@ -81,10 +72,6 @@ def _arguments(
         UPCAST=interpreted() and q.dtype != torch.float32,
     )
     return [*strides, slots, 1 / math.sqrt(width)], constants
-
-
-def _rows_together(x: Tensor) -> Tensor:
-    return x if x.stride(-1) == 1 else x.contiguous()
 
 
 @torch.library.custom_op("pcbsa::ball_attention", mutates_args=())
@@ -99,7 +86,7 @@ def _forward(
 ) -> tuple[Tensor, Tensor]:
     from pointcept_bsa.ops.ball_attention.kernels import forward_kernel
 
-    q, k, v = (_rows_together(t) for t in (q, k, v))
+    q, k, v = (rows_together(t) for t in (q, k, v))
     slots, heads, _ = q.shape
     out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
     lse = torch.empty(heads, slots, dtype=torch.float32, device=q.device)
@@ -108,13 +95,9 @@ def _forward(
     coord = None if sigma is None or coord is None else coord.float().contiguous()
     with on_device_of(q):
         forward_kernel[(slots // tiles["ROWS"], heads)](
-            q, k, v, coord, sigma, _bytes(valid), out, lse, *numbers, **constants, **tiles
+            q, k, v, coord, sigma, as_bytes(valid), out, lse, *numbers, **constants, **tiles
         )
     return out, lse
-
-
-def _bytes(valid: Tensor | None) -> Tensor | None:
-    return None if valid is None else valid.contiguous().view(torch.uint8)
 
 
 @_forward.register_fake
@@ -147,7 +130,7 @@ def _backward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     from pointcept_bsa.ops.ball_attention.kernels import key_gradient_kernel, query_gradient_kernel
 
-    q, k, v = (_rows_together(t) for t in (q, k, v))
+    q, k, v = (rows_together(t) for t in (q, k, v))
     grad = grad.contiguous()
     slots, heads, _ = q.shape
     shared = k.shape[1] < heads  # a key head's gradient is the sum over its query heads, which come apart
@@ -155,7 +138,7 @@ def _backward(
     dk, dv = (torch.empty(q.shape, dtype=torch.float32 if shared else t.dtype, device=q.device) for t in (k, v))
     numbers, constants = _arguments(q, k, v, coord, sigma, ball_size, valid is not None)
     coord = None if sigma is None or coord is None else coord.float().contiguous()
-    mask = _bytes(valid)
+    mask = as_bytes(valid)
     tiles = _tiles("keys", constants["DIM"], ball_size, q.dtype)
     parts = slots // tiles["KEYS"]
     dsigma = torch.empty(parts if sigma is not None else 0, heads, dtype=torch.float32, device=q.device)

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
 from pointcept_bsa.dispatch import interpreted, on_device_of
+from pointcept_bsa.ops.launch import as_bytes, power_of_2, precision
 
 MAX_INPUTS = 256  # l D
 ROWS, HIDE = 64, 64  # of a tile
@@ -25,11 +26,6 @@ def unsupported(x: Tensor, weight1: Tensor, block_size: int) -> str | None:
     return None
 
 
-def _up(size: int) -> int:
-    """The power of two that holds ``size``, at least 16."""
-    return max(16, 1 << (size - 1).bit_length())
-
-
 def _arguments(
     x: Tensor, weight1: Tensor, weight2: Tensor, block_size: int, masked: bool
 ) -> tuple[int, dict[str, Any]]:
@@ -39,14 +35,14 @@ def _arguments(
         HEADS=heads,
         SIZE=block_size,
         D=width,
-        WIDTH=_up(block_size * width),
+        WIDTH=power_of_2(block_size * width, 16),
         M=weight1.shape[0],
         OUTS=weight2.shape[0],
-        OUTS_UP=_up(weight2.shape[0]),
+        OUTS_UP=power_of_2(weight2.shape[0], 16),
         MASK=masked,
         ROWS=rows_at_once,
-        HIDE=min(HIDE if x.dtype != torch.float32 else HIDE // 2, _up(weight1.shape[0])),
-        PRECISION="tf32" if torch.backends.cuda.matmul.allow_tf32 else "ieee",
+        HIDE=min(HIDE if x.dtype != torch.float32 else HIDE // 2, power_of_2(weight1.shape[0], 16)),
+        PRECISION=precision(),
         UPCAST=interpreted() and x.dtype != torch.float32,
         num_warps=4 if block_size * width <= 128 else 8,
     )
@@ -55,7 +51,7 @@ def _arguments(
 
 def _prepared(x: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor | None]:
     x = x if x.stride(2) == 1 else x.contiguous()
-    return x, None if valid is None else valid.contiguous().view(torch.uint8)
+    return x, as_bytes(valid)
 
 
 @torch.library.custom_op("pcbsa::block_mlp", mutates_args=())

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pointcept_bsa.dispatch import on_device_of
+from pointcept_bsa.ops.launch import as_bytes
 
 ELEMENTS = 2048  # of the result in a program
 MAX_CHANNELS, MAX_SIZE = 8192, 64
@@ -46,7 +47,7 @@ def _forward(x: Tensor, valid: Tensor | None, block_size: int) -> Tensor:
     rows = _rows(x)
     out = x.new_empty((x.shape[0] // block_size, *x.shape[1:]))
     grid, constants = _constants(x.shape[0], rows.shape[1], block_size, valid is not None)
-    mask = None if valid is None else valid.contiguous().view(torch.uint8)
+    mask = as_bytes(valid)
     with on_device_of(x):
         forward_kernel[(grid,)](rows, mask, out, out.shape[0], rows.stride(0), **constants)
     return out
@@ -65,7 +66,7 @@ def _backward(grad: Tensor, valid: Tensor | None, block_size: int) -> Tensor:
     slots = grad.shape[0] * block_size
     dx = grad.new_empty((slots, *grad.shape[1:]))
     grid, constants = _constants(slots, math.prod(grad.shape[1:]), block_size, valid is not None)
-    mask = None if valid is None else valid.contiguous().view(torch.uint8)
+    mask = as_bytes(valid)
     with on_device_of(grad):
         backward_kernel[(grid,)](grad, mask, dx, grad.shape[0], **constants)
     return dx

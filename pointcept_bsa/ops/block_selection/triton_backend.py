@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
 from pointcept_bsa.dispatch import interpreted, on_device_of
+from pointcept_bsa.ops.launch import power_of_2, rows_together
 
 MAX_TOPK, MAX_HEAD_DIM = 64, 256
 
@@ -50,8 +51,8 @@ def select_blocks_op(
 
     num_groups, heads, dim = q.shape
     tile = TILES["long" if max(blocks) > LONG else "short"]
-    rows, stretch, keep = tile["rows"], tile["stretch"], _power_of_2(topk)
-    q, k = (t if t.stride(-1) == 1 else t.contiguous() for t in (q, k))
+    rows, stretch, keep = tile["rows"], tile["stretch"], power_of_2(topk)
+    q, k = (rows_together(t) for t in (q, k))
     best = q.new_empty((num_groups, heads, keep), dtype=torch.int32)
     selected = q.new_empty((num_groups, heads, topk), dtype=torch.int64)
     num_tiles, where = _tiles(tuple(groups), tuple(blocks), None if balls is None else tuple(balls), rows, q.device)
@@ -71,7 +72,7 @@ def select_blocks_op(
     warps, rows_again = rescan_shape(keep * stretch, tile["rescan"])
     if interpreted():  # which takes long to start a program
         rows_again = rows
-    part = min(16, _power_of_2(dim))
+    part = min(16, power_of_2(dim))
     with on_device_of(q):
         best_stretches[(num_tiles, heads)](
             q,
@@ -79,7 +80,7 @@ def select_blocks_op(
             block_valid,
             best,
             *where,
-            DIM=max(16, _power_of_2(dim)),
+            DIM=max(16, power_of_2(dim)),
             ROWS=rows,
             UPCAST=interpreted(),
             num_warps=tile["warps"],
@@ -140,8 +141,3 @@ def _tiles(
         table += [[start + i * rows, start, end, key, num_blocks, num_balls] for i in range(count)]
         start, key = end, key + num_blocks
     return sum(counts), (torch.tensor(table, dtype=torch.int32, device=device), 0, 0, 0)
-
-
-def _power_of_2(n: int) -> int:
-    """The least power of two that is at least ``n``."""
-    return 1 << (n - 1).bit_length()

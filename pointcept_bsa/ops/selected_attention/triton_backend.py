@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
 from pointcept_bsa.dispatch import interpreted, on_device_of
+from pointcept_bsa.ops.launch import power_of_2, precision, rows_together
 
 BLOCK_SIZES = (4, 8, 16, 32, 64)
 MAX_TOPK, MAX_HEAD_DIM, MAX_ROWS = 64, 256, 128
@@ -61,7 +62,7 @@ def selected_attention_op(
     """Output (S, H, D) as the reference, and the base-2 log-sum-exp (S, H) of the scaled logits."""
     from .kernels import forward
 
-    q, k, v = (_rows_contiguous(t) for t in (q, k, v))
+    q, k, v = (rows_together(t) for t in (q, k, v))
     out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
     lse = q.new_empty(q.shape[:2], dtype=torch.float32)
     grid, options = _by_query("forward", q, k, v, index, block_size, valid)
@@ -88,7 +89,7 @@ def selected_attention_backward_op(
     valid: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of q, k and v. The same in every run: sums are taken in a fixed order."""
-    grad, q, k, v = (_rows_contiguous(t) for t in (grad, q, k, v))
+    grad, q, k, v = (rows_together(t) for t in (grad, q, k, v))
     index = index.contiguous()
     grad_q, grad_k, grad_v = (torch.empty(t.shape, dtype=t.dtype, device=t.device) for t in (q, k, v))
     delta = torch.empty_like(lse)
@@ -232,7 +233,7 @@ SORTED_BY_ONE_KERNEL = 4096  # elements of a row
 def chunk_size(selections: int) -> int:
     """Entries of a list of selections that one program works off."""
     low, high = CHUNK_BOUNDS
-    return min(high, max(low, _power_of_2(max(1, selections // CHUNKS))))
+    return min(high, max(low, power_of_2(max(1, selections // CHUNKS))))
 
 
 def _lists(index: Tensor, blocks: int, chunk: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -264,7 +265,7 @@ def _by_query(
     tile = _tile(options["ROWS"])[kernel]
     columns = min(tile["keys"], 4096 // options["DIM"])
     pack = max(1, min(tile["rows"] // options["ROWS"], 256 // block_size))
-    step = max(1, 16 // (pack * block_size), min(columns // (pack * block_size), _power_of_2(index.shape[2])))
+    step = max(1, 16 // (pack * block_size), min(columns // (pack * block_size), power_of_2(index.shape[2])))
     rows = pack * options["ROWS"]
     warps = _warps(tile["warps"], rows, pack * step * block_size, options["DIM"], rows * options["DIM"], q)
     options |= dict(PACK=pack, STEP=step, num_warps=warps, num_stages=tile["stages"])
@@ -284,14 +285,14 @@ def _options(q: Tensor, k: Tensor, v: Tensor, index: Tensor, block_size: int, va
         HKV=k.shape[1],
         SHARE=share,
         D=q.shape[2],
-        DIM=max(16, _power_of_2(q.shape[2])),
+        DIM=max(16, power_of_2(q.shape[2])),
         GROUP=group,
-        ROWS=_power_of_2(group * share),
+        ROWS=power_of_2(group * share),
         BLOCK=block_size,
         TOPK=index.shape[2],
         HAS_VALID=valid is not None,
         EMPTY_ROWS=valid is not None and valid.shape[0] == q.shape[0],
-        PRECISION="tf32" if q.dtype == torch.float32 and torch.backends.cuda.matmul.allow_tf32 else "ieee",
+        PRECISION=precision(),
         UPCAST=interpreted(),
     )
 
@@ -308,11 +309,3 @@ def _warps(least: int, rows: int, columns: int, dim: int, sums: int, q: Tensor) 
 
 def _scale(q: Tensor) -> float:
     return math.log2(math.e) / math.sqrt(q.shape[2])
-
-
-def _power_of_2(n: int) -> int:
-    return 1 << (n - 1).bit_length()
-
-
-def _rows_contiguous(x: Tensor) -> Tensor:
-    return x if x.stride(-1) == 1 else x.contiguous()
