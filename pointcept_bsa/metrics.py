@@ -2,7 +2,8 @@
 
 ``N`` points of ``B`` clouds, ``K`` target channels. All functions take (N, K) predictions and targets in the same
 units and the cumulative ``offset`` (B,), and return (B,). What is reported of a set is the mean over its clouds: every
-cloud counts the same, however many points it has. Points and channels of a cloud count the same too.
+cloud counts the same, however many points it has. Points and channels of a cloud count the same too. Those that serve
+as losses take ``valid``, see :func:`cloud_mean`.
 
 In *physical* units the values are those of the data set's card. In *normalised* units prediction and target have first
 been brought to (x - mean) / std with the model's target statistics, a channel at a time.
@@ -16,15 +17,26 @@ import torch
 from torch import Tensor
 
 
-def cloud_mean(x: Tensor, offset: Tensor) -> Tensor:
-    """Mean over the points of each cloud: (N, ...) -> (B, ...)."""
+def cloud_mean(x: Tensor, offset: Tensor, valid: Tensor | None = None) -> Tensor:
+    """Mean over the points of each cloud: (N, ...) -> (B, ...).
+
+    Args:
+        x: a value a point.
+        offset: (B,) cumulative.
+        valid: (N,) False for rows that are no points (of a padded batch) and do not count; at least one of each cloud
+            is True. None: all count.
+    """
     lengths = torch.diff(offset, prepend=offset.new_zeros(1))
-    return torch.segment_reduce(x, "mean", lengths=lengths, axis=0, unsafe=True)
+    if valid is None:
+        return torch.segment_reduce(x, "mean", lengths=lengths, axis=0, unsafe=True)
+    mask = valid.view(-1, *[1] * (x.dim() - 1))
+    total = torch.segment_reduce(x.masked_fill(~mask, 0), "sum", lengths=lengths, axis=0, unsafe=True)
+    return total / torch.segment_reduce(mask.to(x.dtype), "sum", lengths=lengths, axis=0, unsafe=True)
 
 
-def mse(pred: Tensor, target: Tensor, offset: Tensor) -> Tensor:
+def mse(pred: Tensor, target: Tensor, offset: Tensor, valid: Tensor | None = None) -> Tensor:
     """Mean over points and channels of (pred - target)^2. Unit: that of the target, squared."""
-    return cloud_mean((pred - target).square().mean(1), offset)
+    return cloud_mean((pred - target).square().mean(1), offset, valid)
 
 
 def rmse(pred: Tensor, target: Tensor, offset: Tensor) -> Tensor:
@@ -35,19 +47,19 @@ def rmse(pred: Tensor, target: Tensor, offset: Tensor) -> Tensor:
     return mse(pred, target, offset).sqrt()
 
 
-def mae(pred: Tensor, target: Tensor, offset: Tensor) -> Tensor:
+def mae(pred: Tensor, target: Tensor, offset: Tensor, valid: Tensor | None = None) -> Tensor:
     """Mean over points and channels of |pred - target|. Unit: that of the target."""
-    return cloud_mean((pred - target).abs().mean(1), offset)
+    return cloud_mean((pred - target).abs().mean(1), offset, valid)
 
 
-def relative_l2(pred: Tensor, target: Tensor, offset: Tensor) -> Tensor:
+def relative_l2(pred: Tensor, target: Tensor, offset: Tensor, valid: Tensor | None = None) -> Tensor:
     """|pred - target| / |target| with the Euclidean norm over all points and channels of the cloud. No unit.
 
     It changes with the zero of the target: physical and normalised values differ. A cloud whose target is zero
     everywhere has no relative error: inf (or nan for an exact prediction).
     """
-    error = cloud_mean((pred - target).square().sum(1), offset)
-    return (error / cloud_mean(target.square().sum(1), offset)).sqrt()
+    error = cloud_mean((pred - target).square().sum(1), offset, valid)
+    return (error / cloud_mean(target.square().sum(1), offset, valid)).sqrt()
 
 
 def r2(pred: Tensor, target: Tensor, offset: Tensor) -> Tensor:
@@ -61,7 +73,7 @@ def r2(pred: Tensor, target: Tensor, offset: Tensor) -> Tensor:
     return 1 - mse(pred, target, offset) / mse(mean, target, offset)
 
 
-def gaussian_nll(pred: Tensor, target: Tensor, offset: Tensor, variance: Tensor) -> Tensor:
+def gaussian_nll(pred: Tensor, target: Tensor, offset: Tensor, variance: Tensor, valid: Tensor | None = None) -> Tensor:
     """Mean over points and channels of -log N(target; pred, variance), with its constant (log 2 pi) / 2. Unit: nat.
 
     = ((target - pred)^2 / variance + log variance + log 2 pi) / 2, as ``torch.distributions.Normal`` has it (Erwin,
@@ -69,9 +81,10 @@ def gaussian_nll(pred: Tensor, target: Tensor, offset: Tensor, variance: Tensor)
 
     Args:
         variance: (N, K), positive, in the unit of the target, squared.
+        valid: see :func:`cloud_mean`.
     """
     nll = 0.5 * ((target - pred).square() / variance + variance.log() + math.log(2 * math.pi))
-    return cloud_mean(nll.mean(1), offset)
+    return cloud_mean(nll.mean(1), offset, valid)
 
 
 METRICS = {"mse": mse, "rmse": rmse, "mae": mae, "relative_l2": relative_l2, "r2": r2}

@@ -6,6 +6,8 @@ _base_ = ["default_runtime.py"]
 batch_size = 8
 max_iters = 10000
 eval_every = 1000
+cuda_graph = True
+pad_clouds = 160  # slots: one shape, a multiple of every ball
 
 dataset_type = "AirfRANSSurfaceDataset"
 data_root = "data/airfrans"

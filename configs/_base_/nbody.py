@@ -9,6 +9,8 @@ enable_amp = True
 amp_dtype = "bfloat16"
 max_iters = 4000
 eval_every = 500
+cuda_graph = True
+pad_clouds = 2048  # slots: 11 shapes, a multiple of every ball
 
 dataset_type = "NBodyBoxDataset"
 data_root = "data/nbody"

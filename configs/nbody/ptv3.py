@@ -1,6 +1,8 @@
 _base_ = ["../_base_/nbody.py"]
 
 save_path = "exp/nbody/ptv3"
+cuda_graph = False  # the number of pooled points depends on the points
+pad_clouds = None
 
 model = dict(
     backbone=dict(

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.geometry.ball_tree import cloud_lengths
+from pointcept_bsa.geometry.padding import VALID, CloudPadding
 from pointcept_bsa.host import Point
 
 
@@ -40,6 +41,17 @@ class Backbone(nn.Module):
         """
         return {}
 
+    def padding(self, unit: int) -> CloudPadding:
+        """What lays a sample into the slots of this network and fills it up to a multiple of ``unit`` of them.
+
+        Of a batch of such samples the network makes features (S, out_channels) in the order of the slots; those of
+        the points are the same as without padding. For training; see :mod:`pointcept_bsa.geometry.padding`.
+
+        Raises:
+            InputError: a network that takes points only, or a unit that does not fit its balls.
+        """
+        raise InputError(f"pad_clouds: {type(self).__name__} takes no padded clouds, wanted pad_clouds=None")
+
     def forward(self, point: Mapping[str, Any]) -> Point:
         lengths = self.check(point)
         out = Point(point)
@@ -57,6 +69,8 @@ class Backbone(nn.Module):
                 raise InputError(f"{key}: got {point[key].shape[-1]} channels, wanted {argument}={width}")
         if point["coord"].shape[0] == 0:
             raise InputError("coord: got a cloud with no points, wanted at least one")
+        if VALID in point and type(self).padding is Backbone.padding:
+            raise InputError(f"{VALID}: got a padded batch, which {type(self).__name__} does not take")
         try:
             return cloud_lengths(point["offset"], point["coord"].shape[0])
         except ValueError as error:

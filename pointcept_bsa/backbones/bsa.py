@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 from torch import Tensor, nn
 
 from pointcept_bsa.backbones.base import Backbone
 from pointcept_bsa.geometry.ball_tree import BallTree, tree_order
+from pointcept_bsa.geometry.padding import VALID, CloudPadding, check_unit, single_tree, slot_layout, slot_tree
 from pointcept_bsa.host import MODELS, Point
 from pointcept_bsa.layers.ball_sparse_attention import BallSparseAttention
 from pointcept_bsa.layers.linear import Linear
@@ -89,8 +93,16 @@ class BSATransformer(Backbone):
     def static_geometry(self, coord: Tensor) -> dict[str, Tensor]:
         return {"tree_order": tree_order(coord, self.ball_size, self.block_size, rotate=self.rotate)}
 
-    def encode(self, point: Point, lengths: tuple[int, ...]) -> Tensor:
-        tree = BallTree.build(
+    def padding(self, unit: int) -> CloudPadding:
+        sizes: dict[str, Any] = dict(ball_size=self.ball_size, block_size=self.block_size, rotate=self.rotate)
+        return CloudPadding(check_unit(unit, self.ball_size, type(self).__name__), partial(single_tree, **sizes))
+
+    def tree(self, point: Point, lengths: tuple[int, ...]) -> BallTree:
+        """The tree over the points, or that of the slots of a padded batch."""
+        if VALID in point:
+            layout = slot_layout(point.coord, point[VALID], lengths, self.ball_size, self.block_size)
+            return slot_tree(point, layout, self.rotate)
+        return BallTree.build(
             point.coord,
             lengths,
             self.ball_size,
@@ -98,5 +110,8 @@ class BSATransformer(Backbone):
             rotate=self.rotate,
             order=point.get("tree_order"),
         )
+
+    def encode(self, point: Point, lengths: tuple[int, ...]) -> Tensor:
+        tree = self.tree(point, lengths)
         x = tree.gather(self.embedding(point.feat).to(point.feat.dtype))  # under autocast the residual stays float32
         return self.norm(tree.scatter(self.blocks(x, tree)))

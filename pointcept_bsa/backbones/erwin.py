@@ -12,12 +12,15 @@ import torch
 from torch import Tensor, nn
 
 from pointcept_bsa.backbones.base import Backbone
+from pointcept_bsa.errors import InputError
 from pointcept_bsa.geometry.ball_tree import BallLayout, BallTree, tree_order
 from pointcept_bsa.geometry.host_tables import places
+from pointcept_bsa.geometry.padding import VALID, CloudPadding, check_unit
 from pointcept_bsa.geometry.tree_plan import plan_tree
 from pointcept_bsa.host import MODELS, Point
 from pointcept_bsa.layers.attention import BallAttention
-from pointcept_bsa.layers.ball_pooling import BallPooling, BallUnpooling, coarsen, with_rotation
+from pointcept_bsa.layers.ball_pooling import BallPooling, BallUnpooling
+from pointcept_bsa.layers.level_trees import LevelTrees
 from pointcept_bsa.layers.message_passing import PointEmbedding
 from pointcept_bsa.layers.published_tree import published_levels
 from pointcept_bsa.layers.transformer import BallTreeStack, TransformerBlock, init_weights
@@ -175,7 +178,11 @@ class ErwinTransformer(Backbone):
 
     def encode_levels(self, point: Point, lengths: tuple[int, ...]) -> tuple[list[Tensor], list[BallTree]]:
         """Features of each level before pooling, the bottleneck's last, and the trees of the levels."""
-        levels = self.build_levels(point.coord, lengths, point.get("tree_order"))
+        if VALID in point:
+            self._check_padding()
+            levels = self.level_trees.of_slots(point, lengths)
+        else:
+            levels = self.build_levels(point.coord, lengths, point.get("tree_order"))
         x = levels[0].gather(self.embedding(point, lengths))
         features = []
         for i, (blocks, pool) in enumerate(zip(self.encoder, self.pooling)):
@@ -194,32 +201,29 @@ class ErwinTransformer(Backbone):
         """
         if self.tree == "balltree":
             return published_levels(coord, lengths, self.ball_sizes, self.strides, self.rotate)
-        rotate = self.rotate if self.pad == "ball" else 0  # with copies of points the tree itself has to be rotated
-        tree = BallTree.build(
-            coord,
-            lengths,
-            self.ball_sizes[0],
-            min(self.leaf, self.ball_sizes[0]),
-            unit=self.unit,
-            rotate=rotate,
-            pad=self.pad,
-            order=order,
-        )
-        if self.rotate and not rotate:
-            tree = with_rotation(tree, self.rotate, self.unit)
-        levels = [tree]
-        for stride, ball_size, pooled in zip(self.strides, self.ball_sizes[1:], self.pooled[1:]):
-            if stride > 1 or ball_size != tree.layout.ball_size:
-                tree = BallTree(coarsen(tree.layout, stride, ball_size), tree.index, tree.inverse)
-                if self.rotate:
-                    tree = with_rotation(tree, self.rotate, self.unit // pooled)
-            levels.append(tree)
-        return levels
+        return self.level_trees.build(coord, lengths, order)
+
+    @property
+    def level_trees(self) -> LevelTrees:
+        """What builds the trees, of the sizes alone."""
+        return LevelTrees(self.ball_sizes, self.strides, self.pooled, self.unit, self.leaf, self.rotate, self.pad)
+
+    def padding(self, unit: int) -> CloudPadding:
+        self._check_padding()
+        unit = check_unit(unit, self.unit, type(self).__name__)
+        return CloudPadding(unit, self.level_trees.of_cloud, self.embedding.wanted_neighbors)
+
+    def _check_padding(self) -> None:
+        if not self.decode or self.pad != "ball":
+            raise InputError(
+                f"pad_clouds: got Erwin-v1m1 with decode={self.decode} and pad={self.pad!r}, wanted decode=True and "
+                "pad='ball' with padded clouds"
+            )
 
 
 def bottleneck_point(x: Tensor, layout: BallLayout) -> Point:
     """The slots of a level that hold points, as a Point of their own."""
-    real = places(layout.host_valid, True, x.device)
+    real = places(layout.known_valid, True, x.device)
     ends = np.cumsum(layout.slots)
-    offset = torch.from_numpy(np.cumsum(layout.host_valid)[ends - 1]).to(x.device)
+    offset = torch.from_numpy(np.cumsum(layout.known_valid)[ends - 1]).to(x.device)
     return Point(coord=layout.coord[real], feat=x[real], offset=offset)

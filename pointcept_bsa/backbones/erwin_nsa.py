@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 from torch import Tensor, nn
 
 from pointcept_bsa.backbones.base import Backbone
 from pointcept_bsa.geometry.ball_tree import BallTree, tree_order
+from pointcept_bsa.geometry.padding import VALID, CloudPadding, check_unit, single_tree, slot_layout, slot_tree
 from pointcept_bsa.host import MODELS, Point
 from pointcept_bsa.layers.message_passing import PointEmbedding
 from pointcept_bsa.layers.native_sparse_attention import NativeSparseAttention
@@ -104,8 +108,19 @@ class ErwinNSATransformer(Backbone):
         order = tree_order(coord, self.local_ball_size, self.compressed_ball_size, rotate=self.rotate)
         return {"tree_order": order} | self.embedding.static_geometry(coord)
 
-    def encode(self, point: Point, lengths: tuple[int, ...]) -> Tensor:
-        tree = BallTree.build(
+    def padding(self, unit: int) -> CloudPadding:
+        sizes: dict[str, Any] = dict(
+            ball_size=self.local_ball_size, block_size=self.compressed_ball_size, rotate=self.rotate
+        )
+        unit = check_unit(unit, self.local_ball_size, type(self).__name__)
+        return CloudPadding(unit, partial(single_tree, **sizes), self.embedding.wanted_neighbors)
+
+    def tree(self, point: Point, lengths: tuple[int, ...]) -> BallTree:
+        """The tree over the points, or that of the slots of a padded batch."""
+        if VALID in point:
+            layout = slot_layout(point.coord, point[VALID], lengths, self.local_ball_size, self.compressed_ball_size)
+            return slot_tree(point, layout, self.rotate)
+        return BallTree.build(
             point.coord,
             lengths,
             self.local_ball_size,
@@ -113,5 +128,8 @@ class ErwinNSATransformer(Backbone):
             rotate=self.rotate,
             order=point.get("tree_order"),
         )
+
+    def encode(self, point: Point, lengths: tuple[int, ...]) -> Tensor:
+        tree = self.tree(point, lengths)
         x = tree.gather(self.embedding(point, lengths))
         return self.norm(tree.scatter(self.blocks(x, tree)))

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from pointcept_bsa.backbones.base import Backbone
+from pointcept_bsa.geometry.padding import VALID, CloudPadding
 from pointcept_bsa.host import MODELS, Point
 from pointcept_bsa.layers.attention import FullAttention
 from pointcept_bsa.layers.linear import Linear
@@ -50,11 +51,15 @@ class FullAttentionTransformer(Backbone):
         self.norm = RMSNorm(channels)
         init_weights(self)
 
+    def padding(self, unit: int) -> CloudPadding:
+        return CloudPadding(unit)
+
     def encode(self, point: Point, lengths: tuple[int, ...]) -> Tensor:
+        valid = point[VALID] if VALID in point else None
         counts = torch.diff(point.offset, prepend=point.offset.new_zeros(1))
-        mean = cloud_mean(point.coord, point.offset)
+        mean = cloud_mean(point.coord, point.offset, valid)
         centred = point.coord - mean.repeat_interleave(counts, 0, output_size=point.coord.shape[0])
         x = self.embedding(point.feat).to(point.feat.dtype)  # under autocast the residual stays float32
         for block in self.blocks:
-            x = block(x, centred, lengths)
+            x = block(x, centred, lengths, valid)
         return self.norm(x)

@@ -33,6 +33,7 @@ from torch import Tensor, nn
 
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.geometry.ball_tree import cloud_lengths
+from pointcept_bsa.geometry.padding import VALID
 from pointcept_bsa.geometry.serialization import MAX_DEPTH, check_order
 from pointcept_bsa.host import MODELS, Point
 from pointcept_bsa.layers.grid_pooling import GridPooling, GridUnpooling
@@ -264,6 +265,8 @@ def _check_inputs(point: Mapping[str, Any], in_channels: int) -> None:
     for key in ("coord", "feat", "offset"):
         if key not in point:
             raise InputError(f"{key}: missing from the sample (it has {sorted(point)}), wanted by every backbone")
+    if VALID in point:
+        raise InputError(f"{VALID}: got a padded batch, which PT-v3m1 does not take; wanted pad_clouds=None")
     coord, feat = point["coord"], point["feat"]
     if feat.shape[-1] != in_channels:
         raise InputError(f"feat: got {feat.shape[-1]} channels, wanted in_channels={in_channels}")

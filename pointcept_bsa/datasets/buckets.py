@@ -16,8 +16,8 @@ class BucketPoints:
 
     Sizes are ``largest`` times powers of ``1 - waste``, rounded down to whole ``unit``s. So at most a share of
     ``waste`` of the points (and less than a unit) is left out, other ones in every epoch; for training only. A CUDA
-    graph (``cuda_graph=True``) is captured once a shape: this is what lets ragged data use it. (Padding would leave
-    out none, but where a ball tree splits follows from the number of points: each number is a graph of its own.)
+    graph (``cuda_graph=True``) is captured once a shape: this lets ragged data use it with any backbone. The config
+    key ``pad_clouds`` leaves out no point, for backbones that take padded clouds (see :mod:`.geometry.padding`).
 
     Args:
         largest: points of the largest size; larger clouds come down to it.

@@ -19,12 +19,13 @@ import torch
 from torch import Tensor
 
 from pointcept_bsa.dispatch import triton_installed, use_triton
+from pointcept_bsa.errors import InputError
 from pointcept_bsa.geometry.host_tables import derived, on_device, places
 from pointcept_bsa.geometry.split_keys import split_keys
 from pointcept_bsa.geometry.tree_plan import TreePlan, plan_tree
 
 if triton_installed():
-    from pointcept_bsa.geometry.split_keys_triton import split_keys_triton
+    from pointcept_bsa.geometry.tree_sort_triton import sort_into_tree_triton
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +39,7 @@ class BallLayout:
         block_valid: (S / l,) False in blocks without a point. None if there are none.
         slots: slots of each cloud, on the host.
         ball_size, block_size: m and l.
-        host_valid: ``valid`` on the host (always an array).
+        host_valid: ``valid`` on the host; None where it is known on the device alone (see :mod:`.padding`).
     """
 
     coord: Tensor
@@ -48,7 +49,7 @@ class BallLayout:
     slots: tuple[int, ...]
     ball_size: int
     block_size: int
-    host_valid: np.ndarray
+    host_valid: np.ndarray | None
 
     @classmethod
     def build(
@@ -62,6 +63,22 @@ class BallLayout:
         block_valid = _valid_blocks(host_valid, block_size, coord.device)
         relative = relative_position(coord, valid, ball_size)
         return cls(coord, relative, valid, block_valid, slots, ball_size, block_size, host_valid)
+
+    @classmethod
+    def masked(
+        cls, coord: Tensor, valid: Tensor, slots: tuple[int, ...], ball_size: int, block_size: int
+    ) -> BallLayout:
+        """The same from a mask (S,) on the device, whatever it holds: masks are always there, host tables never."""
+        block_valid = valid.view(-1, block_size).any(1)
+        relative = relative_position(coord, valid, ball_size)
+        return cls(coord, relative, valid, block_valid, slots, ball_size, block_size, None)
+
+    @property
+    def known_valid(self) -> np.ndarray:
+        """``host_valid`` where the host must have it. Raises InputError for a padded batch."""
+        if self.host_valid is None:
+            raise InputError("slot_valid: got a padded batch, wanted one whose numbers of points the host knows")
+        return self.host_valid
 
     @property
     def blocks(self) -> tuple[int, ...]:
@@ -122,19 +139,17 @@ class BallTree:
         if unit % ball_size:
             raise ValueError(f"unit: got {unit}, wanted a multiple of ball_size {ball_size}")
         plan = plan_tree(lengths, unit, block_size, pad)
-        ranks = _cached_order(order, 0, plan) if order is not None else sort_into_tree(coord, plan)
-        index, inverse = _occupy(ranks, plan)
+        ranks = _orders(coord.detach(), plan, order, rotate if pad == "ball" else 0.0)
+        index, inverse = _occupy(ranks[0], plan)
         layout = BallLayout.build(coord.detach()[index], plan.valid, plan.slots, ball_size, block_size)
         if not rotate:
             return cls(layout, index, inverse)
 
         if pad == "ball":  # the same plan: real and empty slots lie at the same places in both trees
-            if order is not None and order.shape[1] > 1:
-                ranks = _cached_order(order, 1, plan)
-            else:
-                ranks = sort_into_tree(coord.detach() @ rotation_matrix(rotate, coord), plan)
-            rotation = torch.arange(plan.num_slots, device=coord.device)
-            rotation[on_device(plan.slot_of_rank, coord.device)] = inverse[ranks]
+            rotation = inverse[ranks[1]]
+            if plan.num_slots > plan.num_points:
+                every = torch.arange(plan.num_slots, device=coord.device)
+                rotation = every.index_copy_(0, on_device(plan.slot_of_rank, coord.device), rotation)
             rotated = _permuted(layout, rotation, plan.valid)
         else:
             rotation, rotated = rotate_layout(layout, rotate)
@@ -157,10 +172,7 @@ def tree_order(
     To be cached with a static geometry and handed to :meth:`BallTree.build` as ``order`` (stacked over the clouds).
     """
     plan = plan_tree((coord.shape[0],), unit or ball_size, block_size)
-    orders = [sort_into_tree(coord, plan)]
-    if rotate:
-        orders.append(sort_into_tree(coord @ rotation_matrix(rotate, coord), plan))
-    return torch.stack(orders, 1)
+    return torch.stack(_orders(coord.detach(), plan, None, rotate), 1)
 
 
 def rotate_layout(layout: BallLayout, degrees: float) -> tuple[Tensor, BallLayout]:
@@ -172,11 +184,11 @@ def rotate_layout(layout: BallLayout, degrees: float) -> tuple[Tensor, BallLayou
     """
     device = layout.coord.device
     ends = np.cumsum(layout.slots)
-    counts = tuple(int(v.sum()) for v in np.split(layout.host_valid, ends[:-1]))
+    counts = tuple(int(v.sum()) for v in np.split(layout.known_valid, ends[:-1]))
     plan = plan_tree(counts, layout.ball_size, layout.block_size)
     if plan.slots != layout.slots:
         raise ValueError(f"slots: {layout.slots} hold {counts} points, which a tree keeps in {plan.slots} slots")
-    real, empty = places(layout.host_valid, True, device), places(layout.host_valid, False, device)
+    real, empty = places(layout.known_valid, True, device), places(layout.known_valid, False, device)
     coord = layout.coord[real] @ rotation_matrix(degrees, layout.coord)
     rotation = torch.empty(plan.num_slots, dtype=torch.long, device=device)
     rotation[on_device(plan.slot_of_rank, device)] = real[sort_into_tree(coord, plan)]
@@ -185,12 +197,23 @@ def rotate_layout(layout: BallLayout, degrees: float) -> tuple[Tensor, BallLayou
 
 
 def sort_into_tree(coord: Tensor, plan: TreePlan) -> Tensor:
-    """Order points along the tree: (N,) the point at each rank. Compares in single precision; ties keep input order."""
-    coord = coord.detach().float() + 0.0  # turns -0.0 into 0.0, which the integer keys below tell apart
+    """Order points along the tree: (N,) the point at each rank, from positions (N, d).
+
+    Or (T, N) from (T, N, d), for several trees of the same shape. Compares in single precision; points at the same
+    place along an axis keep the order of the level above, at the root that of the input.
+    """
+    coord = coord.detach().float() + 0.0  # turns -0.0 into 0.0, which the integer keys tell apart
+    if use_triton("ball_tree", coord):
+        order = sort_into_tree_triton(coord.view(-1, *coord.shape[-2:]), plan.levels)
+    else:
+        order = torch.stack([_sort_by_levels(c, plan) for c in coord.view(-1, *coord.shape[-2:])])
+    return order.view(coord.shape[:-1])
+
+
+def _sort_by_levels(coord: Tensor, plan: TreePlan) -> Tensor:
     order = torch.arange(coord.shape[0], device=coord.device)
-    keys_of_level = split_keys_triton if use_triton("split_keys", coord) else split_keys
     for starts, split in plan.levels:
-        step = keys_of_level(coord, starts, split).argsort(stable=True)
+        step = split_keys(coord, starts, split).argsort(stable=True)
         coord, order = coord[step], order[step]
     return order
 
@@ -259,10 +282,21 @@ def _permuted(layout: BallLayout, rotation: Tensor, host_valid: np.ndarray) -> B
 
 def _occupy(order: Tensor, plan: TreePlan) -> tuple[Tensor, Tensor]:
     """Point of each slot (S,) and slot of each point (N,)."""
-    index = order[on_device(plan.rank_of_slot, order.device)]
+    full = plan.num_slots == plan.num_points
+    index = order if full else order[on_device(plan.rank_of_slot, order.device)]
     inverse = torch.empty_like(order)
     inverse[order] = on_device(plan.slot_of_rank, order.device)
     return index, inverse
+
+
+def _orders(coord: Tensor, plan: TreePlan, cached: Tensor | None, rotate: float) -> list[Tensor]:
+    """Orders (N,) of the main tree and, unless ``rotate`` is 0, the rotated one: cached, or sorted at the same time."""
+    wanted = 2 if rotate else 1
+    orders = [] if cached is None else [_cached_order(cached, i, plan) for i in range(min(wanted, cached.shape[1]))]
+    turned = [coord @ rotation_matrix(rotate, coord)] if rotate and len(orders) < 2 else []
+    if len(orders) < wanted:
+        orders += sort_into_tree(torch.stack([coord, *turned][len(orders) :]), plan)
+    return orders
 
 
 def _cached_order(order: Tensor, column: int, plan: TreePlan) -> Tensor:

@@ -2,7 +2,7 @@
 
 A copy from the host makes the host wait for the device. The tables of a tree depend on the numbers of points alone,
 so they are copied when a shape is seen first, and found again at every later step. A table lives as long as the
-array it was made from.
+array it was made from; one that a captured CUDA graph reads, for good.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from weakref import finalize
 import numpy as np
 import torch
 from torch import Tensor
+
+from pointcept_bsa.dispatch import kept_for_graphs
 
 _kept: dict[int, dict[Any, Any]] = {}  # id of an array -> what was derived from it
 
@@ -31,7 +33,7 @@ def derived(array: np.ndarray, key: Any, make: Callable[[], Any]) -> Any:
 
 def on_device(array: np.ndarray, device: torch.device) -> Tensor:
     """The array as a tensor on ``device``."""
-    return derived(array, device, lambda: torch.tensor(array, device=device))
+    return kept_for_graphs(derived(array, device, lambda: torch.tensor(array, device=device)))
 
 
 def places(mask: np.ndarray, value: bool, device: torch.device) -> Tensor:

@@ -4,13 +4,13 @@
 (N, k) holds for each point the points it hears from, the nearest first (itself at distance zero), and -1 where there
 are fewer than ``k``. No pair of points of different clouds ever meets in it.
 
-On the CPU scipy's k-d tree searches each cloud, on CUDA a Triton kernel; else all distances are formed, a chunk of
-queries at a time.
+On the CPU scipy's k-d tree searches each cloud, on CUDA Triton kernels search all of them in one launch; else all
+distances are formed, a chunk of queries at a time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
 from functools import lru_cache
 
 import numpy as np
@@ -66,14 +66,16 @@ def find_neighbors(
         ValueError: see :func:`check_edges`.
     """
     check_edges(edges, num_neighbors, radius)
-    limit = radius if edges == "radius" else None
-    search = _searcher(coord.detach().float(), num_neighbors)
+    limit = radius if edges == "radius" and radius is not None else math.inf
+    coord = coord.detach().float()
+    if _on_triton(coord, num_neighbors):
+        index, distance = nearest_triton(coord, lengths, num_neighbors, limit)
+        return index if limit == math.inf else index.masked_fill(distance > limit, -1)
+    search = _search_tree if coord.device.type == "cpu" else _search_all
     tables, start = [], 0
-    for cloud in coord.detach().float().split(lengths):
+    for cloud in coord.split(lengths):
         index, distance = search(cloud, min(num_neighbors, len(cloud)))
-        index = index + start
-        if limit is not None:
-            index = index.masked_fill(distance > limit, -1)
+        index = (index + start).masked_fill(distance > limit, -1)
         tables.append(F.pad(index, (0, num_neighbors - index.shape[1]), value=-1))
         start += len(cloud)
     return torch.cat(tables)
@@ -107,13 +109,11 @@ def _cloud_tables(lengths: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
     return np.repeat(starts, lengths)[:, None], np.repeat(lengths, lengths)[:, None]
 
 
-def _searcher(coord: Tensor, num_neighbors: int) -> Callable[[Tensor, int], tuple[Tensor, Tensor]]:
+def _on_triton(coord: Tensor, num_neighbors: int) -> bool:
     why_not = None
     if triton_installed() and num_neighbors > MAX_NEIGHBORS:
         why_not = f"num_neighbors: got {num_neighbors}, wanted at most {MAX_NEIGHBORS}"
-    if use_triton("find_neighbors", coord, unsupported=why_not):
-        return nearest_triton
-    return _search_tree if coord.device.type == "cpu" else _search_all
+    return use_triton("find_neighbors", coord, unsupported=why_not)
 
 
 def _search_tree(cloud: Tensor, k: int) -> tuple[Tensor, Tensor]:

@@ -30,10 +30,8 @@ def _extents(COORD, STARTS, LOW, HIGH, SPACE: tl.constexpr, CHUNK: tl.constexpr)
 
 
 @triton.jit
-def _keys(COORD, STARTS, SPLIT, LOW, HIGH, KEYS, chunks, SPACE: tl.constexpr, CHUNKS_UP: tl.constexpr,
-          CHUNK: tl.constexpr):  # fmt: skip
-    node, chunk = tl.program_id(0), tl.program_id(1)
-    first, last = tl.load(STARTS + node), tl.load(STARTS + node + 1)
+def longest_axis(LOW, HIGH, node, chunks, SPACE: tl.constexpr, CHUNKS_UP: tl.constexpr):
+    """(1,) the first axis of largest extent of a node."""
     each = tl.arange(0, CHUNKS_UP)
     place = (node.to(tl.int64) * chunks + each) * SPACE
     longest = tl.full([1], -1.0, tl.float64)
@@ -44,6 +42,15 @@ def _keys(COORD, STARTS, SPLIT, LOW, HIGH, KEYS, chunks, SPACE: tl.constexpr, CH
         extent = high.to(tl.float64) - low.to(tl.float64)
         best = tl.where(extent > longest, axis, best)
         longest = tl.maximum(longest, extent)
+    return best
+
+
+@triton.jit
+def _keys(COORD, STARTS, SPLIT, LOW, HIGH, KEYS, chunks, SPACE: tl.constexpr, CHUNKS_UP: tl.constexpr,
+          CHUNK: tl.constexpr):  # fmt: skip
+    node, chunk = tl.program_id(0), tl.program_id(1)
+    first, last = tl.load(STARTS + node), tl.load(STARTS + node + 1)
+    best = longest_axis(LOW, HIGH, node, chunks, SPACE, CHUNKS_UP)
     rank = first + chunk * CHUNK + tl.arange(0, CHUNK)
     bits = tl.load(COORD + rank * SPACE + best, mask=rank < last, other=0.0).to(tl.int32, bitcast=True)
     bits = bits ^ ((bits >> 31) & 0x7FFFFFFF)
@@ -51,24 +58,48 @@ def _keys(COORD, STARTS, SPLIT, LOW, HIGH, KEYS, chunks, SPACE: tl.constexpr, CH
     tl.store(KEYS + rank, (node.to(tl.int64) << 32) + (bits.to(tl.int64) + 2147483648), mask=rank < last)
 
 
+def extents_triton(coord: Tensor, starts: np.ndarray, chunk: int) -> tuple[Tensor, Tensor]:
+    """Least and greatest coordinate of each ``chunk`` points of each node: two of (nodes, chunks, d)."""
+    points, space = coord.shape
+    ends = node_ends(starts, points)
+    low = coord.new_empty((len(starts), -(-largest_node(starts, points) // chunk), space))
+    high = torch.empty_like(low)
+    with on_device_of(coord):
+        _extents[low.shape[:2]](
+            coord, on_device(ends, coord.device), low, high, SPACE=space, CHUNK=chunk, num_warps=max(1, chunk // 256)
+        )
+    return low, high
+
+
 def split_keys_triton(coord: Tensor, starts: np.ndarray, split: np.ndarray) -> Tensor:
     """As :func:`.split_keys.split_keys`."""
     points, space = coord.shape
     coord = coord.contiguous()
-    ends = derived(starts, f"ends at {points}", lambda: np.append(starts, points))
-    largest = int(np.diff(ends).max())
-    chunks = -(-largest // CHUNK)
-    chunk = min(CHUNK, max(16, 1 << (largest - 1).bit_length()))
-    low = coord.new_empty((len(starts), chunks, space))
-    high = torch.empty_like(low)
+    chunk = min(CHUNK, power_of_2(largest_node(starts, points), 16))
+    low, high = extents_triton(coord, starts, chunk)
+    chunks = low.shape[1]
     keys = torch.empty(points, dtype=torch.long, device=coord.device)
-    grid = (len(starts), chunks)
-    first, parts = on_device(ends, coord.device), on_device(split, coord.device)
-    warps = max(1, chunk // 256)
+    first, parts = on_device(node_ends(starts, points), coord.device), on_device(split, coord.device)
     with on_device_of(coord):
-        _extents[grid](coord, first, low, high, SPACE=space, CHUNK=chunk, num_warps=warps)
-        _keys[grid](
+        _keys[(len(starts), chunks)](
             coord, first, parts.view(torch.uint8), low, high, keys, chunks,
-            SPACE=space, CHUNKS_UP=1 << (chunks - 1).bit_length(), CHUNK=chunk, num_warps=warps,
+            SPACE=space, CHUNKS_UP=power_of_2(chunks), CHUNK=chunk, num_warps=max(1, chunk // 256),
         )  # fmt: skip
     return keys
+
+
+def node_ends(starts: np.ndarray, points: int) -> np.ndarray:
+    """First rank of each node, and the number of points."""
+    ends: np.ndarray = derived(starts, ("ends", points), lambda: np.append(starts, points))
+    return ends
+
+
+def largest_node(starts: np.ndarray, points: int) -> int:
+    """Points of the largest node."""
+    largest: int = derived(starts, ("largest", points), lambda: int(np.diff(starts, append=points).max()))
+    return largest
+
+
+def power_of_2(size: int, least: int = 1) -> int:
+    """The smallest power of two that holds ``size``, at least ``least``."""
+    return max(least, 1 << (size - 1).bit_length())

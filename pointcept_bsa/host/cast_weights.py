@@ -14,11 +14,14 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+ALIGNED = 8  # elements of 16 bits
+
 
 class CastWeights:
     """16-bit stand-ins of the weights and biases of the ``nn.Linear`` modules of a model.
 
-    A parameter that several modules share is left alone: its gradients would be added up in 16 bits.
+    A parameter that several modules share is left alone: its gradients would be added up in 16 bits. Weights of modules
+    that follow each other lie behind each other, and so do biases: see ``layers.linear.joined``.
 
     Args:
         model: in float32.
@@ -38,13 +41,17 @@ class CastWeights:
             and parameter.requires_grad
             and parameter.dtype == torch.float32
         ]
-        self.stand_ins = [p.detach().to(dtype).requires_grad_() for p, _, _ in self.places]
+        self.places.sort(key=lambda place: place[0].dim() < 2)  # all weights, then all biases
+        self.stand_ins = _side_by_side([p for p, _, _ in self.places], dtype)
         for stand_in, (parameter, _, _) in zip(self.stand_ins, self.places, strict=True):
             stand_in.stands_for = parameter  # type: ignore[attr-defined]  # who has a gradient in float32 leaves it there
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        """While this lasts the modules hold the stand-ins, freshly cast; their gradients arrive at the stand-ins."""
+        """While this lasts the modules hold the stand-ins, freshly cast; their gradients arrive at the stand-ins.
+
+        Within, the weights must not be changed.
+        """
         with torch.no_grad():
             if self.places:
                 torch._foreach_copy_(self.stand_ins, [p for p, _, _ in self.places])
@@ -64,3 +71,14 @@ class CastWeights:
             for (parameter, _, _), stand_in in zip(self.places, self.stand_ins, strict=True)
             if stand_in.grad is not None
         }
+
+
+def _side_by_side(parameters: list[nn.Parameter], dtype: torch.dtype) -> list[Tensor]:
+    """Leaves of the parameters' shapes in one piece of memory, in their order; each starts where vector loads can."""
+    if not parameters:
+        return []
+    sizes = [-(-p.numel() // ALIGNED) * ALIGNED for p in parameters]
+    pieces = torch.zeros(sum(sizes), dtype=dtype, device=parameters[0].device).split(sizes)
+    return [
+        piece[: p.numel()].view(p.shape).detach().requires_grad_() for piece, p in zip(pieces, parameters, strict=True)
+    ]

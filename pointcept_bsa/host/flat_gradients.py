@@ -47,7 +47,7 @@ class FlatGradients:
             parameter.grad = None
 
     def take(self, others: dict[nn.Parameter, Tensor] | None = None) -> None:
-        """Copy the gradients that the backward pass left, all at once; those of parameters without any are zero.
+        """Copy the gradients that the backward pass left, by a few kernels; those of parameters without any are zero.
 
         Args:
             others: gradients that arrived elsewhere, of any floating type.
@@ -57,9 +57,15 @@ class FlatGradients:
             if parameter not in found:
                 place.zero_()
             parameter.grad = place
-        if found:
-            with torch.no_grad():
-                torch._foreach_copy_([self.places[p] for p in found], list(found.values()))
+        # One pair of types at a time, and laid out alike: otherwise torch copies them one by one.
+        groups: dict[tuple[torch.dtype, torch.dtype], tuple[list[Tensor], list[Tensor]]] = {}
+        for parameter, gradient in found.items():
+            places, gradients = groups.setdefault((parameter.dtype, gradient.dtype), ([], []))
+            places.append(self.places[parameter].view(-1))
+            gradients.append(gradient.reshape(-1))
+        with torch.no_grad():
+            for places, gradients in groups.values():
+                torch._foreach_copy_(places, gradients)
 
     def average(self) -> None:
         """Make each gradient the mean over the processes."""

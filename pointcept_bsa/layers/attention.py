@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from pointcept_bsa.geometry.ball_tree import BallLayout
 from pointcept_bsa.layers.linear import Linear
+from pointcept_bsa.layers.norm import RMSNorm, placed
 from pointcept_bsa.ops.ball_attention import ball_attention
 from pointcept_bsa.ops.dense_attention import dense_attention
 
@@ -40,9 +41,10 @@ class BallAttention(nn.Module):
         self.sigma = distance_weight(num_heads) if distance_bias else None
         self.projection = Linear(dim, dim)
 
-    def forward(self, x: Tensor, layout: BallLayout) -> Tensor:
-        """(S, C) -> (S, C)."""
-        q, k, v = self.qkv(x + self.position(layout.relative)).unflatten(-1, (3, self.num_heads, -1)).unbind(-3)
+    def forward(self, x: Tensor, layout: BallLayout, norm: RMSNorm | None = None) -> Tensor:
+        """(S, C) -> (S, C), of norm(x) where there is a norm."""
+        h = placed(x, norm, layout.relative, self.position)
+        q, k, v = self.qkv(h).unflatten(-1, (3, self.num_heads, -1)).unbind(-3)
         out = ball_attention(q, k, v, layout.ball_size, coord=layout.coord, sigma=self.sigma, valid=layout.valid)
         return self.projection(out.flatten(-2))
 
@@ -61,7 +63,18 @@ class FullAttention(nn.Module):
         self.qkv = Linear(dim, 3 * dim)
         self.projection = Linear(dim, dim)
 
-    def forward(self, x: Tensor, centred: Tensor, lengths: tuple[int, ...]) -> Tensor:
-        """(N, C), (N, d) positions relative to the cloud's mean, points of each cloud -> (N, C)."""
-        q, k, v = self.qkv(x + self.position(centred)).unflatten(-1, (3, self.num_heads, -1)).unbind(-3)
-        return self.projection(dense_attention(q, k, v, lengths, lengths).flatten(-2))
+    def forward(
+        self,
+        x: Tensor,
+        centred: Tensor,
+        lengths: tuple[int, ...],
+        valid: Tensor | None = None,
+        norm: RMSNorm | None = None,
+    ) -> Tensor:
+        """(N, C), (N, d) positions relative to the cloud's mean, points of each cloud -> (N, C).
+
+        Nobody attends to points that are not ``valid`` (N,). Of norm(x) where there is a norm.
+        """
+        h = placed(x, norm, centred, self.position)
+        q, k, v = self.qkv(h).unflatten(-1, (3, self.num_heads, -1)).unbind(-3)
+        return self.projection(dense_attention(q, k, v, lengths, lengths, key_valid=valid).flatten(-2))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from pointcept_bsa.errors import InputError
 from pointcept_bsa.geometry.ball_tree import BallLayout, BallTree, invert, rotate_layout
 from pointcept_bsa.geometry.host_tables import derived, places
 from pointcept_bsa.layers.linear import Linear
@@ -69,9 +70,35 @@ def normalize_points(norm: nn.Module, x: Tensor, layout: BallLayout) -> Tensor:
     """BatchNorm over the slots that hold points. The others never enter the statistics."""
     if layout.valid is None or not norm.training:
         return norm(x)
+    if layout.host_valid is None:
+        return masked_batch_norm(norm, x, layout.valid)
     real = places(layout.host_valid, True, x.device)
     out = norm(x.index_select(0, real))
     return out.new_zeros(x.shape).index_copy(0, real, out)
+
+
+def masked_batch_norm(norm: nn.Module, x: Tensor, valid: Tensor) -> Tensor:
+    """BatchNorm in training over the rows (S, C) that are ``valid`` (S,), without counting them; the others get zero.
+
+    Raises:
+        InputError: a norm that averages over processes.
+    """
+    if type(norm) is not nn.BatchNorm1d or norm.momentum is None:
+        raise InputError(f"pad_clouds: got {type(norm).__name__}, wanted sync_bn=False with padded clouds")
+    weight = valid.unsqueeze(1)
+    values = x.float() if x.itemsize < 4 else x
+    count = valid.sum().to(values.dtype)
+    mean = values.masked_fill(~weight, 0).sum(0) / count
+    centred = (values - mean) * weight
+    variance = centred.square().sum(0) / count
+    with torch.no_grad():
+        assert norm.running_mean is not None and norm.running_var is not None and norm.num_batches_tracked is not None
+        norm.num_batches_tracked.add_(1)
+        unbiased = variance * (count / (count - 1).clamp(min=1))
+        norm.running_mean.lerp_(mean.to(norm.running_mean.dtype), norm.momentum)
+        norm.running_var.lerp_(unbiased.to(norm.running_var.dtype), norm.momentum)
+    out = centred * (variance + norm.eps).rsqrt() * norm.weight + norm.bias
+    return (out * weight).to(x.dtype)
 
 
 def coarsen(fine: BallLayout, stride: int, ball_size: int) -> BallLayout:
@@ -86,14 +113,19 @@ def coarsen(fine: BallLayout, stride: int, ball_size: int) -> BallLayout:
         weight = fine.valid.view(-1, stride, 1).to(children.dtype)
         count = weight.sum(1)
         centre = torch.where(count > 0, (children * weight).sum(1) / count.clamp(min=1), centre)
-    host_valid = derived(fine.host_valid, ("pooled", stride), lambda: fine.host_valid.reshape(-1, stride).any(1))
-    return BallLayout.build(centre, host_valid, tuple(s // stride for s in fine.slots), ball_size, ball_size)
+    coarse_slots = tuple(s // stride for s in fine.slots)
+    known = fine.host_valid
+    if known is None:
+        assert fine.valid is not None
+        return BallLayout.masked(centre, fine.valid.view(-1, stride).any(1), coarse_slots, ball_size, ball_size)
+    host_valid = derived(known, ("pooled", stride), lambda: known.reshape(-1, stride).any(1))
+    return BallLayout.build(centre, host_valid, coarse_slots, ball_size, ball_size)
 
 
 def with_rotation(tree: BallTree, degrees: float, unit: int) -> BallTree:
     """The tree with balls rebuilt on rotated coordinates beside its own; ``unit`` slots are the coarsest whole node."""
     layout = tree.layout
-    wide = BallLayout.build(layout.coord, layout.host_valid, layout.slots, unit, layout.ball_size)
+    wide = BallLayout.build(layout.coord, layout.known_valid, layout.slots, unit, layout.ball_size)
     rotation, turned = rotate_layout(wide, degrees)
-    rotated = BallLayout.build(turned.coord, turned.host_valid, layout.slots, layout.ball_size, layout.ball_size)
+    rotated = BallLayout.build(turned.coord, turned.known_valid, layout.slots, layout.ball_size, layout.ball_size)
     return BallTree(layout, tree.index, tree.inverse, rotation, invert(rotation), rotated)

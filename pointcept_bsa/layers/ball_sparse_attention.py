@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from pointcept_bsa.geometry.ball_tree import BallLayout
 from pointcept_bsa.ops.ball_attention import ball_attention
-from pointcept_bsa.ops.block_mlp import block_mlp
+from pointcept_bsa.ops.block_mlp import block_mlps
 from pointcept_bsa.ops.block_pooling import block_mean
 from pointcept_bsa.ops.block_selection import select_blocks
 from pointcept_bsa.ops.dense_attention import dense_attention
@@ -21,6 +21,7 @@ from pointcept_bsa.ops.selected_attention import selected_attention
 
 from .attention import check_heads, distance_weight
 from .linear import Linear
+from .norm import RMSNorm, placed
 
 POOLING = ("mean", "mlp")
 
@@ -60,9 +61,13 @@ class BlockMLP(nn.Module):
 
     def forward(self, x: Tensor, valid: Tensor | None) -> Tensor:
         """(S, H, D) -> (S / l, H, D)."""
+        return block_mlps([x], [self.weights()], self.block_size, valid)[0]
+
+    def weights(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Those of both layers, and their biases."""
         first, _, last = self.mlp
         assert isinstance(first, nn.Linear) and isinstance(last, nn.Linear)
-        return block_mlp(x, first.weight, first.bias, last.weight, last.bias, self.block_size, valid)
+        return first.weight, first.bias, last.weight, last.bias
 
 
 class BlockMean(nn.Module):
@@ -74,6 +79,16 @@ class BlockMean(nn.Module):
 
     def forward(self, x: Tensor, valid: Tensor | None) -> Tensor:
         return block_mean(x, self.block_size, valid)
+
+
+def pool_both(
+    pool_k: nn.Module, pool_v: nn.Module, k: Tensor, v: Tensor, valid: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """pool_k(k) and pool_v(v), with the launches of one where both are MLPs."""
+    if not (isinstance(pool_k, BlockMLP) and isinstance(pool_v, BlockMLP)):
+        return pool_k(k, valid), pool_v(v, valid)
+    k_cmp, v_cmp = block_mlps([k, v], [pool_k.weights(), pool_v.weights()], pool_k.block_size, valid)
+    return k_cmp, v_cmp
 
 
 class BallSparseAttention(nn.Module):
@@ -153,11 +168,11 @@ class BallSparseAttention(nn.Module):
     def _pooling(kind: str, head_dim: int, size: int) -> nn.Module:
         return BlockMLP(head_dim, size) if kind == "mlp" else BlockMean(size)
 
-    def forward(self, x: Tensor, layout: BallLayout) -> Tensor:
-        """(S, C) -> (S, C)."""
-        h = x + self.position(layout.relative)
+    def forward(self, x: Tensor, layout: BallLayout, norm: RMSNorm | None = None) -> Tensor:
+        """(S, C) -> (S, C), of norm(x) where there is a norm."""
+        h = placed(x, norm, layout.relative, self.position)
         q, k, v = fan_out(self.qkv(h).unflatten(-1, (3, self.num_heads, -1)), (4, 3, 3))  # by use
-        k_cmp, v_cmp = self.pool_k(k[0], layout.valid), self.pool_v(v[0], layout.valid)
+        k_cmp, v_cmp = pool_both(self.pool_k, self.pool_v, k[0], v[0], layout.valid)
         q_cmp = self.pool_q(q[0], layout.valid) if self.group_size > 1 else q[0]
         branches = (
             self.ball(q[1], k[1], v[1], layout),

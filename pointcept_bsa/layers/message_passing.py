@@ -12,9 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pointcept_bsa.dispatch import use_triton
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.geometry.neighbors import check_edges, find_neighbors, shift_neighbors
+from pointcept_bsa.geometry.padding import VALID, slot_neighbors
 from pointcept_bsa.layers.linear import Linear
+from pointcept_bsa.ops.mean_message import Senders, edges_of_senders, mean_message
 
 
 class MessagePassing(nn.Module):
@@ -35,13 +38,19 @@ class MessagePassing(nn.Module):
         self.update = Linear(2 * dim, dim)
         self.update_norm = nn.LayerNorm(dim)
 
-    def forward(self, h: Tensor, relative: Tensor, index: Tensor, weight: Tensor) -> Tensor:
-        """(N, C) features, (N, k, d) x_j - x_i, (N, k) neighbours j >= 0, (N, k, 1) their weights in the mean."""
+    def forward(
+        self, h: Tensor, relative: Tensor, index: Tensor, weight: Tensor, senders: Senders | None = None
+    ) -> Tensor:
+        """(N, C) features, (N, k, d) x_j - x_i, (N, k) neighbours j >= 0, (N, k, 1) their weights in the mean.
+
+        ``senders``: see :func:`.mean_message`.
+        """
         from_neighbor, to_self, from_position = self.message.weight.split([self.dim, self.dim, relative.shape[-1]], 1)
-        sent = F.linear(h, from_neighbor).index_select(0, index.flatten()).unflatten(0, index.shape)  # (N, k, C)
-        heard = F.linear(h, to_self, self.message.bias).unsqueeze(1)
-        messages = self.message_norm(F.gelu(sent + heard + F.linear(relative, from_position)))
-        mean = (messages * weight).sum(1)
+        sent, heard = F.linear(h, from_neighbor), F.linear(h, to_self, self.message.bias)
+        norm = self.message_norm
+        mean = mean_message(
+            sent, heard, from_position, norm.weight, norm.bias, relative, index, weight, norm.eps, senders
+        )
         return h + self.update_norm(self.update(torch.cat([h, mean.to(h.dtype)], 1)))
 
 
@@ -90,22 +99,29 @@ class PointEmbedding(nn.Module):
         coord = point["coord"].detach()
         index = self.neighbors(point, lengths)
         there = index >= 0
+        senders = edges_of_senders(index) if torch.is_grad_enabled() and use_triton("mean_message", x) else None
         index = index.clamp(min=0)
         relative = coord.index_select(0, index.flatten()).unflatten(0, index.shape) - coord.unsqueeze(1)
         weight = (there / there.sum(1, keepdim=True).clamp(min=1)).unsqueeze(-1).to(x.dtype)
         for step in self.steps:
-            x = step(x, relative, index, weight)
+            x = step(x, relative, index, weight, senders)
         return x
 
     def static_geometry(self, coord: Tensor) -> dict[str, Tensor]:
         """``neighbor_index`` of one cloud (N, d), where neighbours are searched."""
-        if not self.steps:
-            return {}
-        how: dict[str, Any] = dict(num_neighbors=self.num_neighbors, edges=self.edges, radius=self.radius)
-        return {"neighbor_index": find_neighbors(coord, (len(coord),), **how)}
+        search = self.wanted_neighbors
+        return {} if search is None else {"neighbor_index": find_neighbors(coord, (len(coord),), **search)}
+
+    @property
+    def wanted_neighbors(self) -> dict[str, Any] | None:
+        """Arguments of :func:`.find_neighbors`; None without message passing."""
+        search = dict(num_neighbors=self.num_neighbors, edges=self.edges, radius=self.radius)
+        return search if self.steps else None
 
     def neighbors(self, point: Mapping[str, Any], lengths: tuple[int, ...]) -> Tensor:
         """(N, k) neighbours of the batch, -1 for none."""
+        if VALID in point:
+            return slot_neighbors(point)
         if "neighbor_index" not in point:
             coord = point["coord"]
             return find_neighbors(coord, lengths, self.num_neighbors, edges=self.edges, radius=self.radius)

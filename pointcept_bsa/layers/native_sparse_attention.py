@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from pointcept_bsa.geometry.ball_tree import BallLayout
 from pointcept_bsa.layers.attention import distance_weight
-from pointcept_bsa.layers.ball_sparse_attention import POOLING, BlockMean, BlockMLP
+from pointcept_bsa.layers.ball_sparse_attention import POOLING, BlockMean, BlockMLP, pool_both
 from pointcept_bsa.layers.linear import Linear
+from pointcept_bsa.layers.norm import RMSNorm, placed
 from pointcept_bsa.ops.ball_attention import ball_attention
 from pointcept_bsa.ops.block_selection import select_blocks
 from pointcept_bsa.ops.dense_attention import dense_attention
@@ -90,12 +91,12 @@ class NativeSparseAttention(nn.Module):
         size = self.compressed_ball_size
         return BlockMLP(self.head_dim, size) if phi == "mlp" else BlockMean(size)
 
-    def forward(self, x: Tensor, layout: BallLayout) -> Tensor:
-        """(S, C) -> (S, C)."""
-        h = x + self.position(layout.relative)
+    def forward(self, x: Tensor, layout: BallLayout, norm: RMSNorm | None = None) -> Tensor:
+        """(S, C) -> (S, C), of norm(x) where there is a norm."""
+        h = placed(x, norm, layout.relative, self.position)
         (q,) = fan_out(self.query(h).unflatten(-1, (1, self.num_heads, -1)), (3,))  # by use
         k, v = fan_out(self.key_value(h).unflatten(-1, (2, self.num_kv_heads, -1)), (3, 3))
-        k_cmp, v_cmp = self.pool_k(k[0], layout.valid), self.pool_v(v[0], layout.valid)
+        k_cmp, v_cmp = pool_both(self.pool_k, self.pool_v, k[0], v[0], layout.valid)
         bias = dict(coord=layout.coord, sigma=self.sigma)
         local = ball_attention(q[0], k[1], v[1], layout.ball_size, valid=layout.valid, **bias)
         coarse = dense_attention(q[1], k_cmp, v_cmp, layout.slots, layout.blocks, key_valid=layout.block_valid)

@@ -1,11 +1,12 @@
-"""RMSNorm through the project's operator."""
+"""RMSNorm through the project's operators."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
-from pointcept_bsa.ops.rms_norm import rms_norm
+from pointcept_bsa.layers.linear import Linear, in_full
+from pointcept_bsa.ops.rms_norm import add_rms_norm, placed_rms_norm, rms_norm
 
 
 class RMSNorm(nn.RMSNorm):
@@ -15,4 +16,29 @@ class RMSNorm(nn.RMSNorm):
         super().__init__(dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        return rms_norm(x, self.weight, torch.finfo(x.dtype).eps if self.eps is None else self.eps)
+        return rms_norm(x, self.weight, self.eps_of(x))
+
+    def eps_of(self, x: Tensor) -> float:
+        """What is added to the mean of squares."""
+        return torch.finfo(x.dtype).eps if self.eps is None else self.eps
+
+    def of_sum(self, x: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
+        """x + a and its norm, at once."""
+        return add_rms_norm(x, a, self.weight, self.eps_of(x))
+
+
+def placed(x: Tensor, norm: RMSNorm | None, place: Tensor, position: Linear) -> Tensor:
+    """norm(x) + position(place), at once: what attention layers begin with. Without a norm x has been through it.
+
+    Args:
+        x: (S, C).
+        norm: of C channels.
+        place: (S, d) coordinates.
+        position: from d to C channels.
+    """
+    if norm is None:
+        return x + position(place)
+    if place.requires_grad or place.shape[-1] > 3 or position.bias is None:
+        return norm(x) + position(place)
+    matrix, shift = in_full(position.weight), in_full(position.bias)
+    return placed_rms_norm(x, norm.weight, norm.eps_of(x), place, matrix, shift)

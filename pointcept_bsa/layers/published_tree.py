@@ -64,5 +64,5 @@ def _level(layout: BallLayout, index: Tensor, inverse: Tensor, rotation: Tensor 
     if rotation is None:
         return BallTree(layout, index, inverse)
     size = layout.ball_size
-    rotated = BallLayout.build(layout.coord[rotation], layout.host_valid, layout.slots, size, size)
+    rotated = BallLayout.build(layout.coord[rotation], layout.known_valid, layout.slots, size, size)
     return BallTree(layout, index, inverse, rotation, invert(rotation), rotated)

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint as recompute
 
 from pointcept_bsa.geometry.ball_tree import BallLayout, BallTree
-from pointcept_bsa.ops.silu_product import silu_product
+from pointcept_bsa.ops.silu_product import silu_halves, silu_product
 
-from .linear import Linear
+from .linear import Linear, joined_linear, worth_joining
 from .norm import RMSNorm
 from .permute import permute
 
@@ -31,6 +31,8 @@ class SwiGLU(nn.Module):
         self.w3 = Linear(hidden, dim)
 
     def forward(self, x: Tensor) -> Tensor:
+        if worth_joining(x, self.w1, self.w2):
+            return self.w3(silu_halves(joined_linear(x, self.w1, self.w2)))
         return self.w3(silu_product(self.w1(x), self.w2(x)))
 
 
@@ -38,7 +40,8 @@ class TransformerBlock(nn.Module):
     """x += attention(RMSNorm(x)); x += SwiGLU(RMSNorm(x)).
 
     Args:
-        attention: module called with (S, C) and whatever else the block is called with.
+        attention: module called with (S, C), whatever else the block is called with, and ``norm``, the RMSNorm that
+            it applies first.
         dim: C.
         mlp_ratio: hidden width of the SwiGLU over C.
         checkpoint: in training keep only the block's input for the backward pass, and compute the rest again there:
@@ -64,24 +67,25 @@ class TransformerBlock(nn.Module):
 
     def run(self, x: Tensor, *geometry: object) -> Tensor:
         """The block itself."""
-        x = x + self.attention(self.norm1(x), *geometry)
-        return by_rows(self.feed_forward, x)
+        return by_rows(self.feed_forward, x, self.attention(x, *geometry, norm=self.norm1))
 
-    def feed_forward(self, x: Tensor) -> Tensor:
-        """x + SwiGLU(RMSNorm(x)), each row for itself."""
-        return x + self.swiglu(self.norm2(x))
+    def feed_forward(self, x: Tensor, a: Tensor) -> Tensor:
+        """x + a, and SwiGLU(RMSNorm(x + a)) added to it, each row for itself."""
+        x, normed = self.norm2.of_sum(x, a)
+        return x + self.swiglu(normed)
 
 
-def by_rows(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """``function(x)`` of the shape and type of x, which treats each row for itself; in parts if no gradient is wanted.
+def by_rows(function: Callable[..., Tensor], x: Tensor, *others: Tensor) -> Tensor:
+    """``function(x, *others)`` of the shape and type of x, which treats each row for itself; in parts if no gradient is
+    wanted.
 
     The same numbers (a matrix product of another height may round otherwise), less memory.
     """
     if torch.is_grad_enabled() or x.shape[0] <= ROWS_AT_ONCE:
-        return function(x)
+        return function(x, *others)
     out = torch.empty_like(x)
-    for part, result in zip(x.split(ROWS_AT_ONCE), out.split(ROWS_AT_ONCE), strict=True):
-        result.copy_(function(part))
+    for result, *parts in zip(*(t.split(ROWS_AT_ONCE) for t in (out, x, *others)), strict=True):
+        result.copy_(function(*parts))
     return out
 
 

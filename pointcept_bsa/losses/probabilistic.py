@@ -22,17 +22,23 @@ class GaussianNLLLoss(nn.Module):
     """
 
     takes_variance = True
+    takes_valid = True
 
     def __init__(self, loss_weight: float = 1.0):
         super().__init__()
         self.loss_weight = loss_weight
 
     def forward(
-        self, pred: Tensor, target: Tensor, offset: Tensor | None = None, variance: Tensor | None = None
+        self,
+        pred: Tensor,
+        target: Tensor,
+        offset: Tensor | None = None,
+        variance: Tensor | None = None,
+        valid: Tensor | None = None,
     ) -> Tensor:
-        """Scalar. Raises InputError without ``variance`` (N, K)."""
+        """Scalar. Rows that are not ``valid`` (N,) do not count. Raises InputError without ``variance`` (N, K)."""
         if variance is None:
             raise InputError("GaussianNLLLoss: got a model that predicts no variance, wanted type='GaussianRegressor'")
         if offset is None:
             offset = target.new_full((1,), target.shape[0], dtype=torch.long)
-        return self.loss_weight * gaussian_nll(pred, target, offset, variance).mean()
+        return self.loss_weight * gaussian_nll(pred, target, offset, variance, valid).mean()

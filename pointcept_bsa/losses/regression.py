@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 
 import torch
@@ -27,13 +28,21 @@ class RegressionLoss(nn.Module):
         self.loss_weight = loss_weight
         self.physical = physical
 
-    def forward(self, pred: Tensor, target: Tensor, offset: Tensor | None = None) -> Tensor:
-        """Scalar."""
+    @property
+    def takes_valid(self) -> bool:
+        """Whether ``value`` can leave out rows that are no points."""
+        return "valid" in inspect.signature(self.value).parameters
+
+    def forward(
+        self, pred: Tensor, target: Tensor, offset: Tensor | None = None, valid: Tensor | None = None
+    ) -> Tensor:
+        """Scalar. Rows that are not ``valid`` (N,) do not count."""
         if offset is None:
             offset = target.new_full((1,), target.shape[0], dtype=torch.long)
-        return self.loss_weight * self.value(pred, target, offset)
+        masks = {} if valid is None else {"valid": valid}
+        return self.loss_weight * self.value(pred, target, offset, **masks)
 
-    def value(self, pred: Tensor, target: Tensor, offset: Tensor) -> Tensor:
+    def value(self, pred: Tensor, target: Tensor, offset: Tensor, valid: Tensor | None = None) -> Tensor:
         """The unweighted loss."""
         raise NotImplementedError
 
@@ -42,8 +51,8 @@ class RegressionLoss(nn.Module):
 class MSELoss(RegressionLoss):
     """Mean over clouds of the mean squared error of a cloud."""
 
-    def value(self, pred: Tensor, target: Tensor, offset: Tensor) -> Tensor:
-        return mse(pred, target, offset).mean()
+    def value(self, pred: Tensor, target: Tensor, offset: Tensor, valid: Tensor | None = None) -> Tensor:
+        return mse(pred, target, offset, valid).mean()
 
 
 @LOSSES.register_module("WeightedMSELoss")
@@ -61,21 +70,21 @@ class WeightedMSELoss(RegressionLoss):
             raise InputError(f"WeightedMSELoss.channel_weights: got {channel_weights!r}, wanted numbers of at least 0")
         self.channel_weights = tuple(float(w) for w in channel_weights)
 
-    def value(self, pred: Tensor, target: Tensor, offset: Tensor) -> Tensor:
+    def value(self, pred: Tensor, target: Tensor, offset: Tensor, valid: Tensor | None = None) -> Tensor:
         if target.shape[1] != len(self.channel_weights):
             raise InputError(
                 f"WeightedMSELoss.channel_weights: got {len(self.channel_weights)} numbers, wanted {target.shape[1]}"
             )
         root = target.new_tensor(self.channel_weights).sqrt()
-        return mse(pred * root, target * root, offset).mean()
+        return mse(pred * root, target * root, offset, valid).mean()
 
 
 @LOSSES.register_module("L1Loss")
 class L1Loss(RegressionLoss):
     """Mean over clouds of the mean absolute error of a cloud."""
 
-    def value(self, pred: Tensor, target: Tensor, offset: Tensor) -> Tensor:
-        return mae(pred, target, offset).mean()
+    def value(self, pred: Tensor, target: Tensor, offset: Tensor, valid: Tensor | None = None) -> Tensor:
+        return mae(pred, target, offset, valid).mean()
 
 
 @LOSSES.register_module("RelativeL2Loss")
@@ -85,5 +94,5 @@ class RelativeL2Loss(RegressionLoss):
     def __init__(self, loss_weight: float = 1.0, physical: bool = True):
         super().__init__(loss_weight, physical)
 
-    def value(self, pred: Tensor, target: Tensor, offset: Tensor) -> Tensor:
-        return relative_l2(pred, target, offset).mean()
+    def value(self, pred: Tensor, target: Tensor, offset: Tensor, valid: Tensor | None = None) -> Tensor:
+        return relative_l2(pred, target, offset, valid).mean()

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.host import MODELS
+from pointcept_bsa.models.padding import valid_slots
 from pointcept_bsa.models.regressor import DefaultRegressor
 
 SMALLEST_STD = 1e-6
@@ -60,11 +61,12 @@ class GaussianRegressor(DefaultRegressor):
         Raises:
             InputError: as :class:`.DefaultRegressor`.
         """
+        valid = valid_slots(input_dict, self.training)
         mean, std = self.distribution(input_dict)
         target = input_dict.get("target")
         if self.training and target is None:
             raise InputError("target: missing from the batch, wanted (N, K) values to train on")
-        out = {} if target is None else self.losses(mean, target, input_dict["offset"], std.square())
+        out = {} if target is None else self.losses(mean, target, input_dict["offset"], std.square(), valid)
         if not self.training:
             out["pred"] = self.normalizer.denormalize(mean)
             out["variance"] = (std * self.normalizer.std).square()

@@ -8,7 +8,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from pointcept_bsa.errors import InputError
+from pointcept_bsa.geometry.padding import CloudPadding
 from pointcept_bsa.host import LOSSES, MODELS
+from pointcept_bsa.models.padding import backbone_padding, valid_slots
 
 
 @MODELS.register_module("DefaultRegressor")
@@ -52,11 +54,12 @@ class DefaultRegressor(nn.Module):
         Raises:
             InputError: a target of another width than the head, or a backbone that does not return all points.
         """
+        valid = valid_slots(input_dict, self.training)
         pred = self.predict(input_dict)
         target = input_dict.get("target")
         if self.training and target is None:
             raise InputError("target: missing from the batch, wanted (N, K) values to train on")
-        out = {} if target is None else self.losses(pred, target, input_dict["offset"])
+        out = {} if target is None else self.losses(pred, target, input_dict["offset"], valid=valid)
         if not self.training:
             out["pred"] = self.normalizer.denormalize(pred)
         return out
@@ -75,10 +78,22 @@ class DefaultRegressor(nn.Module):
             raise InputError(f"backbone: returned features of {feat.shape[0]} points, wanted all {points}")
         return feat
 
-    def losses(self, pred: Tensor, target: Tensor, offset: Tensor, variance: Tensor | None = None) -> dict[str, Tensor]:
+    def padding(self, unit: int) -> CloudPadding:
+        """What lays training samples into slots, a multiple of ``unit`` of them. Raises InputError if nothing does."""
+        return backbone_padding(self.backbone, self.criteria, unit)
+
+    def losses(
+        self,
+        pred: Tensor,
+        target: Tensor,
+        offset: Tensor,
+        variance: Tensor | None = None,
+        valid: Tensor | None = None,
+    ) -> dict[str, Tensor]:
         """The total ``loss`` and, if there are several, its parts.
 
-        Criteria that say so (``takes_variance``) are given the normalised ``variance`` (N, K) too.
+        Criteria that say so (``takes_variance``) are given the normalised ``variance`` (N, K) too, and all of them
+        ``valid`` (N,) where the batch is padded.
         """
         if target.shape != pred.shape:
             raise InputError(
@@ -87,14 +102,15 @@ class DefaultRegressor(nn.Module):
             )
         normalized, physical = self.normalizer.normalize(target), None
         parts = {}
+        masks = {} if valid is None else {"valid": valid}
         for criterion in self.criteria:
             if getattr(criterion, "physical", False):
                 physical = self.normalizer.denormalize(pred) if physical is None else physical
-                value = criterion(physical, target, offset)
+                value = criterion(physical, target, offset, **masks)
             elif getattr(criterion, "takes_variance", False):
-                value = criterion(pred, normalized, offset, variance)
+                value = criterion(pred, normalized, offset, variance, **masks)
             else:
-                value = criterion(pred, normalized, offset)
+                value = criterion(pred, normalized, offset, **masks)
             parts[type(criterion).__name__] = value
         total = sum(parts.values())
         return {"loss": total} if len(parts) == 1 else {"loss": total, **parts}

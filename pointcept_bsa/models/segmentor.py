@@ -9,7 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from pointcept_bsa.errors import InputError
+from pointcept_bsa.geometry.padding import CloudPadding
 from pointcept_bsa.host import LOSSES, MODELS
+from pointcept_bsa.models.padding import backbone_padding, valid_slots
 
 
 class DefaultSegmentorV2(nn.Module):
@@ -57,21 +59,30 @@ class DefaultSegmentorV2(nn.Module):
         Raises:
             InputError: no ``segment`` to train on, or one label a point missing.
         """
+        valid = valid_slots(input_dict, self.training)
         logits = self.seg_head(features_of_all_points(self.backbone(input_dict)))
         segment = input_dict.get("segment")
         if self.training and segment is None:
             raise InputError("segment: missing from the batch, wanted (N,) labels to train on")
-        out = {} if segment is None else {"loss": self.loss(logits, segment)}
+        out = {} if segment is None else {"loss": self.loss(logits, segment, valid)}
         if not self.training:
             out["seg_logits"] = logits
         return out
 
-    def loss(self, logits: Tensor, segment: Tensor) -> Tensor:
-        """Sum of the criteria."""
+    def padding(self, unit: int) -> CloudPadding:
+        """What lays training samples into slots, a multiple of ``unit`` of them. Raises InputError if nothing does."""
+        return backbone_padding(self.backbone, self.criteria, unit)
+
+    def loss(self, logits: Tensor, segment: Tensor, valid: Tensor | None = None) -> Tensor:
+        """Sum of the criteria; those ignore the labels of rows that are not ``valid`` (N,)."""
         if segment.shape != logits.shape[:1]:
             raise InputError(f"segment: got shape {tuple(segment.shape)}, wanted ({logits.shape[0]},), a label a point")
-        values = [criterion(logits, segment) for criterion in self.criteria]
+        values = [criterion(logits, _labels(segment, valid, criterion)) for criterion in self.criteria]
         return sum(values[1:], values[0])
+
+
+def _labels(segment: Tensor, valid: Tensor | None, criterion: nn.Module) -> Tensor:
+    return segment if valid is None else segment.masked_fill(~valid, criterion.ignore_index)  # type: ignore[arg-type]
 
 
 def features_of_all_points(encoded: Any) -> Tensor:

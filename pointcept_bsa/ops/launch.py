@@ -24,3 +24,33 @@ def as_bytes(valid: Tensor | None) -> Tensor | None:
 def rows_together(x: Tensor) -> Tensor:
     """The tensor itself where the numbers of its last axis lie side by side, else a copy in which they do."""
     return x if x.stride(-1) == 1 else x.contiguous()
+
+
+ARENA = 1 << 18  # counters for graphs
+_of_streams: dict[tuple[torch.device, int], Tensor] = {}
+_of_graphs: dict[torch.device, list[Tensor]] = {}
+
+
+def counters(like: Tensor, count: int) -> Tensor:
+    """Zeros (count,) int32 on the device of ``like``, which no other launch counts with at the same time.
+
+    The kernel leaves them zero. Launches on one stream run one after the other and share them. A launch captured into
+    a CUDA graph, which may be replayed beside anything, gets some of its own, for good; where they have run out the
+    graph sets zeros itself.
+    """
+    if not like.is_cuda:
+        return torch.zeros(count, dtype=torch.int32)
+    if torch.cuda.is_current_stream_capturing():
+        count = -(-count // 4) * 4  # kernels are compiled for pointers that 16 bytes divide
+        free = _of_graphs.get(like.device)
+        if free is None or free[0].shape[0] < count:
+            return torch.zeros(count, dtype=torch.int32, device=like.device)
+        mine, free[0] = free[0][:count], free[0][count:]
+        return mine
+    key = like.device, torch.cuda.current_stream(like.device).cuda_stream
+    if key not in _of_streams or _of_streams[key].shape[0] < count:
+        _of_streams[key] = torch.zeros(max(count, 4096), dtype=torch.int32, device=like.device)
+    if like.device not in _of_graphs:
+        _of_graphs[like.device] = [torch.zeros(ARENA, dtype=torch.int32, device=like.device)]
+        torch.cuda.current_stream(like.device).synchronize()  # other streams find zeros there
+    return _of_streams[key][:count]

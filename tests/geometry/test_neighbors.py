@@ -7,8 +7,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pointcept_bsa.dispatch import triton_installed
 from pointcept_bsa.geometry import neighbors
 from pointcept_bsa.geometry.neighbors import find_neighbors, shift_neighbors
+
+if triton_installed():
+    from pointcept_bsa.geometry import neighbors_triton
 
 LENGTHS = (30, 1, 7, 64)
 
@@ -69,6 +73,19 @@ def test_both_searches_agree(monkeypatch, chunk):
 def test_cuda_finds_the_same():
     coord = clouds()
     assert torch.equal(find_neighbors(coord.cuda(), LENGTHS, 5).cpu(), find_neighbors(coord, LENGTHS, 5))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("lengths", [(65536,), (3586, 1, 257, 2000)])
+def test_leaving_points_out_changes_nothing_on_cuda(monkeypatch, lengths):
+    coord = torch.nn.functional.normalize(clouds(lengths)).cuda()
+    index = find_neighbors(coord, lengths, 16)
+    monkeypatch.setattr(neighbors_triton, "PRUNE_FROM", 10**9)
+    assert torch.equal(index, find_neighbors(coord, lengths, 16))
+    tree = find_neighbors(coord.cpu(), lengths, 16)
+    assert torch.equal(index.cpu() < 0, tree < 0)
+    near, by_tree = ((coord.cpu()[i.clamp(min=0)] - coord.cpu()[:, None]).norm(dim=-1) for i in (index.cpu(), tree))
+    assert torch.allclose(near[tree >= 0], by_tree[tree >= 0], atol=1e-6)
 
 
 def test_equal_points_are_all_neighbors():

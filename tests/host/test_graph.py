@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+import gc
 import logging
 from collections import Counter
 
 import pytest
 import torch
 
+from pointcept_bsa.geometry.tree_plan import plan_tree
 from pointcept_bsa.host import MODELS
 from pointcept_bsa.host.batch import to_device
 from pointcept_bsa.host.cast_weights import CastWeights
@@ -26,9 +28,9 @@ MODEL = dict(
 )
 
 
-def batches():
+def batches(every=LENGTHS):
     generator = torch.Generator().manual_seed(0)
-    for lengths in LENGTHS:
+    for lengths in every:
         coord = torch.randn(sum(lengths), 3, generator=generator)
         offset = torch.tensor(lengths).cumsum(0)
         yield dict(coord=coord, feat=coord, target=coord[:, :1].square(), offset=offset, name=["x"] * len(lengths))
@@ -128,3 +130,39 @@ def test_graphed_steps_train_like_eager_ones():
     step = GraphedStep(graphed, graphed, logging.getLogger("test"))
     assert train(step, graphed) == pytest.approx(train(eager_step, eager), rel=1e-3)  # atomics: not bit for bit
     assert len(step.graphs) == 2
+
+
+@pytest.mark.gpu
+def test_padded_clouds_of_many_sizes_share_a_graph():
+    torch.manual_seed(0)
+    eager = MODELS.build(copy.deepcopy(MODEL)).cuda().train()
+    graphed = copy.deepcopy(eager)
+    padding = graphed.padding(256)
+    step = GraphedStep(graphed, graphed, logging.getLogger("test"))
+    losses: list[list[float]] = [[], []]
+    optimizers = [torch.optim.AdamW(model.parameters(), lr=1e-3) for model in (eager, graphed)]
+    for batch in batches([(n,) for n in (129, 256, 200, 150, 255, 131, 240, 3)]):
+        eager.zero_grad()
+        out = eager(to_device(batch, torch.device("cuda")))
+        out["loss"].backward()
+        losses[0].append(out["loss"].item())
+        losses[1].append(step(to_device(padding(batch), torch.device("cuda")))["loss"].item())
+        for optimizer in optimizers:
+            optimizer.step()
+    assert losses[1] == pytest.approx(losses[0], rel=1e-3)
+    assert len(step.graphs) == 1
+
+
+@pytest.mark.gpu
+def test_a_graph_keeps_the_tables_that_caches_drop():
+    torch.manual_seed(0)
+    model = MODELS.build(copy.deepcopy(MODEL)).cuda().train()
+    step = GraphedStep(model, model, logging.getLogger("test"))
+    batch = to_device(next(iter(batches([(300, 200)]))), torch.device("cuda"))
+    wanted = [step(batch)["loss"].item() for _ in range(5)][-1]
+    assert len(step.graphs) == 1
+    plan_tree.cache_clear()
+    gc.collect()
+    trash = [torch.full((n,), 7, dtype=torch.uint8, device="cuda") for n in (64, 512, 4096, 5000) for _ in range(200)]
+    assert step(batch)["loss"].item() == pytest.approx(wanted, rel=1e-3)
+    del trash

@@ -16,6 +16,7 @@ from pointcept_bsa.ops.block_mlp import triton_backend as block_mlp
 from pointcept_bsa.ops.block_pooling import triton_backend as pooling
 from pointcept_bsa.ops.block_selection import triton_backend as selection
 from pointcept_bsa.ops.column_sum import triton_backend as column_sum
+from pointcept_bsa.ops.dense_attention import narrow
 from pointcept_bsa.ops.fan_out import triton_backend as fan_out
 from pointcept_bsa.ops.gated_sum import triton_backend as gates
 from pointcept_bsa.ops.rms_norm import triton_backend as rms_norm
@@ -77,12 +78,34 @@ LAUNCHED = {
     "ops.rms_norm.kernels": ("forward_kernel", "backward_kernel"),
     "ops.column_sum.kernels": ("kernel",),
     "ops.fan_out.kernels": ("sum_kernel",),
-    "ops.silu_product.kernels": ("forward_kernel", "backward_kernel"),
+    "ops.silu_product.kernels": (
+        "forward_kernel",
+        "backward_kernel",
+        "halves_kernel",
+        "halves_backward_kernel",
+    ),
+    "ops.dense_attention.narrow_kernels": ("pack_keys_kernel", "forward_kernel"),
+    "ops.dense_attention.narrow_gradient_kernels": (
+        "pack_queries_kernel",
+        "key_gradient_kernel",
+        "sum_parts_kernel",
+        "query_gradient_kernel",
+    ),
     "ops.selected_attention.kernels": ("forward", "backward_queries"),
-    "ops.selected_attention.kernels_inverse": ("backward_keys", "key_of_selection", "list_bounds", "sum_chunks"),
+    "ops.selected_attention.kernels_inverse": (
+        "backward_keys",
+        "key_of_selection",
+        "list_bounds",
+        "lists_by_counting",
+        "sum_chunks",
+    ),
     "ops.block_selection.kernels": ("best_stretches", "best_in_stretches"),
     "geometry.split_keys_triton": ("_extents", "_keys"),
+    "geometry.tree_runs_triton": ("_sort_runs", "_merge_runs"),
+    "geometry.tree_finish_triton": ("_finish",),
     "geometry.neighbors_triton": ("_nearest",),
+    "ops.mean_message.kernels": ("_messages", "_message_gradients", "_sum_at_senders"),
+    "geometry.neighbors_pruned_triton": ("_codes", "_boxes", "_nearest_blocks"),
 }
 HEADS, WIDTH, SLOTS = 4, 16, 1024
 VALID = torch.ones(SLOTS, dtype=torch.bool)
@@ -113,28 +136,41 @@ def mlp_of_blocks():
     inputs = 8 * WIDTH
     shapes = ((2 * inputs, inputs), (2 * inputs,), (WIDTH, 2 * inputs), (WIDTH,))
     weights = [torch.zeros(shape, dtype=torch.bfloat16) for shape in shapes]
-    out = block_mlp._forward(qkv()[1], *weights, 8, VALID)
-    block_mlp._backward(out, qkv()[1], *weights[:3], 8, VALID)
+    out = block_mlp._forward([qkv()[1]] * 2, weights * 2, 8, VALID)
+    block_mlp._backward(out, [qkv()[1]] * 2, weights * 2, 8, VALID)
 
 
 def norm():
-    x, weight = torch.zeros(SLOTS, 64), torch.zeros(64)
-    out, scale = rms_norm._forward(x, weight, 1e-6, torch.bfloat16)
-    rms_norm._backward(out, x, weight, scale)
+    x, weight, place = torch.zeros(SLOTS, 64), torch.zeros(64), torch.zeros(SLOTS, 3)
+    out, scale = rms_norm._norm(x, weight, 1e-6, torch.bfloat16)
+    rms_norm._backward(out, None, x, weight, scale, None, None)
+    out, total, scale = rms_norm._add_norm(x, x.bfloat16(), weight, 1e-6, torch.bfloat16)
+    rms_norm._backward(out, x, total, weight, scale, None, torch.bfloat16)
+    out, scale = rms_norm._placed_norm(x, weight, 1e-6, torch.bfloat16, place, torch.zeros(64, 3), weight)
+    rms_norm._backward(out, None, x, weight, scale, place, None)
 
 
 def sum_of_columns():
-    column_sum._column_sum(torch.zeros(SLOTS, 192, dtype=torch.bfloat16))
+    column_sum._column_sum(torch.zeros(SLOTS, 192, dtype=torch.bfloat16), torch.float32)
 
 
 def product_with_silu():
     x = torch.zeros(SLOTS, 256, dtype=torch.bfloat16)
     silu_product._backward(silu_product._forward(x, x), x, x)
+    silu_product._halves_backward(silu_product._halves(x), x)
 
 
 def sum_of_parts():
     x = torch.zeros(SLOTS, HEADS, WIDTH, dtype=torch.bfloat16)
     fan_out.sum_parts_triton([[x] * 4, [x] * 3, [x] * 3], (SLOTS, 3, HEADS, WIDTH))
+
+
+def attention_of_narrow_heads():
+    mask = VALID.view(1, -1)
+    for width in (4, 8, 16):  # channels twice in the padding (FOLD): always, in the forward pass alone, never
+        q, k, v = (torch.zeros(1, SLOTS, 2, width, dtype=torch.bfloat16) for _ in range(3))
+        out, lse = narrow._forward(q, k, v, mask)
+        narrow._backward(out, q, k, v, mask, out, lse)
 
 
 def attention_to_selected_blocks():
@@ -143,6 +179,7 @@ def attention_to_selected_blocks():
         index = torch.zeros(SLOTS // group, kv_heads, 4, dtype=torch.long)
         out, lse = selected.selected_attention_op(q, k, v, index, size, VALID)
         selected.selected_attention_backward_op(out, q, k, v, index, out, lse, size, VALID)
+    selected._lists_by_sorting(index, SLOTS // size, 32)
 
 
 def selection_of_blocks():
@@ -150,33 +187,48 @@ def selection_of_blocks():
     selection.select_blocks_op(q, k, [SLOTS // 8], [SLOTS // 8], 4, [SLOTS // 256], None)
 
 
-def tree_keys():
-    from pointcept_bsa.geometry.split_keys_triton import split_keys_triton
+def tree_order():
+    from pointcept_bsa.geometry.tree_sort_triton import sort_into_tree_triton
 
-    plan = plan_tree((5000,), 64, 8)
-    for level in (0, len(plan.levels) - 1):
-        split_keys_triton(torch.zeros(5000, 3), *plan.levels[level])
+    levels = plan_tree((2048,), 256, 8).levels
+    for sizes in (dict(), dict(runs=(64,))):  # in runs; by keys, as a run of 64 is too small
+        sort_into_tree_triton(torch.zeros(2, 2048, 3), levels, **sizes)
 
 
 def neighbors():
     from pointcept_bsa.geometry.neighbors_triton import nearest_triton
 
-    nearest_triton(torch.zeros(100, 3), 16)
+    for points in (100, 3000):  # too few to leave any out, and not
+        nearest_triton(torch.zeros(points, 3), (points,), 16)
+
+
+def messages_of_neighbors():
+    from pointcept_bsa.ops.mean_message import triton_backend as messages
+
+    sent, matrix = torch.zeros(SLOTS, 64, dtype=torch.bfloat16), torch.zeros(64, 3, dtype=torch.bfloat16)
+    norm, index = torch.zeros(64), torch.zeros(SLOTS, 16, dtype=torch.long)
+    relative, weight = torch.zeros(SLOTS, 16, 3), torch.zeros(SLOTS, 16, 1)
+    senders = index.flatten(), torch.zeros(SLOTS + 1, dtype=torch.long)
+    edges = relative, index, weight, *senders, 1e-5
+    out = messages._forward(sent, sent, matrix, norm, norm, *edges, torch.float32)
+    messages._backward(out, sent, sent, matrix, norm, *edges)
 
 
 CALLS = {
     ball_attention: ["ops.ball_attention.kernels"],
     gated_sum: ["ops.gated_sum.kernels"],
     block_mean: ["ops.block_pooling.kernels"],
-    mlp_of_blocks: ["ops.block_mlp.kernels"],
+    mlp_of_blocks: ["ops.block_mlp.kernels", "ops.column_sum.kernels"],
     norm: ["ops.rms_norm.kernels"],
     sum_of_parts: ["ops.fan_out.kernels"],
     product_with_silu: ["ops.silu_product.kernels"],
     sum_of_columns: ["ops.column_sum.kernels"],
+    attention_of_narrow_heads: ["ops.dense_attention.narrow_kernels", "ops.dense_attention.narrow_gradient_kernels"],
     attention_to_selected_blocks: ["ops.selected_attention.kernels", "ops.selected_attention.kernels_inverse"],
     selection_of_blocks: ["ops.block_selection.kernels"],
-    tree_keys: ["geometry.split_keys_triton"],
-    neighbors: ["geometry.neighbors_triton"],
+    tree_order: ["geometry.split_keys_triton", "geometry.tree_runs_triton", "geometry.tree_finish_triton"],
+    messages_of_neighbors: ["ops.mean_message.kernels"],
+    neighbors: ["geometry.neighbors_triton", "geometry.neighbors_pruned_triton"],
 }
 
 

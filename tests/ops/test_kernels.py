@@ -18,7 +18,7 @@ from pointcept_bsa.ops import gated_sum as gates
 from pointcept_bsa.ops import rms_norm as norm
 from pointcept_bsa.ops.column_sum import column_sum
 from pointcept_bsa.ops.fan_out import fan_out
-from pointcept_bsa.ops.silu_product import silu_product
+from pointcept_bsa.ops.silu_product import silu_halves, silu_product
 
 from .interpreter import DEVICE, INTERPRETED, kernel_test, run_in_interpreter
 
@@ -157,12 +157,23 @@ def test_block_mlp(lengths, block_size, width, dtype):
     x = torch.randn(slots, 3, 3, width, device=DEVICE)
     shapes = ((2 * inputs, inputs), (2 * inputs,), (width, 2 * inputs), (width,))
     weights = [torch.randn(shape, device=DEVICE) / shape[-1] ** 0.5 for shape in shapes]
-    compare(
-        lambda t, *w: mlp.block_mlp(t[:, 1], *w, block_size, layout.valid),
-        lambda t, *w: mlp.reference.block_mlp(t[:, 1], *w, block_size, layout.valid),
-        (x, *weights),
-        dtype,
-    )
+
+    def one(t, *w):
+        return mlp.block_mlps([t[:, 1]], [w], block_size, layout.valid)[0]
+
+    def reference(t, *w):
+        return mlp.reference.block_mlp(t[:, 1], *w, block_size, layout.valid)
+
+    compare(one, reference, (x, *weights), dtype)
+
+    def two(t, *w):
+        return torch.cat(mlp.block_mlps([t[:, 2], t[:, 1]], [w[:4], w[4:]], block_size, layout.valid))
+
+    def both(t, *w):
+        values = zip((t[:, 2], t[:, 1]), (w[:4], w[4:]), strict=True)
+        return torch.cat([mlp.reference.block_mlp(u, *v, block_size, layout.valid) for u, v in values])
+
+    compare(two, both, (x, *weights, *(2 * w.detach().flip(0) for w in weights)), dtype)
 
 
 @kernel_test
@@ -191,6 +202,72 @@ def test_silu_product(dtype):
 
 @kernel_test
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("shape", [(3, 20, 24), (9, 8)] + [(70000, 512)] * (DEVICE == "cuda"))
+def test_silu_of_halves(shape, dtype):
+    compare(
+        silu_halves, lambda ab: F.silu(ab.chunk(2, -1)[0]) * ab.chunk(2, -1)[1], [torch.randn(shape).to(DEVICE)], dtype
+    )
+
+
+ROWS = [(1, 24), (70, 200)] + [(77, 64), (70000, 64)] * (DEVICE == "cuda")  # one program, and several
+
+
+@kernel_test
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("rows, channels", ROWS)
+def test_rms_norm_of_a_sum(rows, channels, dtype):
+    """The stream stays float32; what is added to it, and what comes out, is of the type of autocast."""
+    x, a = (torch.randn(rows, channels, device=DEVICE) for _ in range(2))
+    weight, probes = torch.randn(channels, device=DEVICE), torch.randn(2, rows, channels, device=DEVICE)
+    for uses in ((True, True), (True, False), (False, True)):
+        results = []
+        for function, precision in ((norm.add_rms_norm, dtype), (plain_sum_and_norm, torch.float32)):
+            leaves = [x.clone(), a.to(dtype).to(precision), weight.clone()]
+            leaves = [t.requires_grad_() for t in leaves]
+            with torch.autocast(DEVICE, dtype, enabled=precision == dtype != torch.float32):
+                out = function(*leaves, 1e-6)
+            assert out[0].dtype == torch.float32 and out[1].dtype == precision
+            loss = sum((o.float() * p).sum() for o, p, use in zip(out, probes, uses, strict=True) if use)
+            results.append([*out, *torch.autograd.grad(loss, leaves, allow_unused=True)])
+        assert results[0][3].dtype == dtype
+        for got, wanted in zip(*results, strict=True):
+            assert (got is None) == (wanted is None)
+            assert got is None or error(got, wanted) < TOLERANCE[dtype][0]
+
+
+def plain_sum_and_norm(x, a, weight, eps):
+    return x + a, norm.reference.rms_norm(x + a, weight, eps)
+
+
+@kernel_test
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("rows, channels", ROWS)
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_rms_norm_with_positions(rows, channels, dimensions, dtype):
+    place = torch.randn(rows, dimensions, device=DEVICE)
+    shapes = (rows, channels), (channels,), (channels, dimensions), (channels,)
+    compare(
+        lambda x, w, m, s: norm.placed_rms_norm(x, w, 1e-6, place, m, s),
+        lambda x, w, m, s: norm.reference.rms_norm(x, w, 1e-6) + F.linear(place, m, s),
+        [torch.randn(shape, device=DEVICE) for shape in shapes],
+        dtype,
+    )
+
+
+@kernel_test
+def test_sums_over_programs_are_the_same_in_every_run():
+    x, weight = torch.randn(1000, 64, device=DEVICE), torch.randn(64, device=DEVICE, requires_grad=True)
+    runs = []
+    for _ in range(2):
+        (grad,) = torch.autograd.grad(norm.rms_norm(x, weight, 1e-6).square().sum(), weight)
+        runs.append([grad, column_sum(x), column_sum(x, torch.bfloat16)])
+    for a, b in zip(*runs, strict=True):
+        assert torch.equal(a, b)
+    assert error(runs[0][2], runs[0][1]) < 1e-2
+
+
+@kernel_test
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("rows, channels", [(1, 24), (77, 64), (300, 200)] + [(70000, 64)] * (DEVICE == "cuda"))
 def test_rms_norm_and_column_sum(rows, channels, dtype):
     x, weight = torch.randn(rows, channels, device=DEVICE), torch.randn(channels, device=DEVICE)
@@ -203,20 +280,6 @@ def test_rms_norm_and_column_sum(rows, channels, dtype):
     total = column_sum(x.to(dtype))
     assert total.dtype == torch.float32
     assert error(total, x.to(dtype).double().sum(0)) < 1e-5
-
-
-@kernel_test
-@pytest.mark.parametrize("points, k", [(1, 1), (40, 16), (150, 5)] + [(9000, 16)] * (DEVICE == "cuda"))
-def test_nearest_neighbors(points, k):
-    from pointcept_bsa.geometry.neighbors_triton import nearest_triton
-
-    cloud = torch.randn(points, 3, device=DEVICE)
-    cloud[: points // 2] = cloud[: points // 2].round()  # many at the same place
-    index, distance = nearest_triton(cloud, k)
-    wanted = torch.cdist(cloud, cloud, compute_mode="donot_use_mm_for_euclid_dist")
-    assert torch.allclose(distance, wanted.topk(k, largest=False).values, atol=1e-6)
-    assert torch.allclose(distance, wanted.gather(1, index), atol=1e-6)
-    assert all(len(set(row)) == k for row in index.tolist())
 
 
 @kernel_test
@@ -245,11 +308,22 @@ def test_operators_are_well_registered():
     gate = torch.randn(9, 6, device=DEVICE, requires_grad=True)
     torch.library.opcheck(torch.ops.pcbsa.gated_sum.default, (*branches, gate))
     torch.library.opcheck(torch.ops.pcbsa.silu_product.default, tuple(branches[:2]))
+    torch.library.opcheck(torch.ops.pcbsa.silu_halves.default, (branches[0],))
+    weight = torch.randn(8, device=DEVICE, requires_grad=True)
+    matrix = torch.randn(8, 3, device=DEVICE, requires_grad=True)
+    norm_arguments = weight, 1e-6, torch.bfloat16
+    torch.library.opcheck(torch.ops.pcbsa.rms_norm.default, (branches[0], *norm_arguments))
+    torch.library.opcheck(torch.ops.pcbsa.add_rms_norm.default, (*branches[:2], *norm_arguments))
+    place = torch.randn(9, 2, 3, device=DEVICE)
+    torch.library.opcheck(
+        torch.ops.pcbsa.placed_rms_norm.default, (branches[0], *norm_arguments, place, matrix, weight)
+    )
     torch.library.opcheck(torch.ops.pcbsa.sum_parts.default, ([b.detach() for b in branches], [2, 1], [9, 2, 2, 8]))
     valid = (torch.arange(64) % 3 > 0).to(DEVICE)
     weights = [torch.randn(s, device=DEVICE, requires_grad=True) for s in ((32, 32), (32,), (8, 32), (8,))]
     x = torch.randn(64, 2, 4, device=DEVICE, requires_grad=True)
-    torch.library.opcheck(torch.ops.pcbsa.block_mlp.default, (x, *weights, 8, valid))
+    others = [t.detach().clone().requires_grad_() for t in (x, *weights)]
+    torch.library.opcheck(torch.ops.pcbsa.block_mlps.default, ([x, others[0]], [*weights, *others[1:]], 8, valid))
     torch.library.opcheck(torch.ops.pcbsa.block_mean.default, (branches[0].detach().repeat(8, 1, 1)[:64], valid, 8))
 
 

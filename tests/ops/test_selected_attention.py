@@ -225,17 +225,21 @@ def test_what_the_kernels_cannot_do_is_an_error_when_they_are_asked_for(monkeypa
 
 
 @kernel_test
-def test_lists_are_the_same_however_they_are_sorted(monkeypatch):
-    groups, heads, topk, blocks = 37, 3, 4, 9
+@pytest.mark.parametrize("groups, blocks", [(37, 9), (500, 3)])
+def test_lists_are_the_same_however_they_are_sorted(groups, blocks):
+    heads, topk, chunk = 3, 4, 32
     index = torch.randint(-1, blocks, (groups, heads, topk), device=DEVICE)
-    found = []
-    for limit in (4096, 0):
-        monkeypatch.setattr(triton_backend, "SORTED_BY_ONE_KERNEL", limit)
-        order, bounds, _ = triton_backend._lists(index, blocks, 32)
-        found.append((order.flatten() % (groups * topk) // topk, bounds))
-    for group_of, bounds in found:
+    sorts = triton_backend._lists_by_counting, triton_backend._lists_by_sorting
+    found = [sort(index, blocks, chunk) for sort in sorts]
+    for a, b in zip(found[0][1:], found[1][1:], strict=True):
+        assert torch.equal(a, b)
+    for order, bounds, further in found:
+        group_of = order % (groups * topk) // topk
+        chunks = 0
         for head in range(heads):
             for block in range(blocks):
                 first, last = bounds[head * blocks + block].tolist()
                 wanted = [g for g in range(groups) for b in index[g, head].tolist() if b == block]
                 assert group_of[first:last].tolist() == wanted
+                chunks += max(last - first - 1, 0) // chunk
+                assert further[head * blocks + block] == chunks

@@ -18,7 +18,7 @@ from pointcept_bsa.engine.benchmark.timing import is_out_of_memory
 
 MODES = ("eager", "graph", "compile")
 OPS_VARIABLE = "PCBSA_OPS"  # read by pointcept_bsa.ops: auto, reference or triton
-SDPA_VARIABLE = "PCBSA_SDPA"  # read by pointcept_bsa.ops.dense_attention: flash, cudnn, efficient or its own choice
+SDPA_VARIABLE = "PCBSA_SDPA"  # read by ops.dense_attention: flash, cudnn, efficient, narrow, torch or its own choice
 AUTO, REFERENCE = "auto", "reference"
 BACKENDS = {
     "flash": SDPBackend.FLASH_ATTENTION,

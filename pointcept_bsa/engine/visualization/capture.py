@@ -69,21 +69,25 @@ def capture(model: nn.Module, batch: Mapping[str, Any]) -> Capture:
     def on_stack(module: nn.Module, args: tuple[Any, ...]) -> None:
         trees.append(args[1])
 
-    def on_attention(module: nn.Module, args: tuple[Any, ...]) -> None:
+    def on_attention(module: nn.Module, args: tuple[Any, ...], named: dict[str, Any]) -> None:
+        norm = named.get("norm")
+        x = args[0] if norm is None else norm(args[0])
         if isinstance(module, FullAttention):
-            slot = torch.arange(len(args[0]), device=args[0].device)
-            calls.append(LayerCall(names[module], module, args[0], None, args[1], slot, False))
+            slot = torch.arange(len(x), device=x.device)
+            calls.append(LayerCall(names[module], module, x, None, args[1], slot, False))
             return
         layout, tree = args[1], trees[-1]
-        slot = trees[0].inverse // (len(trees[0].index) // len(args[0]))
+        slot = trees[0].inverse // (len(trees[0].index) // len(x))
         rotated = layout is tree.rotated
         if rotated:
             assert tree.rotation_inverse is not None
             slot = tree.rotation_inverse[slot]
-        calls.append(LayerCall(names[module], module, args[0], layout, None, slot, rotated))
+        calls.append(LayerCall(names[module], module, x, layout, None, slot, rotated))
 
     handles = [m.register_forward_pre_hook(on_stack) for m in model.modules() if isinstance(m, BallTreeStack)]
-    handles += [m.register_forward_pre_hook(on_attention) for m in model.modules() if isinstance(m, ATTENTION)]
+    handles += [
+        m.register_forward_pre_hook(on_attention, with_kwargs=True) for m in model.modules() if isinstance(m, ATTENTION)
+    ]
     training = model.training
     try:
         model.eval()(batch)

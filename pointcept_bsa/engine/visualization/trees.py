@@ -47,7 +47,7 @@ def _plan_of(layout: BallLayout, num_points: int) -> TreePlan:
     unit = layout.ball_size
     while unit <= 2 * sum(layout.slots):
         plan = plan_tree((num_points,), unit, layout.block_size)
-        if plan.slots == layout.slots and np.array_equal(plan.valid, layout.host_valid):
+        if plan.slots == layout.slots and np.array_equal(plan.valid, layout.known_valid):
             return plan
         unit *= 2
     raise InputError("RUN: its tree holds copies of points (pad='power_of_two'), wanted pad='ball' to draw levels")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -21,6 +21,16 @@ def collate_fn(samples: Sequence[Any]) -> Any:
     if not isinstance(samples, Sequence) or isinstance(samples, str) or len(samples) == 0:
         raise TypeError(f"collate_fn: expected a non-empty list of samples, got {type(samples).__name__}")
     return _collate(samples, "sample")
+
+
+class PaddedCollate:
+    """Collate of samples that first go through ``padding``, in the loading process."""
+
+    def __init__(self, padding: Callable[[Any], Any]) -> None:
+        self.padding = padding
+
+    def __call__(self, samples: Sequence[Any]) -> Any:
+        return collate_fn([self.padding(sample) for sample in samples])
 
 
 def _collate(samples: Sequence[Any], name: str) -> Any:

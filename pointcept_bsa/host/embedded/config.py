@@ -58,6 +58,7 @@ DEFAULTS: dict[str, Any] = {
     "device": "auto",
     "deterministic": False,
     "cuda_graph": False,
+    "pad_clouds": None,
     "compile": False,
     "parallel": "ddp",
     "log_interval": 50,
@@ -174,7 +175,9 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "hooks": (lambda v: isinstance(v, list | tuple), "a list of dicts"),
     **dict.fromkeys(("batch_size", "gradient_accumulation_steps", "epoch", "eval_epoch", "log_interval"), _NATURAL),
     "keep_last": _NATURAL,
-    **dict.fromkeys(("batch_size_val", "batch_size_test", "max_iters", "eval_every", "save_every"), _OPTIONAL_NATURAL),
+    **dict.fromkeys(
+        ("batch_size_val", "batch_size_test", "max_iters", "eval_every", "save_every", "pad_clouds"), _OPTIONAL_NATURAL
+    ),
     **dict.fromkeys(
         ("resume", "evaluate", "test_only", "sync_bn", "enable_amp", "empty_cache", "empty_cache_per_epoch")
         + ("find_unused_parameters", "deterministic", "cuda_graph"),

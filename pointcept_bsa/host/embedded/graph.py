@@ -64,9 +64,11 @@ class GraphedStep:
         signature = _signature(batch)
         self._count(signature)
         if signature not in self.graphs:
-            if self.seen[signature] <= WARMUP_STEPS or not self._make_room(signature):
-                return self._eager(batch)
-            self._capture(signature, batch)
+            outputs = self._eager(batch)
+            # Captured on the heels of an eager step: all tables of these shapes are on the device, in whatever cache.
+            if self.seen[signature] >= WARMUP_STEPS and self._make_room(signature):
+                self._capture(signature, batch)
+            return outputs
         graph, inputs, outputs = self.graphs[signature]
         for key, value in batch.items():
             if isinstance(value, Tensor):
@@ -108,12 +110,12 @@ class GraphedStep:
             outputs = self._forward_backward(inputs)
         self.graphs[signature] = (graph, inputs, outputs)
         count = len(self.graphs)
-        self.logger.info(f"CUDA graph {count} captured: {len(batch['coord'])} points in {len(batch['offset'])} clouds")
+        self.logger.info(f"CUDA graph {count} captured: {len(batch['coord'])} rows in {len(batch['offset'])} clouds")
         if count == MAX_GRAPHS and not self._told:
             self._told = True
             self.logger.warning(
                 f"cuda_graph: {MAX_GRAPHS} shapes captured; batches of any other, unless it comes more often, run "
-                f"eagerly (BucketPoints in data.train.transform makes few shapes of many)"
+                f"eagerly (pad_clouds, or BucketPoints in data.train.transform, makes few shapes of many)"
             )
 
     def _forward_backward(self, batch: Batch) -> dict[str, Tensor]:

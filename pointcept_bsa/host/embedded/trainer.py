@@ -7,7 +7,7 @@ import functools
 import math
 import warnings
 import weakref
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -19,7 +19,7 @@ from pointcept_bsa.errors import InputError
 from pointcept_bsa.host.batch import to_device
 from pointcept_bsa.host.embedded import comm
 from pointcept_bsa.host.embedded.checkpoint import unwrap
-from pointcept_bsa.host.embedded.collate import collate_fn
+from pointcept_bsa.host.embedded.collate import PaddedCollate, collate_fn
 from pointcept_bsa.host.embedded.compilation import compile_blocks
 from pointcept_bsa.host.embedded.config import Config, config_hash, config_text
 from pointcept_bsa.host.embedded.ema import MovingAverage
@@ -295,9 +295,21 @@ class DefaultTrainer(TrainerBase):
             self.cfg.batch_size,
             self.cfg.num_worker_per_gpu,
             self.cfg.seed,
-            collate_fn,
+            self.train_collate(),
             pin_memory=self.device.type == "cuda",
         )
+
+    def train_collate(self) -> Callable[[Sequence[Any]], Any]:
+        """Collate of training samples, which ``pad_clouds`` fills up in the way of the model's ``padding(unit)``."""
+        unit = self.cfg.pad_clouds
+        if unit is None:
+            return collate_fn
+        model: Any = unwrap(self.model)
+        if not hasattr(model, "padding"):
+            raise InputError(f"pad_clouds={unit}: {type(model).__name__} takes no padded clouds, wanted None")
+        padding = model.padding(unit)
+        padding.keep = bool(self.cfg.data.train.get("cache", False))
+        return PaddedCollate(padding)
 
     def build_val_loader(self) -> DataLoader | None:
         if not self.cfg.evaluate:

@@ -1,8 +1,8 @@
 """Triton kernels of ball attention, forward and backward, with the distance bias computed where it is used.
 
 ``m`` slots a ball, ``D`` channels a head padded to ``DIM``; logits are kept in units of log 2. A program holds one tile
-of queries (forward, ``dq``) or of keys (``dk``, ``dv``) of one ball and one head. No atomics: what the programs add up
-for sigma is written apart and summed afterwards, so that the backward pass is deterministic.
+of queries (forward, ``dq``) or of keys (``dk``, ``dv``) of one ball and one head. What the programs add up for sigma is
+summed by the last one, in a fixed order, so that the backward pass is deterministic.
 """
 
 # mypy: disable-error-code="no-untyped-def,no-untyped-call,untyped-decorator"
@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import triton
 import triton.language as tl
+
+from pointcept_bsa.ops.last_program import is_last, sum_of_parts
 
 LOG2E = tl.constexpr(1.4426950408889634)
 
@@ -113,13 +115,13 @@ def _gradient_of_rows(OUT, GRAD, VALID, rows, head, HEADS: tl.constexpr, DIM: tl
 
 @triton.jit
 def key_gradient_kernel(
-    Q, K, V, COORD, SIGMA, VALID, OUT, LSE, GRAD, DQ, DK, DV, DSIGMA,
+    Q, K, V, COORD, SIGMA, VALID, OUT, LSE, GRAD, DQ, DK, DV, SIGMA_SUMS, COUNTERS, DSIGMA,
     q_row, q_head, k_row, k_head, v_row, v_head, slots, scale,
     HEADS: tl.constexpr, GROUP: tl.constexpr, BALL: tl.constexpr, DIM: tl.constexpr, WIDTH: tl.constexpr,
     SPACE: tl.constexpr, BIAS: tl.constexpr, MASK: tl.constexpr,
     ROWS: tl.constexpr, KEYS: tl.constexpr, PRECISION: tl.constexpr, UPCAST: tl.constexpr, WITH_DQ: tl.constexpr,
 ):  # fmt: skip
-    """DK, DV (S, H, D) by query head and the parts of the gradient of sigma, (tiles, H). WITH_DQ, where one tile holds
+    """DK, DV (S, H, D) by query head and DSIGMA (H,); SIGMA_SUMS (tiles, H) in passing. WITH_DQ, where one tile holds
     the ball: DQ as well. Logits are held transposed, (keys, queries), as the products for DK and DV want them."""
     tile, head = tl.program_id(0), tl.program_id(1)
     keys = tile * KEYS + tl.arange(0, KEYS)
@@ -154,10 +156,15 @@ def key_gradient_kernel(
         if WITH_DQ:
             dq = _dot(tl.trans(small), k, PRECISION, UPCAST) * scale
             _put(DQ + head * WIDTH, dq, rows, HEADS * WIDTH, DIM, WIDTH)
-    if BIAS:
-        tl.store(DSIGMA + tile.to(tl.int64) * HEADS + head, tl.sum(dsigma, 0))
     _put(DK + head * WIDTH, dk * scale, keys, HEADS * WIDTH, DIM, WIDTH)
     _put(DV + head * WIDTH, dv, keys, HEADS * WIDTH, DIM, WIDTH)
+    if BIAS:
+        tiles = tl.num_programs(0)
+        tl.store(SIGMA_SUMS + tile.to(tl.int64) * HEADS + head, tl.sum(dsigma, 0))
+        if is_last(COUNTERS + head, tiles):
+            column = head + tl.arange(0, 1)
+            total = sum_of_parts(SIGMA_SUMS, tiles, HEADS, column, column < HEADS, 128)
+            tl.store(DSIGMA + column, total.to(DSIGMA.dtype.element_ty))
 
 
 @triton.jit

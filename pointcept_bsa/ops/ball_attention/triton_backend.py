@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
 from pointcept_bsa.dispatch import interpreted, on_device_of
-from pointcept_bsa.ops.launch import as_bytes, power_of_2, precision, rows_together
+from pointcept_bsa.ops.launch import as_bytes, counters, power_of_2, precision, rows_together
 
 MAX_DIM = 128
 
@@ -141,11 +141,12 @@ def _backward(
     mask = as_bytes(valid)
     tiles = _tiles("keys", constants["DIM"], ball_size, q.dtype)
     parts = slots // tiles["KEYS"]
-    dsigma = torch.empty(parts if sigma is not None else 0, heads, dtype=torch.float32, device=q.device)
+    biased = parts if sigma is not None else 0
+    sums, dsigma = (torch.empty(n, heads, dtype=torch.float32, device=q.device) for n in (biased, 1))
     whole = tiles["KEYS"] == ball_size
     with on_device_of(q):
         key_gradient_kernel[(parts, heads)](
-            q, k, v, coord, sigma, mask, out, lse, grad, dq, dk, dv, dsigma, *numbers,
+            q, k, v, coord, sigma, mask, out, lse, grad, dq, dk, dv, sums, counters(q, heads), dsigma, *numbers,
             **constants, **tiles, WITH_DQ=whole,
         )  # fmt: skip
         if not whole:
@@ -155,7 +156,7 @@ def _backward(
             )
     if shared:
         dk, dv = (t.unflatten(1, (k.shape[1], -1)).sum(2).to(k.dtype) for t in (dk, dv))
-    return dq, dk, dv, dsigma.sum(0)
+    return dq, dk, dv, dsigma[0]
 
 
 @_backward.register_fake

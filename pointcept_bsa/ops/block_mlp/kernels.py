@@ -1,5 +1,7 @@
 """Triton kernels of the block MLP. A row is a block and a head; the hidden layer is worked off HIDE units at a time and
-computed again in the backward pass. No atomics: partial sums over the rows are written apart."""
+computed again in the backward pass. No atomics: partial sums over the rows are written apart.
+
+A launch serves two MLPs of the same shapes, each with an input of its own, or one: the third axis of the grid."""
 
 # mypy: disable-error-code="no-untyped-def,no-untyped-call,untyped-decorator"
 from __future__ import annotations
@@ -47,12 +49,14 @@ def _hidden(u, W1, B1, unit, M: tl.constexpr, IN: tl.constexpr, WIDTH: tl.conste
 
 @triton.jit
 def forward_kernel(
-    X, VALID, W1, B1, W2, B2, OUT, rows, slot_stride, head_stride,
+    X, W1, B1, W2, B2, OUT, X_, W1_, B1_, W2_, B2_, OUT_, VALID, rows, slot_stride, head_stride,
     HEADS: tl.constexpr, SIZE: tl.constexpr, D: tl.constexpr, WIDTH: tl.constexpr, M: tl.constexpr,
     OUTS: tl.constexpr, OUTS_UP: tl.constexpr, MASK: tl.constexpr,
     ROWS: tl.constexpr, HIDE: tl.constexpr, PRECISION: tl.constexpr, UPCAST: tl.constexpr,
 ):  # fmt: skip
     """OUT (rows, OUTS)."""
+    if tl.program_id(2) == 1:
+        X, W1, B1, W2, B2, OUT = X_, W1_, B1_, W2_, B2_, OUT_
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     u, inside, slot = _slots(X, VALID, row, rows, slot_stride, head_stride, HEADS, SIZE, D, WIDTH, MASK)
     channel = tl.arange(0, OUTS_UP)
@@ -68,12 +72,14 @@ def forward_kernel(
 
 @triton.jit
 def input_gradient_kernel(
-    X, VALID, W1, B1, W2, GRAD, DX, rows, slot_stride, head_stride,
+    X, W1, B1, W2, GRAD, DX, X_, W1_, B1_, W2_, GRAD_, DX_, VALID, rows, slot_stride, head_stride,
     HEADS: tl.constexpr, SIZE: tl.constexpr, D: tl.constexpr, WIDTH: tl.constexpr, M: tl.constexpr,
     OUTS: tl.constexpr, OUTS_UP: tl.constexpr, MASK: tl.constexpr,
     ROWS: tl.constexpr, HIDE: tl.constexpr, PRECISION: tl.constexpr, UPCAST: tl.constexpr,
 ):  # fmt: skip
     """DX (S, H, D), contiguous; zero in empty slots."""
+    if tl.program_id(2) == 1:
+        X, W1, B1, W2, GRAD, DX = X_, W1_, B1_, W2_, GRAD_, DX_
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     u, inside, slot = _slots(X, VALID, row, rows, slot_stride, head_stride, HEADS, SIZE, D, WIDTH, MASK)
     channel = tl.arange(0, OUTS_UP)
@@ -94,13 +100,15 @@ def input_gradient_kernel(
 
 @triton.jit
 def weight_gradient_kernel(
-    X, VALID, W1, B1, W2, GRAD, DW, rows, slot_stride, head_stride, parts,
+    X, W1, B1, W2, GRAD, X_, W1_, B1_, W2_, GRAD_, DW, VALID, rows, slot_stride, head_stride, parts,
     HEADS: tl.constexpr, SIZE: tl.constexpr, D: tl.constexpr, WIDTH: tl.constexpr, M: tl.constexpr,
     OUTS: tl.constexpr, OUTS_UP: tl.constexpr, MASK: tl.constexpr,
     ROWS: tl.constexpr, HIDE: tl.constexpr, PRECISION: tl.constexpr, UPCAST: tl.constexpr,
 ):  # fmt: skip
-    """DW (programs, all weights) of HIDE hidden units over ``parts`` tiles of rows: W_1, b_1, W_2, b_2 after each
+    """DW (programs, MLPs, all weights) of HIDE hidden units over ``parts`` tiles of rows: W_1, b_1, W_2, b_2 after each
     other. The programs of the first units do b_2."""
+    if tl.program_id(2) == 1:
+        X, W1, B1, W2, GRAD = X_, W1_, B1_, W2_, GRAD_
     unit = tl.program_id(1) * HIDE + tl.arange(0, HIDE)
     channel, column = tl.arange(0, OUTS_UP), tl.arange(0, WIDTH)
     weight2 = _matrix(W2, channel, unit, OUTS, M)
@@ -120,7 +128,8 @@ def weight_gradient_kernel(
         db2 += tl.sum(grad.to(tl.float32), 0)
         dw1 += _dot(tl.trans(dhidden).to(u.dtype), u, PRECISION, UPCAST)
         dw2 += _dot(tl.trans(grad), hidden.to(u.dtype), PRECISION, UPCAST)
-    first = DW + tl.program_id(0).to(tl.int64) * (M * SIZE * D + M + OUTS * M + OUTS)
+    number = tl.program_id(0) * tl.num_programs(2) + tl.program_id(2)
+    first = DW + number.to(tl.int64) * (M * SIZE * D + M + OUTS * M + OUTS)
     units = unit < M
     tl.store(
         first + unit[:, None] * (SIZE * D) + column[None, :], dw1, mask=units[:, None] & (column < SIZE * D)[None, :]

@@ -1,8 +1,10 @@
-"""Launches of the block MLP kernels, as a custom operator of torch: ``pcbsa::block_mlp``."""
+"""Launches of the block MLP kernels, as a custom operator of torch: ``pcbsa::block_mlps``, for one MLP or two."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -10,7 +12,8 @@ from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
 from pointcept_bsa.dispatch import interpreted, on_device_of
-from pointcept_bsa.ops.launch import as_bytes, power_of_2, precision
+from pointcept_bsa.ops.column_sum.triton_backend import sum_columns
+from pointcept_bsa.ops.launch import as_bytes, power_of_2, precision, rows_together
 
 MAX_INPUTS = 256  # l D
 ROWS, HIDE = 64, 64  # of a tile
@@ -49,109 +52,114 @@ def _arguments(
     return slots // block_size * heads, constants
 
 
-def _prepared(x: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    x = x if x.stride(2) == 1 else x.contiguous()
-    return x, as_bytes(valid)
+def unlike(xs: Sequence[Tensor], weights: Sequence[Sequence[Tensor]]) -> str | None:
+    """What keeps MLPs from sharing launches, or None."""
+    if any(a.shape != b.shape or a.stride() != b.stride() or a.dtype != b.dtype for a, b in pairwise(xs)):
+        return "x: got tensors unlike each other"
+    if any(a.shape != b.shape for one, other in pairwise(weights) for a, b in zip(one, other, strict=True)):
+        return "weights: got MLPs of several sizes"
+    return None
 
 
-@torch.library.custom_op("pcbsa::block_mlp", mutates_args=())
-def _forward(
-    x: Tensor, weight1: Tensor, bias1: Tensor, weight2: Tensor, bias2: Tensor, block_size: int, valid: Tensor | None
-) -> Tensor:
+def _sets(*lists: Sequence[Tensor]) -> list[Tensor]:
+    """What the kernels take of one MLP, and of the second; of the first again where there is one."""
+    sets = list(zip(*lists, strict=True))
+    return [*sets[0], *sets[-1]]
+
+
+def _parts(weights: Sequence[Tensor]) -> list[Sequence[Tensor]]:
+    """All W_1, all b_1, all W_2, all b_2."""
+    return [[t.contiguous() for t in weights[i::4]] for i in range(4)]
+
+
+@torch.library.custom_op("pcbsa::block_mlps", mutates_args=())
+def _forward(xs: list[Tensor], weights: list[Tensor], block_size: int, valid: Tensor | None) -> list[Tensor]:
+    """``weights``: W_1, b_1, W_2, b_2 of each MLP."""
     from .kernels import forward_kernel
 
-    x, mask = _prepared(x, valid)
-    rows, constants = _arguments(x, weight1, weight2, block_size, valid is not None)
-    out = x.new_empty((x.shape[0] // block_size, x.shape[1], weight2.shape[0]))
-    weights = (t.contiguous() for t in (weight1, bias1, weight2, bias2))
+    xs = [rows_together(x) for x in xs]
+    x = xs[0]
+    rows, constants = _arguments(x, weights[0], weights[2], block_size, valid is not None)
+    outs = [x.new_empty((x.shape[0] // block_size, x.shape[1], weights[2].shape[0])) for x in xs]
     with on_device_of(x):
-        forward_kernel[(-(-rows // constants["ROWS"]),)](
-            x, mask, *weights, out, rows, x.stride(0), x.stride(1), **constants
-        )  # fmt: skip
-    return out
+        forward_kernel[(-(-rows // constants["ROWS"]), 1, len(xs))](
+            *_sets(xs, *_parts(weights), outs), as_bytes(valid), rows, x.stride(0), x.stride(1), **constants
+        )
+    return outs
 
 
 @_forward.register_fake
-def _(
-    x: Tensor, weight1: Tensor, bias1: Tensor, weight2: Tensor, bias2: Tensor, block_size: int, valid: Tensor | None
-) -> Tensor:
-    return x.new_empty((x.shape[0] // block_size, x.shape[1], weight2.shape[0]))
+def _(xs: list[Tensor], weights: list[Tensor], block_size: int, valid: Tensor | None) -> list[Tensor]:
+    return [x.new_empty((x.shape[0] // block_size, x.shape[1], weights[2].shape[0])) for x in xs]
 
 
-@torch.library.custom_op("pcbsa::block_mlp_backward", mutates_args=())
+@torch.library.custom_op("pcbsa::block_mlps_backward", mutates_args=())
 def _backward(
-    grad: Tensor, x: Tensor, weight1: Tensor, bias1: Tensor, weight2: Tensor, block_size: int, valid: Tensor | None
-) -> tuple[Tensor, Tensor]:
-    """Gradient of x, and those of W_1, b_1, W_2, b_2 behind each other in float32."""
+    grads: list[Tensor], xs: list[Tensor], weights: list[Tensor], block_size: int, valid: Tensor | None
+) -> list[Tensor]:
+    """Gradients of each x and, last, those of all weights behind each other in the type of the first."""
     from .kernels import input_gradient_kernel, weight_gradient_kernel
 
-    x, mask = _prepared(x, valid)
-    grad = grad.contiguous()
-    weight1, bias1, weight2 = (t.contiguous() for t in (weight1, bias1, weight2))
-    rows, constants = _arguments(x, weight1, weight2, block_size, valid is not None)
+    xs, grads = [rows_together(x) for x in xs], [grad.contiguous() for grad in grads]
+    x = xs[0]
+    rows, constants = _arguments(x, weights[0], weights[2], block_size, valid is not None)
     tiles = -(-rows // constants["ROWS"])
     parts = -(-tiles // PROGRAMS)
     programs = -(-tiles // parts)
-    dx = torch.empty(x.shape, dtype=x.dtype, device=x.device)
-    outs = weight2.shape[0]
-    sums = torch.empty(
-        programs, weight1.numel() + bias1.numel() + weight2.numel() + outs, dtype=torch.float32, device=x.device
-    )
-    shared = (x, mask, weight1, bias1, weight2, grad)
+    dxs = [torch.empty(x.shape, dtype=x.dtype, device=x.device) for x in xs]
+    sums = torch.empty(programs, sum(t.numel() for t in weights), dtype=torch.float32, device=x.device)
+    weight1, bias1, weight2, _ = _parts(weights)
+    given = xs, weight1, bias1, weight2, grads
     with on_device_of(x):
-        input_gradient_kernel[(tiles,)](*shared, dx, rows, x.stride(0), x.stride(1), **constants)
-        weight_gradient_kernel[(programs, -(-weight1.shape[0] // constants["HIDE"]))](
-            *shared, sums, rows, x.stride(0), x.stride(1), parts, **constants
-        )  # fmt: skip
-    return dx, sums.sum(0)
+        input_gradient_kernel[(tiles, 1, len(xs))](
+            *_sets(*given, dxs), as_bytes(valid), rows, x.stride(0), x.stride(1), **constants
+        )
+        weight_gradient_kernel[(programs, -(-weights[0].shape[0] // constants["HIDE"]), len(xs))](
+            *_sets(*given), sums, as_bytes(valid), rows, x.stride(0), x.stride(1), parts, **constants
+        )
+    return [*dxs, sum_columns(sums, weights[0].dtype)]
 
 
 @_backward.register_fake
 def _(
-    grad: Tensor, x: Tensor, weight1: Tensor, bias1: Tensor, weight2: Tensor, block_size: int, valid: Tensor | None
-) -> tuple[Tensor, Tensor]:
-    total = weight1.numel() + bias1.numel() + weight2.numel() + weight2.shape[0]
-    return torch.empty(x.shape, dtype=x.dtype, device=x.device), x.new_empty(total, dtype=torch.float32)
+    grads: list[Tensor], xs: list[Tensor], weights: list[Tensor], block_size: int, valid: Tensor | None
+) -> list[Tensor]:
+    dxs = [torch.empty(x.shape, dtype=x.dtype, device=x.device) for x in xs]
+    return [*dxs, weights[0].new_empty(sum(t.numel() for t in weights))]
 
 
-def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    x, weight1, bias1, weight2, _, ctx.block_size, valid = inputs
-    ctx.save_for_backward(x, weight1, bias1, weight2, valid)
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
+    xs, weights, ctx.block_size, valid = inputs
+    ctx.count = len(xs)
+    ctx.save_for_backward(valid, *xs, *weights)
 
 
-def _gradient(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    x, weight1, bias1, weight2, valid = ctx.saved_tensors
-    dx, dweights = _backward(grad, x, weight1, bias1, weight2, ctx.block_size, valid)
-    sizes = [weight1.numel(), bias1.numel(), weight2.numel(), weight2.shape[0]]
-    dw1, db1, dw2, db2 = dweights.to(weight1.dtype).split(sizes)
-    return dx, dw1.view_as(weight1), db1, dw2.view_as(weight2), db2, None, None
+def _gradient(ctx: Any, grads: list[Tensor]) -> tuple[Any, ...]:
+    valid, *saved = ctx.saved_tensors
+    xs, weights = saved[: ctx.count], saved[ctx.count :]
+    *dxs, together = _backward(list(grads), xs, weights, ctx.block_size, valid)
+    dweights = together.split([t.numel() for t in weights])
+    return dxs, [grad.view_as(t) for grad, t in zip(dweights, weights, strict=True)], None, None
 
 
 _forward.register_autograd(_gradient, setup_context=_keep)
 
 
-@register_flop_formula(torch.ops.pcbsa.block_mlp)
-def _flops(x: Any, weight1: Any, bias1: Any, weight2: Any, *args: Any, **kwargs: Any) -> int:
-    rows = x[0] * x[1] * x[2] // weight1[1]
-    return int(2 * rows * (math.prod(weight1) + math.prod(weight2)))
+@register_flop_formula(torch.ops.pcbsa.block_mlps)
+def _flops(xs: Any, weights: Any, *args: Any, **kwargs: Any) -> int:
+    rows = math.prod(xs[0]) // weights[0][1]
+    return int(2 * rows * sum(math.prod(weight) for weight in weights if len(weight) == 2))
 
 
-@register_flop_formula(torch.ops.pcbsa.block_mlp_backward)
-def _flops_backward(grad: Any, x: Any, weight1: Any, bias1: Any, weight2: Any, *args: Any, **kwargs: Any) -> int:
+@register_flop_formula(torch.ops.pcbsa.block_mlps_backward)
+def _flops_backward(grads: Any, xs: Any, weights: Any, *args: Any, **kwargs: Any) -> int:
     """As of the plain operators: the hidden layer that is computed again is not counted."""
-    return 2 * _flops(x, weight1, bias1, weight2)
+    return 2 * _flops(xs, weights)
 
 
-def block_mlp_triton(
-    x: Tensor,
-    weight1: Tensor,
-    bias1: Tensor,
-    weight2: Tensor,
-    bias2: Tensor,
-    block_size: int,
-    valid: Tensor | None = None,
-) -> Tensor:
-    """As :func:`.reference.block_mlp`; the weights are cast to the type of x, as autocast would."""
-    weights = (t.to(x.dtype) for t in (weight1, bias1, weight2, bias2))
-    out: Tensor = _forward(x, *weights, block_size, valid)
-    return out
+def block_mlps_triton(
+    xs: Sequence[Tensor], weights: Sequence[Sequence[Tensor]], block_size: int, valid: Tensor | None = None
+) -> list[Tensor]:
+    """As :func:`.block_mlps`; the weights are cast to the type of x, as autocast would."""
+    outs: list[Tensor] = _forward(list(xs), [t.to(xs[0].dtype) for each in weights for t in each], block_size, valid)
+    return outs

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
-from pointcept_bsa.dispatch import interpreted, on_device_of
+from pointcept_bsa.dispatch import interpreted, kept_for_graphs, on_device_of
 from pointcept_bsa.ops.launch import power_of_2, rows_together
 
 MAX_TOPK, MAX_HEAD_DIM = 64, 256
@@ -56,6 +56,8 @@ def select_blocks_op(
     best = q.new_empty((num_groups, heads, keep), dtype=torch.int32)
     selected = q.new_empty((num_groups, heads, topk), dtype=torch.int64)
     num_tiles, where = _tiles(tuple(groups), tuple(blocks), None if balls is None else tuple(balls), rows, q.device)
+    if isinstance(where[0], Tensor):
+        kept_for_graphs(where[0])
     common: dict[str, Any] = dict(
         Q_ROW=q.stride(0),
         Q_HEAD=q.stride(1),

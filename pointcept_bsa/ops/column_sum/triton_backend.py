@@ -6,10 +6,11 @@ import torch
 from torch import Tensor
 
 from pointcept_bsa.dispatch import on_device_of
+from pointcept_bsa.ops.launch import counters, power_of_2
 
 MAX_COLUMNS = 128  # of a program
 ELEMENTS = 4096  # that a program holds
-PROGRAMS = 512  # at most, over the rows
+PROGRAMS = 256  # at most, over the rows
 
 
 def unsupported(x: Tensor) -> str | None:
@@ -18,31 +19,37 @@ def unsupported(x: Tensor) -> str | None:
 
 
 @torch.library.custom_op("pcbsa::column_sum", mutates_args=())
-def _column_sum(x: Tensor) -> Tensor:
+def _column_sum(x: Tensor, dtype: torch.dtype) -> Tensor:
+    return sum_columns(x, dtype)
+
+
+@_column_sum.register_fake
+def _(x: Tensor, dtype: torch.dtype) -> Tensor:
+    return x.new_empty(x.shape[-1], dtype=dtype)
+
+
+def sum_columns(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """The launch itself, for use within other operators."""
     from .kernels import kernel
 
     x = x.contiguous()
     channels = x.shape[-1]
     rows = x.numel() // channels
-    columns = min(MAX_COLUMNS, 1 << (channels - 1).bit_length())
+    columns = min(MAX_COLUMNS, power_of_2(channels))
     height = ELEMENTS // columns
     tiles = -(-rows // height)
     parts = -(-tiles // PROGRAMS)
-    programs = -(-tiles // parts)
-    sums = torch.empty(programs, channels, dtype=torch.float32, device=x.device)
+    grid = -(-tiles // parts), -(-channels // columns)
+    sums = torch.empty(grid[0], channels, dtype=torch.float32, device=x.device)
+    out = torch.empty(channels, dtype=dtype, device=x.device)
     with on_device_of(x):
-        kernel[(programs, -(-channels // columns))](
-            x, sums, rows, C=channels, COLUMNS=columns, ROWS=height, PARTS=parts
+        kernel[grid](
+            x, sums, counters(x, grid[1]), out, rows, C=channels, COLUMNS=columns, ROWS=height, PARTS=parts
         )  # fmt: skip
-    return sums.sum(0)
+    return out
 
 
-@_column_sum.register_fake
-def _(x: Tensor) -> Tensor:
-    return x.new_empty(x.shape[-1], dtype=torch.float32)
-
-
-def column_sum_triton(x: Tensor) -> Tensor:
+def column_sum_triton(x: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     """As :func:`.column_sum`."""
-    out: Tensor = _column_sum(x)
+    out: Tensor = _column_sum(x, dtype)
     return out

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from .backend import fastest_backend
+from .backend import attend
 
 
 def dense_attention(
@@ -36,20 +35,14 @@ def dense_attention(
         clouds = len(q_lengths)
         mask = None if key_valid is None else key_valid.view(clouds, 1, 1, -1)
         q, k, v = (t.view(clouds, -1, *t.shape[1:]).transpose(1, 2) for t in (q, k, v))
-        return _attend(q, k, v, mask).transpose(1, 2).flatten(0, 1)
+        return attend(q, k, v, mask).transpose(1, 2).flatten(0, 1)
     masks = [None] * len(k_lengths) if key_valid is None else key_valid.split(k_lengths)
     clouds_of = zip(q.split(q_lengths), k.split(k_lengths), v.split(k_lengths), masks, strict=True)
     out = []
     for cloud_q, cloud_k, cloud_v, mask in clouds_of:
         cloud_q, cloud_k, cloud_v = (t.transpose(0, 1).unsqueeze(0) for t in (cloud_q, cloud_k, cloud_v))
-        out.append(_attend(cloud_q, cloud_k, cloud_v, _row(mask)).squeeze(0).transpose(0, 1))
+        out.append(attend(cloud_q, cloud_k, cloud_v, _row(mask)).squeeze(0).transpose(0, 1))
     return torch.cat(out)
-
-
-def _attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-    """(B, H, Q, D) queries, (B, H, K, D) keys and values -> (B, H, Q, D)."""
-    with fastest_backend(q, k, mask):
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
 
 
 def _row(mask: Tensor | None) -> Tensor | None:

@@ -1,7 +1,8 @@
-"""Root mean square normalisation."""
+"""Root mean square normalisation, alone and with what stands beside it in a transformer block."""
 
 from __future__ import annotations
 
+import torch.nn.functional as F
 from torch import Tensor
 
 from pointcept_bsa.dispatch import triton_installed, use_triton
@@ -11,7 +12,7 @@ from . import reference
 if triton_installed():
     from . import triton_backend
 
-__all__ = ["rms_norm"]
+__all__ = ["add_rms_norm", "placed_rms_norm", "rms_norm"]
 
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
@@ -23,3 +24,29 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     if use_triton("rms_norm", x, weight, unsupported=why_not):
         return triton_backend.rms_norm_triton(x, weight, eps)
     return reference.rms_norm(x, weight, eps)
+
+
+def add_rms_norm(x: Tensor, a: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    """x + a in the type of x, (..., C), and its RMSNorm, by one kernel forward and one backward."""
+    why_not = triton_backend.unsupported(x) if triton_installed() else None
+    if use_triton("add_rms_norm", x, a, weight, unsupported=why_not):
+        return triton_backend.add_rms_norm_triton(x, a, weight, eps)
+    total = x + a
+    return total, reference.rms_norm(total, weight, eps)
+
+
+def placed_rms_norm(x: Tensor, weight: Tensor, eps: float, place: Tensor, matrix: Tensor, shift: Tensor) -> Tensor:
+    """rms_norm(x) + matrix place + shift, by one kernel forward and one backward.
+
+    Args:
+        x: (..., C).
+        weight: (C,).
+        eps: added to the mean of squares.
+        place: (..., d) coordinates, d up to 3; they have no gradient.
+        matrix: (C, d).
+        shift: (C,).
+    """
+    why_not = triton_backend.unsupported(x, place) if triton_installed() else None
+    if use_triton("placed_rms_norm", x, weight, place, matrix, shift, unsupported=why_not):
+        return triton_backend.placed_rms_norm_triton(x, weight, eps, place, matrix, shift)
+    return rms_norm(x, weight, eps) + F.linear(place, matrix, shift)

@@ -4,7 +4,8 @@ Legend as in ``kernels.py``. ``L`` blocks; a *list* is the groups that selected 
 rising order; there are Hkv L lists, list e = head * L + block.
 
 The selections lie head by head, and sorting them by key = head * (L + 1) + block, L for none, gives all lists behind
-each other (``order``, with ``bounds``); whether each head is sorted for itself or all together is the same. A list is
+each other (``order``, with ``bounds``); whether each head is sorted for itself or all together is the same. Few are
+sorted by one kernel that counts. A list is
 worked off in chunks of CHUNK entries. Program e < Hkv L does the first chunk of list e; the *further* chunks of long
 lists are numbered through (``further``: running sum of their numbers) and done by the programs after these. A list of
 one chunk is written at once; the others leave partial sums, which ``sum_chunks`` adds in the order of the chunks. So
@@ -15,6 +16,8 @@ from __future__ import annotations
 
 import triton
 import triton.language as tl
+
+from pointcept_bsa.ops.last_program import is_last
 
 from .kernels import load_rows, rows_of
 
@@ -49,6 +52,48 @@ def list_bounds(keys, bounds, chunks, size, num_lists, blocks, CHUNK: tl.constex
 
 
 @triton.jit
+def _key(index, n, selections, blocks, head, HKV: tl.constexpr, TOPK: tl.constexpr, SCALE: tl.constexpr):
+    """block SCALE + n of the n-th selection of a head, which sorts them by block and then by n; the highest there is
+    from ``selections`` on."""
+    there = n < selections
+    block = tl.load(index + (n // TOPK * HKV + head) * TOPK + n % TOPK, mask=there, other=-1).to(tl.int32)
+    return tl.where(there, tl.where(block >= 0, block, blocks) * SCALE + n, 0x7FFFFFFF)
+
+
+@triton.jit(do_not_specialize=["selections", "blocks"])
+def lists_by_counting(index, order, bounds, further, counter, selections, blocks, HKV: tl.constexpr,
+                      TOPK: tl.constexpr, CHUNK: tl.constexpr, SCALE: tl.constexpr, TILE: tl.constexpr,
+                      AT_ONCE: tl.constexpr):  # fmt: skip
+    """All lists of few selections at once. The place of a selection is the number of keys below its own, and list
+    ``block`` begins behind the keys below block SCALE. The last program takes the running sum."""
+    tile, head = tl.program_id(0), tl.program_id(1)
+    programs = tl.num_programs(0) * tl.num_programs(1)
+    tiles = tl.cdiv(selections, TILE)
+    n = tile * TILE + tl.arange(0, TILE)
+    block = n - tiles * TILE
+    asked = tl.where(tile < tiles, _key(index, n, selections, blocks, head, HKV, TOPK, SCALE), block * SCALE)
+    below = tl.zeros([TILE], tl.int32)
+    for start in range(0, selections, AT_ONCE):
+        key = _key(index, start + tl.arange(0, AT_ONCE), selections, blocks, head, HKV, TOPK, SCALE)
+        below += tl.sum((key[None, :] < asked[:, None]).to(tl.int32), 1)
+    below += head * selections
+    tl.store(order + below, n, mask=n < selections)
+    e = head * blocks + block
+    tl.store(bounds + 2 * e, below, mask=(block >= 0) & (block < blocks))
+    tl.store(bounds + 2 * e - 1, below, mask=(block > 0) & (block <= blocks))
+    if is_last(counter, programs):
+        total = tl.full([], 0, tl.int32)
+        for start in range(0, HKV * blocks, 1024):
+            each = start + tl.arange(0, 1024)
+            there = each < HKV * blocks
+            begin = tl.load(bounds + 2 * each, mask=there, other=0, cache_modifier=".cg")
+            stop = tl.load(bounds + 2 * each + 1, mask=there, other=0, cache_modifier=".cg")
+            chunks = tl.maximum(stop - begin - 1, 0) // CHUNK
+            tl.store(further + each, (total + tl.cumsum(chunks, 0)).to(tl.int64), mask=there)
+            total += tl.sum(chunks, 0)
+
+
+@triton.jit
 def list_of_chunk(further, x, num_lists):
     """The list that further chunk x belongs to: the first whose running sum exceeds x."""
     low, high = 0, num_lists
@@ -69,7 +114,7 @@ def backward_keys(
     valid,
     lse,
     delta,
-    order,  # (Hkv G K,) int64 places of the selections, sorted by key: among all, or among those of the head
+    order,  # (Hkv G K,) places of the selections, sorted by key: among all, or among those of the head
     bounds,  # (Hkv L, 2) int32
     further,  # (Hkv L,) int64
     partial_k,  # (2 x further chunks, l, DIM) float32

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
 from pointcept_bsa.dispatch import interpreted, on_device_of
-from pointcept_bsa.ops.launch import power_of_2, precision, rows_together
+from pointcept_bsa.ops.launch import counters, power_of_2, precision, rows_together
 
 BLOCK_SIZES = (4, 8, 16, 32, 64)
 MAX_TOPK, MAX_HEAD_DIM, MAX_ROWS = 64, 256, 128
@@ -227,7 +227,8 @@ def _flops_backward(grad, q, k, v, index, out, lse, block_size, *args, **kwargs)
     return 2 * _flops(q, k, v, index, block_size)
 
 
-SORTED_BY_ONE_KERNEL = 4096  # elements of a row
+COUNTED = 4096  # selections of a head that are sorted by counting: the work grows with their square
+TILE, AT_ONCE = 32, 512  # of them that a program places, and that it compares them with at a time
 
 
 def chunk_size(selections: int) -> int:
@@ -238,16 +239,35 @@ def chunk_size(selections: int) -> int:
 
 def _lists(index: Tensor, blocks: int, chunk: int) -> tuple[Tensor, Tensor, Tensor]:
     """Places of the selections sorted by (head, block), bounds of these lists, running sum of their further chunks."""
+    heads = index.shape[1]
+    if index.numel() <= heads * COUNTED and (blocks + 1) * COUNTED < 1 << 31:
+        return _lists_by_counting(index, blocks, chunk)
+    return _lists_by_sorting(index, blocks, chunk)
+
+
+def _lists_by_counting(index: Tensor, blocks: int, chunk: int) -> tuple[Tensor, Tensor, Tensor]:
+    from .kernels_inverse import lists_by_counting
+
+    heads, selections = index.shape[1], index.numel() // index.shape[1]
+    order = index.new_empty(index.numel(), dtype=torch.int32)
+    bounds = index.new_empty((heads * blocks, 2), dtype=torch.int32)
+    further = index.new_empty(heads * blocks, dtype=torch.int64)
+    grid = -(-selections // TILE) + -(-(blocks + 1) // TILE), heads
+    lists_by_counting[grid](
+        index, order, bounds, further, counters(index, 1), selections, blocks, HKV=heads, TOPK=index.shape[2],
+        CHUNK=chunk, SCALE=COUNTED, TILE=TILE, AT_ONCE=AT_ONCE,
+    )  # fmt: skip
+    return order, bounds, further
+
+
+def _lists_by_sorting(index: Tensor, blocks: int, chunk: int) -> tuple[Tensor, Tensor, Tensor]:
     from .kernels_inverse import key_of_selection, list_bounds
 
     size, heads, tile = index.numel(), index.shape[1], 1024
     num_lists = heads * blocks
     keys = index.new_empty(size, dtype=torch.int32)
     key_of_selection[(-(-size // tile),)](index, keys, size, blocks, HKV=heads, TOPK=index.shape[2], TILE=tile)
-    if size <= heads * SORTED_BY_ONE_KERNEL:  # torch sorts such rows by one kernel each, longer ones by a dozen
-        keys, order = torch.sort(keys.view(heads, -1), dim=1, stable=True)
-    else:
-        keys, order = torch.sort(keys, stable=True)
+    keys, order = torch.sort(keys, stable=True)
     bounds = index.new_empty((num_lists, 2), dtype=torch.int32)
     chunks = index.new_empty(num_lists, dtype=torch.int32)
     tile = 128

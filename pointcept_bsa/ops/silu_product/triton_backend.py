@@ -1,4 +1,5 @@
-"""Launches of the silu product kernels, as a custom operator of torch: ``pcbsa::silu_product``."""
+"""Launches of the silu product kernels, as custom operators of torch: ``pcbsa::silu_product`` and
+``pcbsa::silu_halves``."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pointcept_bsa.dispatch import on_device_of
+from pointcept_bsa.ops.launch import power_of_2
 
 SIZE = 2048  # elements of a program
 
@@ -62,7 +64,69 @@ def _gradient(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
 _forward.register_autograd(_gradient, setup_context=_keep)
 
 
+def _tiles(rows: int, width: int) -> tuple[tuple[int, int], dict[str, int]]:
+    columns = min(SIZE, power_of_2(width))
+    tile = dict(WIDTH=width, ROWS=SIZE // columns, COLUMNS=columns)
+    return (-(-rows // tile["ROWS"]), -(-width // columns)), tile
+
+
+@torch.library.custom_op("pcbsa::silu_halves", mutates_args=())
+def _halves(ab: Tensor) -> Tensor:
+    from .kernels import halves_kernel
+
+    ab = ab.contiguous()
+    width = ab.shape[-1] // 2
+    out = ab.new_empty((*ab.shape[:-1], width))
+    rows = out.numel() // width
+    grid, tile = _tiles(rows, width)
+    with on_device_of(ab):
+        halves_kernel[grid](ab, out, rows, **tile)
+    return out
+
+
+@_halves.register_fake
+def _(ab: Tensor) -> Tensor:
+    return ab.new_empty((*ab.shape[:-1], ab.shape[-1] // 2))
+
+
+@torch.library.custom_op("pcbsa::silu_halves_backward", mutates_args=())
+def _halves_backward(grad: Tensor, ab: Tensor) -> Tensor:
+    from .kernels import halves_backward_kernel
+
+    grad, ab = grad.contiguous(), ab.contiguous()
+    width = grad.shape[-1]
+    dab = torch.empty_like(ab)
+    rows = grad.numel() // width
+    grid, tile = _tiles(rows, width)
+    with on_device_of(ab):
+        halves_backward_kernel[grid](ab, grad, dab, rows, **tile)
+    return dab
+
+
+@_halves_backward.register_fake
+def _(grad: Tensor, ab: Tensor) -> Tensor:
+    return ab.new_empty(ab.shape)
+
+
+def _keep_halves(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs)
+
+
+def _gradient_of_halves(ctx: Any, grad: Tensor) -> Tensor:
+    dab: Tensor = _halves_backward(grad, *ctx.saved_tensors)
+    return dab
+
+
+_halves.register_autograd(_gradient_of_halves, setup_context=_keep_halves)
+
+
 def silu_product_triton(a: Tensor, b: Tensor) -> Tensor:
     """As :func:`.silu_product`."""
     out: Tensor = _forward(a, b)
+    return out
+
+
+def silu_halves_triton(ab: Tensor) -> Tensor:
+    """As :func:`.silu_halves`."""
+    out: Tensor = _halves(ab)
     return out

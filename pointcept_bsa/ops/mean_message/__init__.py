@@ -1,0 +1,72 @@
+"""What a point hears on average from its neighbours.
+
+``N`` points, ``k`` neighbours a point, ``C`` channels, ``d`` space dimensions.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pointcept_bsa.dispatch import triton_installed, use_triton
+
+if triton_installed():
+    from . import triton_backend
+
+Senders = tuple[Tensor, Tensor]
+
+
+def edges_of_senders(index: Tensor) -> Senders:
+    """The edges sorted by the point that sends along them, for gradients.
+
+    Args:
+        index: (N, k) neighbours, -1 for none.
+
+    Returns:
+        (N k) edges, those of a point in their order, edges to nobody last; (N + 1) where each point's begin.
+    """
+    flat = index.flatten()
+    sender, order = flat.where(flat >= 0, len(index)).int().sort(stable=True)
+    starts = torch.searchsorted(sender, torch.arange(len(index) + 1, device=index.device, dtype=torch.int32))
+    return order, starts
+
+
+def mean_message(
+    sent: Tensor,
+    heard: Tensor,
+    matrix: Tensor,
+    gamma: Tensor,
+    beta: Tensor,
+    relative: Tensor,
+    index: Tensor,
+    weight: Tensor,
+    eps: float,
+    senders: Senders | None = None,
+) -> Tensor:
+    """sum_j w_ij (gamma LayerNorm(GELU(sent_j + heard_i + matrix (x_j - x_i))) + beta).
+
+    Args:
+        sent, heard: (N, C).
+        matrix: (C, d).
+        gamma, beta: (C,).
+        relative: (N, k, d) x_j - x_i, without a gradient.
+        index: (N, k) neighbours j >= 0.
+        weight: (N, k, 1), without a gradient; 0 where there is no neighbour.
+        eps: added to the variance.
+        senders: :func:`edges_of_senders` of neighbours and -1 where there are none; without it the kernels, which
+            need it for gradients, are not used where there are any.
+
+    Returns:
+        (N, C); by the kernels in the type of ``weight``, else as torch's normalisation gives it.
+    """
+    why_not = triton_backend.unsupported(sent, index, relative) if triton_installed() else None
+    if senders is None and torch.is_grad_enabled():
+        why_not = why_not or "senders: got None, wanted them for gradients"
+    if use_triton("mean_message", sent, heard, matrix, gamma, weight, unsupported=why_not):
+        return triton_backend.mean_message_triton(
+            sent, heard, matrix, gamma, beta, relative, index, weight, senders, eps, weight.dtype
+        )
+    of_neighbors = sent.index_select(0, index.flatten()).unflatten(0, index.shape)  # (N, k, C)
+    before = of_neighbors + heard.unsqueeze(1) + F.linear(relative, matrix)
+    return (F.layer_norm(F.gelu(before), gamma.shape, gamma, beta, eps) * weight).sum(1)

@@ -1,0 +1,175 @@
+"""Launches of the kernels that average messages, as a custom operator of torch: ``pcbsa::mean_message``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pointcept_bsa.dispatch import on_device_of
+
+ELEMENTS = 2048  # of the messages that a program holds at a time, unless those of one point are more
+MAX_ELEMENTS = 8192
+MAX_SPACE = 6
+SUMS = 8  # rows of parameter gradients: MAX_SPACE of the positions', the norm's weight and bias
+PROGRAMS = 1024  # of the backward pass, at most
+SENDERS = 16  # points whose edges a program adds up
+
+
+def unsupported(sent: Tensor, index: Tensor, relative: Tensor) -> str | None:
+    """What the kernels cannot do of a call, or None."""
+    if relative.shape[-1] > MAX_SPACE:
+        return f"relative: got {relative.shape[-1]} coordinates, wanted at most {MAX_SPACE}"
+    if relative.requires_grad:
+        return "relative: wants a gradient"
+    constants = _constants(sent, index, relative)
+    if constants["K_UP"] * constants["COLUMNS"] > MAX_ELEMENTS:
+        return f"index: got {index.shape[1]} neighbours of {sent.shape[1]} channels, wanted at most {MAX_ELEMENTS}"
+    return None
+
+
+def _constants(sent: Tensor, index: Tensor, relative: Tensor) -> dict[str, int]:
+    channels, k = sent.shape[1], index.shape[1]
+    columns, k_up = (max(2, 1 << (size - 1).bit_length()) for size in (channels, k))
+    points = max(1, ELEMENTS // (columns * k_up))
+    return dict(C=channels, COLUMNS=columns, SPACE=relative.shape[-1], K=k, K_UP=k_up, POINTS=points)
+
+
+def _warps(constants: dict[str, int]) -> int:
+    return min(8, max(4, constants["POINTS"] * constants["K_UP"] * constants["COLUMNS"] // 512))
+
+
+@torch.library.custom_op("pcbsa::mean_message", mutates_args=())
+def _forward(
+    sent: Tensor,
+    heard: Tensor,
+    matrix: Tensor,
+    gamma: Tensor,
+    beta: Tensor,
+    relative: Tensor,
+    index: Tensor,
+    weight: Tensor,
+    order: Tensor | None,
+    starts: Tensor | None,
+    eps: float,
+    dtype: torch.dtype,
+) -> Tensor:
+    from . import kernels
+
+    sent, heard, matrix = sent.contiguous(), heard.contiguous(), matrix.contiguous()
+    out = torch.empty(sent.shape, dtype=dtype, device=sent.device)
+    constants = _constants(sent, index, relative)
+    with on_device_of(sent):
+        kernels._messages[(-(-len(sent) // constants["POINTS"]),)](
+            sent, heard, relative.contiguous(), index.contiguous(), weight.contiguous(), matrix, gamma, beta, out,
+            len(sent), eps, num_warps=_warps(constants), **constants,
+        )  # fmt: skip
+    return out
+
+
+@_forward.register_fake
+def _(
+    sent: Tensor,
+    heard: Tensor,
+    matrix: Tensor,
+    gamma: Tensor,
+    beta: Tensor,
+    relative: Tensor,
+    index: Tensor,
+    weight: Tensor,
+    order: Tensor | None,
+    starts: Tensor | None,
+    eps: float,
+    dtype: torch.dtype,
+) -> Tensor:
+    return torch.empty(sent.shape, dtype=dtype, device=sent.device)
+
+
+@torch.library.custom_op("pcbsa::mean_message_backward", mutates_args=())
+def _backward(
+    grad: Tensor,
+    sent: Tensor,
+    heard: Tensor,
+    matrix: Tensor,
+    gamma: Tensor,
+    relative: Tensor,
+    index: Tensor,
+    weight: Tensor,
+    order: Tensor,
+    starts: Tensor,
+    eps: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of ``sent`` and ``heard``; (SUMS, C) those of the matrix's columns, the norm's weight and bias."""
+    from . import kernels
+
+    sent, heard, matrix, grad = (t.contiguous() for t in (sent, heard, matrix, grad))
+    constants = _constants(sent, index, relative)
+    tiles = -(-len(sent) // constants["POINTS"])
+    parts = -(-tiles // PROGRAMS)
+    programs = -(-tiles // parts)
+    of_edges = sent.new_empty((*index.shape, sent.shape[1]))
+    d_sent, d_heard = torch.empty_like(sent), torch.empty_like(heard)
+    sums = torch.empty(programs, SUMS, sent.shape[1], dtype=torch.float32, device=sent.device)
+    with on_device_of(sent):
+        kernels._message_gradients[(programs,)](
+            sent, heard, relative.contiguous(), index.contiguous(), weight.contiguous(), matrix, gamma, grad, of_edges,
+            d_heard, sums, len(sent), eps, PARTS=parts, SUMS=SUMS, num_warps=_warps(constants), **constants,
+        )  # fmt: skip
+        kernels._sum_at_senders[(-(-len(sent) // SENDERS),)](
+            of_edges, order, starts, d_sent, len(sent), C=constants["C"], COLUMNS=constants["COLUMNS"], SENDERS=SENDERS
+        )  # fmt: skip
+    return d_sent, d_heard, sums.sum(0)
+
+
+@_backward.register_fake
+def _(
+    grad: Tensor,
+    sent: Tensor,
+    heard: Tensor,
+    matrix: Tensor,
+    gamma: Tensor,
+    relative: Tensor,
+    index: Tensor,
+    weight: Tensor,
+    order: Tensor,
+    starts: Tensor,
+    eps: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    sums = sent.new_empty((SUMS, sent.shape[1]), dtype=torch.float32)
+    return torch.empty_like(sent), torch.empty_like(heard), sums
+
+
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    sent, heard, matrix, gamma, beta, relative, index, weight, order, starts, eps, _ = inputs
+    ctx.save_for_backward(sent, heard, matrix, gamma, relative, index, weight, order, starts)
+    ctx.eps, ctx.beta_dtype = eps, beta.dtype
+
+
+def _gradient(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    matrix, gamma, space = ctx.saved_tensors[2], ctx.saved_tensors[3], ctx.saved_tensors[4].shape[-1]
+    d_sent, d_heard, sums = _backward(grad, *ctx.saved_tensors, ctx.eps)
+    d_matrix, d_gamma, d_beta = sums[:space].t().to(matrix.dtype), sums[space], sums[space + 1]
+    return d_sent, d_heard, d_matrix, d_gamma.to(gamma.dtype), d_beta.to(ctx.beta_dtype), *[None] * 7
+
+
+_forward.register_autograd(_gradient, setup_context=_keep)
+
+
+def mean_message_triton(
+    sent: Tensor,
+    heard: Tensor,
+    matrix: Tensor,
+    gamma: Tensor,
+    beta: Tensor,
+    relative: Tensor,
+    index: Tensor,
+    weight: Tensor,
+    senders: tuple[Tensor, Tensor] | None,
+    eps: float,
+    dtype: torch.dtype,
+) -> Tensor:
+    """As :func:`.mean_message`."""
+    order, starts = senders if senders is not None else (None, None)
+    out: Tensor = _forward(sent, heard, matrix, gamma, beta, relative, index, weight, order, starts, eps, dtype)
+    return out

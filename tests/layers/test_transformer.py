@@ -1,0 +1,122 @@
+"""What the transformer block takes together, for fewer launches, against the layers one by one."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from pointcept_bsa.host.cast_weights import CastWeights
+from pointcept_bsa.host.flat_gradients import FlatGradients
+from pointcept_bsa.layers.attention import FullAttention
+from pointcept_bsa.layers.linear import Linear, lie_together, worth_joining
+from pointcept_bsa.layers.norm import RMSNorm, placed
+from pointcept_bsa.layers.transformer import SwiGLU, TransformerBlock
+
+
+class Launches(TorchDispatchMode):
+    """The names of the operators that run."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.names.append(func._schema.name.removeprefix("aten::"))
+        return func(*args, **(kwargs or {}))
+
+
+def results(module, x, cast=None):
+    """Output, and the gradients of the input and of the parameters by their names."""
+    x = x.clone().requires_grad_()
+    module.zero_grad()
+    out = module(x)
+    out.float().square().sum().backward()
+    found = {name: p.grad for name, p in module.named_parameters() if p.grad is not None}
+    return {"out": out, "x": x.grad} | found
+
+
+@pytest.mark.parametrize("in_16_bits", [False, True])
+def test_two_layers_by_one_product_are_the_two_layers(monkeypatch, in_16_bits):
+    torch.manual_seed(0)
+    plain = SwiGLU(8, 24)
+    joined = copy.deepcopy(plain)
+    x = torch.randn(50, 8)
+    cast = CastWeights(joined, torch.bfloat16)
+    assert list(joined.state_dict()) == list(plain.state_dict())
+    wanted = results(plain, x)
+    monkeypatch.setattr(Linear, "sums_bias", staticmethod(lambda x: True))
+    assert worth_joining(x, joined.w1, joined.w2)
+    if not in_16_bits:
+        got = results(joined, x)
+        tolerance = 1e-6
+    else:
+        with cast.in_place():
+            assert lie_together(joined.w1.weight, joined.w2.weight) and lie_together(joined.w1.bias, joined.w2.bias)
+            with torch.autocast("cpu", torch.bfloat16), Launches() as launches:
+                found = results(joined, x)
+        products = [i for i, name in enumerate(launches.names) if name == "addmm"]
+        assert len(products) == 2 and "cat" not in launches.names[: products[-1]]
+        names = {parameter: name for name, parameter in joined.named_parameters()}
+        got = {key: found[key] for key in ("out", "x")} | {names[p]: g for p, g in cast.gradients().items()}
+        got |= {name: p.grad for name, p in joined.named_parameters() if p.grad is not None}
+        assert joined.w1.bias.grad.dtype == torch.float32
+        tolerance = 2e-2
+    assert got.keys() == wanted.keys()
+    for name, value in wanted.items():
+        assert (got[name].float() - value).norm() < tolerance * value.norm(), name
+
+
+def test_layers_are_not_joined_where_that_would_copy_for_nothing(monkeypatch):
+    layers = Linear(4, 8), Linear(4, 8)
+    x = torch.zeros(1, 4)
+    assert not worth_joining(x, *layers)  # not on CUDA
+    monkeypatch.setattr(Linear, "sums_bias", staticmethod(lambda x: True))
+    assert worth_joining(x, *layers)
+    with torch.no_grad():
+        assert not worth_joining(x, *layers)
+    layers[0].requires_grad_(False)
+    assert not worth_joining(x, *layers)
+
+
+def test_positions_and_norm_at_once_are_one_after_the_other():
+    norm, position = RMSNorm(6), Linear(3, 6)
+    x, place = torch.randn(9, 6), torch.randn(9, 3)
+    wanted = nn.functional.rms_norm(x, (6,), norm.weight) + nn.functional.linear(place, position.weight, position.bias)
+    assert torch.allclose(placed(x, norm, place, position), wanted, atol=1e-6)
+    assert torch.allclose(placed(norm(x), None, place, position), wanted, atol=1e-6)
+    place.requires_grad_()  # forces: the gradient reaches the positions
+    (grad,) = torch.autograd.grad(placed(x, norm, place, position).sum(), place)
+    assert torch.allclose(grad, position.weight.sum(0).expand(9, 3), atol=1e-6)
+
+
+def test_a_block_is_its_parts_one_after_the_other(monkeypatch):
+    torch.manual_seed(0)
+    block = TransformerBlock(FullAttention(8, 2, 3), 8)
+    x, place = torch.randn(40, 8), torch.randn(40, 3)
+    first = x + block.attention(block.norm1(x), place, (40,))
+    wanted = first + block.swiglu(block.norm2(first))
+    assert torch.allclose(block(x, place, (40,)), wanted, atol=1e-6)
+    monkeypatch.setattr("pointcept_bsa.layers.transformer.ROWS_AT_ONCE", 16)
+    with torch.no_grad():
+        assert torch.allclose(block(x, place, (40,)), wanted, atol=1e-6)
+
+
+def test_gradients_are_taken_by_one_copy_for_each_type():
+    """A list of mixed types, or strides, would be copied tensor by tensor."""
+    model = nn.Sequential(*(nn.Linear(4, 4) for _ in range(5)))
+    gradients = FlatGradients(model)
+    gradients.part()
+    others = {}
+    for i, parameter in enumerate(model.parameters()):
+        others[parameter] = torch.randn(parameter.shape).to(torch.bfloat16 if i % 2 else torch.float32)
+        if parameter.dim() == 2 and i % 4:
+            others[parameter] = others[parameter].T.contiguous().T
+    with Launches() as launches:
+        gradients.take(others)
+    assert launches.names.count("_foreach_copy_") == 2
+    for parameter, gradient in others.items():
+        assert torch.equal(parameter.grad, gradient.float())
