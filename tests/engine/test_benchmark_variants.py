@@ -22,7 +22,13 @@ from pointcept_bsa.engine.benchmark.settings import Settings
 from pointcept_bsa.engine.benchmark.summary import summary
 from pointcept_bsa.engine.benchmark.timing import Timing
 from pointcept_bsa.engine.benchmark.trees import measure_trees
-from pointcept_bsa.engine.benchmark.variants import OPS_VARIABLE, SDPA_VARIABLE, attention_backend, operators
+from pointcept_bsa.engine.benchmark.variants import (
+    OPS_VARIABLE,
+    SDPA_VARIABLE,
+    attention_backend,
+    dense_backends,
+    operators,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 BSA, FULL, ERWIN = (str(ROOT / f"configs/ellipsoid_flow/{name}.py") for name in ("bsa", "full_attention", "erwin"))
@@ -127,6 +133,21 @@ def test_the_fastest_attention_backend_counts_and_others_are_told(tool, monkeypa
     result = measure_case(tool.load(FULL, SMALL), 64, Plan(CPU), tool.build_optimizer)
     assert (result.forward, result.forward_backend, result.train_backend) == ("ok", "cuDNN", "cuDNN")
     assert result.train_time.median_ms == 2.0 and set(result.refused) == {"efficient (not for this shape)"}
+
+
+def test_the_own_attention_is_a_backend_that_may_not_fit(tool, monkeypatch):
+    monkeypatch.setattr(case, "dense_backends", lambda cfg, device: ("narrow",))
+    result = measure_case(tool.load(FULL, SMALL), 64, Plan(CPU), tool.build_optimizer)  # in float32
+    assert result.forward == result.train == "no attention backend took it: narrow (not for this shape)"
+
+
+def test_a_dense_network_runs_under_every_backend_unless_one_is_chosen(tool, monkeypatch):
+    monkeypatch.delenv(SDPA_VARIABLE, raising=False)
+    cuda = torch.device("cuda")
+    assert "narrow" in dense_backends(tool.load(FULL, SMALL), cuda)
+    assert dense_backends(tool.load(BSA, SMALL), cuda) == dense_backends(tool.load(FULL, SMALL), CPU) == (None,)
+    monkeypatch.setenv(SDPA_VARIABLE, "cudnn")
+    assert dense_backends(tool.load(FULL, SMALL), cuda) == (None,)
 
 
 def test_operators_are_told_through_the_environment(monkeypatch):

@@ -26,6 +26,7 @@ from pointcept_bsa.engine.benchmark.variants import (
     operators,
 )
 from pointcept_bsa.engine.flops import count_flops
+from pointcept_bsa.errors import InputError
 from pointcept_bsa.host import build_model
 from pointcept_bsa.host.cast_weights import CastWeights
 from pointcept_bsa.host.flat_gradients import FlatGradients
@@ -103,7 +104,7 @@ def measure_case(cfg: Mapping[str, Any], points: int, plan: Plan, build_optimize
                         optimizer = _optimizer(cfg, model, plan, build_optimizer) if part == "train" else None
                         _measure(result, part, model, optimizer, batches, plan, backend, share * fraction)
                 if result.refused and getattr(result, f"{part}_time") is None:
-                    setattr(result, part, f"no attention backend took it: {', '.join(result.refused)}")
+                    setattr(result, part, f"no attention backend took it: {', '.join(dict.fromkeys(result.refused))}")
     return result
 
 
@@ -229,8 +230,8 @@ def _one_backend(result: Measurement, backend: str | None) -> Iterator[None]:
     """Where there is a choice, a backend that does not take the shape, or has no memory for it, is left out."""
     try:
         yield
-    except RuntimeError as error:
-        unfit = "No available kernel" in str(error)
+    except (RuntimeError, InputError) as error:
+        unfit = "No available kernel" in str(error) or str(error).startswith("PCBSA_SDPA: got 'narrow', but it cannot")
         if backend is None or not (unfit or is_out_of_memory(error)):
             raise
         result.refused.append(f"{backend} ({'not for this shape' if unfit else OOM})")

@@ -20,10 +20,11 @@ MODES = ("eager", "graph", "compile")
 OPS_VARIABLE = "PCBSA_OPS"  # read by pointcept_bsa.ops: auto, reference or triton
 SDPA_VARIABLE = "PCBSA_SDPA"  # read by ops.dense_attention: flash, cudnn, efficient, narrow, torch or its own choice
 AUTO, REFERENCE = "auto", "reference"
-BACKENDS = {
+BACKENDS = {  # None: not one of torch's, but the own kernel for narrow heads
     "flash": SDPBackend.FLASH_ATTENTION,
     "cuDNN": SDPBackend.CUDNN_ATTENTION,
     "efficient": SDPBackend.EFFICIENT_ATTENTION,
+    "narrow": None,
 }
 WARMUP_CALLS = 3  # before a capture: libraries and allocator settle
 
@@ -44,12 +45,16 @@ def operators(path: str | None) -> contextlib.AbstractContextManager[Any]:
 
 
 def dense_backends(cfg: Mapping[str, Any], device: torch.device) -> tuple[str | None, ...]:
-    """The backends to try for a network of dense attention on CUDA; (None,), torch's own choice, for any other."""
-    return tuple(BACKENDS) if is_dense(cfg) and device.type == "cuda" else (None,)
+    """The backends to try for a network of dense attention on CUDA.
+
+    (None,), the choice of the operators, for any other, and for all where ``PCBSA_SDPA`` has made the choice.
+    """
+    chosen = os.environ.get(SDPA_VARIABLE, "auto") not in ("", "auto")
+    return (None,) if chosen or not is_dense(cfg) or device.type != "cuda" else tuple(BACKENDS)
 
 
 def is_dense(cfg: Mapping[str, Any]) -> bool:
-    """Whether it is the network of dense attention, which has libraries' kernels alone."""
+    """Whether it is the network of dense attention, whose operators have no plain version beside the library's."""
     return str((cfg["model"].get("backbone") or {}).get("type", "")).startswith("FullAttention")
 
 
@@ -59,7 +64,8 @@ def attention_backend(name: str | None) -> Iterator[None]:
     if name is None:
         yield
         return
-    with _variable(SDPA_VARIABLE, name.lower()), sdpa_kernel(BACKENDS[name]):
+    kernel = BACKENDS[name]
+    with _variable(SDPA_VARIABLE, name.lower()), sdpa_kernel(kernel) if kernel else contextlib.nullcontext():
         yield
 
 
