@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+import os
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -14,6 +16,7 @@ def _sdpa_on_cpu(query: Any, key: Any, value: Any, *args: Any, out_shape: Any = 
     return sdpa_flop_count(query, key, value)
 
 
+CONVOLUTION = "PCBSA_SUBM_CONV"  # read by ops.submanifold_conv
 # torch counts the GPU's attention kernels, but not the CPU's.
 CPU_ATTENTION = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _sdpa_on_cpu}
 
@@ -27,8 +30,22 @@ def count_flops(model: nn.Module, batch: Mapping[str, Any]) -> int:
     training = model.training
     model.eval()
     try:
-        with FlopCounterMode(display=False, custom_mapping=CPU_ATTENTION) as counter:
+        with _convolutions_in_torch(), FlopCounterMode(display=False, custom_mapping=CPU_ATTENTION) as counter:
             model(batch)
     finally:
         model.train(training)
     return counter.get_total_flops()
+
+
+@contextlib.contextmanager
+def _convolutions_in_torch() -> Iterator[None]:
+    """Submanifold convolutions as matrix products of torch: spconv's own kernels would not be counted."""
+    before = os.environ.get(CONVOLUTION)
+    os.environ[CONVOLUTION] = "torch"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[CONVOLUTION]
+        else:
+            os.environ[CONVOLUTION] = before

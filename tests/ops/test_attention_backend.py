@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.utils.flop_counter import FlopCounterMode
 
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.ops.dense_attention import backend, dense_attention
@@ -39,6 +40,16 @@ def test_the_fastest_is_taken_and_the_random_stream_stays(monkeypatch):
         monkeypatch.setattr(backend.narrow, "unsupported", lambda *t, why_not=why_not: why_not)
         assert backend._measure(q, k, k, None, backward=True) == wanted
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_measuring_is_not_counted(monkeypatch):
+    q = torch.randn(1, 2, 8, 16)
+    monkeypatch.setattr(backend, "_time", lambda name, query, *rest: (query @ query.mT).sum().item())
+    with FlopCounterMode(display=False) as counter:
+        backend._measure(q, q, q, None, backward=False)
+        assert counter.get_total_flops() == 0
+        q @ q.mT
+    assert counter.get_total_flops() == 2 * 2 * 8 * 8 * 16
 
 
 @pytest.mark.gpu

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._python_dispatch import _disable_current_modes
 
 from pointcept_bsa.errors import InputError
 
@@ -27,6 +28,7 @@ BACKENDS = {
 }
 NARROW, TORCH = "narrow", "torch"
 WARM_UP, RUNS = 2, 3
+HEAD_START = 20_000_000  # cycles that the device waits, some 10 ms, while the launches queue up behind
 _fastest: dict[tuple[object, ...], str | None] = {}
 
 
@@ -96,7 +98,7 @@ def _measure(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, backward: boo
             query, key, value = (
                 torch.empty_like(t).normal_(generator=generator).requires_grad_(backward) for t in (q, k, v)
             )
-            with warnings.catch_warnings():
+            with warnings.catch_warnings(), _disable_current_modes():  # nobody counts these runs' operations
                 warnings.simplefilter("ignore")  # torch tells why it leaves a backend out
                 times[name] = _time(name, query, key, value, mask)
         except RuntimeError:  # the backend does not take the shape or type, or has no memory for it
@@ -105,9 +107,11 @@ def _measure(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, backward: boo
 
 
 def _time(name: str, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> float:
+    """Time on the device without that of the launches, which a CUDA graph does not pay."""
     begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
     for run in range(WARM_UP + RUNS):
         if run == WARM_UP:
+            torch.cuda._sleep(HEAD_START)
             begin.record()
         out = _run(name, query, key, value, mask)
         if query.requires_grad:
