@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from functools import partial
-from typing import Any
-
 from torch import Tensor, nn
 
 from pointcept_bsa.backbones.base import Backbone
-from pointcept_bsa.geometry.ball_tree import BallTree, tree_order
-from pointcept_bsa.geometry.padding import VALID, CloudPadding, check_unit, single_tree, slot_layout, slot_tree
+from pointcept_bsa.geometry.padding import CloudPadding
 from pointcept_bsa.host import MODELS, Point
 from pointcept_bsa.layers.ball_sparse_attention import BallSparseAttention
 from pointcept_bsa.layers.linear import Linear
 from pointcept_bsa.layers.norm import RMSNorm
+from pointcept_bsa.layers.single_tree import SingleTree
 from pointcept_bsa.layers.transformer import BallTreeStack, TransformerBlock, init_weights
 
 
@@ -60,9 +57,7 @@ class BSATransformer(Backbone):
         checkpoint: bool = False,
     ):
         super().__init__(in_channels, channels, dimensionality)
-        self.ball_size = ball_size
-        self.block_size = block_size
-        self.rotate = rotate
+        self.tree = SingleTree(ball_size, block_size, rotate)
         self.embedding = Linear(in_channels, channels)
         blocks: list[nn.Module] = [
             TransformerBlock(
@@ -91,27 +86,12 @@ class BSATransformer(Backbone):
         init_weights(self)
 
     def static_geometry(self, coord: Tensor) -> dict[str, Tensor]:
-        return {"tree_order": tree_order(coord, self.ball_size, self.block_size, rotate=self.rotate)}
+        return {"tree_order": self.tree.order(coord)}
 
     def padding(self, unit: int) -> CloudPadding:
-        sizes: dict[str, Any] = dict(ball_size=self.ball_size, block_size=self.block_size, rotate=self.rotate)
-        return CloudPadding(check_unit(unit, self.ball_size, type(self).__name__), partial(single_tree, **sizes))
-
-    def tree(self, point: Point, lengths: tuple[int, ...]) -> BallTree:
-        """The tree over the points, or that of the slots of a padded batch."""
-        if VALID in point:
-            layout = slot_layout(point.coord, point[VALID], lengths, self.ball_size, self.block_size)
-            return slot_tree(point, layout, self.rotate)
-        return BallTree.build(
-            point.coord,
-            lengths,
-            self.ball_size,
-            self.block_size,
-            rotate=self.rotate,
-            order=point.get("tree_order"),
-        )
+        return self.tree.padding(unit, type(self).__name__)
 
     def encode(self, point: Point, lengths: tuple[int, ...]) -> Tensor:
-        tree = self.tree(point, lengths)
+        tree = self.tree.build(point, lengths)
         x = tree.gather(self.embedding(point.feat).to(point.feat.dtype))  # under autocast the residual stays float32
         return self.norm(tree.scatter(self.blocks(x, tree)))

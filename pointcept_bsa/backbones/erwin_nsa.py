@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from functools import partial
-from typing import Any
-
 from torch import Tensor, nn
 
 from pointcept_bsa.backbones.base import Backbone
-from pointcept_bsa.geometry.ball_tree import BallTree, tree_order
-from pointcept_bsa.geometry.padding import VALID, CloudPadding, check_unit, single_tree, slot_layout, slot_tree
+from pointcept_bsa.geometry.padding import CloudPadding
 from pointcept_bsa.host import MODELS, Point
 from pointcept_bsa.layers.message_passing import PointEmbedding
 from pointcept_bsa.layers.native_sparse_attention import NativeSparseAttention
 from pointcept_bsa.layers.norm import RMSNorm
+from pointcept_bsa.layers.single_tree import SingleTree
 from pointcept_bsa.layers.transformer import BallTreeStack, TransformerBlock, init_weights
 
 
@@ -77,9 +74,7 @@ class ErwinNSATransformer(Backbone):
                 f"local_ball_size: got {local_ball_size}, wanted compressed_ball_size {compressed_ball_size} times a "
                 "power of two"
             )
-        self.local_ball_size = local_ball_size
-        self.compressed_ball_size = compressed_ball_size
-        self.rotate = rotate
+        self.tree = SingleTree(local_ball_size, compressed_ball_size, rotate)
         self.embedding = PointEmbedding(in_channels, channels, mp_steps, edges, num_neighbors, radius, dimensionality)
         blocks: list[nn.Module] = [
             TransformerBlock(
@@ -105,31 +100,12 @@ class ErwinNSATransformer(Backbone):
         init_weights(self)
 
     def static_geometry(self, coord: Tensor) -> dict[str, Tensor]:
-        order = tree_order(coord, self.local_ball_size, self.compressed_ball_size, rotate=self.rotate)
-        return {"tree_order": order} | self.embedding.static_geometry(coord)
+        return {"tree_order": self.tree.order(coord)} | self.embedding.static_geometry(coord)
 
     def padding(self, unit: int) -> CloudPadding:
-        sizes: dict[str, Any] = dict(
-            ball_size=self.local_ball_size, block_size=self.compressed_ball_size, rotate=self.rotate
-        )
-        unit = check_unit(unit, self.local_ball_size, type(self).__name__)
-        return CloudPadding(unit, partial(single_tree, **sizes), self.embedding.wanted_neighbors)
-
-    def tree(self, point: Point, lengths: tuple[int, ...]) -> BallTree:
-        """The tree over the points, or that of the slots of a padded batch."""
-        if VALID in point:
-            layout = slot_layout(point.coord, point[VALID], lengths, self.local_ball_size, self.compressed_ball_size)
-            return slot_tree(point, layout, self.rotate)
-        return BallTree.build(
-            point.coord,
-            lengths,
-            self.local_ball_size,
-            self.compressed_ball_size,
-            rotate=self.rotate,
-            order=point.get("tree_order"),
-        )
+        return self.tree.padding(unit, type(self).__name__, self.embedding.wanted_neighbors)
 
     def encode(self, point: Point, lengths: tuple[int, ...]) -> Tensor:
-        tree = self.tree(point, lengths)
+        tree = self.tree.build(point, lengths)
         x = tree.gather(self.embedding(point, lengths))
         return self.norm(tree.scatter(self.blocks(x, tree)))

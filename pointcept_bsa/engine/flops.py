@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
+
+from pointcept_bsa.engine.environment_variable import environment_variable
 
 
 def _sdpa_on_cpu(query: Any, key: Any, value: Any, *args: Any, out_shape: Any = None, **kwargs: Any) -> int:
@@ -30,22 +30,9 @@ def count_flops(model: nn.Module, batch: Mapping[str, Any]) -> int:
     training = model.training
     model.eval()
     try:
-        with _convolutions_in_torch(), FlopCounterMode(display=False, custom_mapping=CPU_ATTENTION) as counter:
+        counter = FlopCounterMode(display=False, custom_mapping=CPU_ATTENTION)
+        with environment_variable(CONVOLUTION, "torch"), counter:  # spconv's own kernels would not be counted
             model(batch)
     finally:
         model.train(training)
     return counter.get_total_flops()
-
-
-@contextlib.contextmanager
-def _convolutions_in_torch() -> Iterator[None]:
-    """Submanifold convolutions as matrix products of torch: spconv's own kernels would not be counted."""
-    before = os.environ.get(CONVOLUTION)
-    os.environ[CONVOLUTION] = "torch"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[CONVOLUTION]
-        else:
-            os.environ[CONVOLUTION] = before

@@ -152,13 +152,6 @@ def check_unit(unit: int, multiple: int, network: str) -> int:
     return unit
 
 
-def single_tree(
-    coord: Tensor, order: Tensor | None, *, ball_size: int, block_size: int, rotate: float
-) -> list[BallTree]:
-    """The tree of a network of one level over one cloud (N, d)."""
-    return [BallTree.build(coord, (len(coord),), ball_size, block_size, rotate=rotate, order=order)]
-
-
 class SlotTree(BallTree):
     """A tree whose points lie in their slots already."""
 

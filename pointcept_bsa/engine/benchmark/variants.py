@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from pointcept_bsa.engine.benchmark.timing import is_out_of_memory
+from pointcept_bsa.engine.environment_variable import environment_variable
 
 MODES = ("eager", "graph", "compile")
 OPS_VARIABLE = "PCBSA_OPS"  # read by pointcept_bsa.ops: auto, reference or triton
@@ -41,7 +42,7 @@ def operators(path: str | None) -> contextlib.AbstractContextManager[Any]:
 
     None leaves what the environment says.
     """
-    return contextlib.nullcontext() if path is None else _variable(OPS_VARIABLE, path)
+    return contextlib.nullcontext() if path is None else environment_variable(OPS_VARIABLE, path)
 
 
 def dense_backends(cfg: Mapping[str, Any], device: torch.device) -> tuple[str | None, ...]:
@@ -65,22 +66,8 @@ def attention_backend(name: str | None) -> Iterator[None]:
         yield
         return
     kernel = BACKENDS[name]
-    with _variable(SDPA_VARIABLE, name.lower()), sdpa_kernel(kernel) if kernel else contextlib.nullcontext():
+    with environment_variable(SDPA_VARIABLE, name.lower()), sdpa_kernel(kernel) if kernel else contextlib.nullcontext():
         yield
-
-
-@contextlib.contextmanager
-def _variable(name: str, value: str) -> Iterator[None]:
-    """An environment variable, for a while."""
-    before = os.environ.get(name)
-    os.environ[name] = value
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = before
 
 
 class Replay:

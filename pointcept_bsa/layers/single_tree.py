@@ -1,0 +1,48 @@
+"""The one ball tree of a network that stays at full resolution."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from pointcept_bsa.geometry.ball_tree import BallTree, tree_order
+from pointcept_bsa.geometry.padding import VALID, CloudPadding, check_unit, slot_layout, slot_tree
+
+
+@dataclass(frozen=True)
+class SingleTree:
+    """How the tree is built, or found in a batch.
+
+    Attributes:
+        ball_size, block_size: slots of a ball, and of a block, where splitting stops.
+        rotate: degrees by which the second tree is rotated; 0 for one tree.
+    """
+
+    ball_size: int
+    block_size: int
+    rotate: float
+
+    def order(self, coord: Tensor) -> Tensor:
+        """The order of the points of one cloud (N, d), to be cached: see :func:`.tree_order`."""
+        return tree_order(coord, self.ball_size, self.block_size, rotate=self.rotate)
+
+    def build(self, point: Mapping[str, Any], lengths: tuple[int, ...]) -> BallTree:
+        """The tree over the points of each cloud, or that of the slots of a padded batch."""
+        coord = point["coord"]
+        if VALID in point:
+            layout = slot_layout(coord, point[VALID], lengths, self.ball_size, self.block_size)
+            return slot_tree(point, layout, self.rotate)
+        order = point.get("tree_order")
+        return BallTree.build(coord, lengths, self.ball_size, self.block_size, rotate=self.rotate, order=order)
+
+    def padding(self, unit: int, network: str, neighbors: Mapping[str, Any] | None = None) -> CloudPadding:
+        """What lays samples into the tree's slots; ``neighbors`` as :class:`.CloudPadding` takes them."""
+        return CloudPadding(check_unit(unit, self.ball_size, network), self.of_one_cloud, neighbors)
+
+    def of_one_cloud(self, coord: Tensor, order: Tensor | None) -> list[BallTree]:
+        """The tree over one cloud (N, d), as the only level."""
+        length = (len(coord),)
+        return [BallTree.build(coord, length, self.ball_size, self.block_size, rotate=self.rotate, order=order)]
