@@ -18,6 +18,7 @@ from pointcept_bsa.engine.benchmark.run import run
 from pointcept_bsa.host.embedded.cli import exit_code
 from pointcept_bsa.host.embedded.config import Config, DictAction, load_config
 from pointcept_bsa.host.embedded.optimizer import build_optimizer
+from pointcept_bsa.host.embedded.scheduler import build_scheduler
 
 
 def load(path: str, options: Sequence[str]) -> Config:
@@ -31,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; 0, or 2 for a mistake of the user."""
 
     def work() -> int:
-        run(parse_settings(argv), load, build_optimizer)
+        run(parse_settings(argv), load, build_optimizer, build_scheduler=build_scheduler)
         return 0
 
     return exit_code(work)

@@ -1,9 +1,8 @@
-"""The benchmark's modes, paths of the operators, attention backends, published code, trees and losses."""
+"""The benchmark's modes, paths of the operators, attention backends, published code and trees."""
 
 from __future__ import annotations
 
 import contextlib
-import csv
 import importlib.util
 import json
 import os
@@ -13,10 +12,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from pointcept_bsa.engine.benchmark import case, losses
+from pointcept_bsa.engine.benchmark import case
 from pointcept_bsa.engine.benchmark.case import OK, OOM, Measurement, Plan, build_case, measure_case
 from pointcept_bsa.engine.benchmark.depth import extrapolate
-from pointcept_bsa.engine.benchmark.losses import LossCurves, train_both, write_losses
 from pointcept_bsa.engine.benchmark.run import run
 from pointcept_bsa.engine.benchmark.settings import Settings
 from pointcept_bsa.engine.benchmark.summary import summary
@@ -255,26 +253,6 @@ def test_trees_without_the_peer(monkeypatch):
     assert main.balltree_ms is None and main.scipy_x == pytest.approx(main.scipy_ms / main.own_ms)
 
 
-def test_both_paths_train_on_the_same(tool, tmp_path, monkeypatch):
-    seen = []
-    original = losses.build_case
-    monkeypatch.setattr(losses, "build_case", lambda *a: seen.append(os.environ[OPS_VARIABLE]) or original(*a))
-    curves = train_both("bsa", tool.load(BSA, SMALL), 70, 6, Plan(CPU), tool.build_optimizer)
-    assert seen == ["auto", "reference"] and curves.losses["auto"] == curves.losses["reference"]
-    assert curves.losses["auto"][-1] < curves.losses["auto"][0] and curves.final["auto"] > 0
-    assert "6 steps 0.0e+00" in curves.summary()
-    write_losses(tmp_path, [curves, curves], "title")
-    with open(tmp_path / "losses.csv", newline="") as file:
-        records = list(csv.DictReader(file))
-    assert len(records) == 12 and float(records[5]["reference"]) == curves.losses["reference"][5]
-    assert (tmp_path / "losses.png").stat().st_size > 5000
-
-
-def test_paths_that_differ_are_told():
-    curves = LossCurves("a", 5, dict(auto=[1.0, 0.5], reference=[1.0, 0.4]), dict(auto=0.1, reference=0.2))
-    assert "first 2 steps 2.5e-01" in curves.summary() and "0.75 (auto) and 0.7 (reference)" in curves.summary()
-
-
 @pytest.mark.parametrize(
     "arguments, words",
     [
@@ -284,6 +262,9 @@ def test_paths_that_differ_are_told():
         (["--config", BSA], "--config and --sizes"),
         (["--tree", "0"], "--tree: got 0"),
         (["--tree", "100", "--losses", "5"], "--losses: wanted --config"),
+        (["--config", BSA, "--sizes", "64", "--losses", "5", "--seeds", "0"], "--seeds: got 0, wanted at least 1"),
+        (["--config", BSA, "--sizes", "64", "--losses", "5", "--seeds", "two"], "--seeds: invalid int value: 'two'"),
+        (["--config", BSA, "--sizes", "64", "--seeds", "3"], "--seeds: got 3, wanted --losses"),
         ([], "--config and --sizes"),
     ],
 )

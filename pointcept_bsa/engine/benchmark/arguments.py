@@ -17,7 +17,8 @@ A config is PATH, NAME=PATH, PATH:KEY=VALUE,... or NAME=PATH:KEY=VALUE,...; so
   --config configs/shapenet_car/bsa.py gc=configs/shapenet_car/bsa.py:model.backbone.group_compression=True
 compares one config with a variant of itself.
 
---tree N ... times ball trees, with or without --config; --losses STEPS trains instead of timing."""
+--tree N ... times ball trees, with or without --config; --losses STEPS trains instead of timing, with the
+schedule of the config over so many steps; --seeds N says from how many starts."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -60,6 +61,7 @@ def parse_settings(argv: Sequence[str] | None = None) -> Settings:
     )
     parser.add_argument("--tree", nargs="+", type=int, default=[], metavar="N", help="time the ball trees of so many")
     parser.add_argument("--losses", type=int, metavar="STEPS", help="train with kernels and in plain torch, compare")
+    parser.add_argument("--seeds", type=int, default=1, metavar="N", help="trainings of --losses (default %(default)s)")
     parser.add_argument("--options", nargs="+", default=[], metavar="KEY=VALUE", help="config values of all configs")
     parser.add_argument("--output", default="exp/benchmark", metavar="DIR", help="default %(default)s")
     args = vars(parser.parse_args(argv))

@@ -22,7 +22,8 @@ from pointcept_bsa.engine.benchmark.case import (
 from pointcept_bsa.engine.benchmark.depth import can_extrapolate, extrapolate
 from pointcept_bsa.engine.benchmark.entries import Entry, parse_entries
 from pointcept_bsa.engine.benchmark.environment import describe_environment
-from pointcept_bsa.engine.benchmark.losses import train_both, write_losses
+from pointcept_bsa.engine.benchmark.losses import SchedulerBuilder, Training, train_both, write_losses
+from pointcept_bsa.engine.benchmark.losses_plot import draw_losses
 from pointcept_bsa.engine.benchmark.plot import draw_times
 from pointcept_bsa.engine.benchmark.published_erwin import load_published
 from pointcept_bsa.engine.benchmark.report import Row, add_ratios, make_row, progress_line, table, write_results
@@ -47,7 +48,11 @@ class Variant:
 
 
 def run(
-    settings: Settings, load: Loader, build_optimizer: OptimizerBuilder, measure: Measure = measure_case
+    settings: Settings,
+    load: Loader,
+    build_optimizer: OptimizerBuilder,
+    measure: Measure = measure_case,
+    build_scheduler: SchedulerBuilder | None = None,
 ) -> list[Row]:
     """Do what the settings ask for; print progress and tables.
 
@@ -60,6 +65,7 @@ def run(
         load: reads a config with options.
         build_optimizer: the host's.
         measure: what measures one case.
+        build_scheduler: the host's; only ``--losses`` needs it.
 
     Raises:
         InputError: a mistake in the arguments or a config.
@@ -79,7 +85,9 @@ def run(
         write_trees(folder, trees, environment)
         print(f"\n{tree_table(trees, environment['device'])}\nWritten to {folder}/tree.{{json,csv,md}}\n")
     if settings.losses is not None:
-        compare_losses(settings, entries, configs, plan, build_optimizer, folder, environment)
+        if build_scheduler is None:
+            raise TypeError("run: wanted build_scheduler, since the settings ask for losses")
+        compare_losses(settings, entries, configs, plan, build_optimizer, build_scheduler, folder, environment)
         return []
     if not entries:
         return []
@@ -157,21 +165,23 @@ def compare_losses(
     configs: Mapping[str, Mapping[str, Any]],
     plan: Plan,
     build_optimizer: OptimizerBuilder,
+    build_scheduler: SchedulerBuilder,
     folder: Path,
     environment: Mapping[str, Any],
 ) -> None:
-    """Train every config at every size on both paths of the operators; print how far apart they end."""
+    """Train every config at every size on both paths of the operators; print how far apart they are."""
     assert settings.losses is not None
     curves = []
     title = f"{environment['device']}, {plan.dtype}, same weights and batches"
     for points in sorted(set(settings.sizes)):
         for entry in entries:
             with _named(entry):
-                curves.append(
-                    train_both(entry.name, configs[entry.name], points, settings.losses, plan, build_optimizer)
-                )
+                cfg = configs[entry.name]
+                training = Training(cfg, points, settings.losses, plan, build_optimizer, build_scheduler)
+                curves.append(train_both(entry.name, training, settings.seeds, partial(print, flush=True)))
             print(curves[-1].summary(), flush=True)
-            write_losses(folder, curves, title)
+            write_losses(folder / "losses.csv", curves)
+            draw_losses(folder / "losses.png", curves, title)
     print(f"Written to {folder}/losses.{{csv,png}}")
 
 

@@ -35,11 +35,13 @@ class Settings:
     extrapolate_depth: bool = False
     tree: Sequence[int] = ()
     losses: int | None = None
+    seeds: int = 1
     options: Sequence[str] = field(default_factory=list)
     output: str = "exp/benchmark"
 
     def __post_init__(self) -> None:
         numbers = {"--repeats": self.repeats, "--warmup": self.warmup, "--batch-size": self.batch_size}
+        numbers |= {"--seeds": self.seeds}
         numbers |= {} if self.losses is None else {"--losses": self.losses}
         numbered = [*numbers.items(), *(("--sizes", n) for n in self.sizes), *(("--tree", n) for n in self.tree)]
         for name, value in numbered:
@@ -51,6 +53,8 @@ class Settings:
             raise InputError("--config and --sizes: wanted at least one of each (or --tree alone)")
         if self.losses is not None and not self.config:
             raise InputError("--losses: wanted --config and --sizes, which say what to train")
+        if self.losses is None and self.seeds != 1:
+            raise InputError(f"--seeds: got {self.seeds}, wanted --losses STEPS too, whose trainings they start")
         if self.dtype not in DTYPES:
             raise InputError(f"--dtype: got {self.dtype!r}, wanted one of {list(DTYPES)}")
         for mode in self.modes:
