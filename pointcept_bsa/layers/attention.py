@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pointcept_bsa.geometry.ball_tree import BallLayout
-from pointcept_bsa.layers.linear import Linear
+from pointcept_bsa.layers.linear import Linear, linear_parts
 from pointcept_bsa.layers.norm import RMSNorm, placed
 from pointcept_bsa.ops.ball_attention import ball_attention
 from pointcept_bsa.ops.dense_attention import dense_attention
@@ -44,7 +44,8 @@ class BallAttention(nn.Module):
     def forward(self, x: Tensor, layout: BallLayout, norm: RMSNorm | None = None) -> Tensor:
         """(S, C) -> (S, C), of norm(x) where there is a norm."""
         h = placed(x, norm, layout.relative, self.position)
-        q, k, v = self.qkv(h).unflatten(-1, (3, self.num_heads, -1)).unbind(-3)
+        head = self.num_heads, h.shape[-1] // self.num_heads
+        (q,), (k,), (v,) = linear_parts(h, [self.qkv], [head] * 3, (1, 1, 1))
         out = ball_attention(q, k, v, layout.ball_size, coord=layout.coord, sigma=self.sigma, valid=layout.valid)
         return self.projection(out.flatten(-2))
 
@@ -76,5 +77,6 @@ class FullAttention(nn.Module):
         Nobody attends to points that are not ``valid`` (N,). Of norm(x) where there is a norm.
         """
         h = placed(x, norm, centred, self.position)
-        q, k, v = self.qkv(h).unflatten(-1, (3, self.num_heads, -1)).unbind(-3)
+        head = self.num_heads, h.shape[-1] // self.num_heads
+        (q,), (k,), (v,) = linear_parts(h, [self.qkv], [head] * 3, (1, 1, 1))
         return self.projection(dense_attention(q, k, v, lengths, lengths, key_valid=valid).flatten(-2))

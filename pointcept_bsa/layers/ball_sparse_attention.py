@@ -15,12 +15,11 @@ from pointcept_bsa.ops.block_mlp import block_mlps
 from pointcept_bsa.ops.block_pooling import block_mean
 from pointcept_bsa.ops.block_selection import select_blocks
 from pointcept_bsa.ops.dense_attention import dense_attention
-from pointcept_bsa.ops.fan_out import fan_out
 from pointcept_bsa.ops.gated_sum import gated_sum
 from pointcept_bsa.ops.selected_attention import selected_attention
 
 from .attention import check_heads, distance_weight
-from .linear import Linear
+from .linear import Linear, linear_parts
 from .norm import RMSNorm, placed
 
 POOLING = ("mean", "mlp")
@@ -171,7 +170,9 @@ class BallSparseAttention(nn.Module):
     def forward(self, x: Tensor, layout: BallLayout, norm: RMSNorm | None = None) -> Tensor:
         """(S, C) -> (S, C), of norm(x) where there is a norm."""
         h = placed(x, norm, layout.relative, self.position)
-        q, k, v = fan_out(self.qkv(h).unflatten(-1, (3, self.num_heads, -1)), (4, 3, 3))  # by use
+        head = self.num_heads, h.shape[-1] // self.num_heads
+        shapes = head, head, head, (3 * self.num_heads,)
+        q, k, v, (gate,) = linear_parts(h, [self.qkv, self.gate], shapes, (4, 3, 3, 1))  # by use
         k_cmp, v_cmp = pool_both(self.pool_k, self.pool_v, k[0], v[0], layout.valid)
         q_cmp = self.pool_q(q[0], layout.valid) if self.group_size > 1 else q[0]
         branches = (
@@ -179,7 +180,7 @@ class BallSparseAttention(nn.Module):
             self.compression(q[2], q_cmp, k_cmp, v_cmp, layout),
             self.selection(q[3], k[2], v[2], q_cmp, k_cmp, layout),
         )
-        return self.projection(gated_sum(branches, self.gate(h)).flatten(-2))
+        return self.projection(gated_sum(branches, gate).flatten(-2))
 
     def ball(self, q: Tensor, k: Tensor, v: Tensor, layout: BallLayout) -> Tensor:
         """Attention inside the ball: (S, H, D)."""

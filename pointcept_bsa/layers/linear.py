@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+import math
+from collections.abc import Sequence
+from itertools import accumulate, pairwise
 from typing import Any
 
 import torch
@@ -10,22 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pointcept_bsa.dispatch import choice
-from pointcept_bsa.ops.column_sum import column_sum
+from pointcept_bsa.ops.column_sum import with_bias_gradient
+from pointcept_bsa.ops.fan_out import fan_out
 
-
-class _BiasGradient(torch.autograd.Function):
-    """The identity in y; the biases, one behind the other, get the column sums of y's gradient."""
-
-    @staticmethod
-    def forward(ctx: Any, y: Tensor, *biases: Tensor) -> Tensor:
-        ctx.sizes, ctx.dtype = [len(bias) for bias in biases], biases[0].dtype
-        return y.view_as(y)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, ...]:
-        (grad,) = grads
-        total = column_sum(grad, ctx.dtype)
-        return grad, *(total.split(ctx.sizes) if len(ctx.sizes) > 1 else [total])
+ALIGNED = 8  # columns
 
 
 class _Joined(torch.autograd.Function):
@@ -60,11 +50,13 @@ class Linear(nn.Linear):
     float32 also where autocast computes the rest in 16 bits."""
 
     def forward(self, input: Tensor) -> Tensor:
-        bias = self.bias
-        if bias is None or not bias.requires_grad or not torch.is_grad_enabled() or not self.sums_bias(input):
+        if not self.sums_own_bias(input):
             return super().forward(input)
-        out: Tensor = _BiasGradient.apply(F.linear(input, self.weight, bias.detach()), in_full(bias))
-        return out
+        return with_bias_gradient(F.linear(input, self.weight, self.bias.detach()), [in_full(self.bias)])
+
+    def sums_own_bias(self, x: Tensor) -> bool:
+        """Whether there is a bias that wants a gradient, and the own sum is worth it."""
+        return self.bias is not None and self.bias.requires_grad and torch.is_grad_enabled() and self.sums_bias(x)
 
     @staticmethod
     def sums_bias(x: Tensor) -> bool:
@@ -80,8 +72,8 @@ def in_full(parameter: Tensor) -> Tensor:
 
 def worth_joining(x: Tensor, *layers: Linear) -> bool:
     """Whether :func:`joined_linear` saves anything: launches on CUDA, of training, or where nothing must be copied.
-    Compiled code is left as it is."""
-    if torch.compiler.is_compiling() or not Linear.sums_bias(x):
+    Compiled code is left as it is, and layers with hooks run by themselves."""
+    if torch.compiler.is_compiling() or not Linear.sums_bias(x) or any(map(_watched, layers)):
         return False
     if any(layer.bias is None or layer.weight.requires_grad != layer.bias.requires_grad for layer in layers):
         return False
@@ -90,14 +82,69 @@ def worth_joining(x: Tensor, *layers: Linear) -> bool:
     return torch.is_grad_enabled() or lie_together(*(layer.weight for layer in layers))
 
 
-def joined_linear(x: Tensor, *layers: Linear) -> Tensor:
+def _watched(layer: nn.Module) -> bool:
+    """Whether somebody waits for the call of this layer."""
+    return any((layer._forward_hooks, layer._forward_pre_hooks, layer._backward_hooks, layer._backward_pre_hooks))
+
+
+def joined_linear(x: Tensor, *layers: Linear) -> tuple[Tensor, tuple[Tensor, ...]]:
     """The results of several layers of the same input behind each other, by one matrix product: (..., sum of C').
 
     In the backward pass one product gives the gradient of x, and one those of all weights.
+
+    Returns:
+        The results, and biases that are in them without autograd's knowing: what takes the results further must give
+        these, one behind the other, the column sums of the gradient of the results. See ``with_bias_gradient``.
     """
     weight = _Joined.apply(*(layer.weight for layer in layers))
     biases = [layer.bias for layer in layers]
     if not torch.is_grad_enabled() or not biases[0].requires_grad:
-        return F.linear(x, weight, _Joined.apply(*biases))
-    out: Tensor = F.linear(x, weight, _Joined.apply(*(bias.detach() for bias in biases)))
-    return _BiasGradient.apply(out, *(in_full(bias) for bias in biases))
+        return F.linear(x, weight, _Joined.apply(*biases)), ()
+    out = F.linear(x, weight, _Joined.apply(*(bias.detach() for bias in biases)))
+    return out, tuple(in_full(bias) for bias in biases)
+
+
+def linear_parts(
+    x: Tensor, layers: Sequence[Linear], shapes: Sequence[tuple[int, ...]], uses: Sequence[int]
+) -> list[tuple[Tensor, ...]]:
+    """The results of several layers of the same input, taken apart: as many views of each part as it has ``uses``.
+
+    Where that is worth it they come from one matrix product, and the gradients of the views and of the biases from one
+    more kernel; else as many layers as possible, from the first on, are taken together so.
+
+    Args:
+        x: (S, C).
+        layers: each makes some of the parts, in their order.
+        shapes: of a row of each part, say (H, D).
+        uses: of each part, at least one.
+
+    Returns:
+        For each part its views (S, *shape).
+    """
+    parts: list[tuple[Tensor, ...]] = []
+    while layers:
+        many = next((n for n in range(len(layers), 1, -1) if _fit(x, layers[:n])), 1)
+        group, layers, first = layers[:many], layers[many:], len(parts)
+        ends = list(accumulate(math.prod(shape) for shape in shapes[first:]))
+        last = first + ends.index(sum(layer.out_features for layer in group)) + 1
+        parts += _parts_of(x, group, shapes[first:last], uses[first:last])
+    return parts
+
+
+def _fit(x: Tensor, layers: Sequence[Linear]) -> bool:
+    """Whether to join the layers: it is worth it, and rows start where vector loads can."""
+    return sum(layer.out_features for layer in layers) % ALIGNED == 0 and worth_joining(x, *layers)
+
+
+def _parts_of(
+    x: Tensor, layers: Sequence[Linear], shapes: Sequence[tuple[int, ...]], uses: Sequence[int]
+) -> list[tuple[Tensor, ...]]:
+    if len(layers) > 1:
+        y, biases = joined_linear(x, *layers)
+        return fan_out(y, uses, shapes, biases)
+    (layer,) = layers
+    if list(uses) == [1]:  # nothing to add up
+        return [(layer(x).unflatten(-1, shapes[0]),)]
+    if torch.compiler.is_compiling() or _watched(layer) or not layer.sums_own_bias(x):
+        return fan_out(layer(x), uses, shapes)
+    return fan_out(F.linear(x, layer.weight, layer.bias.detach()), uses, shapes, [in_full(layer.bias)])

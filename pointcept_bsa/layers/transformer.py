@@ -32,7 +32,7 @@ class SwiGLU(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if worth_joining(x, self.w1, self.w2):
-            return self.w3(silu_halves(joined_linear(x, self.w1, self.w2)))
+            return self.w3(silu_halves(*joined_linear(x, self.w1, self.w2)))
         return self.w3(silu_product(self.w1(x), self.w2(x)))
 
 

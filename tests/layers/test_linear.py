@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import nn
 
 from pointcept_bsa.host.cast_weights import CastWeights
-from pointcept_bsa.layers.linear import Linear
+from pointcept_bsa.layers.linear import Linear, lie_together, linear_parts
 
 
 @pytest.fixture
@@ -39,3 +41,72 @@ def test_a_bias_cast_beforehand_has_its_gradient_in_float32(layer):
     assert layer.bias.grad.dtype == torch.float32
     assert torch.equal(layer.bias.grad, torch.full((3,), 4000.0))  # which bfloat16 would round to 4000 or 3984
     assert list(cast.gradients()) == [layer.weight]
+
+
+SHAPES, USES = ((2, 4), (1, 4), (1, 4), (8,)), (3, 1, 2, 1)
+
+
+class Projections(nn.Module):
+    """Queries, keys and values, and gates of the same input."""
+
+    def __init__(self):
+        super().__init__()
+        self.query, self.key_value, self.gate = Linear(6, 8), Linear(6, 8), Linear(6, 8)
+
+    def forward(self, x):
+        """Of each view something else."""
+        parts = linear_parts(x, list(self.children()), SHAPES, USES)
+        return sum((view.double() * (i + 1)).sin().sum() for i, view in enumerate(v for part in parts for v in part))
+
+
+def outcome(module, x):
+    x = x.clone().requires_grad_()
+    out = module(x)
+    out.backward()
+    return [out, x.grad, *(p.grad for p in module.parameters())]
+
+
+def test_parts_of_one_product_are_those_of_several(monkeypatch):
+    module, x = Projections().double(), torch.randn(40, 6, dtype=torch.float64)
+    wanted = outcome(copy.deepcopy(module), x)
+    calls = []
+    monkeypatch.setattr(nn.functional, "linear", lambda *a, f=nn.functional.linear: calls.append(a) or f(*a))
+    monkeypatch.setattr(Linear, "sums_bias", staticmethod(lambda x: True))
+    assert all(torch.allclose(a, b) for a, b in zip(outcome(copy.deepcopy(module), x), wanted, strict=True))
+    assert [len(call[1]) for call in calls] == [24]
+    calls.clear()
+    monkeypatch.setattr("pointcept_bsa.layers.linear.ALIGNED", 16)  # which 24 columns are not
+    assert all(torch.allclose(a, b) for a, b in zip(outcome(copy.deepcopy(module), x), wanted, strict=True))
+    assert [len(call[1]) for call in calls] == [16, 8]
+    calls.clear()
+    monkeypatch.setattr("pointcept_bsa.layers.linear.ALIGNED", 32)
+    assert all(torch.allclose(a, b) for a, b in zip(outcome(copy.deepcopy(module), x), wanted, strict=True))
+    assert [len(call[1]) for call in calls] == [8, 8, 8]
+
+
+def test_a_layer_that_somebody_watches_is_called(monkeypatch):
+    module, x = Projections(), torch.randn(40, 6)
+    monkeypatch.setattr(Linear, "sums_bias", staticmethod(lambda x: True))
+    wanted, seen = outcome(copy.deepcopy(module), x), []
+    for layer in (module.query, module.gate):
+        layer.register_forward_hook(lambda layer, x, out: seen.append(layer))
+    got = outcome(module, x)
+    assert seen == [module.query, module.gate]
+    assert all(torch.allclose(a, b, rtol=1e-4, atol=1e-5) for a, b in zip(got, wanted, strict=True))
+
+
+def test_parts_of_one_product_in_16_bits_copy_no_weights(monkeypatch):
+    module, x = Projections(), torch.randn(40, 6)
+    wanted = outcome(copy.deepcopy(module), x)
+    monkeypatch.setattr(Linear, "sums_bias", staticmethod(lambda x: True))
+    cast = CastWeights(module, torch.bfloat16)
+    with cast.in_place(), torch.autocast("cpu", torch.bfloat16):
+        assert lie_together(*(layer.weight for layer in module.children()))
+        got = outcome(module, x)[:2]
+    grads = {p: p.grad for p in module.parameters() if p.grad is not None}
+    assert len(grads) == 3 and all(g.dtype == torch.float32 for g in grads.values())  # the biases
+    got += [(grads | cast.gradients())[p] for p in module.parameters()]
+    for a, b in zip(got, wanted, strict=True):
+        assert (a.float() - b).norm() < 5e-2 * b.norm()
+    with cast.in_place(), torch.autocast("cpu", torch.bfloat16), torch.no_grad():
+        assert torch.allclose(module(x), wanted[0], rtol=5e-2, atol=1)

@@ -157,12 +157,16 @@ def sum_of_columns():
 def product_with_silu():
     x = torch.zeros(SLOTS, 256, dtype=torch.bfloat16)
     silu_product._backward(silu_product._forward(x, x), x, x)
-    silu_product._halves_backward(silu_product._halves(x), x)
+    for dtype in (None, torch.float32):
+        silu_product._halves_backward(silu_product._halves(x, []), x, dtype)
 
 
 def sum_of_parts():
     x = torch.zeros(SLOTS, HEADS, WIDTH, dtype=torch.bfloat16)
-    fan_out.sum_parts_triton([[x] * 4, [x] * 3, [x] * 3], (SLOTS, 3, HEADS, WIDTH))
+    fan_out.sum_parts_triton([[x] * 4, [x] * 3, [x] * 3], [HEADS * WIDTH] * 3, (SLOTS, 3, HEADS, WIDTH))
+    gate, kv = torch.zeros(SLOTS, 3 * HEADS, dtype=torch.bfloat16), x[:, :1]
+    widths = HEADS * WIDTH, WIDTH, WIDTH, 3 * HEADS
+    fan_out.sum_parts_triton([[x] * 3, [kv] * 3, [], [gate]], widths, (SLOTS, sum(widths)), torch.float32)
 
 
 def attention_of_narrow_heads():

@@ -308,8 +308,9 @@ def test_operators_are_well_registered():
     gate = torch.randn(9, 6, device=DEVICE, requires_grad=True)
     torch.library.opcheck(torch.ops.pcbsa.gated_sum.default, (*branches, gate))
     torch.library.opcheck(torch.ops.pcbsa.silu_product.default, tuple(branches[:2]))
-    torch.library.opcheck(torch.ops.pcbsa.silu_halves.default, (branches[0],))
     weight = torch.randn(8, device=DEVICE, requires_grad=True)
+    torch.library.opcheck(torch.ops.pcbsa.silu_halves.default, (branches[0], []))
+    torch.library.opcheck(torch.ops.pcbsa.silu_halves.default, (branches[0], [weight]))
     matrix = torch.randn(8, 3, device=DEVICE, requires_grad=True)
     norm_arguments = weight, 1e-6, torch.bfloat16
     torch.library.opcheck(torch.ops.pcbsa.rms_norm.default, (branches[0], *norm_arguments))
@@ -318,7 +319,11 @@ def test_operators_are_well_registered():
     torch.library.opcheck(
         torch.ops.pcbsa.placed_rms_norm.default, (branches[0], *norm_arguments, place, matrix, weight)
     )
-    torch.library.opcheck(torch.ops.pcbsa.sum_parts.default, ([b.detach() for b in branches], [2, 1], [9, 2, 2, 8]))
+    summands = [b.detach() for b in branches]
+    for dtype in (None, torch.float32):
+        torch.library.opcheck(
+            torch.ops.pcbsa.sum_parts.default, (summands, [2, 1], [16, 16], [9, 2, 2, 8], dtype)
+        )  # fmt: skip
     valid = (torch.arange(64) % 3 > 0).to(DEVICE)
     weights = [torch.randn(s, device=DEVICE, requires_grad=True) for s in ((32, 32), (32,), (8, 32), (8,))]
     x = torch.randn(64, 2, 4, device=DEVICE, requires_grad=True)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -10,7 +13,7 @@ from pointcept_bsa.dispatch import triton_installed, use_triton
 if triton_installed():
     from . import triton_backend
 
-__all__ = ["column_sum"]
+__all__ = ["column_sum", "with_bias_gradient"]
 
 
 def column_sum(x: Tensor, dtype: torch.dtype | None = None) -> Tensor:
@@ -23,3 +26,23 @@ def column_sum(x: Tensor, dtype: torch.dtype | None = None) -> Tensor:
     if use_triton("column_sum", x, unsupported=why_not):
         return triton_backend.column_sum_triton(x, dtype or wide)
     return x.to(wide).flatten(0, -2).sum(0).to(dtype or wide)
+
+
+def with_bias_gradient(y: Tensor, biases: Sequence[Tensor]) -> Tensor:
+    """y (..., C) itself, which holds ``biases`` already: they, one behind the other (C,), get the column sums of its
+    gradient, in their own type. Nothing happens without any."""
+    out: Tensor = _BiasGradient.apply(y, *biases) if biases else y
+    return out
+
+
+class _BiasGradient(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, y: Tensor, *biases: Tensor) -> Tensor:
+        ctx.sizes, ctx.dtype = [len(bias) for bias in biases], biases[0].dtype
+        return y.view_as(y)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, ...]:
+        (grad,) = grads
+        total = column_sum(grad, ctx.dtype)
+        return grad, *(total.split(ctx.sizes) if len(ctx.sizes) > 1 else [total])
