@@ -21,6 +21,7 @@ from torch import Tensor
 from pointcept_bsa.dispatch import triton_installed, use_triton
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.geometry.host_tables import derived, on_device, places
+from pointcept_bsa.geometry.reorder import reorder
 from pointcept_bsa.geometry.split_keys import split_keys
 from pointcept_bsa.geometry.tree_plan import TreePlan, plan_tree
 
@@ -97,6 +98,7 @@ class BallTree:
         rotation: (S,) slot of ``layout`` for each slot of ``rotated``; None without rotation.
         rotation_inverse: (S,) the inverse permutation; None without rotation.
         rotated: the slots in the order of the tree built on rotated coordinates; None without rotation.
+        copies: slots that are not empty hold copies of points, too.
     """
 
     layout: BallLayout
@@ -105,6 +107,7 @@ class BallTree:
     rotation: Tensor | None = None
     rotation_inverse: Tensor | None = None
     rotated: BallLayout | None = None
+    copies: bool = False
 
     @classmethod
     def build(
@@ -143,7 +146,7 @@ class BallTree:
         index, inverse = _occupy(ranks[0], plan)
         layout = BallLayout.build(coord.detach()[index], plan.valid, plan.slots, ball_size, block_size)
         if not rotate:
-            return cls(layout, index, inverse)
+            return cls(layout, index, inverse, copies=pad != "ball")
 
         if pad == "ball":  # the same plan: real and empty slots lie at the same places in both trees
             rotation = inverse[ranks[1]]
@@ -153,15 +156,15 @@ class BallTree:
             rotated = _permuted(layout, rotation, plan.valid)
         else:
             rotation, rotated = rotate_layout(layout, rotate)
-        return cls(layout, index, inverse, rotation, invert(rotation), rotated)
+        return cls(layout, index, inverse, rotation, invert(rotation), rotated, copies=pad != "ball")
 
     def gather(self, x: Tensor) -> Tensor:
-        """(N, ...) in input order -> (S, ...) in tree order."""
-        return x[self.index]
+        """(N, ...) in input order -> (S, ...) in tree order. Empty slots hold some point, and give it no gradient."""
+        return x[self.index] if self.copies else reorder(x, self.index, self.inverse)
 
     def scatter(self, x: Tensor) -> Tensor:
         """(S, ...) in tree order -> (N, ...) in input order."""
-        return x[self.inverse]
+        return x[self.inverse] if self.copies else reorder(x, self.inverse, self.index, self.layout.valid)
 
 
 def tree_order(

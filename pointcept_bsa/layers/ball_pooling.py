@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 
@@ -128,4 +130,4 @@ def with_rotation(tree: BallTree, degrees: float, unit: int) -> BallTree:
     wide = BallLayout.build(layout.coord, layout.known_valid, layout.slots, unit, layout.ball_size)
     rotation, turned = rotate_layout(wide, degrees)
     rotated = BallLayout.build(turned.coord, turned.known_valid, layout.slots, layout.ball_size, layout.ball_size)
-    return BallTree(layout, tree.index, tree.inverse, rotation, invert(rotation), rotated)
+    return replace(tree, rotation=rotation, rotation_inverse=invert(rotation), rotated=rotated)

@@ -61,7 +61,8 @@ class LevelTrees:
         levels = [tree]
         for stride, ball_size, pooled in self.steps():
             if stride > 1 or ball_size != tree.layout.ball_size:
-                tree = BallTree(coarsen(tree.layout, stride, ball_size), tree.index, tree.inverse)
+                layout = coarsen(tree.layout, stride, ball_size)
+                tree = BallTree(layout, tree.index, tree.inverse, copies=tree.copies)
                 if self.rotate:
                     tree = with_rotation(tree, self.rotate, self.unit // pooled)
             levels.append(tree)

@@ -62,7 +62,7 @@ def published_levels(
 
 def _level(layout: BallLayout, index: Tensor, inverse: Tensor, rotation: Tensor | None) -> BallTree:
     if rotation is None:
-        return BallTree(layout, index, inverse)
+        return BallTree(layout, index, inverse, copies=True)
     size = layout.ball_size
     rotated = BallLayout.build(layout.coord[rotation], layout.known_valid, layout.slots, size, size)
-    return BallTree(layout, index, inverse, rotation, invert(rotation), rotated)
+    return BallTree(layout, index, inverse, rotation, invert(rotation), rotated, copies=True)

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from pointcept_bsa.errors import InputError
+from pointcept_bsa.geometry.ball_tree import BallTree
 
 from .conftest import sample, scale_weights
 
@@ -86,3 +87,19 @@ def test_bad_clouds_are_refused_in_one_line(network, change, word):
     with pytest.raises(InputError, match=word) as error:
         network(sample((10,)) | change)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("lengths", [(100, 5), (128,), (70, 130, 1)])
+def test_empty_slots_give_no_gradient(network, lengths, monkeypatch):
+    """Reordering rows counts on it: it takes the gradient of a point from its own slot alone."""
+    data = {key: value.double() if value.is_floating_point() else value for key, value in sample(lengths).items()}
+    probe = torch.randn(sum(lengths), network.out_channels, dtype=torch.float64)
+    gradients = []
+    for plain in (False, True):
+        if plain:
+            monkeypatch.setattr(BallTree, "gather", lambda tree, x: x[tree.index])
+            monkeypatch.setattr(BallTree, "scatter", lambda tree, x: x[tree.inverse])
+        feat = data["feat"].clone().requires_grad_()
+        (network.double().eval()(data | dict(feat=feat))["feat"] * probe).sum().backward()
+        gradients.append(feat.grad)
+    assert torch.allclose(*gradients, rtol=1e-9, atol=1e-12)

@@ -168,3 +168,22 @@ def test_what_cannot_be_built_is_refused(kwargs, word):
     kwargs = dict(lengths=(10,), ball_size=32) | kwargs
     with pytest.raises(ValueError, match=word):
         BallTree.build(torch.zeros(10, 3), block_size=8, **kwargs)
+
+
+@pytest.mark.parametrize(
+    "lengths, pad", [((40,), "ball"), ((33, 7), "ball"), ((33, 7), "power_of_two"), ((64,), "ball")]
+)
+def test_reordering_has_the_gradients_of_an_index(lengths, pad):
+    coord = torch.randn(sum(lengths), 3, dtype=torch.float64)
+    tree = BallTree.build(coord, lengths, 16, 4, pad=pad)
+    x, y = (torch.randn(len(i), 2, dtype=torch.float64, requires_grad=True) for i in (tree.inverse, tree.index))
+    weight = torch.randn(len(tree.index), 2, dtype=torch.float64)
+    if tree.layout.valid is not None:
+        weight = weight * tree.layout.valid.unsqueeze(1)
+    gathered = [f(x).square() * weight for f in (tree.gather, lambda x: x[tree.index])]
+    scattered = [f(y).pow(3) for f in (tree.scatter, lambda y: y[tree.inverse])]
+    for (one, other), leaf in ((gathered, x), (scattered, y)):
+        assert torch.equal(one, other)
+        first = [torch.autograd.grad(out.sum(), leaf, create_graph=True)[0] for out in (one, other)]
+        second = [torch.autograd.grad(grad.square().sum(), leaf)[0] for grad in first]
+        assert torch.allclose(*first) and torch.allclose(*second)
