@@ -71,7 +71,8 @@ def test_of_equal_scores_the_lower_index_comes_first(monkeypatch):
     k = torch.ones(200, 1, 8, device=DEVICE)
     k[[150, 70]] = 2.0
     for stretch in (16, 64):
-        monkeypatch.setitem(triton_backend.TILES, "short", triton_backend.TILES["short"] | {"stretch": stretch})
+        tile = triton_backend.tile_of(5, 200)
+        monkeypatch.setitem(triton_backend.TILES, ("few", "short"), tile | {"stretch": stretch})
         index = selection.select_blocks(q, k, (4,), (200,), 5)
         assert index[:, 0].tolist() == [[70, 150, 0, 1, 2]] * 4
 
@@ -86,13 +87,20 @@ def test_a_cloud_of_one_ball_selects_nothing_and_infinite_scores_are_harmless():
 
 
 @kernel_test
-@pytest.mark.parametrize("kind", ["short", "long"])
+@pytest.mark.parametrize("kind", list(triton_backend.TILES), ids=" ".join)
 def test_tile_parameters_do_not_matter(monkeypatch, kind):
-    monkeypatch.setattr(triton_backend, "LONG", 0 if kind == "long" else 2**30)
-    tiles = triton_backend.TILES[kind] | ({} if GPU else {"rows": 64})
-    monkeypatch.setitem(triton_backend.TILES, kind, tiles)
+    tile = triton_backend.TILES[kind] | ({} if GPU else {"rows": 64})
+    monkeypatch.setattr(triton_backend, "tile_of", lambda topk, longest: tile)
     q, k = torch.randn(70, 1, 16, device=DEVICE), torch.randn(300, 1, 16, device=DEVICE)
     check(q, k, (70,), (300,), 5, (10,))
+
+
+def test_tiles_go_by_the_numbers_of_blocks():
+    tiles = triton_backend.TILES
+    assert triton_backend.tile_of(4, 512) == tiles["few", "short"]
+    assert triton_backend.tile_of(4, 1 << 20) == tiles["few", "long"]
+    assert triton_backend.tile_of(16, 128) == tiles["many", "short"]
+    assert triton_backend.tile_of(16, 2048) == tiles["many", "long"]
 
 
 @kernel_test

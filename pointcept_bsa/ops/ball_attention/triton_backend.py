@@ -47,8 +47,15 @@ TILES: dict[tuple[str, int], tuple[int, int, int]] = {
 }
 
 
-def _tiles(kernel: str, dim: int, ball_size: int, dtype: torch.dtype) -> dict[str, int]:
-    rows, keys, warps = TILES[kernel, dim]
+SMALL_BALL: dict[tuple[str, int], tuple[int, int, int]] = {("keys", 16): (64, 128, 4)}  # of at most 128
+MANY_BALLS: dict[tuple[str, int], tuple[int, int, int]] = {("keys", 16): (32, 256, 4)}  # that fill the GPU
+FILLED = 480 * 256  # slots times heads
+
+
+def _tiles(kernel: str, dim: int, ball_size: int, q: Tensor) -> dict[str, int]:
+    special = SMALL_BALL if ball_size <= 128 else MANY_BALLS if q.shape[0] * q.shape[1] >= FILLED else {}
+    rows, keys, warps = special.get((kernel, dim), TILES[kernel, dim])
+    dtype = q.dtype
     if dtype == torch.float32:  # twice the registers
         rows, keys = rows // 2, keys // (1 if kernel == "keys" and dim <= 32 else 2)
     return dict(ROWS=max(16, min(rows, ball_size)), KEYS=max(16, min(keys, ball_size)), num_warps=warps)
@@ -91,7 +98,7 @@ def _forward(
     out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
     lse = torch.empty(heads, slots, dtype=torch.float32, device=q.device)
     numbers, constants = _arguments(q, k, v, coord, sigma, ball_size, valid is not None)
-    tiles = _tiles("forward", constants["DIM"], ball_size, q.dtype)
+    tiles = _tiles("forward", constants["DIM"], ball_size, q)
     coord = None if sigma is None or coord is None else coord.float().contiguous()
     with on_device_of(q):
         forward_kernel[(slots // tiles["ROWS"], heads)](
@@ -139,7 +146,7 @@ def _backward(
     numbers, constants = _arguments(q, k, v, coord, sigma, ball_size, valid is not None)
     coord = None if sigma is None or coord is None else coord.float().contiguous()
     mask = as_bytes(valid)
-    tiles = _tiles("keys", constants["DIM"], ball_size, q.dtype)
+    tiles = _tiles("keys", constants["DIM"], ball_size, q)
     parts = slots // tiles["KEYS"]
     biased = parts if sigma is not None else 0
     sums, dsigma = (torch.empty(n, heads, dtype=torch.float32, device=q.device) for n in (biased, 1))
@@ -150,7 +157,7 @@ def _backward(
             **constants, **tiles, WITH_DQ=whole,
         )  # fmt: skip
         if not whole:
-            tiles = _tiles("queries", constants["DIM"], ball_size, q.dtype)
+            tiles = _tiles("queries", constants["DIM"], ball_size, q)
             query_gradient_kernel[(slots // tiles["ROWS"], heads)](
                 q, k, v, coord, sigma, mask, out, lse, grad, dq, *numbers, **constants, **tiles
             )

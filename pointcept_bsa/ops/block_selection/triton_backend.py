@@ -15,12 +15,22 @@ from pointcept_bsa.ops.launch import power_of_2, rows_together
 MAX_TOPK, MAX_HEAD_DIM = 64, 256
 
 # Tile parameters: stretch T and rows a program of the first pass, its warps and stages; elements (rows x K x T) a warp
-# of the second. Long stretches need fewer insertions in the first pass and more keys to score again in the second.
-TILES: dict[str, dict[str, int]] = {
-    "short": dict(stretch=32, rows=64, warps=4, stages=3, rescan=128),  # at most LONG coarse keys a cloud
-    "long": dict(stretch=64, rows=128, warps=8, stages=3, rescan=128),
+# of the second. Long stretches need fewer insertions in the first pass and more keys to score again in the second; so
+# do many blocks to select. Measured on an H200 with 512 to 8,192 coarse keys, 4 and 16 blocks to select.
+TILES: dict[tuple[str, str], dict[str, int]] = {
+    ("few", "short"): dict(stretch=16, rows=32, warps=2, stages=3, rescan=256),  # at most SHORT coarse keys a cloud
+    ("few", "long"): dict(stretch=64, rows=128, warps=4, stages=3, rescan=512),
+    ("many", "short"): dict(stretch=8, rows=16, warps=2, stages=3, rescan=256),  # from MANY blocks to select on
+    ("many", "long"): dict(stretch=8, rows=64, warps=2, stages=3, rescan=256),
 }
-LONG = 16384
+MANY = 9
+SHORT = {"few": 2048, "many": 512}
+
+
+def tile_of(topk: int, longest: int) -> dict[str, int]:
+    """The tile for ``topk`` of at most ``longest`` coarse keys a cloud."""
+    number = "many" if topk >= MANY else "few"
+    return TILES[number, "short" if longest <= SHORT[number] else "long"]
 
 
 def unsupported(q: Tensor, k: Tensor, topk: int) -> str | None:
@@ -50,7 +60,7 @@ def select_blocks_op(
     from .kernels import best_in_stretches, best_stretches
 
     num_groups, heads, dim = q.shape
-    tile = TILES["long" if max(blocks) > LONG else "short"]
+    tile = tile_of(topk, max(blocks))
     rows, stretch, keep = tile["rows"], tile["stretch"], power_of_2(topk)
     q, k = (rows_together(t) for t in (q, k))
     best = q.new_empty((num_groups, heads, keep), dtype=torch.int32)
