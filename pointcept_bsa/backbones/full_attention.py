@@ -11,6 +11,7 @@ from pointcept_bsa.host import MODELS, Point
 from pointcept_bsa.layers.attention import FullAttention
 from pointcept_bsa.layers.linear import Linear
 from pointcept_bsa.layers.norm import RMSNorm
+from pointcept_bsa.layers.residual import Residual
 from pointcept_bsa.layers.transformer import TransformerBlock, init_weights
 from pointcept_bsa.metrics import cloud_mean
 
@@ -60,6 +61,7 @@ class FullAttentionTransformer(Backbone):
         mean = cloud_mean(point.coord, point.offset, valid)
         centred = point.coord - mean.repeat_interleave(counts, 0, output_size=point.coord.shape[0])
         x = self.embedding(point.feat).to(point.feat.dtype)  # under autocast the residual stays float32
+        stream = Residual(x)
         for block in self.blocks:
-            x = block(x, centred, lengths, valid)
-        return self.norm(x)
+            stream = block(stream, centred, lengths, valid)
+        return stream.normed(self.norm)[1]

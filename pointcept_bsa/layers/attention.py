@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from pointcept_bsa.geometry.ball_tree import BallLayout
+from pointcept_bsa.layers.attention_layer import AttentionLayer
 from pointcept_bsa.layers.linear import Linear, linear_parts
-from pointcept_bsa.layers.norm import RMSNorm, placed
 from pointcept_bsa.ops.ball_attention import ball_attention
 from pointcept_bsa.ops.dense_attention import dense_attention
 
@@ -26,7 +28,7 @@ def distance_weight(num_heads: int) -> nn.Parameter:
     return nn.Parameter(-1 + 0.01 * torch.randn(num_heads))
 
 
-class BallAttention(nn.Module):
+class BallAttention(AttentionLayer):
     """Multi-head attention inside balls with relative positions and distance bias (Erwin eq. 8-10).
 
     h = x + W_pos (pos - ball mean); q, k, v = W_qkv h; softmax(q k^T / sqrt(D) + sigma_h distance) v; projection.
@@ -41,16 +43,14 @@ class BallAttention(nn.Module):
         self.sigma = distance_weight(num_heads) if distance_bias else None
         self.projection = Linear(dim, dim)
 
-    def forward(self, x: Tensor, layout: BallLayout, norm: RMSNorm | None = None) -> Tensor:
-        """(S, C) -> (S, C), of norm(x) where there is a norm."""
-        h = placed(x, norm, layout.relative, self.position)
+    def attend(self, h: Tensor, layout: BallLayout) -> Tensor:
         head = self.num_heads, h.shape[-1] // self.num_heads
         (q,), (k,), (v,) = linear_parts(h, [self.qkv], [head] * 3, (1, 1, 1))
         out = ball_attention(q, k, v, layout.ball_size, coord=layout.coord, sigma=self.sigma, valid=layout.valid)
-        return self.projection(out.flatten(-2))
+        return out.flatten(-2)
 
 
-class FullAttention(nn.Module):
+class FullAttention(AttentionLayer):
     """Multi-head attention of every point to every point of its cloud, with absolute positions.
 
     h = x + W_pos (pos - cloud mean); q, k, v = W_qkv h; softmax(q k^T / sqrt(D)) v; projection.
@@ -64,19 +64,15 @@ class FullAttention(nn.Module):
         self.qkv = Linear(dim, 3 * dim)
         self.projection = Linear(dim, dim)
 
-    def forward(
-        self,
-        x: Tensor,
-        centred: Tensor,
-        lengths: tuple[int, ...],
-        valid: Tensor | None = None,
-        norm: RMSNorm | None = None,
-    ) -> Tensor:
-        """(N, C), (N, d) positions relative to the cloud's mean, points of each cloud -> (N, C).
+    def place(self, *geometry: Any) -> Tensor:
+        centred: Tensor = geometry[0]
+        return centred
 
-        Nobody attends to points that are not ``valid`` (N,). Of norm(x) where there is a norm.
+    def attend(self, h: Tensor, centred: Tensor, lengths: tuple[int, ...], valid: Tensor | None = None) -> Tensor:
+        """h, (N, d) positions relative to the cloud's mean, points of each cloud -> (N, C).
+
+        Nobody attends to points that are not ``valid`` (N,).
         """
-        h = placed(x, norm, centred, self.position)
         head = self.num_heads, h.shape[-1] // self.num_heads
         (q,), (k,), (v,) = linear_parts(h, [self.qkv], [head] * 3, (1, 1, 1))
-        return self.projection(dense_attention(q, k, v, lengths, lengths, key_valid=valid).flatten(-2))
+        return dense_attention(q, k, v, lengths, lengths, key_valid=valid).flatten(-2)

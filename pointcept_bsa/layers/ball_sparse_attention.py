@@ -17,10 +17,11 @@ from pointcept_bsa.ops.block_selection import select_blocks
 from pointcept_bsa.ops.dense_attention import dense_attention
 from pointcept_bsa.ops.gated_sum import gated_sum
 from pointcept_bsa.ops.selected_attention import selected_attention
+from pointcept_bsa.ops.side_streams import SideBySide
 
 from .attention import check_heads, distance_weight
+from .attention_layer import AttentionLayer
 from .linear import Linear, linear_parts
-from .norm import RMSNorm, placed
 
 POOLING = ("mean", "mlp")
 
@@ -90,7 +91,7 @@ def pool_both(
     return k_cmp, v_cmp
 
 
-class BallSparseAttention(nn.Module):
+class BallSparseAttention(AttentionLayer):
     """Three branches, weighed by gates per slot and head: ball, compression, selection.
 
     h = x + W_pos (pos - ball mean), q, k, v = W_qkv h, out = W_o sum_b sigmoid(W_b h) * branch_b(q, k, v):
@@ -167,20 +168,19 @@ class BallSparseAttention(nn.Module):
     def _pooling(kind: str, head_dim: int, size: int) -> nn.Module:
         return BlockMLP(head_dim, size) if kind == "mlp" else BlockMean(size)
 
-    def forward(self, x: Tensor, layout: BallLayout, norm: RMSNorm | None = None) -> Tensor:
-        """(S, C) -> (S, C), of norm(x) where there is a norm."""
-        h = placed(x, norm, layout.relative, self.position)
+    def attend(self, h: Tensor, layout: BallLayout) -> Tensor:
         head = self.num_heads, h.shape[-1] // self.num_heads
         shapes = head, head, head, (3 * self.num_heads,)
         q, k, v, (gate,) = linear_parts(h, [self.qkv, self.gate], shapes, (4, 3, 3, 1))  # by use
-        k_cmp, v_cmp = pool_both(self.pool_k, self.pool_v, k[0], v[0], layout.valid)
-        q_cmp = self.pool_q(q[0], layout.valid) if self.group_size > 1 else q[0]
-        branches = (
-            self.ball(q[1], k[1], v[1], layout),
-            self.compression(q[2], q_cmp, k_cmp, v_cmp, layout),
-            self.selection(q[3], k[2], v[2], q_cmp, k_cmp, layout),
-        )
-        return self.projection(gated_sum(branches, gate).flatten(-2))
+        with SideBySide(h) as branches:
+            with branches.aside():
+                ball = self.ball(q[1], k[1], v[1], layout)
+            k_cmp, v_cmp = pool_both(self.pool_k, self.pool_v, k[0], v[0], layout.valid)
+            q_cmp = self.pool_q(q[0], layout.valid) if self.group_size > 1 else q[0]
+            with branches.aside():
+                selection = self.selection(q[3], k[2], v[2], q_cmp, k_cmp, layout)
+            compression = self.compression(q[2], q_cmp, k_cmp, v_cmp, layout)
+        return gated_sum((ball, compression, selection), gate).flatten(-2)
 
     def ball(self, q: Tensor, k: Tensor, v: Tensor, layout: BallLayout) -> Tensor:
         """Attention inside the ball: (S, H, D)."""

@@ -4,45 +4,32 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from itertools import accumulate, pairwise
-from typing import Any
+from itertools import accumulate
+from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pointcept_bsa.dispatch import choice
+from pointcept_bsa.layers.product import lie_together, product
 from pointcept_bsa.ops.column_sum import with_bias_gradient
 from pointcept_bsa.ops.fan_out import fan_out
 
 ALIGNED = 8  # columns
 
 
-class _Joined(torch.autograd.Function):
-    """Tensors one below the other; not copied where they lie so in memory. See :func:`lie_together`."""
+class Summand(NamedTuple):
+    """What a layer adds to a residual stream, and its bias if that still wants its gradient: the column sums of the
+    summand's. Whoever adds it takes them, see :func:`pointcept_bsa.ops.rms_norm.residual_norm`."""
 
-    @staticmethod
-    def forward(ctx: Any, *parts: Tensor) -> Tensor:
-        ctx.sizes = [len(part) for part in parts]
-        first = parts[0].detach()
-        if lie_together(*parts):
-            return first.as_strided((sum(ctx.sizes), *first.shape[1:]), first.stride())
-        return torch.cat([first, *(part.detach() for part in parts[1:])])
+    value: Tensor
+    bias: Tensor | None = None
 
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, ...]:
-        return grads[0].split(ctx.sizes)
-
-
-def lie_together(*parts: Tensor) -> bool:
-    """Whether tensors stand one behind the other in the same memory, as ``host.cast_weights`` lays its stand-ins."""
-    return all(
-        a.is_contiguous()
-        and b.is_contiguous()
-        and a.untyped_storage().data_ptr() == b.untyped_storage().data_ptr()
-        and a.data_ptr() + a.nbytes == b.data_ptr()
-        for a, b in pairwise(parts)
-    )
+    def full(self) -> Tensor:
+        """The summand with nothing left to do."""
+        if self.bias is None:
+            return self.value
+        return with_bias_gradient(self.value, [self.bias])
 
 
 class Linear(nn.Linear):
@@ -52,11 +39,23 @@ class Linear(nn.Linear):
     def forward(self, input: Tensor) -> Tensor:
         if not self.sums_own_bias(input):
             return super().forward(input)
-        return with_bias_gradient(F.linear(input, self.weight, self.bias.detach()), [in_full(self.bias)])
+        return product(input, [self.weight], [self.bias.detach()], [in_full(self.bias)])
 
     def sums_own_bias(self, x: Tensor) -> bool:
         """Whether there is a bias that wants a gradient, and the own sum is worth it."""
         return self.bias is not None and self.bias.requires_grad and torch.is_grad_enabled() and self.sums_bias(x)
+
+    def summand(self, input: Tensor, within: bool = True) -> Summand:
+        """The result for who adds it to a residual stream; a bias is handed over where its gradient is worth a kernel.
+
+        Args:
+            input: (..., C).
+            within: it is added within the same block: then any bias may be handed over. Beyond, only one with a
+                stand-in: hosts that shard parameters, or wait for gradients, go by block.
+        """
+        if not self.sums_own_bias(input) or not (within or hasattr(self.bias, "stands_for")) or _watched(self):
+            return Summand(self(input))
+        return Summand(product(input, [self.weight], [self.bias.detach()]), in_full(self.bias))
 
     @staticmethod
     def sums_bias(x: Tensor) -> bool:
@@ -87,21 +86,15 @@ def _watched(layer: nn.Module) -> bool:
     return any((layer._forward_hooks, layer._forward_pre_hooks, layer._backward_hooks, layer._backward_pre_hooks))
 
 
-def joined_linear(x: Tensor, *layers: Linear) -> tuple[Tensor, tuple[Tensor, ...]]:
+def joined_linear(x: Tensor, *layers: Linear) -> Tensor:
     """The results of several layers of the same input behind each other, by one matrix product: (..., sum of C').
 
     In the backward pass one product gives the gradient of x, and one those of all weights.
-
-    Returns:
-        The results, and biases that are in them without autograd's knowing: what takes the results further must give
-        these, one behind the other, the column sums of the gradient of the results. See ``with_bias_gradient``.
     """
-    weight = _Joined.apply(*(layer.weight for layer in layers))
-    biases = [layer.bias for layer in layers]
+    weights, biases = [layer.weight for layer in layers], [layer.bias for layer in layers]
     if not torch.is_grad_enabled() or not biases[0].requires_grad:
-        return F.linear(x, weight, _Joined.apply(*biases)), ()
-    out = F.linear(x, weight, _Joined.apply(*(bias.detach() for bias in biases)))
-    return out, tuple(in_full(bias) for bias in biases)
+        return product(x, weights, biases)
+    return product(x, weights, [bias.detach() for bias in biases], list(map(in_full, biases)))
 
 
 def linear_parts(
@@ -139,12 +132,13 @@ def _fit(x: Tensor, layers: Sequence[Linear]) -> bool:
 def _parts_of(
     x: Tensor, layers: Sequence[Linear], shapes: Sequence[tuple[int, ...]], uses: Sequence[int]
 ) -> list[tuple[Tensor, ...]]:
-    if len(layers) > 1:
-        y, biases = joined_linear(x, *layers)
-        return fan_out(y, uses, shapes, biases)
-    (layer,) = layers
-    if list(uses) == [1]:  # nothing to add up
+    (layer, *others) = layers
+    if not others and list(uses) == [1]:  # nothing to add up
         return [(layer(x).unflatten(-1, shapes[0]),)]
-    if torch.compiler.is_compiling() or _watched(layer) or not layer.sums_own_bias(x):
+    if not others and (torch.compiler.is_compiling() or _watched(layer) or not layer.sums_own_bias(x)):
         return fan_out(layer(x), uses, shapes)
-    return fan_out(F.linear(x, layer.weight, layer.bias.detach()), uses, shapes, [in_full(layer.bias)])
+    biases = [each.bias for each in layers]
+    if not torch.is_grad_enabled() or not layer.bias.requires_grad:
+        return fan_out(joined_linear(x, *layers), uses, shapes)
+    y = product(x, [each.weight for each in layers], [bias.detach() for bias in biases])
+    return fan_out(y, uses, shapes, list(map(in_full, biases)))

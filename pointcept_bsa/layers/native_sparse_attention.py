@@ -11,19 +11,20 @@ from torch import Tensor, nn
 
 from pointcept_bsa.geometry.ball_tree import BallLayout
 from pointcept_bsa.layers.attention import distance_weight
+from pointcept_bsa.layers.attention_layer import AttentionLayer
 from pointcept_bsa.layers.ball_sparse_attention import POOLING, BlockMean, BlockMLP, pool_both
 from pointcept_bsa.layers.linear import Linear, linear_parts
-from pointcept_bsa.layers.norm import RMSNorm, placed
 from pointcept_bsa.ops.ball_attention import ball_attention
 from pointcept_bsa.ops.block_selection import select_blocks
 from pointcept_bsa.ops.dense_attention import dense_attention
 from pointcept_bsa.ops.gated_sum import gated_sum
 from pointcept_bsa.ops.selected_attention import selected_attention
+from pointcept_bsa.ops.side_streams import SideBySide
 
 MIN_HEAD_DIM = 16
 
 
-class NativeSparseAttention(nn.Module):
+class NativeSparseAttention(AttentionLayer):
     """Three branches, weighed by gates per slot and head: local, compressed, selected.
 
     h = x + W_pos (pos - ball mean), q = W_q h with H heads, k, v = W_kv h with Hkv heads of D = max(16, C / H)
@@ -90,20 +91,21 @@ class NativeSparseAttention(nn.Module):
         size = self.compressed_ball_size
         return BlockMLP(self.head_dim, size) if phi == "mlp" else BlockMean(size)
 
-    def forward(self, x: Tensor, layout: BallLayout, norm: RMSNorm | None = None) -> Tensor:
-        """(S, C) -> (S, C), of norm(x) where there is a norm."""
-        h = placed(x, norm, layout.relative, self.position)
+    def attend(self, h: Tensor, layout: BallLayout) -> Tensor:
         kv = self.num_kv_heads, self.head_dim
         shapes = (self.num_heads, self.head_dim), kv, kv, (3 * self.num_heads,)
         layers = self.query, self.key_value, self.gate
         q, k, v, (gate,) = linear_parts(h, layers, shapes, (3, 3, 3, 1))  # by use
-        k_cmp, v_cmp = pool_both(self.pool_k, self.pool_v, k[0], v[0], layout.valid)
-        bias = dict(coord=layout.coord, sigma=self.sigma)
-        local = ball_attention(q[0], k[1], v[1], layout.ball_size, valid=layout.valid, **bias)
-        coarse = dense_attention(q[1], k_cmp, v_cmp, layout.slots, layout.blocks, key_valid=layout.block_valid)
-        chosen = self.select(q[2], k_cmp, layout)
-        selected = selected_attention(q[2], k[2], v[2], chosen, self.compressed_ball_size, valid=layout.valid)
-        return self.projection(gated_sum((local, coarse, selected), gate).flatten(-2))
+        with SideBySide(h) as branches:
+            with branches.aside():
+                bias = dict(coord=layout.coord, sigma=self.sigma)
+                local = ball_attention(q[0], k[1], v[1], layout.ball_size, valid=layout.valid, **bias)
+            k_cmp, v_cmp = pool_both(self.pool_k, self.pool_v, k[0], v[0], layout.valid)
+            with branches.aside():
+                chosen = self.select(q[2], k_cmp, layout)
+                selected = selected_attention(q[2], k[2], v[2], chosen, self.compressed_ball_size, valid=layout.valid)
+            coarse = dense_attention(q[1], k_cmp, v_cmp, layout.slots, layout.blocks, key_valid=layout.block_valid)
+        return gated_sum((local, coarse, selected), gate).flatten(-2)
 
     @torch.no_grad()
     def select(self, q: Tensor, k_cmp: Tensor, layout: BallLayout) -> Tensor:

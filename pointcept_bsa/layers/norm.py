@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from pointcept_bsa.layers.linear import Linear, in_full
-from pointcept_bsa.ops.rms_norm import add_rms_norm, placed_rms_norm, rms_norm
+from pointcept_bsa.ops.rms_norm import Place, residual_norm, rms_norm
 
 
 class RMSNorm(nn.RMSNorm):
@@ -22,10 +22,6 @@ class RMSNorm(nn.RMSNorm):
         """What is added to the mean of squares."""
         return torch.finfo(x.dtype).eps if self.eps is None else self.eps
 
-    def of_sum(self, x: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
-        """x + a and its norm, at once."""
-        return add_rms_norm(x, a, self.weight, self.eps_of(x))
-
 
 def placed(x: Tensor, norm: RMSNorm | None, place: Tensor, position: Linear) -> Tensor:
     """norm(x) + position(place), at once: what attention layers begin with. Without a norm x has been through it.
@@ -36,9 +32,14 @@ def placed(x: Tensor, norm: RMSNorm | None, place: Tensor, position: Linear) -> 
         place: (S, d) coordinates.
         position: from d to C channels.
     """
-    if norm is None:
-        return x + position(place)
+    map_of_place = None if norm is None else in_place(place, position)
+    if norm is None or map_of_place is None:
+        return (x if norm is None else norm(x)) + position(place)
+    return residual_norm(x, norm.weight, norm.eps_of(x), place=map_of_place)[1]
+
+
+def in_place(place: Tensor, position: Linear) -> Place | None:
+    """``position(place)`` as the kernel takes it, or None if it cannot."""
     if place.requires_grad or place.shape[-1] > 3 or position.bias is None:
-        return norm(x) + position(place)
-    matrix, shift = in_full(position.weight), in_full(position.bias)
-    return placed_rms_norm(x, norm.weight, norm.eps_of(x), place, matrix, shift)
+        return None
+    return Place(place, in_full(position.weight), in_full(position.bias))

@@ -12,11 +12,14 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint as recompute
 
 from pointcept_bsa.geometry.ball_tree import BallLayout, BallTree
+from pointcept_bsa.ops.permute import permute
+from pointcept_bsa.ops.side_streams import wait_for_later
 from pointcept_bsa.ops.silu_product import silu_halves, silu_product
 
-from .linear import Linear, joined_linear, worth_joining
+from .attention_layer import AttentionLayer
+from .linear import Linear, Summand, joined_linear, worth_joining
 from .norm import RMSNorm
-from .permute import permute
+from .residual import Residual
 
 ROWS_AT_ONCE = 1 << 16  # of what acts on each slot alone, where no gradient is wanted
 
@@ -31,17 +34,20 @@ class SwiGLU(nn.Module):
         self.w3 = Linear(hidden, dim)
 
     def forward(self, x: Tensor) -> Tensor:
+        return self.w3(self.hidden(x))
+
+    def hidden(self, x: Tensor) -> Tensor:
+        """w2 x * silu(w1 x)."""
         if worth_joining(x, self.w1, self.w2):
-            return self.w3(silu_halves(*joined_linear(x, self.w1, self.w2)))
-        return self.w3(silu_product(self.w1(x), self.w2(x)))
+            return silu_halves(joined_linear(x, self.w1, self.w2))
+        return silu_product(self.w1(x), self.w2(x))
 
 
 class TransformerBlock(nn.Module):
-    """x += attention(RMSNorm(x)); x += SwiGLU(RMSNorm(x)).
+    """x += attention(RMSNorm(x)); x += SwiGLU(RMSNorm(x)), the last sum left to who goes on.
 
     Args:
-        attention: module called with (S, C), whatever else the block is called with, and ``norm``, the RMSNorm that
-            it applies first.
+        attention: layer that is given whatever else the block is called with.
         dim: C.
         mlp_ratio: hidden width of the SwiGLU over C.
         checkpoint: in training keep only the block's input for the backward pass, and compute the rest again there:
@@ -52,7 +58,7 @@ class TransformerBlock(nn.Module):
 
     shard_unit = True  # what a host that shards parameters over processes shards as one
 
-    def __init__(self, attention: nn.Module, dim: int, mlp_ratio: int = 4, checkpoint: bool = False):
+    def __init__(self, attention: AttentionLayer, dim: int, mlp_ratio: int = 4, checkpoint: bool = False):
         super().__init__()
         self.checkpoint = checkpoint
         self.norm1 = RMSNorm(dim)
@@ -60,32 +66,41 @@ class TransformerBlock(nn.Module):
         self.norm2 = RMSNorm(dim)
         self.swiglu = SwiGLU(dim, dim * mlp_ratio)
 
-    def forward(self, x: Tensor, *geometry: object) -> Tensor:
+    def forward(self, stream: Residual, *geometry: object) -> Residual:
         if self.checkpoint and torch.is_grad_enabled():
-            return recompute(self.run, x, *geometry, use_reentrant=False, preserve_rng_state=False)
-        return self.run(x, *geometry)
+            return recompute(self.run, stream, *geometry, use_reentrant=False, preserve_rng_state=False)
+        return self.run(stream, *geometry)
 
-    def run(self, x: Tensor, *geometry: object) -> Tensor:
+    def run(self, stream: Residual, *geometry: object) -> Residual:
         """The block itself."""
-        return by_rows(self.feed_forward, x, self.attention(x, *geometry, norm=self.norm1))
+        x, entered = self.attention.enter(stream, self.norm1, *geometry)
+        a = self.attention(x, *geometry, norm=self.norm1, entered=entered)
+        if torch.is_grad_enabled():
+            x, normed = Residual(x, a).normed(self.norm2)
+            return Residual(x, self.swiglu.w3.summand(self.swiglu.hidden(normed), within=False))
+        x, a = by_rows(self.feed_forward, x, a.value)
+        return Residual(x, Summand(a))
 
-    def feed_forward(self, x: Tensor, a: Tensor) -> Tensor:
-        """x + a, and SwiGLU(RMSNorm(x + a)) added to it, each row for itself."""
-        x, normed = self.norm2.of_sum(x, a)
-        return x + self.swiglu(normed)
+    def feed_forward(self, x: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
+        """x + a, and SwiGLU(RMSNorm(x + a)), each row for itself."""
+        x, normed = Residual(x, Summand(a)).normed(self.norm2)
+        return x, self.swiglu(normed)
 
 
-def by_rows(function: Callable[..., Tensor], x: Tensor, *others: Tensor) -> Tensor:
-    """``function(x, *others)`` of the shape and type of x, which treats each row for itself; in parts if no gradient is
-    wanted.
+def by_rows(function: Callable[..., tuple[Tensor, ...]], *inputs: Tensor) -> tuple[Tensor, ...]:
+    """``function(*inputs)``, which treats each row for itself, in parts.
 
     The same numbers (a matrix product of another height may round otherwise), less memory.
     """
-    if torch.is_grad_enabled() or x.shape[0] <= ROWS_AT_ONCE:
-        return function(x, *others)
-    out = torch.empty_like(x)
-    for result, *parts in zip(*(t.split(ROWS_AT_ONCE) for t in (out, x, *others)), strict=True):
-        result.copy_(function(*parts))
+    rows = inputs[0].shape[0]
+    if rows <= ROWS_AT_ONCE:
+        return function(*inputs)
+    out: tuple[Tensor, ...] = ()
+    for first in range(0, rows, ROWS_AT_ONCE):
+        results = function(*(t[first : first + ROWS_AT_ONCE] for t in inputs))
+        out = out or tuple(result.new_empty(rows, *result.shape[1:]) for result in results)
+        for whole, part in zip(out, results, strict=True):
+            whole[first : first + ROWS_AT_ONCE] = part
     return out
 
 
@@ -93,7 +108,7 @@ class BallTreeStack(nn.ModuleList):
     """Blocks in sequence over one ball tree; odd blocks see the balls of the rotated tree.
 
     Args:
-        blocks: modules called with (S, C) and a :class:`BallLayout`.
+        blocks: modules called with a :class:`.Residual` of (S, C) and a :class:`BallLayout`, which give another.
         rotate: odd blocks use ``tree.rotated``.
         skip_every: after each so many blocks, add the input of those blocks once more; 0 for never.
     """
@@ -106,25 +121,26 @@ class BallTreeStack(nn.ModuleList):
     def forward(self, x: Tensor, tree: BallTree) -> Tensor:
         """(S, C) in tree order -> (S, C) in tree order."""
         rotated = False
-        skip = x
+        skip, stream = x, Residual(x)
         for i, block in enumerate(self):
             if self.rotate and rotated != bool(i % 2):
-                x = turn(x, tree, to_rotated=not rotated)
                 rotated = not rotated
+                stream = stream._replace(order=turn(tree, to_rotated=rotated))
             layout: BallLayout | None = tree.rotated if rotated else tree.layout
-            x = block(x, layout)
+            stream = block(stream, layout)
             if self.skip_every and (i + 1) % self.skip_every == 0:
-                x = x + (turn(skip, tree, to_rotated=True) if rotated else skip)
-                skip = turn(x, tree, to_rotated=False) if rotated else x
-        return turn(x, tree, to_rotated=False) if rotated else x
+                x = stream.total() + (permute(skip, *turn(tree, to_rotated=True)) if rotated else skip)
+                skip, stream = permute(x, *turn(tree, to_rotated=False)) if rotated else x, Residual(x)
+        wait_for_later(x)
+        return stream._replace(order=turn(tree, to_rotated=False) if rotated else None).total()
 
 
-def turn(x: Tensor, tree: BallTree, *, to_rotated: bool) -> Tensor:
-    """Reorder (S, C) between the main and the rotated tree."""
+def turn(tree: BallTree, *, to_rotated: bool) -> tuple[Tensor, Tensor]:
+    """The permutation of slots between the main and the rotated tree, and its inverse."""
     there, back = tree.rotation, tree.rotation_inverse
     if there is None or back is None:
         raise ValueError("tree: got one without rotation, wanted BallTree.build(..., rotate=degrees)")
-    return permute(x, there, back) if to_rotated else permute(x, back, there)
+    return (there, back) if to_rotated else (back, there)
 
 
 def init_weights(module: nn.Module) -> None:

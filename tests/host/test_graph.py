@@ -17,6 +17,7 @@ from pointcept_bsa.host.cast_weights import CastWeights
 from pointcept_bsa.host.embedded import graph
 from pointcept_bsa.host.embedded.graph import GraphedStep
 from pointcept_bsa.host.flat_gradients import FlatGradients
+from pointcept_bsa.ops import side_streams
 
 LENGTHS = [(300, 200), (300, 200), (257,), (300, 200), (257,), (257,), (300, 200), (257,), (300, 200), (257,)]
 MODEL = dict(
@@ -130,6 +131,30 @@ def test_graphed_steps_train_like_eager_ones():
     step = GraphedStep(graphed, graphed, logging.getLogger("test"))
     assert train(step, graphed) == pytest.approx(train(eager_step, eager), rel=1e-3)  # atomics: not bit for bit
     assert len(step.graphs) == 2
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("backbone", ["BSA-v1m1", "ErwinNSA-v1m1"])
+def test_branches_side_by_side_give_the_same_bits(backbone, monkeypatch):
+    """In a captured graph branches run on streams of their own, in both passes."""
+    torch.manual_seed(0)
+    model = MODELS.build(dict(type=backbone, channels=32, depth=4, num_heads=4)).cuda().train()
+    (batch,) = batches([(900, 600)])
+    runs = []
+    for slots in (side_streams.SLOTS, 0):
+        monkeypatch.setattr(side_streams, "SLOTS", slots)
+        forward = lambda batch: dict(loss=model(batch)["feat"].float().pow(3).mean())  # noqa: E731
+        step = GraphedStep(model, forward, logging.getLogger("test"), torch.bfloat16)
+        found = []
+        for scale in (1, 1, 1, 1, 2, 3, 1, 2):
+            moved = batch | dict(coord=batch["coord"] * scale)
+            with torch.autocast("cuda", torch.bfloat16):
+                loss = step(to_device(moved, torch.device("cuda")))["loss"]
+            found.append([loss, *(buffer.clone() for buffer in step.gradients.buffers)])
+        assert len(step.graphs) == 1
+        runs.append(found[4:])
+    for one, other in zip(*runs, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
 
 
 @pytest.mark.gpu

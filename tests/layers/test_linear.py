@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import copy
+from contextlib import nullcontext
 
 import pytest
 import torch
 from torch import nn
 
 from pointcept_bsa.host.cast_weights import CastWeights
-from pointcept_bsa.layers.linear import Linear, lie_together, linear_parts
+from pointcept_bsa.layers import product as products
+from pointcept_bsa.layers.linear import Linear, linear_parts
+from pointcept_bsa.layers.product import lie_together
 
 
 @pytest.fixture
@@ -110,3 +113,19 @@ def test_parts_of_one_product_in_16_bits_copy_no_weights(monkeypatch):
         assert (a.float() - b).norm() < 5e-2 * b.norm()
     with cast.in_place(), torch.autocast("cpu", torch.bfloat16), torch.no_grad():
         assert torch.allclose(module(x), wanted[0], rtol=5e-2, atol=1)
+
+
+@pytest.mark.parametrize("layers, owed", [(1, 0), (1, 1), (2, 0), (2, 2)])
+def test_gradients_computed_apart_are_the_same(monkeypatch, layers, owed):
+    weights = [torch.randn(4 + i, 6, requires_grad=True) for i in range(layers)]
+    biases = [torch.randn(len(w)) for w in weights]
+    debts = [torch.zeros(len(b), dtype=torch.float64, requires_grad=True) for b in biases[:owed]]
+    x = torch.randn(9, 6, requires_grad=True)
+    leaves, found = [x, *weights, *debts], []
+    for apart in (False, True):
+        monkeypatch.setattr(products, "_gradients_apart", lambda x, weights, apart=apart: apart)
+        monkeypatch.setattr(products, "apart", lambda x: nullcontext())
+        y = products.product(x, weights, biases, debts)
+        found.append([y, *torch.autograd.grad(y.sin().sum(), leaves)])
+    for one, other in zip(*found, strict=True):
+        assert one.dtype == other.dtype and torch.equal(one, other)

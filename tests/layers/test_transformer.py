@@ -12,8 +12,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from pointcept_bsa.host.cast_weights import CastWeights
 from pointcept_bsa.host.flat_gradients import FlatGradients
 from pointcept_bsa.layers.attention import FullAttention
-from pointcept_bsa.layers.linear import Linear, lie_together, worth_joining
+from pointcept_bsa.layers.linear import Linear, worth_joining
 from pointcept_bsa.layers.norm import RMSNorm, placed
+from pointcept_bsa.layers.product import lie_together
+from pointcept_bsa.layers.residual import Residual
 from pointcept_bsa.layers.transformer import SwiGLU, TransformerBlock
 
 
@@ -99,10 +101,10 @@ def test_a_block_is_its_parts_one_after_the_other(monkeypatch):
     x, place = torch.randn(40, 8), torch.randn(40, 3)
     first = x + block.attention(block.norm1(x), place, (40,))
     wanted = first + block.swiglu(block.norm2(first))
-    assert torch.allclose(block(x, place, (40,)), wanted, atol=1e-6)
+    assert torch.allclose(block(Residual(x), place, (40,)).total(), wanted, atol=1e-6)
     monkeypatch.setattr("pointcept_bsa.layers.transformer.ROWS_AT_ONCE", 16)
     with torch.no_grad():
-        assert torch.allclose(block(x, place, (40,)), wanted, atol=1e-6)
+        assert torch.allclose(block(Residual(x), place, (40,)).total(), wanted, atol=1e-6)
 
 
 def test_gradients_are_taken_by_one_copy_for_each_type():

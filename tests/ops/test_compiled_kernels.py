@@ -142,12 +142,12 @@ def mlp_of_blocks():
 
 def norm():
     x, weight, place = torch.zeros(SLOTS, 64), torch.zeros(64), torch.zeros(SLOTS, 3)
-    out, scale = rms_norm._norm(x, weight, 1e-6, torch.bfloat16)
-    rms_norm._backward(out, None, x, weight, scale, None, None)
-    out, total, scale = rms_norm._add_norm(x, x.bfloat16(), weight, 1e-6, torch.bfloat16)
-    rms_norm._backward(out, x, total, weight, scale, None, torch.bfloat16)
-    out, scale = rms_norm._placed_norm(x, weight, 1e-6, torch.bfloat16, place, torch.zeros(64, 3), weight)
-    rms_norm._backward(out, None, x, weight, scale, place, None)
+    order, sixteen = torch.arange(SLOTS), torch.bfloat16
+    out, _, scale = rms_norm._forward(x, weight, 1e-6, sixteen, *[None] * 6)
+    rms_norm._backward(out, None, x, weight, scale, None, None, None, False)
+    further = x.to(sixteen), weight, order, place, torch.zeros(64, 3), weight
+    out, total, scale = rms_norm._forward(x, weight, 1e-6, sixteen, *further)
+    rms_norm._backward(out, x, total, weight, scale, order, place, sixteen, True)
 
 
 def sum_of_columns():
@@ -157,8 +157,7 @@ def sum_of_columns():
 def product_with_silu():
     x = torch.zeros(SLOTS, 256, dtype=torch.bfloat16)
     silu_product._backward(silu_product._forward(x, x), x, x)
-    for dtype in (None, torch.float32):
-        silu_product._halves_backward(silu_product._halves(x, []), x, dtype)
+    silu_product._halves_backward(silu_product._halves(x), x)
 
 
 def sum_of_parts():
@@ -181,8 +180,8 @@ def attention_to_selected_blocks():
     for group, kv_heads, size in ((8, HEADS, 8), (1, 1, 32)):
         q, k, v = (t[:, :n] for t, n in zip(qkv(), (HEADS, kv_heads, kv_heads), strict=True))
         index = torch.zeros(SLOTS // group, kv_heads, 4, dtype=torch.long)
-        out, lse = selected.selected_attention_op(q, k, v, index, size, VALID)
-        selected.selected_attention_backward_op(out, q, k, v, index, out, lse, size, VALID)
+        out, lse = selected.selected_attention_op(q, k, v, index, size, VALID, [])
+        selected.selected_attention_backward_op(out, q, k, v, index, out, lse, size, VALID, [])
     selected._lists_by_sorting(index, SLOTS // size, 32)
 
 

@@ -16,7 +16,7 @@ from .interpreter import DEVICE, INTERPRETED, kernel_test, run_in_interpreter
 
 GPU = DEVICE == "cuda"
 # Largest relative error ||kernel - reference|| / ||reference||, of outputs and of gradients; the reference in float32.
-TOLERANCE = {torch.float32: (2e-6, 5e-6), torch.float16: (2e-3, 4e-3), torch.bfloat16: (1e-2, 2e-2)}
+TOLERANCE = {torch.float32: (2e-6, 1e-5), torch.float16: (2e-3, 4e-3), torch.bfloat16: (1e-2, 2e-2)}
 
 
 def test_in_the_interpreter():
@@ -57,7 +57,8 @@ def compare(q, k, v, index, block_size, valid=None):
     for name, got, want, tolerance in zip(("out", "q", "k", "v"), *results, tolerances, strict=True):
         assert got.isfinite().all(), name
         assert error(got, want) < tolerance, name
-        assert (got[want == 0] == 0).all(), name
+        nothing = (want == 0).all(-1)  # who sees nothing, and who is not seen
+        assert (got[nothing] == 0).all(), name
     return results[0]
 
 
@@ -196,7 +197,9 @@ def test_operator_is_registered_as_torch_wants_it():
     index = random_index(2, 1, 2, 2)
     utilities = ("test_schema", "test_autograd_registration", "test_faketensor", "test_aot_dispatch_dynamic")
     torch.library.opcheck(
-        triton_backend.selected_attention_op, (q, k, v, index, 8, None), test_utils=utilities if GPU else utilities[:3]
+        triton_backend.selected_attention_op,
+        (q, k, v, index, 8, None, []),
+        test_utils=utilities if GPU else utilities[:3],
     )
 
 
@@ -235,11 +238,25 @@ def test_lists_are_the_same_however_they_are_sorted(groups, blocks):
         assert torch.equal(a, b)
     for order, bounds, further in found:
         group_of = order % (groups * topk) // topk
-        chunks = 0
         for head in range(heads):
+            chunks = 0
             for block in range(blocks):
                 first, last = bounds[head * blocks + block].tolist()
                 wanted = [g for g in range(groups) for b in index[g, head].tolist() if b == block]
                 assert group_of[first:last].tolist() == wanted
                 chunks += max(last - first - 1, 0) // chunk
-                assert further[head * blocks + block] == chunks
+                assert further[head, block] == chunks
+
+
+@kernel_test
+def test_lists_made_beforehand_give_the_same_gradients():
+    q, k, v = inputs(24, 4, 2, 16)
+    index = random_index(3, 2, 4, 3)
+    lists = triton_backend.selection_lists(index, 3)
+    torch.library.opcheck(triton_backend.selection_lists_op, (index, 3), test_utils=("test_schema", "test_faketensor"))
+    runs = []
+    for given in ([], lists):
+        leaves = [t.detach().requires_grad_() for t in (q, k, v)]
+        out = triton_backend.selected_attention_op(*leaves, index, 8, None, given)[0]
+        runs.append(torch.autograd.grad(out.sin().sum(), leaves))
+    assert all(torch.equal(a, b) for a, b in zip(*runs, strict=True))

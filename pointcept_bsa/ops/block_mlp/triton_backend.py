@@ -14,10 +14,12 @@ from torch.utils.flop_counter import register_flop_formula
 from pointcept_bsa.dispatch import interpreted, on_device_of
 from pointcept_bsa.ops.column_sum.triton_backend import sum_columns
 from pointcept_bsa.ops.launch import as_bytes, power_of_2, precision, rows_together
+from pointcept_bsa.ops.side_streams import SideBySide
 
 MAX_INPUTS = 256  # l D
 ROWS, HIDE = 64, 64  # of a tile
 PROGRAMS = 64  # over the rows, of the kernel that sums up the gradients of the weights
+FIRST_STREAM = 9  # see ``SideBySide``
 
 
 def unsupported(x: Tensor, weight1: Tensor, block_size: int) -> str | None:
@@ -107,17 +109,19 @@ def _backward(
     parts = -(-tiles // PROGRAMS)
     programs = -(-tiles // parts)
     dxs = [torch.empty(x.shape, dtype=x.dtype, device=x.device) for x in xs]
-    sums = torch.empty(programs, sum(t.numel() for t in weights), dtype=torch.float32, device=x.device)
     weight1, bias1, weight2, _ = _parts(weights)
     given = xs, weight1, bias1, weight2, grads
-    with on_device_of(x):
+    with on_device_of(x), SideBySide(x, first=FIRST_STREAM) as kernels:
+        with kernels.aside():
+            sums = torch.empty(programs, sum(t.numel() for t in weights), dtype=torch.float32, device=x.device)
+            weight_gradient_kernel[(programs, -(-weights[0].shape[0] // constants["HIDE"]), len(xs))](
+                *_sets(*given), sums, as_bytes(valid), rows, x.stride(0), x.stride(1), parts, **constants
+            )
+            dweights = sum_columns(sums, weights[0].dtype)
         input_gradient_kernel[(tiles, 1, len(xs))](
             *_sets(*given, dxs), as_bytes(valid), rows, x.stride(0), x.stride(1), **constants
         )
-        weight_gradient_kernel[(programs, -(-weights[0].shape[0] // constants["HIDE"]), len(xs))](
-            *_sets(*given), sums, as_bytes(valid), rows, x.stride(0), x.stride(1), parts, **constants
-        )
-    return [*dxs, sum_columns(sums, weights[0].dtype)]
+    return [*dxs, dweights]
 
 
 @_backward.register_fake

@@ -18,6 +18,7 @@ from torch.utils.flop_counter import register_flop_formula
 
 from pointcept_bsa.dispatch import choice, interpreted, on_device_of, triton_installed
 from pointcept_bsa.ops.launch import as_bytes, power_of_2, rows_together
+from pointcept_bsa.ops.side_streams import SideBySide
 
 from .narrow_exp import exponential
 
@@ -41,6 +42,7 @@ TILES: dict[tuple[str, int], tuple[int, int, int, int, int]] = {
 WAIT = True  # see ``forward_kernel``
 PROGRAMS = 2048  # programs that the gradient of the keys is cut into at least, if there are queries enough
 SHORTEST = 512  # queries that a program takes at least
+FIRST_STREAM = 8  # see ``SideBySide``
 
 
 def unsupported(q: Tensor, k: Tensor, v: Tensor) -> str | None:
@@ -170,16 +172,18 @@ def _backward(
             q, out, grad, lse, qx, gx, *_strides(q), *_strides(grad), queries, padded,
             HEADS=heads, ALIGN=_alignment(q), OUT_ALIGN=_alignment(grad, out), ROWS=PAD, num_warps=4, **constants,
         )  # fmt: skip
-        parts = _key_gradients(qx, gx, kx, vx, queries, keys, constants)
-        sum_parts_kernel[(-(-keys // 128), all_heads, 2)](
-            parts, as_bytes(valid), dk, dv, keys, kx.shape[1], parts[0, 0].numel(), parts.shape[0],
-            HEADS=heads, MASK=valid is not None, ROWS=128, num_warps=4, **constants,
-        )  # fmt: skip
-        tile, share = _tile("queries", dim)
-        query_gradient_kernel[(-(-queries // tile["ROWS"]), all_heads)](
-            qx, gx, kx, vx, dq, queries, keys, padded, kx.shape[1],
-            HEADS=heads, **constants, **_exponential(width, fold, share, False), **tile,
-        )  # fmt: skip
+        with SideBySide(q, clouds * queries, FIRST_STREAM) as kernels:
+            with kernels.aside():
+                tile, share = _tile("queries", dim)
+                query_gradient_kernel[(-(-queries // tile["ROWS"]), all_heads)](
+                    qx, gx, kx, vx, dq, queries, keys, padded, kx.shape[1],
+                    HEADS=heads, **constants, **_exponential(width, fold, share, False), **tile,
+                )  # fmt: skip
+            parts = _key_gradients(qx, gx, kx, vx, queries, keys, constants)
+            sum_parts_kernel[(-(-keys // 128), all_heads, 2)](
+                parts, as_bytes(valid), dk, dv, keys, kx.shape[1], parts[0, 0].numel(), parts.shape[0],
+                HEADS=heads, MASK=valid is not None, ROWS=128, num_warps=4, **constants,
+            )  # fmt: skip
     return dq, dk, dv
 
 

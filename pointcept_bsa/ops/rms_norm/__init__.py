@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from pointcept_bsa.dispatch import triton_installed, use_triton
 
 from . import reference
+from .reference import Place
 
 if triton_installed():
     from . import triton_backend
 
-__all__ = ["add_rms_norm", "placed_rms_norm", "rms_norm"]
+__all__ = ["Place", "residual_norm", "rms_norm"]
 
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
@@ -26,27 +26,21 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     return reference.rms_norm(x, weight, eps)
 
 
-def add_rms_norm(x: Tensor, a: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
-    """x + a in the type of x, (..., C), and its RMSNorm, by one kernel forward and one backward."""
-    why_not = triton_backend.unsupported(x) if triton_installed() else None
-    if use_triton("add_rms_norm", x, a, weight, unsupported=why_not):
-        return triton_backend.add_rms_norm_triton(x, a, weight, eps)
-    total = x + a
-    return total, reference.rms_norm(total, weight, eps)
+def residual_norm(
+    x: Tensor,
+    weight: Tensor,
+    eps: float,
+    summand: Tensor | None = None,
+    bias: Tensor | None = None,
+    order: tuple[Tensor, Tensor] | None = None,
+    place: Place | None = None,
+) -> tuple[Tensor, Tensor]:
+    """What a layer of a residual network begins with, by one kernel forward and one backward.
 
-
-def placed_rms_norm(x: Tensor, weight: Tensor, eps: float, place: Tensor, matrix: Tensor, shift: Tensor) -> Tensor:
-    """rms_norm(x) + matrix place + shift, by one kernel forward and one backward.
-
-    Args:
-        x: (..., C).
-        weight: (C,).
-        eps: added to the mean of squares.
-        place: (..., d) coordinates, d up to 3; they have no gradient.
-        matrix: (C, d).
-        shift: (C,).
+    t = (x + summand)[order[0]] and rms_norm(t) + matrix place + shift: see :func:`.reference.residual_norm`.
     """
-    why_not = triton_backend.unsupported(x, place) if triton_installed() else None
-    if use_triton("placed_rms_norm", x, weight, place, matrix, shift, unsupported=why_not):
-        return triton_backend.placed_rms_norm_triton(x, weight, eps, place, matrix, shift)
-    return rms_norm(x, weight, eps) + F.linear(place, matrix, shift)
+    coord = None if place is None else place.coord
+    why_not = triton_backend.unsupported(x, coord, order is not None) if triton_installed() else None
+    if use_triton("residual_norm", x, summand, weight, coord, unsupported=why_not):
+        return triton_backend.residual_norm_triton(x, weight, eps, summand, bias, order and order[0], place)
+    return reference.residual_norm(x, weight, eps, summand, bias, order, place)

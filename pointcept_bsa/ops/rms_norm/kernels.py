@@ -1,8 +1,9 @@
 """Triton kernels of RMSNorm and of what stands before and after it in a transformer block.
 
-ADD: the rows are first added to others. SPACE > 0: an affine map of SPACE coordinates is added to the result. A program
-holds ROWS rows at a time; in the backward pass it walks over PARTS of them and adds up the gradients of the weights,
-whose sum over the programs the last one takes.
+ADD: the rows are first added to others. MOVE: and put into another order, row r being taken from row ORDER[r].
+SPACE > 0: an affine map of SPACE coordinates is added to the result. A program holds ROWS rows at a time; in the
+backward pass it walks over PARTS of them and adds up the gradients of the weights, whose sum over the programs the last
+one takes.
 """
 
 # mypy: disable-error-code="no-untyped-def,no-untyped-call,untyped-decorator"
@@ -34,17 +35,29 @@ def _coordinate(PLACE, row, rows, axis: tl.constexpr, SPACE: tl.constexpr):
 
 
 @triton.jit
-def forward_kernel(X, A, WEIGHT, PLACE, MAP, SHIFT, OUT, SUM, SCALE, rows, eps, C: tl.constexpr,
-                   COLUMNS: tl.constexpr, ROWS: tl.constexpr, ADD: tl.constexpr, SPACE: tl.constexpr):  # fmt: skip
-    """OUT (rows, C) = x SCALE WEIGHT + MAP PLACE + SHIFT with x = X, or with ADD x = SUM = X + A (rows, C), and
-    SCALE (rows,) = 1 / sqrt(mean(x^2) + eps). MAP is (C, SPACE)."""
+def _source(ORDER, row, rows, MOVE: tl.constexpr):
+    """Where a row comes from; ``rows`` or more for those beyond the last."""
+    source = row.to(tl.int64)
+    if MOVE:
+        source = tl.load(ORDER + row, mask=row < rows, other=0x7FFFFFFF)
+    return source
+
+
+@triton.jit
+def forward_kernel(X, A, ORDER, WEIGHT, PLACE, MAP, SHIFT, OUT, TOTAL, SCALE, rows, eps, C: tl.constexpr,
+                   COLUMNS: tl.constexpr, ROWS: tl.constexpr, ADD: tl.constexpr, MOVE: tl.constexpr,
+                   SPACE: tl.constexpr):  # fmt: skip
+    """OUT (rows, C) = x SCALE WEIGHT + MAP PLACE + SHIFT with x = X, or with ADD or MOVE x = TOTAL = (X + A)[ORDER]
+    (rows, C), and SCALE (rows,) = 1 / sqrt(mean(x^2) + eps). MAP is (C, SPACE)."""
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     columns = tl.arange(0, COLUMNS)
-    x = _load(X, row, rows, C, COLUMNS)
+    source = _source(ORDER, row, rows, MOVE)
+    x = _load(X, source, rows, C, COLUMNS)
     if ADD:
-        x += _load(A, row, rows, C, COLUMNS)
-        _store(SUM, x, row, rows, C, COLUMNS)
-        x = x.to(SUM.dtype.element_ty).to(tl.float32)
+        x += _load(A, source, rows, C, COLUMNS)
+    if ADD or MOVE:
+        _store(TOTAL, x, row, rows, C, COLUMNS)
+        x = x.to(TOTAL.dtype.element_ty).to(tl.float32)
     scale = 1.0 / tl.sqrt(tl.sum(x * x, 1) / C + eps)
     weight = tl.load(WEIGHT + columns, mask=columns < C, other=0.0).to(tl.float32)
     out = x * scale[:, None] * weight[None, :]
@@ -58,11 +71,13 @@ def forward_kernel(X, A, WEIGHT, PLACE, MAP, SHIFT, OUT, SUM, SCALE, rows, eps, 
 
 
 @triton.jit
-def backward_kernel(X, WEIGHT, PLACE, SCALE, GRAD, FURTHER, DX, DA, SUMS, COUNTER, DWEIGHTS, rows, C: tl.constexpr,
-                    COLUMNS: tl.constexpr, ROWS: tl.constexpr, PARTS: tl.constexpr, SPACE: tl.constexpr,
-                    FURTHER_GRAD: tl.constexpr, TWICE: tl.constexpr):  # fmt: skip
-    """DX (rows, C), to which FURTHER_GRAD adds a gradient that x has from elsewhere; TWICE: also as DA, in its type.
-    DWEIGHTS: the gradients of WEIGHT (C,) and, behind it, of SHIFT (C,) and MAP (C, SPACE); SUMS in passing."""
+def backward_kernel(X, ORDER, WEIGHT, PLACE, SCALE, GRAD, FURTHER, DX, DA, SUMS, COUNTER, DWEIGHTS, rows,
+                    C: tl.constexpr, COLUMNS: tl.constexpr, ROWS: tl.constexpr, PARTS: tl.constexpr,
+                    MOVE: tl.constexpr, SPACE: tl.constexpr, FURTHER_GRAD: tl.constexpr, TWICE: tl.constexpr,
+                    BIAS: tl.constexpr, WIDE: tl.constexpr, AT_ONCE: tl.constexpr):  # fmt: skip
+    """DX (rows, C) of x = X, to which FURTHER_GRAD adds a gradient that x has from elsewhere; with MOVE row r of it is
+    put where it came from; TWICE: also as DA, in its type. DWEIGHTS: the gradients of WEIGHT (C,) and, behind it, of
+    SHIFT (C,) and MAP (C, SPACE), and with BIAS the column sums of DA, or of DX (C,); SUMS in passing."""
     columns = tl.arange(0, COLUMNS)
     inside = columns < C
     weight = tl.load(WEIGHT + columns, mask=inside, other=0.0).to(tl.float32)
@@ -71,6 +86,7 @@ def backward_kernel(X, WEIGHT, PLACE, SCALE, GRAD, FURTHER, DX, DA, SUMS, COUNTE
     dmap0 = tl.zeros([COLUMNS], tl.float32)
     dmap1 = tl.zeros([COLUMNS], tl.float32)
     dmap2 = tl.zeros([COLUMNS], tl.float32)
+    dbias = tl.zeros([COLUMNS], tl.float32)
     for part in range(PARTS):
         row = (tl.program_id(0) * PARTS + part) * ROWS + tl.arange(0, ROWS)
         scale = tl.load(SCALE + row, mask=row < rows, other=0.0)
@@ -88,11 +104,15 @@ def backward_kernel(X, WEIGHT, PLACE, SCALE, GRAD, FURTHER, DX, DA, SUMS, COUNTE
         dx = (grad - normal * (tl.sum(grad * normal, 1) / C)[:, None]) * scale[:, None]
         if FURTHER_GRAD:
             dx += _load(FURTHER, row, rows, C, COLUMNS)
-        _store(DX, dx, row, rows, C, COLUMNS)
+        source = _source(ORDER, row, rows, MOVE)
+        _store(DX, dx, source, rows, C, COLUMNS)
         if TWICE:
-            _store(DA, dx, row, rows, C, COLUMNS)
+            _store(DA, dx, source, rows, C, COLUMNS)
+        if BIAS:
+            dbias += tl.sum(dx.to(DA.dtype.element_ty if TWICE else DX.dtype.element_ty).to(tl.float32), 0)
     programs = tl.num_programs(0)
-    MANY: tl.constexpr = C * (2 + SPACE if SPACE > 0 else 1)
+    BEFORE: tl.constexpr = C * (2 + SPACE if SPACE > 0 else 1)
+    MANY: tl.constexpr = BEFORE + (C if BIAS else 0)
     sums = SUMS + tl.program_id(0).to(tl.int64) * MANY
     tl.store(sums + columns, dweight, mask=inside)
     if SPACE > 0:
@@ -102,8 +122,10 @@ def backward_kernel(X, WEIGHT, PLACE, SCALE, GRAD, FURTHER, DX, DA, SUMS, COUNTE
         tl.store(sums + 2 * C + columns * SPACE + 1, dmap1, mask=inside)
     if SPACE > 2:
         tl.store(sums + 2 * C + columns * SPACE + 2, dmap2, mask=inside)
+    if BIAS:
+        tl.store(sums + BEFORE + columns, dbias, mask=inside)
     if is_last(COUNTER, programs):
-        for start in tl.static_range(0, MANY, COLUMNS):
-            place = start + columns
-            total = sum_of_parts(SUMS, programs, MANY, place, place < MANY, ROWS)
+        for start in tl.static_range(0, MANY, WIDE):
+            place = start + tl.arange(0, WIDE)
+            total = sum_of_parts(SUMS, programs, MANY, place, place < MANY, AT_ONCE)
             tl.store(DWEIGHTS + place, total.to(DWEIGHTS.dtype.element_ty), mask=place < MANY)

@@ -1,9 +1,27 @@
-"""RMSNorm by torch (Zhang and Sennrich 2019, arXiv 1910.07467)."""
+"""RMSNorm by torch (Zhang and Sennrich 2019, arXiv 1910.07467), and what stands beside it."""
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch.nn.functional as F
 from torch import Tensor
+
+from pointcept_bsa.ops.permute import permute
+
+
+class Place(NamedTuple):
+    """An affine map of coordinates.
+
+    Attributes:
+        coord: (..., d) coordinates, d up to 3; they have no gradient.
+        matrix: (C, d).
+        shift: (C,).
+    """
+
+    coord: Tensor
+    matrix: Tensor
+    shift: Tensor
 
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
@@ -15,3 +33,36 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
         eps: added to the mean of squares.
     """
     return F.rms_norm(x, weight.shape, weight, eps)
+
+
+def residual_norm(
+    x: Tensor,
+    weight: Tensor,
+    eps: float,
+    summand: Tensor | None = None,
+    bias: Tensor | None = None,
+    order: tuple[Tensor, Tensor] | None = None,
+    place: Place | None = None,
+) -> tuple[Tensor, Tensor]:
+    """t = (x + summand)[order[0]] and rms_norm(t) + matrix place + shift.
+
+    Args:
+        x: (S, C), or (..., C) without an order.
+        weight: (C,) of the norm.
+        eps: added to the mean of squares.
+        summand: of the shape of x; t is of the type of x.
+        bias: (C,), whose value is in the summand already but whose gradient is not yet taken: it gets the column sums
+            of the summand's gradient.
+        order: (S,) a permutation of the rows, row r of t being row order[0][r] of the sum, and its inverse.
+        place: an affine map of coordinates that are in t's order.
+
+    Returns:
+        t and its norm, both of the shape of x.
+    """
+    if bias is not None and summand is not None:
+        summand = summand + (bias - bias.detach()).to(summand.dtype)
+    total = x if summand is None else x + summand
+    if order is not None:
+        total = permute(total, *order)
+    out = rms_norm(total, weight, eps)
+    return total, out if place is None else out + F.linear(*place)

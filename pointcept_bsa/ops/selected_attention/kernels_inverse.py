@@ -7,9 +7,10 @@ The selections lie head by head, and sorting them by key = head * (L + 1) + bloc
 each other (``order``, with ``bounds``); whether each head is sorted for itself or all together is the same. Few are
 sorted by one kernel that counts. A list is
 worked off in chunks of CHUNK entries. Program e < Hkv L does the first chunk of list e; the *further* chunks of long
-lists are numbered through (``further``: running sum of their numbers) and done by the programs after these. A list of
-one chunk is written at once; the others leave partial sums, which ``sum_chunks`` adds in the order of the chunks. So
-shapes do not depend on the data, and the sums are the same in every run.
+lists are numbered through, head by head (``further``: running sum of their numbers over the blocks), and done by the
+programs after these, G K / CHUNK for each head, which is enough. A list of one chunk is written at once; the
+others leave partial sums, which ``sum_chunks`` adds in the order of the chunks. So shapes do not depend on the data,
+and the sums are the same in every run.
 """
 
 from __future__ import annotations
@@ -61,51 +62,63 @@ def _key(index, n, selections, blocks, head, HKV: tl.constexpr, TOPK: tl.constex
 
 
 @triton.jit(do_not_specialize=["selections", "blocks"])
-def lists_by_counting(index, order, bounds, further, counter, selections, blocks, HKV: tl.constexpr,
+def lists_by_counting(index, order, bounds, further, counters, selections, blocks, HKV: tl.constexpr,
                       TOPK: tl.constexpr, CHUNK: tl.constexpr, SCALE: tl.constexpr, TILE: tl.constexpr,
-                      AT_ONCE: tl.constexpr):  # fmt: skip
+                      AT_ONCE: tl.constexpr, SCAN: tl.constexpr):  # fmt: skip
     """All lists of few selections at once. The place of a selection is the number of keys below its own, and list
-    ``block`` begins behind the keys below block SCALE. The last program takes the running sum."""
+    ``block`` begins behind the keys below block SCALE. The last program of a head takes its running sum."""
     tile, head = tl.program_id(0), tl.program_id(1)
-    programs = tl.num_programs(0) * tl.num_programs(1)
     tiles = tl.cdiv(selections, TILE)
     n = tile * TILE + tl.arange(0, TILE)
     block = n - tiles * TILE
     asked = tl.where(tile < tiles, _key(index, n, selections, blocks, head, HKV, TOPK, SCALE), block * SCALE)
-    below = tl.zeros([TILE], tl.int32)
+    lower = tl.zeros([TILE, AT_ONCE], tl.int32)
     for start in range(0, selections, AT_ONCE):
         key = _key(index, start + tl.arange(0, AT_ONCE), selections, blocks, head, HKV, TOPK, SCALE)
-        below += tl.sum((key[None, :] < asked[:, None]).to(tl.int32), 1)
-    below += head * selections
+        lower += (key[None, :] < asked[:, None]).to(tl.int32)
+    below = tl.sum(lower, 1) + head * selections
     tl.store(order + below, n, mask=n < selections)
     e = head * blocks + block
     tl.store(bounds + 2 * e, below, mask=(block >= 0) & (block < blocks))
     tl.store(bounds + 2 * e - 1, below, mask=(block > 0) & (block <= blocks))
-    if is_last(counter, programs):
+    if is_last(counters + head, tl.num_programs(0)):
         total = tl.full([], 0, tl.int32)
-        for start in range(0, HKV * blocks, 1024):
-            each = start + tl.arange(0, 1024)
-            there = each < HKV * blocks
-            begin = tl.load(bounds + 2 * each, mask=there, other=0, cache_modifier=".cg")
-            stop = tl.load(bounds + 2 * each + 1, mask=there, other=0, cache_modifier=".cg")
-            chunks = tl.maximum(stop - begin - 1, 0) // CHUNK
-            tl.store(further + each, (total + tl.cumsum(chunks, 0)).to(tl.int64), mask=there)
+        for start in range(0, blocks, SCAN):
+            each = start + tl.arange(0, SCAN)
+            there = each < blocks
+            one = head * blocks + each
+            low = tl.load(bounds + 2 * one, mask=there, other=0, cache_modifier=".cg")
+            high = tl.load(bounds + 2 * one + 1, mask=there, other=0, cache_modifier=".cg")
+            chunks = tl.maximum(high - low - 1, 0) // CHUNK
+            tl.store(further + one, (total + tl.cumsum(chunks, 0)).to(tl.int64), mask=there)
             total += tl.sum(chunks, 0)
 
 
 @triton.jit
-def list_of_chunk(further, x, num_lists):
-    """The list that further chunk x belongs to: the first whose running sum exceeds x."""
-    low, high = 0, num_lists
-    while low < high:
-        middle = (low + high) // 2
-        passed = tl.load(further + middle) <= x
-        low = tl.where(passed, middle + 1, low)
-        high = tl.where(passed, high, middle)
-    return low
+def further_before(further, e, blocks):
+    """Further chunks of the lists of the same head before list e."""
+    return tl.load(further + e - 1, mask=e % blocks > 0, other=0).to(tl.int32)
 
 
-@triton.jit(do_not_specialize=["num_lists", "blocks", "selections"])
+@triton.jit
+def list_of_chunk(further, x, blocks, a_head):
+    """The list that further chunk x belongs to: the first of its head whose running sum exceeds x; -1 if there is no
+    such chunk."""
+    head = x // a_head
+    x -= head * a_head
+    e = tl.full([], -1, tl.int32)
+    if x < tl.load(further + (head + 1) * blocks - 1).to(tl.int32):
+        low, high = head * blocks, (head + 1) * blocks
+        while low < high:
+            middle = (low + high) // 2
+            passed = tl.load(further + middle) <= x
+            low = tl.where(passed, middle + 1, low)
+            high = tl.where(passed, high, middle)
+        e = low
+    return e
+
+
+@triton.jit(do_not_specialize=["num_lists", "blocks", "selections", "a_head"])
 def backward_keys(
     grad,
     q,
@@ -124,6 +137,7 @@ def backward_keys(
     num_lists,
     blocks,
     selections,  # G K, of a head
+    a_head,  # further chunks of a head, at most
     scale,
     G_ROW: tl.constexpr,
     G_HEAD: tl.constexpr,
@@ -153,13 +167,10 @@ def backward_keys(
     chunk = 0
     if e >= num_lists:
         x = e - num_lists
-        if x >= tl.load(further + num_lists - 1).to(tl.int32):
+        e = list_of_chunk(further, x, blocks, a_head)
+        if e < 0:
             return
-        e = list_of_chunk(further, x, num_lists)
-        before = 0
-        if e > 0:
-            before = tl.load(further + e - 1).to(tl.int32)
-        chunk = 1 + x - before
+        chunk = 1 + x % a_head - further_before(further, e, blocks)
     begin = tl.load(bounds + 2 * e)
     stop = tl.load(bounds + 2 * e + 1)
     whole = stop - begin <= CHUNK
@@ -207,21 +218,21 @@ def backward_keys(
         tl.store(grad_v + to, acc_v.to(grad_v.dtype.element_ty), mask=mask)
     else:
         # A list with x further chunks owns the 2 x partial sums from 2 (further chunks before it) on; it needs x + 1.
-        before = tl.load(further + e - 1, mask=e > 0, other=0)
+        before = kv_head.to(tl.int64) * a_head + further_before(further, e, blocks)
         to = (2 * before + chunk) * (BLOCK * DIM) + i[None, :] * DIM + d[:, None]
         tl.store(partial_k + to, acc_k)
         tl.store(partial_v + to, acc_v)
 
 
-@triton.jit(do_not_specialize=["num_lists", "blocks"])
+@triton.jit(do_not_specialize=["blocks", "a_head"])
 def sum_chunks(
     further,
     partial_k,
     partial_v,
     grad_k,
     grad_v,
-    num_lists,
     blocks,
+    a_head,  # further chunks of a head, at most
     HKV: tl.constexpr,
     D: tl.constexpr,
     DIM: tl.constexpr,
@@ -230,23 +241,24 @@ def sum_chunks(
 ):
     """Add the chunks of the lists that have more than one; program x looks after the list whose second chunk is x."""
     x = tl.program_id(0)
-    if x >= tl.load(further + num_lists - 1).to(tl.int32):
+    e = list_of_chunk(further, x, blocks, a_head)
+    if e < 0:
         return
-    e = list_of_chunk(further, x, num_lists)
-    before = tl.load(further + e - 1, mask=e > 0, other=0)
-    if x > before:
+    before = further_before(further, e, blocks)
+    if x % a_head > before:
         return
-    chunks = (tl.load(further + e) - before + 1).to(tl.int32)
+    chunks = tl.load(further + e).to(tl.int32) - before + 1
+    kv_head = e // blocks
+    first = 2 * (kv_head.to(tl.int64) * a_head + before)
     c = tl.arange(0, TILE)
     n = tl.arange(0, BLOCK * DIM)
     sum_k = tl.zeros((TILE, BLOCK * DIM), tl.float32)
     sum_v = tl.zeros((TILE, BLOCK * DIM), tl.float32)
     for at in range(0, chunks, TILE):
-        source = (2 * before + at + c)[:, None] * (BLOCK * DIM) + n[None, :]
+        source = (first + at + c)[:, None] * (BLOCK * DIM) + n[None, :]
         mask = (at + c < chunks)[:, None] & (n >= 0)[None, :]
         sum_k += tl.load(partial_k + source, mask=mask, other=0.0)
         sum_v += tl.load(partial_v + source, mask=mask, other=0.0)
-    kv_head = e // blocks
     key = (e - kv_head * blocks).to(tl.int64) * BLOCK + n // DIM
     to = key * (HKV * D) + kv_head * D + n % DIM
     tl.store(grad_k + to, tl.sum(sum_k, 0).to(grad_k.dtype.element_ty), mask=n % DIM < D)

@@ -14,6 +14,7 @@ from torch.utils.flop_counter import register_flop_formula
 
 from pointcept_bsa.dispatch import interpreted, on_device_of
 from pointcept_bsa.ops.launch import counters, power_of_2, precision, rows_together
+from pointcept_bsa.ops.side_streams import later, wait_for_later, worth_it
 
 BLOCK_SIZES = (4, 8, 16, 32, 64)
 MAX_TOPK, MAX_HEAD_DIM, MAX_ROWS = 64, 256, 128
@@ -57,9 +58,12 @@ def unsupported(q: Tensor, k: Tensor, v: Tensor, index: Tensor, block_size: int)
 
 @torch.library.custom_op("pcbsa::selected_attention", mutates_args=())
 def selected_attention_op(
-    q: Tensor, k: Tensor, v: Tensor, index: Tensor, block_size: int, valid: Tensor | None
+    q: Tensor, k: Tensor, v: Tensor, index: Tensor, block_size: int, valid: Tensor | None, lists: list[Tensor]
 ) -> tuple[Tensor, Tensor]:
-    """Output (S, H, D) as the reference, and the base-2 log-sum-exp (S, H) of the scaled logits."""
+    """Output (S, H, D) as the reference, and the base-2 log-sum-exp (S, H) of the scaled logits.
+
+    ``lists``: what :func:`selection_lists` gives, for the backward pass; may be empty.
+    """
     from .kernels import forward
 
     q, k, v = (rows_together(t) for t in (q, k, v))
@@ -72,7 +76,7 @@ def selected_attention_op(
 
 
 @selected_attention_op.register_fake
-def _(q, k, v, index, block_size, valid):
+def _(q, k, v, index, block_size, valid, lists):
     return torch.empty(q.shape, dtype=q.dtype, device=q.device), q.new_empty(q.shape[:2], dtype=torch.float32)
 
 
@@ -87,6 +91,7 @@ def selected_attention_backward_op(
     lse: Tensor,
     block_size: int,
     valid: Tensor | None,
+    lists: list[Tensor],
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of q, k and v. The same in every run: sums are taken in a fixed order."""
     grad, q, k, v = (rows_together(t) for t in (grad, q, k, v))
@@ -95,7 +100,8 @@ def selected_attention_backward_op(
     delta = torch.empty_like(lse)
     with on_device_of(q):
         _queries(grad, q, k, v, index, out, lse, delta, grad_q, block_size, valid)
-        _keys(grad, q, k, v, index, lse, delta, grad_k, grad_v, block_size, valid)
+        lists = lists or selection_lists(index, k.shape[0] // block_size)
+        _keys(grad, q, k, v, index, lists, lse, delta, grad_k, grad_v, block_size, valid)
     return grad_q, grad_k, grad_v
 
 
@@ -141,6 +147,7 @@ def _keys(
     k: Tensor,
     v: Tensor,
     index: Tensor,
+    lists: list[Tensor],
     lse: Tensor,
     delta: Tensor,
     grad_k: Tensor,
@@ -155,8 +162,10 @@ def _keys(
     blocks = k.shape[0] // block_size
     num_lists = k.shape[1] * blocks
     chunk = chunk_size(index.numel())
-    further_chunks = index.numel() // chunk  # at most: a list of n entries has (n - 1) // chunk
-    order, bounds, further = _lists(index, blocks, chunk)
+    selections = index.numel() // index.shape[1]
+    further_a_head = selections // chunk  # at most: a list of n entries has (n - 1) // chunk
+    further_chunks = k.shape[1] * further_a_head
+    order, bounds, further = lists
     area = block_size * options["DIM"]
     partial = q.new_empty((2, max(1, 2 * further_chunks), area), dtype=torch.float32)
     tile = _tile(options["ROWS"])["backward_keys"]
@@ -177,7 +186,8 @@ def _keys(
         grad_v,
         num_lists,
         blocks,
-        index.numel() // index.shape[1],
+        selections,
+        max(1, further_a_head),
         _scale(q),
         G_ROW=grad.stride(0),
         G_HEAD=grad.stride(1),
@@ -190,26 +200,30 @@ def _keys(
     if further_chunks:
         shape = {name: options[name] for name in ("HKV", "D", "DIM", "BLOCK")}
         at_once = max(1, min(16, 4096 // area))
-        sum_chunks[(further_chunks,)](further, *partial, grad_k, grad_v, num_lists, blocks, TILE=at_once, **shape)
+        sum_chunks[(further_chunks,)](further, *partial, grad_k, grad_v, blocks, further_a_head, TILE=at_once, **shape)
 
 
 @selected_attention_backward_op.register_fake
-def _(grad, q, k, v, index, out, lse, block_size, valid):
+def _(grad, q, k, v, index, out, lse, block_size, valid, lists):
     return tuple(torch.empty(t.shape, dtype=t.dtype, device=t.device) for t in (q, k, v))
 
 
 def _save(ctx: Any, inputs: Any, output: Any) -> None:
-    q, k, v, index, block_size, valid = inputs
-    ctx.save_for_backward(q, k, v, index, valid, *output)
-    ctx.block_size = block_size
+    q, k, v, index, block_size, valid, lists = inputs
+    ctx.save_for_backward(q, k, v, index, valid, *output, *lists)
+    ctx.block_size, ctx.lists = block_size, len(lists)
     ctx.set_materialize_grads(False)
 
 
-def _backward(ctx: Any, grad: Tensor | None, _grad_lse: Tensor | None) -> tuple[Tensor | None, ...]:
+def _backward(ctx: Any, grad: Tensor | None, _grad_lse: Tensor | None) -> tuple[Any, ...]:
+    none = None, None, None, [None] * ctx.lists
     if grad is None:
-        return (None,) * 6
-    q, k, v, index, valid, out, lse = ctx.saved_tensors
-    return (*selected_attention_backward_op(grad, q, k, v, index, out, lse, ctx.block_size, valid), None, None, None)
+        return None, None, None, *none
+    q, k, v, index, valid, out, lse, *lists = ctx.saved_tensors
+    if lists:
+        wait_for_later(q)
+    grads = selected_attention_backward_op(grad, q, k, v, index, out, lse, ctx.block_size, valid, lists)
+    return (*grads, *none)
 
 
 selected_attention_op.register_autograd(_backward, setup_context=_save)
@@ -228,7 +242,8 @@ def _flops_backward(grad, q, k, v, index, out, lse, block_size, *args, **kwargs)
 
 
 COUNTED = 4096  # selections of a head that are sorted by counting: the work grows with their square
-TILE, AT_ONCE = 32, 512  # of them that a program places, and that it compares them with at a time
+TILE, AT_ONCE = 32, 256  # of them that a program places, and that it compares them with at a time
+MAX_SCAN = 2048  # lists whose running sum is taken at a time
 
 
 def chunk_size(selections: int) -> int:
@@ -237,10 +252,40 @@ def chunk_size(selections: int) -> int:
     return min(high, max(low, power_of_2(max(1, selections // CHUNKS))))
 
 
-def _lists(index: Tensor, blocks: int, chunk: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Places of the selections sorted by (head, block), bounds of these lists, running sum of their further chunks."""
+@torch.library.custom_op("pcbsa::selection_lists", mutates_args=())
+def selection_lists_op(index: Tensor, blocks: int) -> list[Tensor]:
+    """As :func:`selection_lists`."""
+    index = index.contiguous()
+    with on_device_of(index):
+        return list(_lists(index, blocks, chunk_size(index.numel())))
+
+
+@selection_lists_op.register_fake
+def _(index, blocks):
     heads = index.shape[1]
-    if index.numel() <= heads * COUNTED and (blocks + 1) * COUNTED < 1 << 31:
+    shapes = (index.numel(),), (heads * blocks, 2), (heads, blocks)
+    types = torch.int32, torch.int32, torch.int64
+    return [index.new_empty(shape, dtype=dtype) for shape, dtype in zip(shapes, types, strict=True)]
+
+
+def selection_lists(index: Tensor, blocks: int) -> list[Tensor]:
+    """The groups that selected each block, as the gradient of the keys wants them: see ``kernels_inverse``."""
+    lists: list[Tensor] = selection_lists_op(index, blocks)
+    return lists
+
+
+def lists_for_later(q: Tensor, index: Tensor, blocks: int) -> list[Tensor]:
+    """In a captured training step the lists, made beside the forward pass; else none: the backward pass makes them."""
+    if not (torch.is_grad_enabled() and q.requires_grad and worth_it(q)):
+        return []
+    with later(q):
+        return selection_lists(index, blocks)
+
+
+def _lists(index: Tensor, blocks: int, chunk: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Places of the selections sorted by (head, block), bounds of these lists, and for each head the running sum of
+    their further chunks."""
+    if index.numel() <= index.shape[1] * COUNTED and (blocks + 1) * COUNTED < 1 << 31:
         return _lists_by_counting(index, blocks, chunk)
     return _lists_by_sorting(index, blocks, chunk)
 
@@ -251,11 +296,11 @@ def _lists_by_counting(index: Tensor, blocks: int, chunk: int) -> tuple[Tensor, 
     heads, selections = index.shape[1], index.numel() // index.shape[1]
     order = index.new_empty(index.numel(), dtype=torch.int32)
     bounds = index.new_empty((heads * blocks, 2), dtype=torch.int32)
-    further = index.new_empty(heads * blocks, dtype=torch.int64)
+    further = index.new_empty((heads, blocks), dtype=torch.int64)
     grid = -(-selections // TILE) + -(-(blocks + 1) // TILE), heads
     lists_by_counting[grid](
-        index, order, bounds, further, counters(index, 1), selections, blocks, HKV=heads, TOPK=index.shape[2],
-        CHUNK=chunk, SCALE=COUNTED, TILE=TILE, AT_ONCE=AT_ONCE,
+        index, order, bounds, further, counters(index, heads), selections, blocks, HKV=heads, TOPK=index.shape[2],
+        CHUNK=chunk, SCALE=COUNTED, TILE=TILE, AT_ONCE=AT_ONCE, SCAN=power_of_2(min(blocks, MAX_SCAN)),
     )  # fmt: skip
     return order, bounds, further
 
@@ -274,7 +319,7 @@ def _lists_by_sorting(index: Tensor, blocks: int, chunk: int) -> tuple[Tensor, T
     list_bounds[(-(-num_lists // tile),)](
         keys, bounds, chunks, size, num_lists, blocks, CHUNK=chunk, STEPS=size.bit_length(), TILE=tile
     )
-    return order, bounds, chunks.cumsum(0)
+    return order, bounds, chunks.view(heads, blocks).cumsum(1)
 
 
 def _by_query(

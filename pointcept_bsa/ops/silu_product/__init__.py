@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch.nn.functional as F
 from torch import Tensor
 
 from pointcept_bsa.dispatch import triton_installed, use_triton
-from pointcept_bsa.ops.column_sum import with_bias_gradient
 
 if triton_installed():
     from . import triton_backend
@@ -24,13 +21,9 @@ def silu_product(a: Tensor, b: Tensor) -> Tensor:
     return F.silu(a) * b
 
 
-def silu_halves(ab: Tensor, biases: Sequence[Tensor] = ()) -> Tensor:
-    """silu(a) b of the halves a and b of the last axis: (..., 2 C) -> (..., C).
-
-    ``biases``, of 2 C numbers one behind the other, were added to ab without autograd's knowing: they get the column
-    sums of its gradient, taken in float32 or better, in the type of the first.
-    """
+def silu_halves(ab: Tensor) -> Tensor:
+    """silu(a) b of the halves a and b of the last axis: (..., 2 C) -> (..., C)."""
     if use_triton("silu_halves", ab, unsupported=None if ab.numel() else "ab: got no rows"):
-        return triton_backend.silu_halves_triton(ab, biases)
-    a, b = with_bias_gradient(ab, biases).chunk(2, -1)
+        return triton_backend.silu_halves_triton(ab)
+    a, b = ab.chunk(2, -1)
     return F.silu(a) * b

@@ -6,8 +6,6 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from pointcept_bsa.ops.last_program import is_last, sum_of_parts
-
 
 @triton.jit
 def _silu_product(a, b):
@@ -42,9 +40,9 @@ def backward_kernel(A, B, GRAD, DA, DB, size, SIZE: tl.constexpr):
 
 
 @triton.jit
-def _places(tile, rows, WIDTH: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
+def _places(rows, WIDTH: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
     """Offsets into (rows, WIDTH) and into the first half of (rows, 2 WIDTH), and where they are inside."""
-    row = (tile * ROWS + tl.arange(0, ROWS)).to(tl.int64)[:, None]
+    row = (tl.program_id(0) * ROWS + tl.arange(0, ROWS)).to(tl.int64)[:, None]
     column = (tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS))[None, :]
     return row * WIDTH + column, row * (2 * WIDTH) + column, (row < rows) & (column < WIDTH)
 
@@ -52,39 +50,18 @@ def _places(tile, rows, WIDTH: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.con
 @triton.jit
 def halves_kernel(AB, OUT, rows, WIDTH: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
     """OUT (rows, WIDTH) = silu(A) B of the halves of AB (rows, 2 WIDTH)."""
-    place, first, inside = _places(tl.program_id(0), rows, WIDTH, ROWS, COLUMNS)
+    place, first, inside = _places(rows, WIDTH, ROWS, COLUMNS)
     a = tl.load(AB + first, mask=inside, other=0.0).to(tl.float32)
     b = tl.load(AB + first + WIDTH, mask=inside, other=0.0).to(tl.float32)
     tl.store(OUT + place, _silu_product(a, b).to(OUT.dtype.element_ty), mask=inside)
 
 
 @triton.jit
-def halves_backward_kernel(AB, GRAD, DAB, SUMS, COUNTERS, BIAS, rows, tiles, WIDTH: tl.constexpr, ROWS: tl.constexpr,
-                           COLUMNS: tl.constexpr, SUM: tl.constexpr, AT_ONCE: tl.constexpr):  # fmt: skip
-    """DAB (rows, 2 WIDTH); a program does ``tiles`` tiles. With SUM also BIAS (2 WIDTH,), its column sums; SUMS
-    (programs, blocks of columns, 2, COLUMNS) in passing."""
-    sums_a = tl.zeros([ROWS, COLUMNS], tl.float32)
-    sums_b = tl.zeros([ROWS, COLUMNS], tl.float32)
-    for tile in range(tiles):
-        place, first, inside = _places(tl.program_id(0) * tiles + tile, rows, WIDTH, ROWS, COLUMNS)
-        a = tl.load(AB + first, mask=inside, other=0.0).to(tl.float32)
-        b = tl.load(AB + first + WIDTH, mask=inside, other=0.0).to(tl.float32)
-        da, db = _gradients(a, b, tl.load(GRAD + place, mask=inside, other=0.0).to(tl.float32))
-        da, db = da.to(DAB.dtype.element_ty), db.to(DAB.dtype.element_ty)
-        tl.store(DAB + first, da, mask=inside)
-        tl.store(DAB + first + WIDTH, db, mask=inside)
-        if SUM:
-            sums_a += da.to(tl.float32)
-            sums_b += db.to(tl.float32)
-    if SUM:
-        block, programs, across = tl.program_id(1), tl.num_programs(0), tl.num_programs(1) * 2 * COLUMNS
-        mine = SUMS + tl.program_id(0).to(tl.int64) * across + block * 2 * COLUMNS + tl.arange(0, COLUMNS)
-        tl.store(mine, tl.sum(sums_a, 0))
-        tl.store(mine + COLUMNS, tl.sum(sums_b, 0))
-        if is_last(COUNTERS + block, programs):
-            both = tl.arange(0, 2 * COLUMNS)
-            slot = block * 2 * COLUMNS + both
-            total = sum_of_parts(SUMS, programs, across, slot, slot < across, AT_ONCE)
-            column = block * COLUMNS + both % COLUMNS
-            where = both // COLUMNS * WIDTH + column
-            tl.store(BIAS + where, total.to(BIAS.dtype.element_ty), mask=column < WIDTH)
+def halves_backward_kernel(AB, GRAD, DAB, rows, WIDTH: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
+    """DAB (rows, 2 WIDTH)."""
+    place, first, inside = _places(rows, WIDTH, ROWS, COLUMNS)
+    a = tl.load(AB + first, mask=inside, other=0.0).to(tl.float32)
+    b = tl.load(AB + first + WIDTH, mask=inside, other=0.0).to(tl.float32)
+    da, db = _gradients(a, b, tl.load(GRAD + place, mask=inside, other=0.0).to(tl.float32))
+    tl.store(DAB + first, da.to(DAB.dtype.element_ty), mask=inside)
+    tl.store(DAB + first + WIDTH, db.to(DAB.dtype.element_ty), mask=inside)

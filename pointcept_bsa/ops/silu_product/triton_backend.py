@@ -3,20 +3,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from pointcept_bsa.dispatch import on_device_of
-from pointcept_bsa.ops.launch import counters, power_of_2
+from pointcept_bsa.ops.launch import power_of_2
 
 SIZE = 2048  # elements of a program
-MAX_COLUMNS = 64  # of each half, of a program that sums up rows
-ELEMENTS = 4096  # of each half, of its tile
-PROGRAMS = 256  # of them at most over the rows
-AT_ONCE = 64  # of their sums that the last program takes
 
 
 def unsupported(a: Tensor, b: Tensor) -> str | None:
@@ -76,8 +71,7 @@ def _tiles(rows: int, width: int) -> tuple[tuple[int, int], dict[str, int]]:
 
 
 @torch.library.custom_op("pcbsa::silu_halves", mutates_args=())
-def _halves(ab: Tensor, biases: list[Tensor]) -> Tensor:
-    """``biases`` alone get gradients here: see :func:`.silu_halves`."""
+def _halves(ab: Tensor) -> Tensor:
     from .kernels import halves_kernel
 
     ab = ab.contiguous()
@@ -91,54 +85,36 @@ def _halves(ab: Tensor, biases: list[Tensor]) -> Tensor:
 
 
 @_halves.register_fake
-def _(ab: Tensor, biases: list[Tensor]) -> Tensor:
+def _(ab: Tensor) -> Tensor:
     return ab.new_empty((*ab.shape[:-1], ab.shape[-1] // 2))
 
 
 @torch.library.custom_op("pcbsa::silu_halves_backward", mutates_args=())
-def _halves_backward(grad: Tensor, ab: Tensor, dtype: torch.dtype | None) -> tuple[Tensor, Tensor]:
-    """The gradient of ab, and its column sums in ``dtype`` (None: empty)."""
+def _halves_backward(grad: Tensor, ab: Tensor) -> Tensor:
     from .kernels import halves_backward_kernel
 
     grad, ab = grad.contiguous(), ab.contiguous()
     width = grad.shape[-1]
-    dab, bias = _empty(ab, dtype)
+    dab = torch.empty_like(ab)
     rows = grad.numel() // width
-    columns = min(MAX_COLUMNS, power_of_2(width))
-    tiles = -(-rows // (ELEMENTS // columns))
-    each = 1 if dtype is None else -(-tiles // PROGRAMS)
-    grid = -(-tiles // each), -(-width // columns)
-    sums = counted = None
-    if dtype is not None:
-        sums = torch.empty(grid[0], grid[1] * 2 * columns, dtype=torch.float32, device=ab.device)
-        counted = counters(ab, grid[1])
+    grid, tile = _tiles(rows, width)
     with on_device_of(ab):
-        halves_backward_kernel[grid](
-            ab, grad, dab, sums, counted, None if dtype is None else bias, rows, each, WIDTH=width,
-            ROWS=ELEMENTS // columns, COLUMNS=columns, SUM=dtype is not None,
-            AT_ONCE=min(AT_ONCE, power_of_2(grid[0])), num_warps=8,
-        )  # fmt: skip
-    return dab, bias
-
-
-def _empty(ab: Tensor, dtype: torch.dtype | None) -> tuple[Tensor, Tensor]:
-    return ab.new_empty(ab.shape), ab.new_empty(0 if dtype is None else ab.shape[-1], dtype=dtype or ab.dtype)
+        halves_backward_kernel[grid](ab, grad, dab, rows, **tile)
+    return dab
 
 
 @_halves_backward.register_fake
-def _(grad: Tensor, ab: Tensor, dtype: torch.dtype | None) -> tuple[Tensor, Tensor]:
-    return _empty(ab, dtype)
+def _(grad: Tensor, ab: Tensor) -> Tensor:
+    return ab.new_empty(ab.shape)
 
 
-def _keep_halves(ctx: Any, inputs: tuple[Tensor, list[Tensor]], output: Tensor) -> None:
-    ab, biases = inputs
-    ctx.save_for_backward(ab)
-    ctx.sizes, ctx.dtype = [len(bias) for bias in biases], biases[0].dtype if biases else None
+def _keep_halves(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs)
 
 
-def _gradient_of_halves(ctx: Any, grad: Tensor) -> tuple[Tensor, list[Tensor]]:
-    dab, total = _halves_backward(grad, *ctx.saved_tensors, ctx.dtype)
-    return dab, list(total.split(ctx.sizes)) if ctx.sizes else []
+def _gradient_of_halves(ctx: Any, grad: Tensor) -> Tensor:
+    dab: Tensor = _halves_backward(grad, *ctx.saved_tensors)
+    return dab
 
 
 _halves.register_autograd(_gradient_of_halves, setup_context=_keep_halves)
@@ -150,7 +126,7 @@ def silu_product_triton(a: Tensor, b: Tensor) -> Tensor:
     return out
 
 
-def silu_halves_triton(ab: Tensor, biases: Sequence[Tensor] = ()) -> Tensor:
+def silu_halves_triton(ab: Tensor) -> Tensor:
     """As :func:`.silu_halves`."""
-    out: Tensor = _halves(ab, list(biases))
+    out: Tensor = _halves(ab)
     return out

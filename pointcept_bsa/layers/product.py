@@ -1,0 +1,134 @@
+"""The matrix product of linear layers, and where its gradients are computed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pointcept_bsa.ops.column_sum import column_sum, with_bias_gradient
+from pointcept_bsa.ops.side_streams import apart, worth_it
+
+
+class _Joined(torch.autograd.Function):
+    """Tensors one below the other; not copied where they lie so in memory. See :func:`lie_together`."""
+
+    @staticmethod
+    def forward(ctx: Any, *parts: Tensor) -> Tensor:
+        ctx.sizes = [len(part) for part in parts]
+        return _below_each_other(parts)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, ...]:
+        return grads[0].split(ctx.sizes)
+
+
+def _below_each_other(parts: Sequence[Tensor]) -> Tensor:
+    first = parts[0].detach()
+    if len(parts) == 1:
+        return first
+    if lie_together(*parts):
+        return first.as_strided((sum(map(len, parts)), *first.shape[1:]), first.stride())
+    return torch.cat([first, *(part.detach() for part in parts[1:])])
+
+
+def lie_together(*parts: Tensor) -> bool:
+    """Whether tensors stand one behind the other in the same memory, as ``host.cast_weights`` lays its stand-ins."""
+    return all(
+        a.is_contiguous()
+        and b.is_contiguous()
+        and a.untyped_storage().data_ptr() == b.untyped_storage().data_ptr()
+        and a.data_ptr() + a.nbytes == b.data_ptr()
+        for a, b in pairwise(parts)
+    )
+
+
+def join(parts: Sequence[Tensor]) -> Tensor:
+    """Tensors one below the other, a view where they lie so."""
+    out: Tensor = _Joined.apply(*parts) if len(parts) > 1 else parts[0]
+    return out
+
+
+def product(x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor], owed: Sequence[Tensor] = ()) -> Tensor:
+    """x W^T + b of weights, and biases, one below the other.
+
+    In a captured graph of few rows the gradients of the weights are computed on a stream of their own: nobody waits
+    for them before the end of the backward pass.
+
+    Args:
+        x: (..., C).
+        weights: of layers with the same input, (C', C) each.
+        biases: (C',) each; detached ones get no gradient.
+        owed: parameters that get the column sums of the gradient of the result, one behind the other.
+    """
+    if not _gradients_apart(x, weights):
+        return with_bias_gradient(F.linear(x, join(weights), join(biases)), owed)
+    with apart(x):
+        reminder = _WeightGradients.apply(x.detach(), len(weights), *weights, *owed)
+    y = _InputGradient.apply(x, _below_each_other(weights), _below_each_other(biases))
+    out: Tensor = _Both.apply(y, reminder)
+    return out
+
+
+def _gradients_apart(x: Tensor, weights: Sequence[Tensor]) -> bool:
+    """Whether weights, all of which want a gradient, are of the type in which x comes: 16-bit stand-ins."""
+    return (
+        worth_it(x)
+        and torch.is_grad_enabled()
+        and x.dim() == 2
+        and x.requires_grad
+        and x.dtype.itemsize == 2
+        and all(weight.requires_grad and weight.dtype == x.dtype for weight in weights)
+    )
+
+
+class _InputGradient(torch.autograd.Function):
+    """x W^T + b, with a gradient for x alone."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        ctx.save_for_backward(weight)
+        return F.linear(x, weight, bias)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        (weight,) = ctx.saved_tensors
+        return grads[0].mm(weight), None, None
+
+
+class _WeightGradients(torch.autograd.Function):
+    """Gives something without memory of its own whose gradient, that of the product, is what this waits for."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, layers: int, *parameters: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.sizes = [len(p) for p in parameters[:layers]]
+        ctx.owed = [len(p) for p in parameters[layers:]]
+        ctx.owed_dtype = parameters[-1].dtype
+        return x.as_strided((len(x), sum(ctx.sizes)), (0, 0))
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        (grad,), (x,) = grads, ctx.saved_tensors
+        for tensor in (grad, x) if x.is_cuda else ():  # memory of another stream: kept until this one is done with it
+            tensor.record_stream(torch.cuda.current_stream(x.device))
+        out = list(grad.t().mm(x).split(ctx.sizes))
+        if ctx.owed:
+            out += column_sum(grad, ctx.owed_dtype).split(ctx.owed)
+        return None, None, *out
+
+
+class _Both(torch.autograd.Function):
+    """y, whose gradient goes to the reminder, too."""
+
+    @staticmethod
+    def forward(ctx: Any, y: Tensor, reminder: Tensor) -> Tensor:
+        return y.view_as(y)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:
+        return grads[0], grads[0]

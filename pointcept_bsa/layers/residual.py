@@ -1,0 +1,44 @@
+"""The residual stream between two layers, on which the next one's kernel does what is left to do."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+from pointcept_bsa.layers.linear import Linear, Summand
+from pointcept_bsa.layers.norm import RMSNorm, in_place
+from pointcept_bsa.ops.permute import permute
+from pointcept_bsa.ops.rms_norm import residual_norm
+
+
+class Residual(NamedTuple):
+    """x + summand, its rows in another order.
+
+    Attributes:
+        x: (S, C).
+        summand: (S, C), what the layer before adds.
+        order: a permutation of the rows and its inverse: row r is row order[0][r] of the sum.
+    """
+
+    x: Tensor
+    summand: Summand | None = None
+    order: tuple[Tensor, Tensor] | None = None
+
+    def total(self) -> Tensor:
+        """(S, C)."""
+        x = self.x if self.summand is None else self.x + self.summand.full()
+        return x if self.order is None else permute(x, *self.order)
+
+    def normed(
+        self, norm: RMSNorm, place: Tensor | None = None, position: Linear | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The total, and its norm, to which ``position(place)`` is added."""
+        map_of_place = None
+        if place is not None and position is not None:
+            map_of_place = in_place(place, position)
+            if map_of_place is None:
+                x = self.total()
+                return x, norm(x) + position(place)
+        value, bias = self.summand or (None, None)
+        return residual_norm(self.x, norm.weight, norm.eps_of(self.x), value, bias, self.order, map_of_place)
