@@ -21,10 +21,10 @@ _streams: dict[tuple[torch.device, int], torch.cuda.Stream] = {}
 def worth_it(x: Tensor, rows: int | None = None) -> bool:
     """Whether work on x (S, ...), or on so many rows, is captured, and leaves room on the GPU."""
     return (
-        x.is_cuda
-        and (x.shape[0] if rows is None else rows) <= SLOTS
-        and not torch.compiler.is_compiling()
+        not torch.compiler.is_compiling()
+        and x.is_cuda
         and torch.cuda.is_current_stream_capturing()
+        and (x.shape[0] if rows is None else rows) <= SLOTS
     )
 
 
@@ -56,7 +56,7 @@ def later(x: Tensor) -> Iterator[None]:
 
 def wait_for_later(x: Tensor) -> None:
     """Go on only when everything is done that this capture put on the stream of :func:`later`."""
-    if not x.is_cuda or (x.device, LATER) not in _streams or torch.compiler.is_compiling():
+    if torch.compiler.is_compiling() or not x.is_cuda or (x.device, LATER) not in _streams:
         return
     if torch.cuda.is_current_stream_capturing():
         stream = _stream(x.device, LATER)
