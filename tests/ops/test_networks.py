@@ -1,0 +1,92 @@
+"""Whole networks by the kernels against plain torch: what is handed from one block to the next included."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+
+from pointcept_bsa.host import MODELS
+from pointcept_bsa.host.batch import offset_of
+from pointcept_bsa.host.cast_weights import CastWeights
+from pointcept_bsa.layers.linear import Linear
+
+from .interpreter import DEVICE, kernel_test, run_in_interpreter
+
+LENGTHS = (20, 9)
+STACK = dict(in_channels=3, channels=32, depth=2, num_heads=4)
+BSA = STACK | dict(type="BSA-v1m1", ball_size=16, block_size=8, group_size=8, topk=1)
+NETWORKS = {
+    "full": STACK | dict(type="FullAttention-v1m1"),
+    "bsa": BSA,
+    "bsa, gate joined, group compression": BSA | dict(num_heads=8, group_compression=True, query_pooling="mlp"),
+    "bsa, skips": BSA | dict(skip_every=1),
+    "erwin": dict(
+        type="Erwin-v1m1",
+        in_channels=3,
+        channels=[16, 16],
+        ball_sizes=[16, 16],
+        enc_num_heads=[2, 2],
+        enc_depths=[1, 1],
+        dec_num_heads=[2],
+        dec_depths=[1],
+        strides=[1],
+        mp_steps=1,
+        num_neighbors=5,
+    ),
+    "erwin nsa": STACK
+    | dict(
+        type="ErwinNSA-v1m1",
+        num_heads=8,
+        local_ball_size=16,
+        compressed_ball_size=8,
+        num_selected=2,
+        mp_steps=1,
+        num_neighbors=5,
+    ),
+}
+
+
+def test_in_the_interpreter():
+    run_in_interpreter(__file__)
+
+
+def gradients(network, data, probe, stand_ins):
+    """Output, and the gradients of all parameters by name."""
+    names = {parameter: name for name, parameter in network.named_parameters()}
+    found = {}
+    if not stand_ins:
+        out = network(data)["feat"]
+        (out * probe).sum().backward()
+    else:  # as captured steps have it, but in float32
+        cast = CastWeights(network, torch.float32)
+        with cast.in_place():
+            out = network(data)["feat"]
+            (out * probe).sum().backward()
+        found = {names[parameter]: grad for parameter, grad in cast.gradients().items()}
+    found |= {name: parameter.grad for parameter, name in names.items() if parameter.grad is not None}
+    assert found.keys() == set(names.values())
+    return {"out": out.detach()} | found
+
+
+@kernel_test
+@pytest.mark.parametrize("name, stand_ins", [("bsa", False), *((name, True) for name in NETWORKS)])
+def test_outputs_and_gradients_are_those_of_plain_torch(name, stand_ins, monkeypatch):
+    torch.manual_seed(0)
+    torch.backends.cuda.matmul.allow_tf32 = False
+    network = MODELS.build(dict(NETWORKS[name])).to(DEVICE).train()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.mul_(4 if parameter.dim() > 1 else 1)  # attention far from uniform, gates from one half
+    coord, feat = (torch.randn(sum(LENGTHS), 3, device=DEVICE) for _ in range(2))
+    data = dict(coord=coord, feat=feat, offset=offset_of(LENGTHS, torch.zeros(0, dtype=torch.long, device=DEVICE)))
+    probe = torch.randn(sum(LENGTHS), network.out_channels, device=DEVICE)
+    results = []
+    for kernels in (False, True):
+        monkeypatch.setenv("PCBSA_OPS", "triton" if kernels else "reference")
+        monkeypatch.setattr(Linear, "sums_bias", staticmethod(lambda _, kernels=kernels: kernels))
+        results.append(gradients(copy.deepcopy(network), data, probe, stand_ins))
+    plain, ours = results
+    for key, wanted in plain.items():
+        assert (ours[key].float() - wanted).norm() < 1e-3 * wanted.norm() + 1e-4, key  # some are 0 but for rounding
