@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 
+from pointcept_bsa.engine.benchmark.settings import Settings
 from pointcept_bsa.host.embedded.cli import train_main
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -37,15 +39,47 @@ def small_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def load_tool(name: str) -> ModuleType:
+    """The script tools/<name>.py as a module."""
+    spec = importlib.util.spec_from_file_location(f"tool_{name}", ROOT / "tools" / f"{name}.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 @pytest.fixture
 def tool() -> Callable[..., int]:
     """``tool("predict", "--weight", ...)`` calls the main function of tools/predict.py."""
 
     def call(name: str, *arguments: str) -> int:
-        spec = importlib.util.spec_from_file_location(f"tool_{name}", os.path.join(ROOT, "tools", f"{name}.py"))
-        assert spec is not None and spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        return module.main(list(arguments))
+        return load_tool(name).main(list(arguments))
 
     return call
+
+
+@pytest.fixture(scope="module")
+def benchmark_tool() -> ModuleType:
+    """tools/benchmark.py."""
+    return load_tool("benchmark")
+
+
+@pytest.fixture
+def benchmark_settings(tmp_path: Path) -> Callable[..., Settings]:
+    """``benchmark_settings(sizes=[32])``: BSA against full attention, one block each, on the CPU, and what is given."""
+    bsa, full = (str(ROOT / f"configs/ellipsoid_flow/{name}.py") for name in ("bsa", "full_attention"))
+
+    def make(**changes: Any) -> Settings:
+        defaults: dict[str, Any] = dict(
+            config=[bsa],
+            baseline=full,
+            sizes=[64],
+            repeats=2,
+            warmup=1,
+            device="cpu",
+            options=["model.backbone.depth=1"],
+            output=str(tmp_path / "out"),
+        )
+        return Settings(**defaults | changes)
+
+    return make

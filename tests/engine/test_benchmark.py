@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 import json
 import struct
 from pathlib import Path
@@ -16,7 +15,6 @@ from pointcept_bsa.engine.benchmark.case import NOT_ASKED, OOM, TOO_SLOW, Measur
 from pointcept_bsa.engine.benchmark.entries import Entry, parse_entries, parse_entry
 from pointcept_bsa.engine.benchmark.inputs import input_shape, make_batch
 from pointcept_bsa.engine.benchmark.run import predict_seconds, run
-from pointcept_bsa.engine.benchmark.settings import Settings
 from pointcept_bsa.engine.benchmark.timing import Timing, is_out_of_memory, summarize, time_calls
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.host import build_model
@@ -24,24 +22,6 @@ from pointcept_bsa.host import build_model
 ROOT = Path(__file__).resolve().parents[2]
 BSA, FULL = (str(ROOT / f"configs/ellipsoid_flow/{name}.py") for name in ("bsa", "full_attention"))
 SMALL = ["model.backbone.depth=1"]
-
-
-@pytest.fixture(scope="module")
-def tool():
-    spec = importlib.util.spec_from_file_location("benchmark_tool", ROOT / "tools" / "benchmark.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture
-def settings(tmp_path):
-    def make(**changes):
-        defaults = dict(config=[BSA], baseline=FULL, sizes=[64], repeats=2, warmup=1, device="cpu", options=SMALL)
-        return Settings(**{**defaults, "output": str(tmp_path / "out"), **changes})
-
-    return make
 
 
 def fake(times):
@@ -69,8 +49,8 @@ def png_size(path):
     return struct.unpack(">II", data[16:24])
 
 
-def test_ratios_are_the_baselines_value_over_the_rows(tool, settings, capsys):
-    rows = run(settings(sizes=[400, 100]), tool.load, tool.build_optimizer, fake(TIMES))
+def test_ratios_are_the_baselines_value_over_the_rows(benchmark_tool, benchmark_settings, capsys):
+    rows = run(benchmark_settings(sizes=[400, 100]), benchmark_tool.load, benchmark_tool.build_optimizer, fake(TIMES))
     assert [(row.name, row.points) for row in rows] == [
         ("ellipsoid_flow/full_attention", 100),
         ("ellipsoid_flow/bsa", 100),
@@ -91,9 +71,9 @@ def test_ratios_are_the_baselines_value_over_the_rows(tool, settings, capsys):
     assert "[4/4] ellipsoid_flow/bsa N=400: forward 4.00 (0.100), train 8.00 (0.200) ms, 0.200 GiB" in printed
 
 
-def test_files_hold_what_the_rows_hold(tool, settings):
-    chosen = settings(sizes=[100, 800])
-    rows = run(chosen, tool.load, tool.build_optimizer, fake(TIMES))
+def test_files_hold_what_the_rows_hold(benchmark_tool, benchmark_settings):
+    chosen = benchmark_settings(sizes=[100, 800])
+    rows = run(chosen, benchmark_tool.load, benchmark_tool.build_optimizer, fake(TIMES))
     folder = Path(chosen.output)
     assert {p.name for p in folder.iterdir()} == {f"benchmark.{kind}" for kind in ("json", "csv", "md", "png")}
     content = json.loads((folder / "benchmark.json").read_text())
@@ -110,13 +90,13 @@ def test_files_hold_what_the_rows_hold(tool, settings):
 
 
 @pytest.mark.parametrize("sizes", [[100], [600, 700]])
-def test_a_plot_without_curves_is_still_a_plot(tool, settings, sizes):
-    chosen = settings(config=[FULL], sizes=sizes)
-    run(chosen, tool.load, tool.build_optimizer, fake(TIMES))
+def test_a_plot_without_curves_is_still_a_plot(benchmark_tool, benchmark_settings, sizes):
+    chosen = benchmark_settings(config=[FULL], sizes=sizes)
+    run(chosen, benchmark_tool.load, benchmark_tool.build_optimizer, fake(TIMES))
     assert min(png_size(Path(chosen.output) / "benchmark.png")) > 300
 
 
-def test_a_case_that_cannot_be_done_in_time_is_a_row(tool, settings, capsys):
+def test_a_case_that_cannot_be_done_in_time_is_a_row(benchmark_tool, benchmark_settings, capsys):
     times = {"FullAttention-v1m1": lambda n: (n**2, 2 * n**2, None), "BSA-v1m1": TIMES["BSA-v1m1"]}
     asked = []
 
@@ -124,7 +104,12 @@ def test_a_case_that_cannot_be_done_in_time_is_a_row(tool, settings, capsys):
         asked.append((cfg["model"]["backbone"]["type"], points))
         return fake(times)(cfg, points, plan, build_optimizer)
 
-    rows = run(settings(sizes=[32, 64, 128], max_seconds=60.0), tool.load, tool.build_optimizer, measure)
+    rows = run(
+        benchmark_settings(sizes=[32, 64, 128], max_seconds=60.0),
+        benchmark_tool.load,
+        benchmark_tool.build_optimizer,
+        measure,
+    )
     assert [row.forward for row in rows if row.name.endswith("full_attention")] == ["ok", "ok", TOO_SLOW]
     assert ("FullAttention-v1m1", 128) not in asked and ("BSA-v1m1", 128) in asked
     printed = capsys.readouterr().out
@@ -133,12 +118,12 @@ def test_a_case_that_cannot_be_done_in_time_is_a_row(tool, settings, capsys):
     assert predict_seconds(rows, "ellipsoid_flow/full_attention", 128) == pytest.approx(4 * 28.672)
 
 
-def test_real_cases_on_the_cpu(tool, tmp_path, capsys):
+def test_real_cases_on_the_cpu(benchmark_tool, tmp_path, capsys):
     out = tmp_path / "out"
     arguments = ["--config", BSA, f"gc={BSA}:model.backbone.group_compression=True", "--baseline", FULL]
     arguments += ["--sizes", "70", "130", "--repeats", "3", "--warmup", "1", "--batch-size", "2", "--dtype", "bf16"]
     arguments += ["--device", "cpu", "--output", str(out), "--options", *SMALL]
-    assert tool.main(arguments) == 0
+    assert benchmark_tool.main(arguments) == 0
     rows = json.loads((out / "benchmark.json").read_text())["rows"]
     assert len(rows) == 6 and {row["name"] for row in rows} >= {"gc"}
     for row in rows:
@@ -151,14 +136,16 @@ def test_real_cases_on_the_cpu(tool, tmp_path, capsys):
     assert "n/a" in capsys.readouterr().out
 
 
-def test_forward_alone(tool, settings):
-    (row,) = run(settings(baseline=None, skip_train=True), tool.load, tool.build_optimizer)
+def test_forward_alone(benchmark_tool, benchmark_settings):
+    (row,) = run(
+        benchmark_settings(baseline=None, skip_train=True), benchmark_tool.load, benchmark_tool.build_optimizer
+    )
     assert (row.forward, row.train) == ("ok", NOT_ASKED)
     assert row.train_ms is None and row.points_per_second is None and row.forward_x is None
 
 
 @pytest.mark.parametrize("place", ["forward", "train"])
-def test_running_out_of_memory_is_a_row(tool, settings, monkeypatch, capsys, place):
+def test_running_out_of_memory_is_a_row(benchmark_tool, benchmark_settings, monkeypatch, capsys, place):
     original = case.time_calls
     calls = []
 
@@ -169,7 +156,7 @@ def test_running_out_of_memory_is_a_row(tool, settings, monkeypatch, capsys, pla
         return original(call, *rest)
 
     monkeypatch.setattr(case, "time_calls", failing)
-    first, second = run(settings(), tool.load, tool.build_optimizer)
+    first, second = run(benchmark_settings(), benchmark_tool.load, benchmark_tool.build_optimizer)
     assert first.parameters > 0
     assert (first.forward, first.train) == ("ok" if place == "train" else OOM, OOM)
     assert (second.forward, second.train) == ("ok", "ok")
@@ -177,13 +164,13 @@ def test_running_out_of_memory_is_a_row(tool, settings, monkeypatch, capsys, pla
     assert "OOM" in capsys.readouterr().out
 
 
-def test_other_errors_are_errors(tool, settings, monkeypatch):
+def test_other_errors_are_errors(benchmark_tool, benchmark_settings, monkeypatch):
     def failing(*_):
         raise RuntimeError("shapes cannot be multiplied")
 
     monkeypatch.setattr(case, "time_calls", failing)
     with pytest.raises(RuntimeError, match="multiplied"):
-        run(settings(), tool.load, tool.build_optimizer)
+        run(benchmark_settings(), benchmark_tool.load, benchmark_tool.build_optimizer)
 
 
 def test_what_counts_as_out_of_memory():
@@ -226,15 +213,15 @@ def test_clouds_fit_and_differ(dimensionality):
     assert not torch.equal(first["coord"][:3000], first["coord"][3000:])
 
 
-def test_clouds_have_the_dimensions_of_the_config(tool):
+def test_clouds_have_the_dimensions_of_the_config(benchmark_tool):
     for name, expected in (("periodic_hills", (2, 39, 2)), ("shapenet_car", (3, 3, 1))):
-        cfg = tool.load(str(ROOT / f"configs/{name}/bsa.py"), SMALL)
+        cfg = benchmark_tool.load(str(ROOT / f"configs/{name}/bsa.py"), SMALL)
         assert input_shape(build_model(cfg["model"]), cfg) == expected
 
 
-def test_a_model_without_a_normalizer_is_refused(tool):
+def test_a_model_without_a_normalizer_is_refused(benchmark_tool):
     with pytest.raises(InputError, match="Linear.*DefaultRegressor"):
-        input_shape(torch.nn.Linear(1, 1), tool.load(BSA, []))
+        input_shape(torch.nn.Linear(1, 1), benchmark_tool.load(BSA, []))
 
 
 def test_entries():
@@ -263,18 +250,34 @@ def test_entries():
         (["--config", f"{BSA}:modle.backbone.depth=1"], "did you mean 'model'"),
     ],
 )
-def test_mistakes_are_one_line(tool, tmp_path, capsys, arguments, words):
+def test_mistakes_are_one_line(benchmark_tool, tmp_path, capsys, arguments, words):
     sizes = [] if "--sizes" in arguments else ["--sizes", "64"]
-    assert tool.main([*arguments, *sizes, "--output", str(tmp_path / "out")]) == 2
+    assert benchmark_tool.main([*arguments, *sizes, "--output", str(tmp_path / "out")]) == 2
     message = capsys.readouterr().err
     assert message.startswith("error: ") and message.count("\n") == 1 and words in message
 
 
 @pytest.mark.gpu
-def test_on_the_gpu(tool, tmp_path):
+def test_on_the_gpu(benchmark_tool, tmp_path):
     out = tmp_path / "out"
     arguments = ["--config", BSA, "--baseline", FULL, "--sizes", "512", "--dtype", "tf32", "--device", "cuda"]
-    assert tool.main([*arguments, "--repeats", "5", "--output", str(out), "--options", *SMALL]) == 0
+    assert benchmark_tool.main([*arguments, "--repeats", "5", "--output", str(out), "--options", *SMALL]) == 0
     for row in json.loads((out / "benchmark.json").read_text())["rows"]:
         assert row["forward"] == row["train"] == "ok" and row["memory_gib"] > 0 and row["memory_x"] > 0
     assert torch.get_float32_matmul_precision() == "highest"
+
+
+def test_a_profile_holds_what_a_call_spends_its_time_on(benchmark_tool, benchmark_settings, tmp_path, capsys):
+    run(benchmark_settings(profile=True, repeats=1), benchmark_tool.load, benchmark_tool.build_optimizer)
+    printed = capsys.readouterr().out
+    with open(tmp_path / "out" / "profile.csv", newline="") as file:
+        records = list(csv.DictReader(file))
+    assert {(r["config"], r["part"]) for r in records} == {
+        (f"ellipsoid_flow/{name}", part) for name in ("bsa", "full_attention") for part in ("forward", "train")
+    }
+    forward = [r for r in records if r["config"] == "ellipsoid_flow/bsa" and r["part"] == "forward"]
+    products = next(r for r in forward if r["kernel"] == "aten::addmm")
+    assert int(products["launches"]) >= 6 and 0 < float(products["ms"]) < sum(float(r["ms"]) for r in forward)
+    assert [float(r["ms"]) for r in forward] == sorted((float(r["ms"]) for r in forward), reverse=True)
+    launches = sum(int(r["launches"]) for r in forward)
+    assert f"ellipsoid_flow/bsa eager N=64, forward: {launches} launches" in printed

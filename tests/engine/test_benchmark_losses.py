@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -23,20 +22,13 @@ TINY = [f"model.backbone.{x}" for x in ("depth=1", "ball_size=32", "channels=16"
 CPU = torch.device("cpu")
 
 
-@pytest.fixture(scope="module")
-def tool():
-    spec = importlib.util.spec_from_file_location("benchmark_tool", ROOT / "tools" / "benchmark.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_both_paths_train_on_the_same(tool, tmp_path, monkeypatch):
+def test_both_paths_train_on_the_same(benchmark_tool, tmp_path, monkeypatch):
     seen, told = [], []
     original = losses.build_case
     monkeypatch.setattr(losses, "build_case", lambda *a: seen.append(os.environ[OPS_VARIABLE]) or original(*a))
-    training = Training(tool.load(BSA, TINY), 40, 6, Plan(CPU), tool.build_optimizer, tool.build_scheduler)
+    training = Training(
+        benchmark_tool.load(BSA, TINY), 40, 6, Plan(CPU), benchmark_tool.build_optimizer, benchmark_tool.build_scheduler
+    )
     curves = train_both("bsa", training, 2, told.append)
     assert seen == ["auto", "reference", "reference", "auto", "reference"]
     assert curves.losses["auto"] == curves.losses["reference"] and curves.final["auto"] == curves.final["reference"]
@@ -56,17 +48,17 @@ def test_both_paths_train_on_the_same(tool, tmp_path, monkeypatch):
     assert sorted(os.listdir(tmp_path)) == ["losses.csv", "losses.png"]
 
 
-def test_the_schedule_of_the_config_spans_the_steps(tool):
+def test_the_schedule_of_the_config_spans_the_steps(benchmark_tool):
     """Here it ends half-way, so the later steps move nothing."""
     rates = []
 
     def build_scheduler(cfg, optimizer, steps):
         optimizer.register_step_pre_hook(lambda *rest: rates.append(optimizer.param_groups[0]["lr"]))
-        return tool.build_scheduler(cfg, optimizer, steps)
+        return benchmark_tool.build_scheduler(cfg, optimizer, steps)
 
-    cfg = tool.load(BSA, TINY)
+    cfg = benchmark_tool.load(BSA, TINY)
     cfg["scheduler"] = dict(type="MultiStepLR", milestones=[0.5], gamma=0.0)
-    training = Training(cfg, 40, 10, Plan(CPU), tool.build_optimizer, build_scheduler)
+    training = Training(cfg, 40, 10, Plan(CPU), benchmark_tool.build_optimizer, build_scheduler)
     curve, final = training.run("auto", 0, print)
     assert rates == [cfg.optimizer["lr"]] * 5 + [0.0] * 5
     assert curve[5] == curve[9] and final > 0  # the same batch and the same weights
@@ -75,10 +67,12 @@ def test_the_schedule_of_the_config_spans_the_steps(tool):
     assert moving[:6] == curve[:6] and moving[9] != moving[5] and len(rates) == 10
 
 
-def test_long_trainings_tell_where_they_are(tool, monkeypatch):
+def test_long_trainings_tell_where_they_are(benchmark_tool, monkeypatch):
     monkeypatch.setattr(losses, "TELL_SECONDS", -1.0)
     told = []
-    training = Training(tool.load(BSA, TINY), 40, 3, Plan(CPU), tool.build_optimizer, tool.build_scheduler)
+    training = Training(
+        benchmark_tool.load(BSA, TINY), 40, 3, Plan(CPU), benchmark_tool.build_optimizer, benchmark_tool.build_scheduler
+    )
     training.run("reference", 0, told.append)
     assert [line.split(",")[0] for line in told] == ["step 1/3", "step 2/3"] and "s left" in told[0]
 
@@ -123,10 +117,10 @@ def test_only_the_first_steps_and_whole_passes_are_compared():
     assert passes(reference[:11]) == [2.5, 2.5] and passes(reference[:2]) == [3.5]
 
 
-def test_losses_of_several_seeds_through_the_tool(tool, tmp_path, capsys):
+def test_losses_of_several_seeds_through_the_tool(benchmark_tool, tmp_path, capsys):
     out = tmp_path / "out"
     arguments = ["--config", f"net={BSA}", "--sizes", "40", "--losses", "2", "--seeds", "2", "--device", "cpu"]
-    assert tool.main([*arguments, "--dtype", "bf16", "--output", str(out), "--options", *TINY]) == 0
+    assert benchmark_tool.main([*arguments, "--dtype", "bf16", "--output", str(out), "--options", *TINY]) == 0
     printed = capsys.readouterr().out.splitlines()
     assert len(printed) == 7 and "2 seeds: " in printed[5] and "rounded by 2^-9" in printed[5]
     assert len((out / "losses.csv").read_text().splitlines()) == 5 and (out / "losses.png").stat().st_size > 5000

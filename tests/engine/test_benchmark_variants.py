@@ -16,7 +16,6 @@ from pointcept_bsa.engine.benchmark import case
 from pointcept_bsa.engine.benchmark.case import OK, OOM, Measurement, Plan, build_case, measure_case
 from pointcept_bsa.engine.benchmark.depth import extrapolate
 from pointcept_bsa.engine.benchmark.run import run
-from pointcept_bsa.engine.benchmark.settings import Settings
 from pointcept_bsa.engine.benchmark.summary import summary
 from pointcept_bsa.engine.benchmark.timing import Timing
 from pointcept_bsa.engine.benchmark.trees import measure_trees
@@ -37,24 +36,6 @@ SMALL_ERWIN = [
 CPU = torch.device("cpu")
 
 
-@pytest.fixture(scope="module")
-def tool():
-    spec = importlib.util.spec_from_file_location("benchmark_tool", ROOT / "tools" / "benchmark.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture
-def settings(tmp_path):
-    def make(**changes):
-        defaults = dict(config=[BSA], baseline=FULL, sizes=[64], repeats=2, warmup=1, device="cpu", options=SMALL)
-        return Settings(**{**defaults, "output": str(tmp_path / "out"), **changes})
-
-    return make
-
-
 def fake(cfg, points, plan, build_optimizer):
     """Dense 100 ms eagerly and 50 as a graph; BSA 40 and 10, in plain torch twice that."""
     dense = cfg["model"]["backbone"]["type"] == "FullAttention-v1m1"
@@ -68,9 +49,9 @@ def fake(cfg, points, plan, build_optimizer):
     )
 
 
-def test_ratios_are_within_a_mode_and_at_best(tool, settings, capsys):
-    chosen = settings(modes=("eager", "graph"), reference=True)
-    rows = run(chosen, tool.load, tool.build_optimizer, fake)
+def test_ratios_are_within_a_mode_and_at_best(benchmark_tool, benchmark_settings, capsys):
+    chosen = benchmark_settings(modes=("eager", "graph"), reference=True)
+    rows = run(chosen, benchmark_tool.load, benchmark_tool.build_optimizer, fake)
     found = {(row.name.split("/")[1], row.mode, row.ops): row for row in rows}
     assert len(found) == len(rows) == 6  # dense attention has no kernels of ours to compare with
     assert found["bsa", "eager", "auto"].train_x == pytest.approx(2.5)
@@ -88,9 +69,13 @@ def test_ratios_are_within_a_mode_and_at_best(tool, settings, capsys):
     assert "config at its best" in (Path(chosen.output) / "benchmark.md").read_text()
 
 
-def test_a_graph_on_the_cpu_is_a_row_that_says_what_it_needs(tool, settings, capsys):
+def test_a_graph_on_the_cpu_is_a_row_that_says_what_it_needs(benchmark_tool, benchmark_settings, capsys):
     small = [*SMALL, "model.backbone.ball_size=32", "model.backbone.channels=16", "model.head.in_channels=16"]
-    rows = run(settings(baseline=None, modes=("eager", "graph"), options=small), tool.load, tool.build_optimizer)
+    rows = run(
+        benchmark_settings(baseline=None, modes=("eager", "graph"), options=small),
+        benchmark_tool.load,
+        benchmark_tool.build_optimizer,
+    )
     assert [(row.mode, row.forward, row.train) for row in rows] == [
         ("eager", "ok", "ok"),
         ("graph", "needs CUDA", "needs CUDA"),
@@ -98,7 +83,7 @@ def test_a_graph_on_the_cpu_is_a_row_that_says_what_it_needs(tool, settings, cap
     assert "needs CUDA" in capsys.readouterr().out
 
 
-def test_a_network_that_cannot_be_compiled_is_a_row(tool, monkeypatch):
+def test_a_network_that_cannot_be_compiled_is_a_row(benchmark_tool, monkeypatch):
     class BackendError(Exception):
         __module__ = "torch._dynamo.exc"
 
@@ -106,11 +91,13 @@ def test_a_network_that_cannot_be_compiled_is_a_row(tool, monkeypatch):
         raise BackendError("no compiler\nand a long story")
 
     monkeypatch.setattr(case, "compiled", compiled)
-    result = measure_case(tool.load(BSA, SMALL), 64, Plan(CPU, mode="compile"), tool.build_optimizer)
+    result = measure_case(
+        benchmark_tool.load(BSA, SMALL), 64, Plan(CPU, mode="compile"), benchmark_tool.build_optimizer
+    )
     assert result.forward == result.train == "cannot be compiled: no compiler" and result.parameters > 0
 
 
-def test_the_fastest_attention_backend_counts_and_others_are_told(tool, monkeypatch):
+def test_the_fastest_attention_backend_counts_and_others_are_told(benchmark_tool, monkeypatch):
     times = {"flash": 3.0, "cuDNN": 2.0, "efficient": None}
     current = []
 
@@ -128,24 +115,28 @@ def test_the_fastest_attention_backend_counts_and_others_are_told(tool, monkeypa
     monkeypatch.setattr(case, "dense_backends", lambda cfg, device: tuple(times))
     monkeypatch.setattr(case, "attention_backend", backend)
     monkeypatch.setattr(case, "time_calls", time_calls)
-    result = measure_case(tool.load(FULL, SMALL), 64, Plan(CPU), tool.build_optimizer)
+    result = measure_case(benchmark_tool.load(FULL, SMALL), 64, Plan(CPU), benchmark_tool.build_optimizer)
     assert (result.forward, result.forward_backend, result.train_backend) == ("ok", "cuDNN", "cuDNN")
     assert result.train_time.median_ms == 2.0 and set(result.refused) == {"efficient (not for this shape)"}
 
 
-def test_the_own_attention_is_a_backend_that_may_not_fit(tool, monkeypatch):
+def test_the_own_attention_is_a_backend_that_may_not_fit(benchmark_tool, monkeypatch):
     monkeypatch.setattr(case, "dense_backends", lambda cfg, device: ("narrow",))
-    result = measure_case(tool.load(FULL, SMALL), 64, Plan(CPU), tool.build_optimizer)  # in float32
+    result = measure_case(benchmark_tool.load(FULL, SMALL), 64, Plan(CPU), benchmark_tool.build_optimizer)  # in float32
     assert result.forward == result.train == "no attention backend took it: narrow (not for this shape)"
 
 
-def test_a_dense_network_runs_under_every_backend_unless_one_is_chosen(tool, monkeypatch):
+def test_a_dense_network_runs_under_every_backend_unless_one_is_chosen(benchmark_tool, monkeypatch):
     monkeypatch.delenv(SDPA_VARIABLE, raising=False)
     cuda = torch.device("cuda")
-    assert "narrow" in dense_backends(tool.load(FULL, SMALL), cuda)
-    assert dense_backends(tool.load(BSA, SMALL), cuda) == dense_backends(tool.load(FULL, SMALL), CPU) == (None,)
+    assert "narrow" in dense_backends(benchmark_tool.load(FULL, SMALL), cuda)
+    assert (
+        dense_backends(benchmark_tool.load(BSA, SMALL), cuda)
+        == dense_backends(benchmark_tool.load(FULL, SMALL), CPU)
+        == (None,)
+    )
     monkeypatch.setenv(SDPA_VARIABLE, "cudnn")
-    assert dense_backends(tool.load(FULL, SMALL), cuda) == (None,)
+    assert dense_backends(benchmark_tool.load(FULL, SMALL), cuda) == (None,)
 
 
 def test_operators_are_told_through_the_environment(monkeypatch):
@@ -165,12 +156,12 @@ def test_attention_backend_is_told_to_torch_and_to_the_operators(monkeypatch):
     assert SDPA_VARIABLE not in os.environ and torch.backends.cuda.math_sdp_enabled()
 
 
-def test_a_deep_stack_from_two_shallow_ones(tool, settings):
+def test_a_deep_stack_from_two_shallow_ones(benchmark_tool, benchmark_settings):
     def measure(cfg):
         depth = cfg["model"]["backbone"]["depth"]
         return Measurement("ok", "ok", 10 + depth, 2.0 * depth, Timing(1 + 3 * depth, 0.1, 2), None, 0.5 + depth)
 
-    cfg = tool.load(BSA, ["model.backbone.depth=18"])
+    cfg = benchmark_tool.load(BSA, ["model.backbone.depth=18"])
     result = extrapolate(cfg, measure)
     assert (result.parameters, result.gflops, result.forward_time.median_ms) == (28, 36.0, 55.0)
     assert result.memory_gib == 18.5 and result.train_time is None and cfg["model"]["backbone"]["depth"] == 18
@@ -178,8 +169,10 @@ def test_a_deep_stack_from_two_shallow_ones(tool, settings):
     def slow(cfg, points, plan, build_optimizer):
         return replace(measure(cfg), forward_time=Timing(9e4, None, 1))
 
-    chosen = settings(sizes=[64, 6400], options=["model.backbone.depth=3"], baseline=None, extrapolate_depth=True)
-    rows = run(chosen, tool.load, tool.build_optimizer, slow)
+    chosen = benchmark_settings(
+        sizes=[64, 6400], options=["model.backbone.depth=3"], baseline=None, extrapolate_depth=True
+    )
+    rows = run(chosen, benchmark_tool.load, benchmark_tool.build_optimizer, slow)
     assert [row.note for row in rows] == ["", "extrapolated from depths 1 and 2"] and rows[1].memory_gib == 3.5
 
 
@@ -213,22 +206,22 @@ def published(tmp_path):
     return str(folder.parent)
 
 
-def test_published_erwin_is_a_row_at_the_same_configuration(tool, settings, published, capsys):
-    chosen = settings(config=[ERWIN], sizes=[100], batch_size=2, baseline=None, options=SMALL_ERWIN)
-    rows = run(replace(chosen, erwin_checkout=published), tool.load, tool.build_optimizer)
+def test_published_erwin_is_a_row_at_the_same_configuration(benchmark_tool, benchmark_settings, published, capsys):
+    chosen = benchmark_settings(config=[ERWIN], sizes=[100], batch_size=2, baseline=None, options=SMALL_ERWIN)
+    rows = run(replace(chosen, erwin_checkout=published), benchmark_tool.load, benchmark_tool.build_optimizer)
     assert len(rows) == 2 and "published code, without tree and edges" in rows[1].name
     assert rows[1].train == "ok" and rows[1].parameters < rows[0].parameters
     assert "train x published" in capsys.readouterr().out
 
 
-def test_published_erwin_gives_what_ours_gives(tool):
+def test_published_erwin_gives_what_ours_gives(benchmark_tool):
     """The real code, where ``ERWIN`` names its checkout: same weights, same tree, same prediction."""
     checkout = os.environ.get("ERWIN")
     if not checkout:
         pytest.skip("missing: a checkout of maxxxzdn/erwin (set ERWIN to its folder)")
     from pointcept_bsa.engine.checkpoint_conversion import convert_erwin_state_dict
 
-    cfg = tool.load(ERWIN, SMALL_ERWIN)
+    cfg = benchmark_tool.load(ERWIN, SMALL_ERWIN)
     theirs, (batch, *_) = build_case(cfg, 128, Plan(CPU, batch_size=2, erwin_checkout=checkout))
     ours, _ = build_case(cfg, 128, Plan(CPU, batch_size=2))
     ours.backbone.load_state_dict(convert_erwin_state_dict(theirs.backbone.network.state_dict()))
@@ -237,8 +230,11 @@ def test_published_erwin_gives_what_ours_gives(tool):
         assert torch.allclose(ours.backbone.eval()(batch)["feat"], expected, atol=1e-4)
 
 
-def test_trees_are_timed(tool, tmp_path, capsys):
-    assert tool.main(["--tree", "300", "40", "--device", "cpu", "--repeats", "2", "--output", str(tmp_path)]) == 0
+def test_trees_are_timed(benchmark_tool, tmp_path, capsys):
+    assert (
+        benchmark_tool.main(["--tree", "300", "40", "--device", "cpu", "--repeats", "2", "--output", str(tmp_path)])
+        == 0
+    )
     rows = json.loads((tmp_path / "tree.json").read_text())["rows"]
     assert [(row["points"], row["rotated"]) for row in rows] == [(40, False), (40, True), (300, False), (300, True)]
     assert all(row["own_ms"] > 0 for row in rows) and rows[0]["scipy_ms"] > 0 and rows[1]["scipy_ms"] is None
@@ -268,23 +264,26 @@ def test_trees_without_the_peer(monkeypatch):
         ([], "--config and --sizes"),
     ],
 )
-def test_mistakes_are_one_line(tool, tmp_path, capsys, arguments, words):
-    assert tool.main([*arguments, "--output", str(tmp_path / "out")]) == 2
+def test_mistakes_are_one_line(benchmark_tool, tmp_path, capsys, arguments, words):
+    assert benchmark_tool.main([*arguments, "--output", str(tmp_path / "out")]) == 2
     message = capsys.readouterr().err
     assert message.startswith("error: ") and message.count("\n") == 1 and words in message
 
 
-def test_published_code_wants_an_erwin_to_compare_with(tool, tmp_path, published, capsys):
+def test_published_code_wants_an_erwin_to_compare_with(benchmark_tool, tmp_path, published, capsys):
     arguments = ["--config", BSA, "--sizes", "64", "--erwin-checkout", published, "--output", str(tmp_path / "out")]
-    assert tool.main(arguments) == 2 and "Erwin-v1m1" in capsys.readouterr().err
+    assert benchmark_tool.main(arguments) == 2 and "Erwin-v1m1" in capsys.readouterr().err
 
 
 @pytest.mark.gpu
-def test_modes_on_the_gpu(tool, tmp_path):
+def test_modes_on_the_gpu(benchmark_tool, tmp_path):
     """Graphs of forward and train step exist; replays train as eager steps do."""
     out = tmp_path / "out"
     arguments = ["--config", BSA, "--baseline", FULL, "--sizes", "512", "--dtype", "bf16", "--mode", "eager,graph"]
-    assert tool.main([*arguments, "--reference", "--repeats", "3", "--output", str(out), "--options", *SMALL]) == 0
+    assert (
+        benchmark_tool.main([*arguments, "--reference", "--repeats", "3", "--output", str(out), "--options", *SMALL])
+        == 0
+    )
     rows = json.loads((out / "benchmark.json").read_text())["rows"]
     assert len(rows) == 6
     for row in rows:
@@ -293,14 +292,14 @@ def test_modes_on_the_gpu(tool, tmp_path):
     assert OOM not in {row["train"] for row in rows}
 
 
-def test_static_geometry_comes_with_the_batch(tool, settings, monkeypatch, capsys):
+def test_static_geometry_comes_with_the_batch(benchmark_tool, benchmark_settings, monkeypatch, capsys):
     plain, given = (
-        build_case(tool.load(BSA, SMALL), 70, Plan(CPU, batch_size=2, static_geometry=static))
+        build_case(benchmark_tool.load(BSA, SMALL), 70, Plan(CPU, batch_size=2, static_geometry=static))
         for static in (False, True)
     )
     assert "tree_order" not in plain[1][0] and given[1][0]["tree_order"].shape == (140, 2)
     given[0].load_state_dict(plain[0].state_dict())
     outs = [network.eval()(dict(batches[0]))["pred"] for network, batches in (plain, given)]
     assert torch.equal(*outs)
-    run(settings(static_geometry=True, skip_train=True), tool.load, tool.build_optimizer)
+    run(benchmark_settings(static_geometry=True, skip_train=True), benchmark_tool.load, benchmark_tool.build_optimizer)
     assert "trees of the points and neighbours are given" in capsys.readouterr().out

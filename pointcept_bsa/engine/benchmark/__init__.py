@@ -4,5 +4,5 @@
 ``timing`` repeated timed calls, ``variants`` modes, operators and attention backends, ``case`` one network at one size
 in one mode, ``depth`` a deep one from two shallow ones, ``published_erwin`` the authors' Erwin, ``run`` all cases,
 ``report`` table, CSV and JSON, ``summary`` each config at its best, ``plot`` time over N, ``trees`` ball trees,
-``losses`` kernels against plain torch in training, ``losses_plot`` their curves.
+``losses`` kernels against plain torch in training, ``losses_plot`` their curves, ``profile`` time by kernel.
 """

@@ -62,6 +62,9 @@ def parse_settings(argv: Sequence[str] | None = None) -> Settings:
     parser.add_argument("--tree", nargs="+", type=int, default=[], metavar="N", help="time the ball trees of so many")
     parser.add_argument("--losses", type=int, metavar="STEPS", help="train with kernels and in plain torch, compare")
     parser.add_argument("--seeds", type=int, default=1, metavar="N", help="trainings of --losses (default %(default)s)")
+    parser.add_argument(
+        "--profile", action="store_true", help="also what one more call spends its time on, by kernel (profile.csv)"
+    )
     parser.add_argument("--options", nargs="+", default=[], metavar="KEY=VALUE", help="config values of all configs")
     parser.add_argument("--output", default="exp/benchmark", metavar="DIR", help="default %(default)s")
     args = vars(parser.parse_args(argv))

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from pointcept_bsa.engine.benchmark.inputs import Batch, input_shape, make_batch
+from pointcept_bsa.engine.benchmark.profile import Kernel, profile_call
 from pointcept_bsa.engine.benchmark.published_erwin import PublishedErwin
 from pointcept_bsa.engine.benchmark.timing import Timer, Timing, cpu_timer, cuda_timer, is_out_of_memory, time_calls
 from pointcept_bsa.engine.benchmark.variants import (
@@ -56,6 +57,7 @@ class Plan:
     ops: str | None = None  # of pointcept_bsa.ops: "auto", "reference", None: as the environment says
     erwin_checkout: str | None = None  # measure the network of this checkout in place of the config's Erwin
     static_geometry: bool = False  # trees and neighbours come with the batch, as from a data set that caches them
+    profile: bool = False  # look at the kernels of one more call
 
 
 @dataclass
@@ -74,6 +76,7 @@ class Measurement:
     train_backend: str | None = None
     refused: list[str] = field(default_factory=list)  # backends that cannot run it, and why
     note: str = ""
+    kernels: dict[str, list[Kernel]] = field(default_factory=dict)  # by part, where the plan asks for a profile
 
 
 def measure_case(cfg: Mapping[str, Any], points: int, plan: Plan, build_optimizer: OptimizerBuilder) -> Measurement:
@@ -201,11 +204,16 @@ def _measure(
     with cast_once, attention_backend(backend):
         run: Call = Replay(call, inputs[0]) if plan.mode == "graph" else call
         time = time_calls(run, inputs, _timer(plan.device), plan.warmup, plan.repeats, budget_ms)
-    memory = torch.cuda.max_memory_allocated(plan.device) / 2**30 if on_cuda else None
-    if part == "forward" and (result.forward_time is None or time.median_ms < result.forward_time.median_ms):
+        memory = torch.cuda.max_memory_allocated(plan.device) / 2**30 if on_cuda else None
+        before = result.forward_time if part == "forward" else result.train_time
+        if before is not None and before.median_ms <= time.median_ms:
+            return
+        if plan.profile:
+            result.kernels[part] = profile_call(lambda: run(inputs[0]), plan.device)
+    if part == "forward":
         result.forward, result.forward_time, result.forward_backend = OK, time, backend
         result.forward_memory_gib = memory
-    if part == "train" and (result.train_time is None or time.median_ms < result.train_time.median_ms):
+    else:
         result.train = OK if bool(losses[0].isfinite()) else NOT_FINITE
         result.train_time, result.train_backend, result.memory_gib = time, backend, memory
 

@@ -30,7 +30,7 @@ from pointcept_bsa.engine.benchmark.case import (
     precision,
 )
 from pointcept_bsa.engine.benchmark.inputs import Batch
-from pointcept_bsa.engine.benchmark.report import replacing
+from pointcept_bsa.engine.benchmark.replacing import replacing
 from pointcept_bsa.engine.benchmark.variants import AUTO, REFERENCE, operators
 
 ROUNDED = "reference_rounded"  # plain torch again, from weights that are a rounding error away

@@ -10,7 +10,7 @@ import torch
 
 from pointcept_bsa.engine.benchmark.case import INPUT_SETS
 from pointcept_bsa.engine.benchmark.losses import EARLY_STEPS, ROUNDED, LossCurves, passes, spread
-from pointcept_bsa.engine.benchmark.report import replacing
+from pointcept_bsa.engine.benchmark.replacing import replacing
 from pointcept_bsa.engine.benchmark.variants import AUTO, REFERENCE
 
 FIRST_STEPS = 100  # whose differences are drawn

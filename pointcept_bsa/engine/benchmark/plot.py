@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from pointcept_bsa.engine.benchmark.case import NOT_ASKED
-from pointcept_bsa.engine.benchmark.report import Row, replacing
+from pointcept_bsa.engine.benchmark.replacing import replacing
+from pointcept_bsa.engine.benchmark.report import Row
 from pointcept_bsa.engine.benchmark.variants import MODES, REFERENCE
 
 MARKERS = "osD^vP*hX<>"

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import Any
 
 from pointcept_bsa.engine.benchmark.case import NEEDS_CUDA, NOT_ASKED, OK, OOM, TOO_SLOW, Measurement, Plan
 from pointcept_bsa.engine.benchmark.entries import Entry
+from pointcept_bsa.engine.benchmark.replacing import replacing
 from pointcept_bsa.engine.benchmark.variants import MODES, REFERENCE
 
 
@@ -243,14 +242,3 @@ def write_results(
             f"{table(rows, baseline, plan)}\n\n{more}{note}\n",
             encoding="utf-8",
         )
-
-
-@contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary name beside ``path`` to write to; it gets the name ``path`` when all went well."""
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -25,6 +25,7 @@ from pointcept_bsa.engine.benchmark.environment import describe_environment
 from pointcept_bsa.engine.benchmark.losses import SchedulerBuilder, Training, train_both, write_losses
 from pointcept_bsa.engine.benchmark.losses_plot import draw_losses
 from pointcept_bsa.engine.benchmark.plot import draw_times
+from pointcept_bsa.engine.benchmark.profile import Profile, write_profiles
 from pointcept_bsa.engine.benchmark.published_erwin import load_published
 from pointcept_bsa.engine.benchmark.report import Row, add_ratios, make_row, progress_line, table, write_results
 from pointcept_bsa.engine.benchmark.settings import Settings
@@ -57,8 +58,8 @@ def run(
     """Do what the settings ask for; print progress and tables.
 
     ``output`` gets ``benchmark.json``, ``.csv`` and ``.md``, written anew after every case, and at the end
-    ``benchmark.png``; ``tree.*`` from ``--tree``; from ``--losses``, instead of ``benchmark.*``, ``losses.csv`` and
-    ``losses.png``.
+    ``benchmark.png``; ``profile.csv`` from ``--profile``; ``tree.*`` from ``--tree``; from ``--losses``, instead of
+    ``benchmark.*``, ``losses.csv`` and ``losses.png``.
 
     Args:
         settings: the command line.
@@ -135,6 +136,7 @@ def _measure_all(
     sizes = sorted(set(settings.sizes))
     total = len(sizes) * len(variants)
     rows: list[Row] = []
+    profiles: list[Profile] = []
     for points in sizes:
         for entry, cfg, plan in ((v.entry, v.cfg, v.plan) for v in variants):
             before = [row for row in rows if (row.mode, row.ops) == (plan.mode, plan.ops or "")]
@@ -148,6 +150,11 @@ def _measure_all(
                     result = Measurement(TOO_SLOW, NOT_ASKED if plan.skip_train else TOO_SLOW)
             rows.append(make_row(entry, cfg, points, plan, result))
             print(f"[{len(rows)}/{total}] {progress_line(rows[-1], plan, seconds)}", flush=True)
+            found = [Profile(entry.name, points, plan.mode, part, known) for part, known in result.kernels.items()]
+            if found:
+                profiles += found
+                print(*(each.table() for each in found), sep="\n", flush=True)
+                write_profiles(folder / "profile.csv", profiles)
             add_ratios(rows, baseline)
             write_results(folder, rows, environment, baseline, plan, summary(rows, baseline, published))
     return rows

@@ -36,6 +36,7 @@ class Settings:
     tree: Sequence[int] = ()
     losses: int | None = None
     seeds: int = 1
+    profile: bool = False
     options: Sequence[str] = field(default_factory=list)
     output: str = "exp/benchmark"
 
@@ -82,4 +83,5 @@ class Settings:
             self.max_seconds,
             ops=AUTO if self.reference else None,
             static_geometry=self.static_geometry,
+            profile=self.profile,
         )

@@ -14,7 +14,8 @@ from scipy.spatial import cKDTree
 from torch import Tensor
 
 from pointcept_bsa.engine.benchmark.inputs import make_batch
-from pointcept_bsa.engine.benchmark.report import number, replacing
+from pointcept_bsa.engine.benchmark.replacing import replacing
+from pointcept_bsa.engine.benchmark.report import number
 from pointcept_bsa.engine.benchmark.timing import Timing, cpu_timer, cuda_timer, time_calls
 from pointcept_bsa.geometry.ball_tree import BallTree
 
