@@ -13,6 +13,7 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch starts its threads, and for the processes tests start
 os.environ.setdefault("MPLBACKEND", "Agg")
@@ -21,6 +22,7 @@ import hypothesis
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 ROOT = Path(__file__).resolve().parent.parent
 MISSING = "missing: "  # begins the reason of every skip that the summary repeats
@@ -87,3 +89,21 @@ def balltree_peer() -> ModuleType:
         return importlib.import_module("balltree")
     except ModuleNotFoundError:
         pytest.skip(f"{MISSING}package balltree-erwin (part of the extra [test])")
+
+
+class Launches(TorchDispatchMode):
+    """The names of the operators that run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.names.append(func._schema.name.removeprefix("aten::"))
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.fixture
+def launches() -> type[Launches]:
+    """``with launches() as seen: ...`` lists the operators that ran in ``seen.names``."""
+    return Launches

@@ -7,7 +7,6 @@ import copy
 import pytest
 import torch
 from torch import nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from pointcept_bsa.host.cast_weights import CastWeights
 from pointcept_bsa.host.flat_gradients import FlatGradients
@@ -17,18 +16,6 @@ from pointcept_bsa.layers.norm import RMSNorm, placed
 from pointcept_bsa.layers.product import lie_together
 from pointcept_bsa.layers.residual import Residual
 from pointcept_bsa.layers.transformer import SwiGLU, TransformerBlock
-
-
-class Launches(TorchDispatchMode):
-    """The names of the operators that run."""
-
-    def __init__(self):
-        super().__init__()
-        self.names = []
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        self.names.append(func._schema.name.removeprefix("aten::"))
-        return func(*args, **(kwargs or {}))
 
 
 def results(module, x, cast=None):
@@ -42,7 +29,7 @@ def results(module, x, cast=None):
 
 
 @pytest.mark.parametrize("in_16_bits", [False, True])
-def test_two_layers_by_one_product_are_the_two_layers(monkeypatch, in_16_bits):
+def test_two_layers_by_one_product_are_the_two_layers(monkeypatch, launches, in_16_bits):
     torch.manual_seed(0)
     plain = SwiGLU(8, 24)
     joined = copy.deepcopy(plain)
@@ -58,10 +45,10 @@ def test_two_layers_by_one_product_are_the_two_layers(monkeypatch, in_16_bits):
     else:
         with cast.in_place():
             assert lie_together(joined.w1.weight, joined.w2.weight) and lie_together(joined.w1.bias, joined.w2.bias)
-            with torch.autocast("cpu", torch.bfloat16), Launches() as launches:
+            with torch.autocast("cpu", torch.bfloat16), launches() as seen:
                 found = results(joined, x)
-        products = [i for i, name in enumerate(launches.names) if name == "addmm"]
-        assert len(products) == 2 and "cat" not in launches.names[: products[-1]]
+        products = [i for i, name in enumerate(seen.names) if name == "addmm"]
+        assert len(products) == 2 and "cat" not in seen.names[: products[-1]]
         names = {parameter: name for name, parameter in joined.named_parameters()}
         got = {key: found[key] for key in ("out", "x")} | {names[p]: g for p, g in cast.gradients().items()}
         got |= {name: p.grad for name, p in joined.named_parameters() if p.grad is not None}
@@ -107,7 +94,7 @@ def test_a_block_is_its_parts_one_after_the_other(monkeypatch):
         assert torch.allclose(block(Residual(x), place, (40,)).total(), wanted, atol=1e-6)
 
 
-def test_gradients_are_taken_by_one_copy_for_each_type():
+def test_gradients_are_taken_by_one_copy_for_each_type(launches):
     """A list of mixed types, or strides, would be copied tensor by tensor."""
     model = nn.Sequential(*(nn.Linear(4, 4) for _ in range(5)))
     gradients = FlatGradients(model)
@@ -117,8 +104,8 @@ def test_gradients_are_taken_by_one_copy_for_each_type():
         others[parameter] = torch.randn(parameter.shape).to(torch.bfloat16 if i % 2 else torch.float32)
         if parameter.dim() == 2 and i % 4:
             others[parameter] = others[parameter].T.contiguous().T
-    with Launches() as launches:
+    with launches() as seen:
         gradients.take(others)
-    assert launches.names.count("_foreach_copy_") == 2
+    assert seen.names.count("_foreach_copy_") == 2
     for parameter, gradient in others.items():
         assert torch.equal(parameter.grad, gradient.float())

@@ -16,7 +16,7 @@ from .interpreter import DEVICE, INTERPRETED, kernel_test, run_in_interpreter
 
 GPU = DEVICE == "cuda"
 # Largest relative error ||kernel - reference|| / ||reference||, of outputs and of gradients; the reference in float32.
-TOLERANCE = {torch.float32: (2e-6, 1e-5), torch.float16: (2e-3, 4e-3), torch.bfloat16: (1e-2, 2e-2)}
+TOLERANCE = {torch.float32: (2e-6, 5e-6), torch.float16: (2e-3, 4e-3), torch.bfloat16: (1e-2, 2e-2)}
 
 
 def test_in_the_interpreter():
@@ -46,10 +46,11 @@ def error(a, b):
 
 
 def compare(q, k, v, index, block_size, valid=None):
-    """Outputs and gradients of both for the same inputs; the reference computes in float32."""
+    """Outputs and gradients of both for the same inputs; the reference computes in float64, in which sums of numbers do
+    not happen to be 0."""
     results = []
     probe = torch.randn(q.shape, device=q.device).to(q.dtype)
-    for op, dtype in ((selected.selected_attention, q.dtype), (selected.reference.selected_attention, torch.float32)):
+    for op, dtype in ((selected.selected_attention, q.dtype), (selected.reference.selected_attention, torch.float64)):
         leaves = [t.detach().to(dtype).requires_grad_() for t in (q, k, v)]
         out = op(*leaves, index, block_size, valid=valid)
         results.append((out, *torch.autograd.grad(out, leaves, probe.to(dtype))))
@@ -57,8 +58,7 @@ def compare(q, k, v, index, block_size, valid=None):
     for name, got, want, tolerance in zip(("out", "q", "k", "v"), *results, tolerances, strict=True):
         assert got.isfinite().all(), name
         assert error(got, want) < tolerance, name
-        nothing = (want == 0).all(-1)  # who sees nothing, and who is not seen
-        assert (got[nothing] == 0).all(), name
+        assert (got[want == 0] == 0).all(), name
     return results[0]
 
 
