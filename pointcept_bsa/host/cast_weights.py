@@ -21,7 +21,7 @@ class CastWeights:
     """16-bit stand-ins of the weights and biases of the ``nn.Linear`` modules of a model.
 
     A parameter that several modules share is left alone: its gradients would be added up in 16 bits. Weights of modules
-    that follow each other lie behind each other, and so do biases: see ``layers.linear.joined``.
+    that follow each other lie behind each other, and so do biases: see ``layers.product.join``.
 
     Args:
         model: in float32.
