@@ -77,7 +77,7 @@ class Pool:
             job = worker.job
             if isinstance(message, Outcome):
                 worker.job = None
-                if message.state == "failed":  # such a worker ends
+                if message.spoilt:
                     self._forget(worker)
             if job is not None and message is not None:
                 yield job, message, worker.connection
@@ -93,7 +93,7 @@ class Pool:
         worker.process.join()
         code = worker.process.exitcode
         killed = " (killed: out of memory?)" if code == -9 else ""
-        return Outcome("failed", f"its process ended with exit code {code}{killed}")
+        return Outcome("failed", f"its process ended with exit code {code}{killed}", spoilt=True)
 
     def _forget(self, worker: _Worker) -> None:
         self.workers.remove(worker)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -18,7 +20,7 @@ from pointcept_bsa.engine.tune.key_path import places, put, value_at
 from pointcept_bsa.engine.tune.space import Settings
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.host import build_dataset
-from pointcept_bsa.host.memory import is_out_of_memory
+from pointcept_bsa.host.memory import OutOfMemory, is_out_of_memory
 
 IN_CHANNELS = "model.backbone.in_channels"
 OUTPUT = "output.txt"
@@ -81,6 +83,7 @@ class Outcome:
         seconds: of the training.
         derived: settings that follow from those of the trial (the number of input features).
         began: an iteration was trained.
+        spoilt: the process may not be what it was (a crash, memory that ran out) and ends.
     """
 
     state: str
@@ -88,18 +91,20 @@ class Outcome:
     seconds: float | None = None
     derived: Settings = field(default_factory=list)
     began: bool = True
+    spoilt: bool = False
 
 
 def work(connection: Connection, engine: Engine, device: str | None, threads: int) -> None:
-    """Train the jobs that come, until the other side is closed. Ends after a failure, which may have left anything."""
+    """Train the jobs that come, until the other side is closed, or one of them spoils this process."""
     os.setpgid(0, 0)  # Ctrl-C comes to the parent alone, which ends its workers
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if device is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = device
     torch.set_num_threads(threads)
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
     outcome = Outcome("complete")
     try:
-        while outcome.state != "failed":
+        while not outcome.spoilt:
             job = connection.recv()
             _into_file(job.folder)
             outcome = run_job(job, engine, connection)
@@ -109,6 +114,14 @@ def work(connection: Connection, engine: Engine, device: str | None, threads: in
             connection.send(outcome)
     except (EOFError, BrokenPipeError, ConnectionResetError):
         pass  # the search has ended
+
+
+def _leave_with_parent() -> None:
+    """Wait for the search to end, also by a kill; a training then ends with its iteration."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 class _Listener:
@@ -143,7 +156,8 @@ def run_job(job: Job, engine: Engine, connection: Connection) -> Outcome:
         raise
     except Exception as error:  # noqa: BLE001 (a crash of whatever kind is a trial's outcome, not the search's end)
         traceback.print_exc()
-        return Outcome("failed", _reason(error), derived=derived, began=listener.has_begun)
+        spoilt = is_out_of_memory(error) or not isinstance(error, InputError) or isinstance(error, OutOfMemory)
+        return Outcome("failed", _reason(error), derived=derived, began=listener.has_begun, spoilt=spoilt)
 
 
 def build_config(job: Job, engine: Engine) -> tuple[Any, Settings]:
