@@ -20,8 +20,10 @@ from pointcept_bsa.engine.json_file import write_json
 from pointcept_bsa.engine.picture import draw_fields
 from pointcept_bsa.engine.provenance import provenance, sample_names
 from pointcept_bsa.engine.published import comparison_lines, published_for
+from pointcept_bsa.engine.runs import run_record
 from pointcept_bsa.host import TESTERS, TesterBase, collate_fn, comm
 from pointcept_bsa.host.batch import to_device
+from pointcept_bsa.host.flat_config import flat_config
 from pointcept_bsa.metrics import HIGHER_IS_BETTER
 
 VALIDATION_NOTES = ("validation =", "no validation samples")
@@ -34,7 +36,8 @@ class RegressionTester(TesterBase):
     Metrics are computed per sample, then averaged over the samples, in physical units and in those of the model's
     target normaliser; mean and standard deviation are printed, published results of the same protocol beside them. The
     file also has every sample's values, the data set's card (protocol, split and its hash), which samples
-    trained and validated, the seed, the number of parameters and the GFLOPs of one sample.
+    trained and validated, the seed, the number of parameters and the GFLOPs of one sample, and of the run its config,
+    times and validation curve: enough for ``tools/compare.py`` without the run's folder.
 
     Args:
         cfg, model, test_loader, verbose: as every tester.
@@ -107,6 +110,7 @@ class RegressionTester(TesterBase):
             "metrics": summarize(records, self.metrics),
             "metrics_normalized": self.normalized(records),
             **provenance(self.run_folder(), sample_names(dataset, card) if card else []),
+            "run": run_record(self.run_folder(), flat_config(self.cfg)),
             "published": published_for(card),
             "approximation": self.approximation(records),
             "samples": records,

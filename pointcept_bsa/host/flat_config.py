@@ -17,7 +17,8 @@ NOT_COMPARED = (
     "num_worker",
     "search",
 )
-DERIVED = ("data.train.loop", *(f"{key}_per_gpu" for key in ("batch_size", "batch_size_val", "batch_size_test")))
+_SHARED = ("batch_size", "batch_size_val", "batch_size_test", "num_worker")
+DERIVED = ("data.train.loop", *(f"{key}_per_gpu" for key in _SHARED))
 
 
 class _Absent:
