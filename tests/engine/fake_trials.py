@@ -106,4 +106,10 @@ def release() -> None:
     pass
 
 
-ENGINE = Engine(load, check, identity, shorten, train, Stopped, release)
+def sweep(cfg: Config, low: float, high: float, budget: int) -> list[tuple[float, float]]:
+    """A loss that falls fastest at a learning rate of 1e-3, is lowest at 1e-2 and then rises."""
+    rates = [low * (high / low) ** (i / budget) for i in range(budget)]
+    return [(r, 2 - math.tanh(2 * (math.log10(r) + 3)) + max(0.0, math.log10(r) + 2) ** 2) for r in rates]
+
+
+ENGINE = Engine(load, check, identity, shorten, train, Stopped, release, sweep)

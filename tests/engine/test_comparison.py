@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+import random
 import runpy
 import sys
 from pathlib import Path
@@ -214,7 +215,8 @@ def write_sampled(folder, factor, seed=0, parameters=1000, samples=12, seconds=0
     write_run(folder, factor, seed, **options)
     path = folder / "test" / "metrics.json"
     report = json.loads(path.read_text())
-    wobble = [1 + 0.01 * ((7 * i + 3 * seed) % 5) for i in range(samples)]
+    draw = random.Random(f"{seed} {factor}")
+    wobble = [math.exp(draw.gauss(0, 0.02)) for _ in range(samples)]
     report["samples"] = [{"name": f"s{i}", "mse": factor * (1 + i) * w} for i, w in enumerate(wobble)]
     report["parameters"] = parameters
     path.write_text(json.dumps(report))
@@ -239,10 +241,10 @@ def test_better_is_what_the_test_says(three):
     assert found.reference == "ref"
     verdicts = found.verdicts["mse"]
     assert {label: verdict.word for label, verdict in verdicts.items()} == {"good": "better", "same": "not told apart"}
-    assert verdicts["good"].ratio == pytest.approx(0.5) and verdicts["good"].samples == 12
+    assert verdicts["good"].ratio == pytest.approx(0.5, rel=0.02) and verdicts["good"].samples == 12
     assert found.leaders["mse"] == {"good"}
     text = markdown(found)
-    assert "mse against ref" in text and "0.5 (" in text and ") better" in text and "Holm for 2 comparisons" in text
+    assert "mse against ref" in text and ") better" in text and "Holm for 2 comparisons" in text
     assert "over 12 samples and these seeds: 3 (ref), 3 (good), 3 (same)" in text
     row = list(csv.DictReader(io.StringIO(csv_text(found))))[1]
     assert row["mse_verdict"] == "better" and row["mse_samples"] == "12" and row["reference"] == "ref"

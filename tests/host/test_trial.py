@@ -10,7 +10,7 @@ import pytest
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.host.embedded.config import check_config, load_config
 from pointcept_bsa.host.embedded.trainer import DefaultTrainer
-from pointcept_bsa.host.embedded.trial import TrialStopped, shorten, train_trial
+from pointcept_bsa.host.embedded.trial import TrialStopped, shorten, sweep_learning_rate, train_trial
 
 
 class Listener:
@@ -97,3 +97,23 @@ def test_nothing_refers_to_a_trainer_that_is_done(trial, toys, monkeypatch, stop
         pass
     gc.collect()
     assert [ref() for ref in alive] == [None]
+
+
+def test_a_sweep_raises_the_learning_rate_evenly_in_its_logarithm(config, run_dir, toys):
+    cfg = load_config(config, {"data.test.fault": "file", "data.val.fault": "file"})
+    found = sweep_learning_rate(cfg, 1e-4, 1e-2, 40)
+    rates = [rate for rate, _ in found]
+    assert (
+        len(found) == 40
+        and rates[0] == pytest.approx(1e-4)
+        and rates[-1] == pytest.approx(1e-2 ** (39 / 40) * 1e-4 ** (1 / 40))
+    )
+    assert max(b / a for a, b in zip(rates, rates[1:], strict=False)) == pytest.approx(100 ** (1 / 40))
+    assert {path.name for path in run_dir.iterdir()} == {"config.py", "train.log"}
+    assert toys.ToyTester.results == []
+
+
+def test_a_sweep_ends_where_the_loss_explodes(config, toys):
+    cfg = load_config(config, {"optimizer.type": "SGD", "data.train.noise": 1.0})
+    found = sweep_learning_rate(cfg, 1e-3, 1e3, 400)
+    assert len(found) < 350 and found[-1][0] < 1e3

@@ -52,7 +52,7 @@ class Wanted:
     """
 
     config: str
-    trials: int
+    trials: int | None
     budget: int
     options: Mapping[str, Any] = field(default_factory=dict)
     processes: int = 1
@@ -77,7 +77,8 @@ def tune(wanted: Wanted, engine: Engine, say: Callable[[str], None] = print) -> 
         InputError: a mistake in config, search space or arguments; a study of another config; no trial was complete.
         StudyInterrupted: SIGINT or SIGTERM came; what was done is kept.
     """
-    _check_arguments(wanted)
+    check_arguments(wanted)
+    assert wanted.trials is not None
     cfg = engine.load(wanted.config, wanted.options)
     space = read_space(cfg)
     check_validation(cfg)
@@ -140,6 +141,7 @@ class _Search:
             )
 
     def _to_go(self) -> int:
+        assert self.wanted.trials is not None
         return self.wanted.trials - len(self.study.done) - len(self.running)
 
     def _next(self) -> Job:
@@ -243,7 +245,8 @@ def _loading_processes(at_a_time: int) -> int | None:
     return None if at_a_time == 1 else max(1, (os.cpu_count() or 1) // at_a_time - 1)
 
 
-def _check_arguments(wanted: Wanted) -> None:
+def check_arguments(wanted: Wanted) -> None:
+    """Raise InputError for numbers that are none."""
     for name in ("trials", "budget", "processes", "evaluations"):
         value = getattr(wanted, name)
         if value is not None and value < 1:

@@ -38,6 +38,7 @@ class Engine:
         train: trains a trial with one who is told of its beginning and its evaluations; returns the seconds.
         stopped: what ``train`` raises when he wanted it.
         release: frees the device.
+        sweep: trains with a rising learning rate; returns learning rates and losses.
     """
 
     load: Callable[[str, Mapping[str, Any]], Any]
@@ -47,6 +48,7 @@ class Engine:
     train: Callable[[Any, Any], float]
     stopped: type[Exception]
     release: Callable[[], None]
+    sweep: Callable[[Any, float, float, int], list[tuple[float, float]]]
 
 
 @dataclass(frozen=True)

@@ -98,6 +98,54 @@ def _train(cfg: Config, listener: Listener) -> None:
     trainer.train()
 
 
+class _Sweep(HookBase):
+    """Keeps learning rate and loss of every iteration; stops where the loss is far above that of the beginning."""
+
+    LOOK_EVERY, ENOUGH = 10, 4.0  # iterations between two looks (the host waits then); times the first loss
+
+    def __init__(self) -> None:
+        self.rates: list[float] = []
+        self.losses: list[torch.Tensor] = []
+
+    def before_step(self) -> None:
+        self.rates.append(self.trainer.optimizer.param_groups[0]["lr"])
+
+    def after_step(self) -> None:
+        self.losses.append(self.trainer.comm_info["model_output_dict"]["loss"].detach().float().clone())
+        if len(self.losses) % self.LOOK_EVERY == 0:
+            seen = torch.stack(self.losses).unfold(0, self.LOOK_EVERY, self.LOOK_EVERY).mean(dim=1)
+            if not torch.isfinite(seen[-1]) or seen[-1] > seen.min() + self.ENOUGH * seen[0].abs():
+                raise TrialStopped
+
+
+def sweep_learning_rate(cfg: Config, low: float, high: float, budget: int) -> list[tuple[float, float]]:
+    """Train ``budget`` iterations while the learning rate rises from ``low`` to ``high``, evenly in its logarithm.
+
+    Returns:
+        (learning rate, loss) of every iteration with a finite loss; it ends early where the loss has gone up.
+    """
+    shorten(cfg, budget, 1)
+    # Losses are looked at here: hooks that evaluate, write or warn are left out.
+    cfg.hooks = [hook for hook in cfg.hooks if hook["type"] in ("FitTargetNormalizer", "CheckpointLoader", "ModelHook")]
+    cfg.evaluate, cfg.nan_guard, cfg.ema, cfg.gradient_accumulation_steps = False, None, None, 1
+    cfg.optimizer["lr"] = low
+    cfg.scheduler = {"type": "ExpLR", "gamma": high / low}
+    run_custom_imports(cfg)
+    sweep = _Sweep()
+    try:
+        trainer = TRAINERS.build(dict(cfg=default_setup(cfg), **cfg.train), path="train")
+        sweep.trainer = weakref.proxy(trainer)  # type: ignore[assignment]
+        trainer.hooks.append(sweep)
+        trainer.train()
+    except TrialStopped:
+        pass
+    finally:
+        close_log_file()
+        _tidy(Path(cfg.save_path))
+    losses = [float(loss) for loss in sweep.losses]
+    return [(rate, loss) for rate, loss in zip(sweep.rates, losses, strict=False) if math.isfinite(loss)]
+
+
 def release_device() -> None:
     """Free what nothing refers to any more, also on the GPU."""
     gc.collect()
