@@ -49,6 +49,7 @@ data = dict(
 
 model = dict(
     type="DefaultRegressor",
+    norm="layer",  # in place of BatchNorm: fits batches of few clouds; as published: "batch"
     head=dict(type="RegressionHead", in_channels=64, out_channels=3),
     normalizer=dict(type="TargetNormalizer", channels=3),
     criteria=[dict(type="MSELoss")],
