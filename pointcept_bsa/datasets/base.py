@@ -71,6 +71,7 @@ class PointFieldDataset(Dataset):
     target_fields: tuple[str, ...] = ()
     target_names: tuple[str, ...] = ()
     target_units: tuple[str, ...] = ()
+    vertices_correspond = False  # row i is the same place of every sample, which networks must not make use of
     up_axis = "z"  # which way is up in a picture
     # For data whose target is the pressure on a surface: density, velocity, and the directions (3 numbers each) of the
     # stream ("flow") and of lift ("up"); "coefficient": True where the target is a pressure coefficient.
