@@ -3,7 +3,7 @@
 # of the physical values, the standardised positions below (box: mean -+ standard deviation). Not as published: the
 # features, which there are cos(2^k pi x), k = 0 .. 63, of the first coordinate alone.
 
-_base_ = ["default_runtime.py"]
+_base_ = ["search_bands.py"]
 
 batch_size = 8
 cuda_graph = True

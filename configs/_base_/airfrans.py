@@ -1,7 +1,7 @@
 # AirFRANS surface: position, speed, angle of attack and Reynolds number -> pressure coefficient. 120 to 158 points.
 # The box scales both axes alike and holds every airfoil.
 
-_base_ = ["default_runtime.py"]
+_base_ = ["search_bands.py"]
 
 batch_size = 8
 max_iters = 10000

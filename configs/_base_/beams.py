@@ -1,7 +1,7 @@
 # Soft tissue beams: position and material -> displacement. The beam clamped at one end; the configs *_twice_clamped and
 # *_twisting are for the others. The box is such that the mesh has the same spacing along all three axes.
 
-_base_ = ["default_runtime.py"]
+_base_ = ["search_bands.py"]
 
 batch_size = 8
 cuda_graph = True

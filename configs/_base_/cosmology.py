@@ -2,7 +2,7 @@
 # loss and standardised positions as in the published Erwin code; 5000 iterations.
 # The box is mean -+ standard deviation of the positions, the published constants.
 
-_base_ = ["default_runtime.py"]
+_base_ = ["search.py"]
 
 batch_size = 16
 enable_amp = True

@@ -6,7 +6,7 @@
 # The files may also be read as they are: data_root is their folder, and each of data.train, data.val and data.test gets
 # target=("<field>",) and, if wanted, fields, fractions, seed, ...
 
-_base_ = ["default_runtime.py"]
+_base_ = ["search_bands.py"]
 
 batch_size = 2
 max_iters = 20000

@@ -61,3 +61,4 @@ keep_last = 2  # newest checkpoints kept: a damaged one falls back to the one be
 nan_guard = "stop"  # a loss or gradient that is not finite: "stop", "skip" the step, None goes on
 ema = None  # dict(decay=0.999): evaluate and test a moving average of the weights, saved beside them
 matmul_precision = "highest"  # "high": TF32
+search = dict()  # what tools/tune.py searches, see search.py; no part of what a run is

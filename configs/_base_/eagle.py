@@ -3,7 +3,7 @@
 # below, MSE of the velocities plus a tenth of that of the pressures, no clipping. Not as published: single steps, there
 # five unrolled ones and rollouts of 400 frames in the test.
 
-_base_ = ["default_runtime.py"]
+_base_ = ["search.py"]
 
 batch_size = 12
 batch_size_val = 12

@@ -2,7 +2,7 @@
 # iterations as 1500 passes over 1000 meshes take, 5% warm-up, gradients clipped, loss and standardised positions as in
 # the published Erwin code. The box is mean -+ standard deviation of the positions, the published constants.
 
-_base_ = ["default_runtime.py"]
+_base_ = ["search.py"]
 
 batch_size = 2
 cuda_graph = True

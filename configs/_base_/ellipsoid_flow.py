@@ -1,6 +1,6 @@
 # Ellipsoid flow: position and normal -> pressure coefficient. Exact, generated, small enough for a laptop.
 
-_base_ = ["default_runtime.py"]
+_base_ = ["search_bands.py"]
 
 seed = 0
 batch_size = 4

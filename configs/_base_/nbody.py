@@ -2,7 +2,7 @@
 # Grid cells, for backbones that want them: matter is so clustered that no size fits all of it. In cells of 0.16 Mpc/h
 # half of the points share a cell and a cell touches 3 others.
 
-_base_ = ["default_runtime.py"]
+_base_ = ["search.py"]
 
 batch_size = 1
 enable_amp = True

@@ -4,7 +4,7 @@
 # the walls share cells (15,600 points are in 7,800 cells, 8192 of them in 5,200), and 5% of the cells, of 8192 points
 # 14%, touch no other; smaller cells cut the core apart, larger ones blur the boundary layer.
 
-_base_ = ["default_runtime.py"]
+_base_ = ["search_bands.py"]
 
 batch_size = 1
 enable_amp = True

@@ -3,7 +3,7 @@
 # physical values, 128 x 128 points, the standardised positions below (box: mean -+ standard deviation). Not as
 # published: the features, which there are cosines and sines of up to 2^31 pi times the first coordinate.
 
-_base_ = ["default_runtime.py"]
+_base_ = ["search_bands.py"]
 
 batch_size = 4
 cuda_graph = True

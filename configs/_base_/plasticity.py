@@ -3,7 +3,7 @@
 # cosine to 1e-7, gradients clipped at 1, relative L2 of the physical values, the standardised die below. Not as
 # published: the embedding of the time, here Fourier features as those of position and die.
 
-_base_ = ["default_runtime.py"]
+_base_ = ["search_bands.py"]
 
 batch_size = 8
 cuda_graph = True

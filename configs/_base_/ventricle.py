@@ -1,7 +1,7 @@
 # Left ventricle: position, fibres and material -> displacement. Eleven simulations to train on.
 # The box scales the three axes alike.
 
-_base_ = ["default_runtime.py"]
+_base_ = ["search_bands.py"]
 
 batch_size = 1
 enable_amp = True

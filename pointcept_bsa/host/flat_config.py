@@ -6,7 +6,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 # Config keys that do not change what is trained: where a run is kept, its seed, how often it writes.
-NOT_COMPARED = ("save_path", "weight", "resume", "seed", "log_interval", "save_every", "keep_last", "num_worker")
+NOT_COMPARED = (
+    "save_path",
+    "weight",
+    "resume",
+    "seed",
+    "log_interval",
+    "save_every",
+    "keep_last",
+    "num_worker",
+    "search",
+)
 DERIVED = ("data.train.loop", *(f"{key}_per_gpu" for key in ("batch_size", "batch_size_val", "batch_size_test")))
 
 

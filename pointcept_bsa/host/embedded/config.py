@@ -67,6 +67,7 @@ DEFAULTS: dict[str, Any] = {
     "nan_guard": "stop",
     "ema": None,
     "matmul_precision": "highest",
+    "search": {},
 }
 REQUIRED = ("model", "data", "optimizer", "scheduler", "hooks", "test")
 # Names other than keys that configs define for their own use, and keys of Pointcept without a meaning here.
@@ -109,7 +110,7 @@ def config_text(cfg: Config) -> str:
 
 def config_hash(cfg: Config) -> str:
     """16 hexadecimal digits for what is trained and how, not for where it is kept or which seed it has."""
-    skipped = (*DERIVED, "save_path", "weight", "resume", "seed", "log_interval", "save_every", "keep_last")
+    skipped = (*DERIVED, "save_path", "weight", "resume", "seed", "log_interval", "save_every", "keep_last", "search")
     text = Config({key: cfg[key] for key in cfg if key not in skipped}).pretty_text
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -170,6 +171,7 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "nan_guard": (lambda v: v in ("stop", "skip", None), "'stop', 'skip' or None"),
     "ema": (_is_ema, "None or dict(decay=number from 0 to below 1)"),
     "matmul_precision": (lambda v: v in ("highest", "high"), "'highest' (float32) or 'high' (TF32)"),
+    "search": (_is_dict, "a dict that tools/tune.py reads"),
     "compile": (lambda v: isinstance(v, bool) or _is_text(v), "True, False or the name of a backend"),
     "parallel": (lambda v: v in ("ddp", "flat", "fsdp2"), "'ddp', 'flat' or 'fsdp2'"),
     "hooks": (lambda v: isinstance(v, list | tuple), "a list of dicts"),
