@@ -1,6 +1,6 @@
 # Ellipsoid flow: position and normal -> pressure coefficient. Exact, generated, small enough for a laptop.
 
-_base_ = ["search_bands.py"]
+_base_ = ["recipe.py"]
 
 seed = 0
 batch_size = 4
@@ -25,11 +25,7 @@ data = dict(
 
 model = dict(
     type="DefaultRegressor",
-    norm="layer",  # in place of BatchNorm: fits batches of few clouds; as published: "batch"
     head=dict(type="RegressionHead", in_channels=32, out_channels=1),
     normalizer=dict(type="TargetNormalizer", channels=1),
-    criteria=[dict(type="MSELoss")],
+    criteria=[dict(type="RelativeL2Loss")],
 )
-
-optimizer = dict(type="AdamW", lr=2e-3, weight_decay=0.01)
-scheduler = dict(type="WarmupCosineLR", warmup_ratio=0.05)

@@ -48,8 +48,8 @@ model = dict(
     norm="layer",  # in place of BatchNorm: fits batches of few clouds; as published: "batch"
     head=dict(type="RegressionHead", in_channels=64, out_channels=3),
     normalizer=dict(type="TargetNormalizer", channels=3),
-    criteria=[dict(type="MSELoss")],
+    criteria=[dict(type="RelativeL2Loss")],
 )
 
-optimizer = dict(type="AdamW", lr=1e-3, weight_decay=0.01)
+optimizer = dict(type="Muon", lr=2e-3, weight_decay=0.01)
 scheduler = dict(type="WarmupCosineLR", warmup_ratio=0.05)

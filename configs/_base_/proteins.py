@@ -3,7 +3,7 @@
 # know the axes of the crystal, so that training turns the proteins at random. The box (in Angstrom) holds every turn.
 # Means and scales of the inputs are those of the training split (stats.json).
 
-_base_ = ["default_runtime.py"]
+_base_ = ["recipe.py"]
 
 batch_size = 2
 enable_amp = True
@@ -24,7 +24,7 @@ _turns = [
 ]
 _features = [
     dict(type="ScaleCoord", min=(-80.0, -80.0, -80.0), max=(80.0, 80.0, 80.0), to=(-1.0, 1.0)),
-    dict(type="FourierFeatures", keys=("coord",), num_bands=4),
+    dict(type="FourierFeatures", keys=("coord",), num_bands=3),
     dict(type="ScaleField", key="coulomb", mean=(0.0, -0.01, -0.04, -0.08), std=(0.08, 0.14, 0.19, 0.24)),
     dict(
         type="ScaleField",
@@ -78,6 +78,3 @@ model = dict(
     normalizer=dict(type="TargetNormalizer", channels=1),
     criteria=[dict(type="RelativeL2Loss")],
 )
-
-optimizer = dict(type="AdamW", lr=1e-3, weight_decay=0.01)
-scheduler = dict(type="WarmupCosineLR", warmup_ratio=0.05)

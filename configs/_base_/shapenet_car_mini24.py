@@ -2,7 +2,7 @@
 # that validate), 10 to test; not to be compared with published numbers. The box scales the axes alike; a car and its
 # mirror image are both trained on, as the flow is along the plane of the mirror.
 
-_base_ = ["default_runtime.py"]
+_base_ = ["recipe.py"]
 
 batch_size = 2
 enable_amp = True
@@ -17,7 +17,7 @@ dataset_type = "ShapeNetCarDataset"
 data_root = "data/shapenet_car_mini24"
 _features = [
     dict(type="ScaleCoord", min=(-2.7, -1.9, -2.7), max=(2.7, 3.5, 2.7), to=(-1.0, 1.0)),
-    dict(type="FourierFeatures", keys=("coord",), num_bands=5),
+    dict(type="FourierFeatures", keys=("coord",), num_bands=3),
     dict(type="AddGridCoord", grid_size=0.018),  # 10% of the points share a cell; a cell touches 2 others
     dict(
         type="CollectPoints",
@@ -63,6 +63,3 @@ model = dict(
     normalizer=dict(type="TargetNormalizer", channels=1),
     criteria=[dict(type="RelativeL2Loss")],
 )
-
-optimizer = dict(type="AdamW", lr=1e-3, weight_decay=0.01)
-scheduler = dict(type="WarmupCosineLR", warmup_ratio=0.05)
