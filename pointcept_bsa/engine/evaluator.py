@@ -24,9 +24,9 @@ class RegressionEvaluator(HookBase):
     begins it writes down which samples train and which validate (``{save_path}/data.json``), for the test to compare
     with its own.
 
-    Where clouds have more points than in training, the metrics of whole clouds and those at the density of training both
-    are told; ``test_cfg`` of the data set decides which count. A network with running statistics is judged on training
-    samples with these and with the samples' own: if they do not fit, a line says what to do.
+    Where clouds have more points than in training, the metrics of whole clouds and those at the density of training
+    are both told; ``test_cfg`` of the data set decides which count. A network with running statistics is judged on
+    training samples with these and with the samples' own: if they do not fit, a line says what to do.
 
     Args:
         metrics: names from :data:`pointcept_bsa.metrics.METRICS`.
