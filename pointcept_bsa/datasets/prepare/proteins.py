@@ -174,9 +174,14 @@ def _check(path: object, arrays: Arrays) -> None:
     check_offsets(path, arrays["atom_offsets"], count, atoms)
     scalars = dict.fromkeys(("potential", "hbond", "hydropathy"), (points,))
     of_atoms = {"atom_points": (atoms, 3), "atom_number": (atoms,), "atom_formal_charge": (atoms,)}
-    check_shapes(
-        path, arrays, {"points": (points, 3), "normals": (points, 3), "faces": (faces, 3), **scalars, **of_atoms}
-    )
+    vectors = {"points": (points, 3), "normals": (points, 3), "faces": (faces, 3)}
+    check_shapes(path, arrays, {**vectors, **scalars, **of_atoms})
+    for key in ("faces", "atom_number"):
+        if arrays[key].dtype.kind not in "iu":
+            raise InputError(f"{path}: {key!r} holds {arrays[key].dtype} values, wanted integers")
+    names, times = np.unique(arrays["case"], return_counts=True)
+    if np.any(times > 1):
+        raise InputError(f"{path}: 'case' names {names[times > 1].tolist()} more than once, wanted each protein once")
 
 
 def _check_atoms(where: str, atoms: np.ndarray, number: np.ndarray, charge: np.ndarray) -> None:
