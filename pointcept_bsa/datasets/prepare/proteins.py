@@ -5,6 +5,8 @@ Letters: N points of a surface, A atoms of its protein, P pairs of a point and a
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 from scipy.spatial import cKDTree
 from scipy.spatial.distance import cdist
@@ -167,7 +169,7 @@ def atom_distance(points: np.ndarray, atoms: np.ndarray, number: np.ndarray) -> 
     return distances
 
 
-def _check(path: object, arrays: Arrays) -> None:
+def _check(path: Path, arrays: Arrays) -> None:
     count, points, atoms, faces = (len(arrays[key]) for key in ("case", "points", "atom_points", "faces"))
     check_offsets(path, arrays["offsets"], count, points)
     check_offsets(path, arrays["face_offsets"], count, faces)
