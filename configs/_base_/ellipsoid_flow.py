@@ -14,7 +14,7 @@ eval_epoch = 3  # evaluated every 128
 dataset_type = "EllipsoidFlowDataset"
 _transform = [
     dict(type="FourierFeatures", keys=("coord",), num_bands=3),
-    dict(type="AddGridCoord", grid_size=0.06),  # 31% of the points share a cell; a cell touches 3 others
+    dict(type="AddGridCoord", grid_size=0.004),  # every point has a cell of its own, see ptv3.py
     dict(type="CollectPoints", keys=("coord", "target", "name", "grid_coord"), feat_keys=("fourier", "normal")),
 ]
 data = dict(

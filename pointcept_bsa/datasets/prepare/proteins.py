@@ -5,6 +5,8 @@ Letters: N points of a surface, A atoms of its protein, P pairs of a point and a
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 from scipy.spatial import cKDTree
 from scipy.spatial.distance import cdist
@@ -167,16 +169,21 @@ def atom_distance(points: np.ndarray, atoms: np.ndarray, number: np.ndarray) -> 
     return distances
 
 
-def _check(path: object, arrays: Arrays) -> None:
+def _check(path: Path, arrays: Arrays) -> None:
     count, points, atoms, faces = (len(arrays[key]) for key in ("case", "points", "atom_points", "faces"))
     check_offsets(path, arrays["offsets"], count, points)
     check_offsets(path, arrays["face_offsets"], count, faces)
     check_offsets(path, arrays["atom_offsets"], count, atoms)
     scalars = dict.fromkeys(("potential", "hbond", "hydropathy"), (points,))
     of_atoms = {"atom_points": (atoms, 3), "atom_number": (atoms,), "atom_formal_charge": (atoms,)}
-    check_shapes(
-        path, arrays, {"points": (points, 3), "normals": (points, 3), "faces": (faces, 3), **scalars, **of_atoms}
-    )
+    vectors = {"points": (points, 3), "normals": (points, 3), "faces": (faces, 3)}
+    check_shapes(path, arrays, {**vectors, **scalars, **of_atoms})
+    for key in ("faces", "atom_number"):
+        if arrays[key].dtype.kind not in "iu":
+            raise InputError(f"{path}: {key!r} holds {arrays[key].dtype} values, wanted integers")
+    names, times = np.unique(arrays["case"], return_counts=True)
+    if np.any(times > 1):
+        raise InputError(f"{path}: 'case' names {names[times > 1].tolist()} more than once, wanted each protein once")
 
 
 def _check_atoms(where: str, atoms: np.ndarray, number: np.ndarray, charge: np.ndarray) -> None:
