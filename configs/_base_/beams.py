@@ -52,6 +52,7 @@ data = dict(
 
 model = dict(
     type="DefaultRegressor",
+    norm="layer",  # half the error of "cloud" on the validation samples
     head=dict(type="RegressionHead", in_channels=64, out_channels=3),
     normalizer=dict(type="TargetNormalizer", channels=3),
     criteria=[dict(type="RelativeL2Loss")],

@@ -16,3 +16,5 @@ model = dict(
         dimensionality=2,
     )
 )
+
+search = {"model.norm": dict(choices=["cloud", "layer"])}

@@ -26,3 +26,5 @@ model = dict(
         shuffle_orders=False,
     )
 )
+
+search = {"model.norm": dict(choices=["cloud", "layer"])}

@@ -14,5 +14,8 @@ model = dict(
         topk=4,
         group_size=8,
         dimensionality=2,
+        qk_norm=True,
     )
 )
+
+search = {"model.backbone.qk_norm": dict(choices=[True, False]), "model.backbone.phi": dict(choices=["mlp", "mean"])}

@@ -10,5 +10,8 @@ model = dict(
         depth=12,
         num_heads=4,
         dimensionality=2,
+        qk_norm=True,
     )
 )
+
+search = {"model.backbone.qk_norm": dict(choices=[True, False])}

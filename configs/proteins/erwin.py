@@ -18,3 +18,5 @@ model = dict(
         num_neighbors=8,
     )
 )
+
+search = {"model.norm": dict(choices=["cloud", "layer"])}

@@ -14,5 +14,8 @@ model = dict(
         compressed_ball_size=32,
         num_selected=16,
         num_neighbors=8,
+        qk_norm=True,
     )
 )
+
+search = {"model.backbone.qk_norm": dict(choices=[True, False]), "model.backbone.phi": dict(choices=["mlp", "mean"])}

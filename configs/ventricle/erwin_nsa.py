@@ -13,5 +13,8 @@ model = dict(
         local_ball_size=256,
         compressed_ball_size=32,
         num_selected=16,
+        qk_norm=True,
     )
 )
+
+search = {"model.backbone.qk_norm": dict(choices=[True, False]), "model.backbone.phi": dict(choices=["mlp", "mean"])}
