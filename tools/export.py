@@ -14,6 +14,8 @@ if find_spec("pointcept_bsa") is None:  # run from a checkout that is not instal
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from pointcept_bsa import __version__
+from pointcept_bsa.engine.prediction.network import POINTS
+from pointcept_bsa.engine.training_points import training_points
 from pointcept_bsa.engine.training_range import FILE as TRAINING_RANGE
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.host.embedded.checkpoint import evaluated_weights, load_checkpoint
@@ -42,6 +44,9 @@ def export(run: str, output: str) -> None:
     training_range = config.with_name(TRAINING_RANGE)
     if training_range.is_file():
         metadata[TRAINING_RANGE] = training_range.read_text(encoding="utf-8")
+    points = training_points(config.parent, {})
+    if points is not None:
+        metadata[POINTS] = points.to_json()
     save_safetensors(output, weights, metadata)
     count = sum(weight.numel() for weight in weights.values())
     print(f"{output}: {len(weights)} tensors, {count:,} numbers, from {source}")

@@ -43,6 +43,7 @@ data = dict(
 
 model = dict(
     type="DefaultRegressor",
+    norm="cloud",  # in place of BatchNorm: statistics of each cloud alone; as published: "batch"
     head=dict(type="RegressionHead", in_channels=64, out_channels=1),
     normalizer=dict(type="TargetNormalizer", channels=1),
     criteria=[dict(type="RelativeL2Loss")],

@@ -45,10 +45,11 @@ data = dict(
 
 model = dict(
     type="DefaultRegressor",
+    norm="cloud",  # in place of BatchNorm: statistics of each cloud alone; as published: "batch"
     head=dict(type="RegressionHead", in_channels=64, out_channels=3),
     normalizer=dict(type="TargetNormalizer", channels=3),
-    criteria=[dict(type="MSELoss")],
+    criteria=[dict(type="RelativeL2Loss")],
 )
 
-optimizer = dict(type="AdamW", lr=1e-3, weight_decay=0.01)
+optimizer = dict(type="Muon", lr=2e-3, weight_decay=0.01)
 scheduler = dict(type="WarmupCosineLR", warmup_ratio=0.05)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from pointcept_bsa.engine.bounded import bounded
+from pointcept_bsa.engine.bounded import bounded, test_settings
 from pointcept_bsa.engine.gates import GateMeans
 from pointcept_bsa.engine.picture import draw_fields
 from pointcept_bsa.host import HOOKS, HookBase, collate_fn, comm
@@ -66,12 +66,13 @@ class BoardWriter(HookBase):
         self, model: Any, dataset: Any, batch: Mapping[str, Any], means: GateMeans | None
     ) -> Mapping[str, Any]:
         training = model.training
+        predict = bounded(model, test_settings(dataset), self.trainer.comm_info.get("training_points"))
         model.eval()
         try:
             if means is None:
-                return bounded(model, dataset)(batch)
+                return predict(batch)
             with means.watching():
-                return bounded(model, dataset)(batch)
+                return predict(batch)
         finally:
             model.train(training)
 

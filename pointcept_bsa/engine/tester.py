@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from pointcept_bsa.engine.bounded import bounded, cut_points
-from pointcept_bsa.engine.evaluation import Record, check_metrics, evaluate, summarize
+from pointcept_bsa.engine.bounded import AT_TRAINING, WHOLE, both_ways, bounded, cut_points, describe_way, test_settings
+from pointcept_bsa.engine.evaluation import Record, check_metrics, evaluate, other_way, summarize
 from pointcept_bsa.engine.export_fields import FieldExporter, check_export, faces_of
 from pointcept_bsa.engine.flops import count_flops
 from pointcept_bsa.engine.json_file import write_json
@@ -21,6 +21,7 @@ from pointcept_bsa.engine.picture import draw_fields
 from pointcept_bsa.engine.provenance import provenance, sample_names
 from pointcept_bsa.engine.published import comparison_lines, published_for
 from pointcept_bsa.engine.runs import run_record
+from pointcept_bsa.engine.training_points import training_points
 from pointcept_bsa.host import TESTERS, TesterBase, collate_fn, comm
 from pointcept_bsa.host.batch import to_device
 from pointcept_bsa.host.flat_config import flat_config
@@ -36,8 +37,15 @@ class RegressionTester(TesterBase):
     Metrics are computed per sample, then averaged over the samples, in physical units and in those of the model's
     target normaliser; mean and standard deviation are printed, published results of the same protocol beside them. The
     file also has every sample's values, the data set's card (protocol, split and its hash), which samples
+<<<<<<< HEAD
     trained and validated, the seed, the number of parameters and the GFLOPs of one sample, and of the run its config,
     times and validation curve: enough for ``tools/compare.py`` without the run's folder.
+=======
+    trained and validated, the seed, the number of parameters and the GFLOPs of one sample. Where clouds have more
+    points than in training it has ``whole`` and ``at_training_density``, too: the metrics of whole clouds, and of
+    clouds in random pieces of as many points as those of training; ``data.test.test_cfg`` decides which are *the*
+    metrics.
+>>>>>>> main
 
     Args:
         cfg, model, test_loader, verbose: as every tester.
@@ -65,7 +73,6 @@ class RegressionTester(TesterBase):
         check_metrics([*metrics, key], "test.metrics")
         super().__init__(cfg, model, test_loader, verbose)
         self.model: nn.Module
-        self.predict = bounded(self.model, self.test_loader.dataset)
         self.metrics = tuple(dict.fromkeys([*metrics, key]))
         self.key = key
         self.pictures = pictures or "png" in export
@@ -76,7 +83,11 @@ class RegressionTester(TesterBase):
     def test(self) -> dict[str, Any]:
         """Run the test; returns what is written to ``metrics.json``."""
         start = time.perf_counter()
-        records = evaluate(self.predict, self.with_progress(), self.metrics, self.write_files, normalized=True)
+        test_cfg, trained = test_settings(self.test_loader.dataset), training_points(self.run_folder(), self.cfg)
+        self.predict, self.ways = bounded(self.model, test_cfg, trained), both_ways(self.model, test_cfg, trained)
+        records = evaluate(
+            self.predict, self.with_progress(), self.metrics, self.write_files, normalized=True, others=self.ways
+        )
         report = self.report(records, time.perf_counter() - start)
         if comm.is_main_process():
             write_json(self.folder / "metrics.json", report)
@@ -113,6 +124,7 @@ class RegressionTester(TesterBase):
             "run": run_record(self.run_folder(), flat_config(self.cfg)),
             "published": published_for(card),
             "approximation": self.approximation(records),
+            **{name: self.other_way(records, name) for name in (WHOLE, AT_TRAINING)},
             "samples": records,
             "backbone": dict(backbone),
             "parameters": sum(p.numel() for p in model.parameters()),
@@ -137,13 +149,28 @@ class RegressionTester(TesterBase):
         folder = Path(weight).resolve().parent
         return folder.parent if folder.name == "model" else None
 
+    def other_way(self, records: list[Record], name: str) -> dict[str, Any] | None:
+        """The summaries of a way of :func:`.both_ways`; None where it was not gone, or no cloud is split in any."""
+        found, way = other_way(records, name), self.ways.get(name)
+        split = other_way(records, AT_TRAINING) or any("pieces" in record for record in records)
+        if not found or not split or way is None:
+            return None
+        pieces = {} if name == WHOLE else {"piece_points": way.piece_points, "votes": way.votes}
+        return {**pieces, "metrics": summarize(found, self.metrics), "metrics_normalized": self.normalized(found)}
+
     def approximation(self, records: list[Record]) -> str | None:
         """What ``data.test.test_cfg`` made of the clouds; None if the model saw every cloud whole."""
         split = [record["pieces"] for record in records if "pieces" in record]
         if not split:
             return None
+        which = f"{len(split)} of {len(records)} clouds"
+        if self.predict.piece_points is not None:
+            return (
+                f"{which} predicted in {min(split)} to {max(split)} random pieces of {self.predict.piece_points} "
+                f"points, {self.predict.votes} vote(s)"
+            )
         return (
-            f"{len(split)} of {len(records)} clouds exceed max_points={self.predict.max_points}: predicted in "
+            f"{which} exceed max_points={self.predict.max_points}: predicted in "
             f"2 to {max(split)} random pieces, {self.predict.votes} vote(s); NOT what the model says of the whole cloud"
         )
 
@@ -152,9 +179,9 @@ class RegressionTester(TesterBase):
         if len(self.test_loader.dataset) == 0:
             return None
         batch = self.batch_of(0)
-        bound = self.predict.max_points
-        if bound is not None and len(batch["coord"]) > bound:  # the cost of one forward pass: of a piece
-            batch = cut_points(batch, torch.arange(bound, device=batch["coord"].device))
+        split = self.predict.split(len(batch["coord"]))
+        if split is not None:  # the cost of one forward pass: of a piece
+            batch = cut_points(batch, torch.arange(split.size, device=batch["coord"].device))
         return {"points": len(batch["coord"]), "value": count_flops(model, batch) / 1e9}
 
     def seed(self) -> int | None:
@@ -179,6 +206,7 @@ class RegressionTester(TesterBase):
             f"Validation: {report['validation']['statement']}",
             f"{'metric':<14}{'mean':>14}{'std':>14}{'normalised':>14}{'std':>14}  (physical: {card.get('units', '?')})",
             *(metric_line(m, s, report["metrics_normalized"].get(m)) for m, s in report["metrics"].items()),
+            *self.ways_lines(report),
             *(f"note: {note}" for note in card.get("notes", [])),
             *([f"APPROXIMATE: {report['approximation']}"] if report["approximation"] else []),
             *comparison_lines(report),
@@ -186,6 +214,15 @@ class RegressionTester(TesterBase):
         ]
         for line in lines:
             self.logger.info(line)
+
+    def ways_lines(self, report: Mapping[str, Any]) -> list[str]:
+        """The same table for whole clouds and for the density of training, where these are two."""
+        lines = []
+        for name in (WHOLE, AT_TRAINING):
+            if found := report[name]:
+                lines.append(f"{describe_way(name, self.ways[name])}:")
+                lines += [metric_line(m, s, found["metrics_normalized"].get(m)) for m, s in found["metrics"].items()]
+        return lines
 
     def draw(self, records: list[Record]) -> None:
         """Pictures of the best, the median and the worst sample."""

@@ -91,7 +91,7 @@ def predict_file(
             warnings.append(f"WARNING: outside the training range, an extrapolation: {'; '.join(outside)}")
     pred, pieces = network.predict(prepared.sample, settings.max_points)
     if pieces > 1:
-        remarks.append(f"predicted in {pieces} random pieces of the cloud (--max-points): an approximation")
+        remarks.append(f"predicted in {pieces} random pieces of the cloud ({network.reason(settings.max_points)})")
     forces = None
     if reference is not None:
         if prepared.surface is None:

@@ -121,5 +121,7 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor], path: str | Pa
             name = misshapen[0]
             shapes = f"{tuple(weights[name].shape)}, the model has {tuple(own[name].shape)}"
             parts.append(f"{len(misshapen)} of another shape (first: {name} is {shapes})")
-        raise InputError(f"weight={str(path)!r}: a checkpoint of another model: {', '.join(parts)}")
+        of_norms = ("norm_is_", "running_mean")
+        hint = "; another model.norm?" if any(n in name for name in missing + unexpected for n in of_norms) else ""
+        raise InputError(f"weight={str(path)!r}: a checkpoint of another model: {', '.join(parts)}{hint}")
     load_model_state(unwrap(model), weights)

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
@@ -274,6 +275,10 @@ class DefaultTrainer(TrainerBase):
     def build_model(self) -> nn.Module:
         check_parallel(self.cfg, self.device)
         model = build_model(self.cfg.model, path="model")
+        if self.cfg.sync_bn and not any(isinstance(module, _BatchNorm) for module in model.modules()):
+            self.logger.warning(
+                "sync_bn=True: the model has no BatchNorm (see model.norm), so there is nothing to share"
+            )
         if self.cfg.sync_bn and comm.get_world_size() > 1:
             model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
         model = model.to(self.device)
