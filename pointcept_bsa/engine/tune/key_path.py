@@ -44,7 +44,7 @@ def _walk(node: Any, keys: list[str], before: Place, path: str) -> Iterator[Plac
         known = _names(node)
         where = ".".join(map(str, before)) or "the config"
         raise InputError(
-            f"search: got {path!r}, but {where} has no {key!r}, it has {sorted(known)}{nearest(key, known)}"
+            f"search: got {path!r}, but {where} has no {key!r}{nearest(key, known) or f'; it has {sorted(known)}'}"
         )
     for step in steps:
         yield from _walk(node[step], rest, (*before, step), path)

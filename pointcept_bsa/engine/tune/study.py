@@ -183,8 +183,16 @@ def _check_identity(folder: Path, identity: Mapping[str, Any]) -> None:
     here = json.loads(json.dumps(identity, default=str))
     differing = [key for key in {**here, **there} if here.get(key) != there.get(key)]
     if differing:
-        shown = "; ".join(f"{key}: {there.get(key)!r} there, {here.get(key)!r} here" for key in differing)
-        raise InputError(f"--output {str(folder)!r}: has the study of another config ({shown[:600]}); name another")
+        shown = "; ".join(_difference(key, *(found.get(key) for found in (there, here))) for key in differing)
+        raise InputError(f"--output {str(folder)!r}: has the study of another config ({shown}); name another")
+
+
+def _difference(key: str, there: Any, here: Any) -> str:
+    """What differs; of two search spaces only the names."""
+    if isinstance(there, Mapping) and isinstance(here, Mapping):
+        names = [name for name in {**there, **here} if there.get(name) != here.get(name)]
+        return f"{key}: other {', '.join(names)}"
+    return f"{key}: {there!r} there, {here!r} here"
 
 
 def _locked(folder: Path) -> Any:
