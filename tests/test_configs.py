@@ -156,7 +156,7 @@ def test_the_model_takes_a_step(name):
 def test_configs_of_one_data_set_differ_in_their_backbone_alone(name):
     one, other = settings(f"{Path(name).parent.name}/bsa.py"), settings(name)
     differing = {key for key in one.keys() | other.keys() if one.get(key) != other.get(key)}
-    assert differing - {"model.backbone", "save_path", "cuda_graph", "pad_clouds"} == OWN.get(name, set())
+    assert differing - {"model.backbone", "save_path", "cuda_graph", "pad_clouds", "search"} == OWN.get(name, set())
 
 
 def test_the_published_size_of_the_polymer_network():
