@@ -34,27 +34,22 @@ VALIDATION_NOTES = ("validation =", "no validation samples")
 class RegressionTester(TesterBase):
     """Judges ``cfg.data.test`` and writes ``{save_path}/test/metrics.json``.
 
-        Metrics are computed per sample, then averaged over the samples, in physical units and in those of the model's
-        target normaliser; mean and standard deviation are printed, published results of the same protocol beside them. The
-        file also has every sample's values, the data set's card (protocol, split and its hash), which samples
-    <<<<<<< HEAD
-        trained and validated, the seed, the number of parameters and the GFLOPs of one sample, and of the run its config,
-        times and validation curve: enough for ``tools/compare.py`` without the run's folder.
-    =======
-        trained and validated, the seed, the number of parameters and the GFLOPs of one sample. Where clouds have more
-        points than in training it has ``whole`` and ``at_training_density``, too: the metrics of whole clouds, and of
-        clouds in random pieces of as many points as those of training; ``data.test.test_cfg`` decides which are *the*
-        metrics.
-    >>>>>>> main
+    Metrics are computed per sample, then averaged over the samples, in physical units and in those of the model's
+    target normaliser; mean and standard deviation are printed, published results of the same protocol beside them. The
+    file also has every sample's values, the data set's card (protocol, split and its hash), which samples
+    trained and validated, the seed, the number of parameters and the GFLOPs of one sample, and of the run its config,
+    times and validation curve: enough for ``tools/compare.py`` without the run's folder. Where clouds have more points
+    than in training it has ``whole`` and ``at_training_density``, too: the metrics of whole clouds, and of clouds in
+    random pieces of as many points as those of training; ``data.test.test_cfg`` decides which are *the* metrics.
 
-        Args:
-            cfg, model, test_loader, verbose: as every tester.
-            metrics: names from :data:`pointcept_bsa.metrics.METRICS`.
-            key: the metric by which the best, the median and the worst sample are found.
-            pictures: draw these three samples: truth, prediction, error.
-            save_predictions: write ``test/predictions/<name>.npz`` (coord, target, pred) for every sample.
-            export: write ``test/export/<name>.<format>`` for every sample, see :class:`.FieldExporter`; with "png" the
-                pictures, too.
+    Args:
+        cfg, model, test_loader, verbose: as every tester.
+        metrics: names from :data:`pointcept_bsa.metrics.METRICS`.
+        key: the metric by which the best, the median and the worst sample are found.
+        pictures: draw these three samples: truth, prediction, error.
+        save_predictions: write ``test/predictions/<name>.npz`` (coord, target, pred) for every sample.
+        export: write ``test/export/<name>.<format>`` for every sample, see :class:`.FieldExporter`; with "png" the
+            pictures, too.
     """
 
     def __init__(
