@@ -73,10 +73,7 @@ def build_parser() -> argparse.ArgumentParser:
             "--allow-partial", action="store_true", help="accept other numbers of samples (protocol 'partial')"
         )
     car.add_argument(
-        "--src",
-        nargs="+",
-        help="raw folder, shapenet_car_mini.npz, or shapenet_car_plaid_20.npz shapenet_car_mini.npz (protocol mini24); "
-        "with --download: where to unpack",
+        "--src", nargs="+", help="raw folder or shapenet_car_{mini,plaid_20}.npz; with --download: where to unpack"
     )
     car.add_argument("--download", dest="fetch", action="store_true", help="fetch the raw data first")
     car.add_argument("--url", default=argparse.SUPPRESS, help="another place of the archive (a mirror)")
