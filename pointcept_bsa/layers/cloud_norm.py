@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from pointcept_bsa.errors import InputError, nearest
+from pointcept_bsa.geometry.padding import VALID
 
 
 class CloudNorm(nn.Module):
@@ -166,6 +167,8 @@ class CloudWatch:
             return None, 0
         if not isinstance(self.last, Mapping):
             return self.last.indices[:, 0].long(), int(self.last.batch_size)
+        if VALID in self.last:
+            raise InputError("norm='cloud': got a padded batch in a network that does not say which slots hold points")
         batch, offset = self.last.get("batch"), self.last.get("offset")
         if offset is None:
             batch = self.last["batch"]

@@ -39,20 +39,43 @@ class Clouds:
         return dict(coord=coord, target=target, offset=torch.tensor([50]), name=str(index))
 
 
+class Many(Clouds):
+    """Notes which samples are taken."""
+
+    def __init__(self):
+        self.taken = []
+
+    def __len__(self):
+        return 100
+
+    def __getitem__(self, index):
+        self.taken.append(index)
+        return super().__getitem__(index)
+
+
 def test_the_two_modes_are_told_apart_and_nothing_changes():
     model = Net()
     model.dropout.train()
     model.norm.eval()
     state, rng = copy.deepcopy(model.state_dict()), (random.getstate(), np.random.get_state()[1], torch.get_rng_state())
     errors = compare_modes(model, Clouds(), clouds=1)
-    assert errors.own < 1e-4 and errors.evaluation > 0.5 and errors.differ and errors.clouds == 1
+    assert errors.own < 1e-4 and errors.evaluation > 0.5 and errors.differ and errors.samples == 3
     assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
     assert model.training and model.norm.track_running_stats and model.norm.training  # the mode of the whole model
     assert random.getstate() == rng[0] and np.array_equal(np.random.get_state()[1], rng[1])
     assert torch.equal(torch.get_rng_state(), rng[2])
     assert compare_modes(model, Clouds(), clouds=1) == errors
-    assert compare_modes(model, Clouds(), clouds=9).clouds == 3
+    assert compare_modes(model, Clouds(), clouds=2).samples == 2  # whole batches
+    assert compare_modes(model, Clouds(), clouds=9).samples == 3
     assert compare_modes(nn.Linear(2, 2), Clouds(), clouds=1) is None
+
+
+@pytest.mark.parametrize("clouds", [1, 3, 8, 32])
+def test_samples_are_taken_evenly_and_once(clouds):
+    data = Many()
+    errors = compare_modes(Net(), data, clouds)
+    assert errors.samples == len(data.taken) == len(set(data.taken)) == -(-8 // clouds) * clouds
+    assert max(np.diff(sorted(data.taken))) <= -(-100 // errors.samples) and max(data.taken) < 100
 
 
 @pytest.mark.parametrize(("evaluation", "own", "differ"), [(0.15, 0.1, False), (0.16, 0.1, True), (0.1, 0.9, False),
@@ -94,7 +117,7 @@ def test_a_training_says_so(norm, tmp_path, monkeypatch):
     monkeypatch.setattr(kind, "__init__", shifted)
     assert train_main(["--config", str(config), "--options", *options]) == 0
     log = (tmp_path / "train.log").read_text()
-    assert ("Running statistics do NOT FIT: on 2 training sample(s)" in log) == (norm == "batch")
+    assert ("Running statistics do NOT FIT: on 6 training samples" in log) == (norm == "batch")
 
 
 def test_an_unknown_norm_ends_the_run_in_one_line(tmp_path, capsys):

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from pointcept_bsa.errors import InputError
+from pointcept_bsa.geometry.padding import VALID
 from pointcept_bsa.host import Point
 from pointcept_bsa.layers.cloud_norm import CloudNorm, replace_batch_norms
 
@@ -153,6 +154,8 @@ def test_further_axes_and_rows_that_nobody_knows():
     torch.testing.assert_close(network(data), torch.cat(wanted))
     with pytest.raises(InputError, match="given 2 rows behind a structure of 9 rows, wanted norm='layer'"):
         network(data | dict(short=True))
+    with pytest.raises(InputError, match="got a padded batch"):
+        network(data | {VALID: torch.ones(9, dtype=torch.bool)})
     with pytest.raises(InputError, match="nobody says which rows"):
         CloudNorm(8)(feat)
     for norm in ("layer", "rms", "group", "none"):
