@@ -5,7 +5,6 @@ A row is a config; its runs differ by seed alone. Runs whose data, samples or le
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from typing import Any
 from pointcept_bsa.engine.published import chosen_by, published_for
 from pointcept_bsa.engine.runs import Run, mean_and_std
 from pointcept_bsa.errors import InputError, nearest
+from pointcept_bsa.host.flat_config import canonical
 from pointcept_bsa.metrics import HIGHER_IS_BETTER
 
 UNITS = {"physical": "metrics", "normalized": "metrics_normalized"}
@@ -148,7 +148,7 @@ def _grouped(runs: Sequence[Run]) -> list[list[Run]]:
     parts: dict[str, list[Run]] = {}
     for run in runs:
         content = run.config if run.config is not None else [run.report.get("backbone"), str(run.path)]
-        parts.setdefault(json.dumps(content, sort_keys=True, default=repr), []).append(run)
+        parts.setdefault(canonical(content), []).append(run)
     return list(parts.values())
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from pointcept_bsa.engine.comparison import Comparison, Group, Value, best, compare
-from pointcept_bsa.engine.json_file import write_json, write_text
 from pointcept_bsa.engine.runs import Loader, find_runs
+from pointcept_bsa.files.json_file import write_json, write_text
 
 COSTS = ("parameters", "GFLOPs", "ms/iteration", "memory MiB")
 
@@ -85,8 +85,9 @@ def csv_text(comparison: Comparison) -> str:
         cells: list[Any] = []
         for metric in comparison.metrics:
             value = group.metrics[metric]
-            std = "" if math.isnan(value.std) else value.std
-            cells += [value.mean, std, " ".join(str(v) for v in value.values)]
+            std = value.std if math.isfinite(value.std) else ""
+            mean = value.mean if math.isfinite(value.mean) else ""
+            cells += [mean, std, " ".join(str(v) for v in value.values)]
         known = (group.parameters, group.gflops, group.ms_per_iteration, group.memory_mb)
         cells += ["" if cost is None else cost for cost in known]
         warning = "; ".join(comparison.differences)
@@ -151,7 +152,7 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
                 "runs": [str(run.path) for run in group.runs],
                 "seeds": [run.seed for run in group.runs],
                 "metrics": {
-                    metric: {"mean": v.mean, "std": None if math.isnan(v.std) else v.std, "values": list(v.values)}
+                    metric: {"mean": v.mean, "std": v.std, "values": list(v.values)}
                     for metric, v in group.metrics.items()
                 },
                 "parameters": group.parameters,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 import statistics
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pointcept_bsa.errors import InputError
+from pointcept_bsa.files.json_file import read_json, read_json_lines
 from pointcept_bsa.host.flat_config import flat_config
 
 Loader = Callable[[str], Mapping[str, Any]]  # reads a config file
@@ -129,41 +129,65 @@ def open_run(folder: Path, load: Loader) -> Run:
     path = folder / "test" / "metrics.json"
     if not path.is_file():
         raise InputError(f"RUN {str(folder)!r}: has no test/metrics.json; not finished, or not a run's folder")
-    report = _read_json(path)
-    for key in ("data", "metrics"):
-        if not isinstance(report, dict) or key not in report:
-            raise InputError(f"{path}: has no {key!r}, wanted what RegressionTester writes")
+    report = read_json(path, words_as_null=True)
+    _check_report(report, path)
+    metrics = folder / "metrics.jsonl"
+    records = read_json_lines(metrics) if metrics.is_file() else []
+    _check_records(records, metrics)
     config = folder / "config.py"
     env = folder / "env.json"
     return Run(
         path=folder,
         report=report,
         config=flat_config(load(str(config))) if config.is_file() else None,
-        environment=_read_json(env) if env.is_file() else {},
-        records=_read_lines(folder / "metrics.jsonl"),
+        environment=_environment(env) if env.is_file() else {},
+        records=records,
     )
 
 
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read ({error})") from error
+def _environment(path: Path) -> dict[str, Any]:
+    content = read_json(path, words_as_null=True)
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: is {_kind(content)}, wanted an object")
+    return content
 
 
-def _read_lines(path: Path) -> list[dict[str, Any]]:
-    """The records of a JSON-lines file; a last line that was cut short by an interruption is left out."""
-    if not path.is_file():
-        return []
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    records = []
-    for number, line in enumerate(lines):
-        try:
-            records.append(json.loads(line))
-        except ValueError as error:
-            if number + 1 < len(lines):
-                raise InputError(f"{path}: line {number + 1} cannot be read ({error})") from error
-    return [record for record in records if isinstance(record, dict)]
+def _check_report(report: Any, path: Path) -> None:
+    """Raise InputError for what ``RegressionTester`` does not write: other kinds of values where this is read."""
+    for key in ("data", "metrics"):
+        if not isinstance(report, dict) or key not in report:
+            raise InputError(f"{path}: has no {key!r}, wanted what RegressionTester writes")
+    for key in ("data", "metrics", "metrics_normalized", "backbone", "training", "validation", "gflops"):
+        if not isinstance(report.get(key), dict | None):
+            raise InputError(f"{path}: {key!r} is {_kind(report[key])}, wanted what RegressionTester writes")
+    for key in ("metrics", "metrics_normalized"):
+        for metric, value in (report.get(key) or {}).items():
+            if not isinstance(value, dict) or not all(_is_number(value.get(part)) for part in ("mean", "std")):
+                raise InputError(f"{path}: {key}[{metric!r}] has no numbers mean and std, or null")
+    samples = report.get("samples", [])
+    if not isinstance(samples, list) or not all(isinstance(sample, dict) for sample in samples):
+        raise InputError(f"{path}: 'samples' is {_kind(samples)}, wanted a list of records")
+
+
+def _check_records(records: list[dict[str, Any]], path: Path) -> None:
+    """Raise InputError for numbers of the training that are none."""
+    for number, record in enumerate(records, 1):
+        wanted = ("iter", "epoch") if record.get("kind") == "train" else ()
+        good = all(isinstance(record.get(key), int) for key in wanted)
+        good = good and all(_is_number(record.get(key)) for key in ("iter_time", "memory_mb", "loss", "lr"))
+        curves = [key for key in record if key.startswith("val/")]
+        good = good and all(_is_number(record[key]) for key in curves)
+        if not good or (curves and not isinstance(record.get("step"), int)):
+            raise InputError(f"{path}: line {number} is no record of a training")
+
+
+def _is_number(value: Any) -> bool:
+    """Whether it is a number, or null: one that was not finite."""
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
+
+
+def _kind(value: Any) -> str:
+    return type(value).__name__
 
 
 def mean_and_std(values: Sequence[float]) -> tuple[float, float]:

@@ -12,7 +12,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ import numpy as np
 from pointcept_bsa.datasets.base import PointFieldDataset, per_point_keys
 from pointcept_bsa.datasets.statistics import RunningStatistics
 from pointcept_bsa.errors import InputError
+from pointcept_bsa.files.json_file import parse_json
 
 FILE = "training_range.json"
 MOST_SAMPLES, MOST_POINTS = 512, 20_000_000  # read for the range, evenly chosen
@@ -86,8 +86,8 @@ def read_training_range(folder: Path) -> dict[str, Any] | None:
 
 def parse_training_range(text: str, where: str) -> dict[str, Any]:
     """The content from its text. Raises InputError, naming ``where`` it is from."""
+    content = parse_json(text, where, words_as_null=True)
     try:
-        content = json.loads(text)
         content["fields"]["coord"]["min"], content["target"]["names"], content["points"][1]
     except (ValueError, KeyError, TypeError, IndexError) as error:
         raise InputError(f"{where}: damaged training range ({error!r}); remove it, or train again") from error
