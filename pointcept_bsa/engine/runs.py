@@ -183,7 +183,7 @@ def _check_records(records: list[dict[str, Any]], path: Path) -> None:
 
 def _is_number(value: Any) -> bool:
     """Whether it is a number, or null: one that was not finite."""
-    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300)
 
 
 def _kind(value: Any) -> str:

@@ -36,7 +36,10 @@ def parse_json(text: str | bytes, where: object, words_as_null: bool = False) ->
 
     def number(digits: str) -> float | None:
         value = float(digits)
-        return value if math.isfinite(value) else word(digits)
+        if math.isfinite(value):
+            return value
+        word(digits)
+        return None
 
     try:
         text = text.decode("utf-8-sig") if isinstance(text, bytes) else text
