@@ -82,7 +82,7 @@ def read_checkpoint(path: str | Path, argument: str = "weight") -> Any:
     """
     where = f"{argument}={str(path)!r}"
     if not os.path.isfile(path):
-        raise InputError(f"{where}: no such file")
+        raise InputError(f"{where}: no such file, wanted a checkpoint file of torch.save")
     try:
         _check_archive(path)
         with torch.serialization.safe_globals(NUMBERS), warnings.catch_warnings():

@@ -48,7 +48,7 @@ def parse_json(text: str | bytes, where: object, words_as_null: bool = False) ->
             json.dumps(value, ensure_ascii=False).encode()  # half a surrogate pair is no text
         return value
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{where}: is not JSON ({' '.join(str(error).split())[:150]})") from None
+        raise InputError(f"{where}: is not JSON, it cannot be read ({' '.join(str(error).split())[:150]})") from None
 
 
 def read_json(path: str | Path, words_as_null: bool = False) -> Any:

@@ -30,7 +30,7 @@ def read_parameters(path: str | Path) -> Table:
         raise InputError(f"--parameters: got {str(path)!r}, wanted a .csv or .json file")
     try:
         content = read_file(path, "a table of parameters")
-        rows = _csv_rows(content.decode("utf-8-sig")) if suffix == ".csv" else _json_rows(parse_json(content, path))
+        rows = _csv_rows(content.decode("utf-8-sig")) if suffix == ".csv" else _json_rows(parse_json(content, f"{path}: is no table of parameters"))
     except (ValueError, csv.Error) as error:
         if isinstance(error, InputError):
             raise
