@@ -29,8 +29,8 @@ def read_parameters(path: str | Path) -> Table:
     if suffix not in (".csv", ".json"):
         raise InputError(f"--parameters: got {str(path)!r}, wanted a .csv or .json file")
     try:
-        content = read_file(path, "a table of parameters")
-        rows = _csv_rows(content.decode("utf-8-sig")) if suffix == ".csv" else _json_rows(parse_json(content, f"{path}: is no table of parameters"))
+        content, fault = read_file(path, "a table of parameters"), f"{path}: is no table of parameters"
+        rows = _csv_rows(content.decode("utf-8-sig")) if suffix == ".csv" else _json_rows(parse_json(content, fault))
     except (ValueError, csv.Error) as error:
         if isinstance(error, InputError):
             raise
