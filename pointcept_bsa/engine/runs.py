@@ -129,7 +129,7 @@ def open_run(folder: Path, load: Loader) -> Run:
     path = folder / "test" / "metrics.json"
     if not path.is_file():
         raise InputError(f"RUN {str(folder)!r}: has no test/metrics.json; not finished, or not a run's folder")
-    report = read_json(path, words_as_null=True)
+    report = _read_object(path)
     _check_report(report, path)
     metrics = folder / "metrics.jsonl"
     records = read_json_lines(metrics) if metrics.is_file() else []
@@ -140,54 +140,85 @@ def open_run(folder: Path, load: Loader) -> Run:
         path=folder,
         report=report,
         config=flat_config(load(str(config))) if config.is_file() else None,
-        environment=_environment(env) if env.is_file() else {},
+        environment=_read_object(env) if env.is_file() else {},
         records=records,
     )
 
 
-def _environment(path: Path) -> dict[str, Any]:
+# Where a report or an environment is read: the kind of value. A null counts as absent.
+KINDS: dict[str, str] = {
+    **dict.fromkeys(
+        ("data", "metrics", "metrics_normalized", "backbone", "training", "validation", "gflops"), "object"
+    ),
+    **dict.fromkeys(("data.dataset", "data.protocol", "data.split", "data.split_hash", "approximation"), "text"),
+    **dict.fromkeys(("training.split_hash", "validation.split_hash", "validation.kind"), "text"),
+    **dict.fromkeys(("validation.statement", "device"), "text"),
+    **dict.fromkeys(("data.num_samples", "training.samples", "validation.samples", "parameters", "seed"), "count"),
+    **dict.fromkeys(("data.target", "data.units", "command"), "list of texts"),
+    "gflops.value": "number",
+    "samples": "list of objects",
+}
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    """The object in a file of a run, without its nulls, checked by ``KINDS``. Raises InputError."""
     content = read_json(path, words_as_null=True)
     if not isinstance(content, dict):
-        raise InputError(f"{path}: is {_kind(content)}, wanted an object")
+        content = {}
+    content = {
+        key: {k: v for k, v in value.items() if v is not None} if isinstance(value, dict) else value
+        for key, value in content.items()
+        if value is not None
+    }
+    for name, kind in KINDS.items():
+        first, _, second = name.partition(".")
+        value = content.get(first, {}).get(second) if second else content.get(first)
+        if value is not None and not _is(value, kind):
+            raise InputError(f"{path}: {name!r} is {_short(value)}, wanted a {kind}")
     return content
 
 
-def _check_report(report: Any, path: Path) -> None:
-    """Raise InputError for what ``RegressionTester`` does not write: other kinds of values where this is read."""
+def _is(value: Any, kind: str) -> bool:
+    if kind.startswith("list of "):
+        one = kind.removeprefix("list of ").removesuffix("s")
+        return isinstance(value, list) and all(_is(item, one) for item in value)
+    if kind == "number":
+        return _is_number(value)
+    if kind == "count":
+        return isinstance(value, int) and _is_number(value)
+    return isinstance(value, dict if kind == "object" else str)
+
+
+def _check_report(report: dict[str, Any], path: Path) -> None:
+    """Raise InputError for what ``RegressionTester`` does not write."""
     for key in ("data", "metrics"):
-        if not isinstance(report, dict) or key not in report:
+        if key not in report:
             raise InputError(f"{path}: has no {key!r}, wanted what RegressionTester writes")
-    for key in ("data", "metrics", "metrics_normalized", "backbone", "training", "validation", "gflops"):
-        if not isinstance(report.get(key), dict | None):
-            raise InputError(f"{path}: {key!r} is {_kind(report[key])}, wanted what RegressionTester writes")
     for key in ("metrics", "metrics_normalized"):
-        for metric, value in (report.get(key) or {}).items():
-            if not isinstance(value, dict) or not all(_is_number(value.get(part)) for part in ("mean", "std")):
-                raise InputError(f"{path}: {key}[{metric!r}] has no numbers mean and std, or null")
-    samples = report.get("samples", [])
-    if not isinstance(samples, list) or not all(isinstance(sample, dict) for sample in samples):
-        raise InputError(f"{path}: 'samples' is {_kind(samples)}, wanted a list of records")
+        for metric, value in report.get(key, {}).items():
+            good = isinstance(value, dict) and {"mean", "std"} <= value.keys()
+            if not good or not all(each is None or _is_number(each) for each in value.values()):
+                raise InputError(f"{path}: {key}[{metric!r}] is {_short(value)}, wanted numbers mean and std, or null")
 
 
 def _check_records(records: list[dict[str, Any]], path: Path) -> None:
-    """Raise InputError for numbers of the training that are none."""
+    """Raise InputError for numbers of the training that are none; null: one that was not finite."""
     for number, record in enumerate(records, 1):
-        wanted = ("iter", "epoch") if record.get("kind") == "train" else ()
-        good = all(isinstance(record.get(key), int) for key in wanted)
-        good = good and all(_is_number(record.get(key)) for key in ("iter_time", "memory_mb", "loss", "lr"))
         curves = [key for key in record if key.startswith("val/")]
-        good = good and all(_is_number(record[key]) for key in curves)
-        if not good or (curves and not isinstance(record.get("step"), int)):
+        counts = ["step"] if curves else []
+        counts += ["iter", "epoch"] if record.get("kind") == "train" else []
+        numbers = [record.get(key) for key in ("iter_time", "memory_mb", "loss", "lr", *curves)]
+        good = all(_is(record.get(key), "count") for key in counts)
+        if not good or not all(each is None or _is_number(each) for each in numbers):
             raise InputError(f"{path}: line {number} is no record of a training")
 
 
 def _is_number(value: Any) -> bool:
-    """Whether it is a number, or null: one that was not finite."""
-    return value is None or (isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
 
 
-def _kind(value: Any) -> str:
-    return type(value).__name__
+def _short(value: Any) -> str:
+    return " ".join(repr(value).split())[:60]
 
 
 def mean_and_std(values: Sequence[float]) -> tuple[float, float]:

@@ -17,6 +17,8 @@ import numpy as np
 
 from pointcept_bsa.errors import InputError
 
+LONGEST = 300  # digits of a whole number: others could not be counted with
+
 
 def parse_json(text: str | bytes, where: object, words_as_null: bool = False) -> Any:
     """The value of a JSON text.
@@ -24,7 +26,7 @@ def parse_json(text: str | bytes, where: object, words_as_null: bool = False) ->
     Args:
         text: UTF-8 if bytes, with or without a byte order mark.
         where: what an error names.
-        words_as_null: take NaN, Infinity and numbers beyond float64 for null instead of refusing them.
+        words_as_null: take NaN, Infinity and numbers too large for float64 for null instead of refusing them.
 
     Raises:
         InputError: not JSON, a name twice in one object, a text that is no Unicode, a number that is not finite.
@@ -41,9 +43,12 @@ def parse_json(text: str | bytes, where: object, words_as_null: bool = False) ->
         word(digits)
         return None
 
+    def whole(digits: str) -> int | None:
+        return int(digits) if len(digits) <= LONGEST else word(digits)  # type: ignore[func-returns-value]
+
     try:
         text = text.decode("utf-8-sig") if isinstance(text, bytes) else text
-        value = json.loads(text, parse_constant=word, parse_float=number, object_pairs_hook=_object)
+        value = json.loads(text, parse_constant=word, parse_float=number, parse_int=whole, object_pairs_hook=_object)
         if "\\ud" in text.lower():
             json.dumps(value, ensure_ascii=False).encode()  # half a surrogate pair is no text
         return value
@@ -88,7 +93,7 @@ def plain(value: Any) -> Any:
     if isinstance(value, str):
         return value.encode("utf-8", "replace").decode()
     if isinstance(value, int):
-        return int(value)
+        return int(value) if abs(value) < 10 ** (LONGEST - 1) else None
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else None
     if isinstance(value, np.generic | np.ndarray):
