@@ -9,7 +9,9 @@ import random
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -22,6 +24,9 @@ from pointcept_bsa.engine.report.write import write_report
 from pointcept_bsa.engine.runs import find_runs
 from pointcept_bsa.engine.training_range import parse_training_range
 from pointcept_bsa.errors import InputError
+from pointcept_bsa.host import build_model
+from pointcept_bsa.host.embedded.cli import test_main as run_test
+from pointcept_bsa.host.embedded.config import load_config
 
 FILES = ("test/metrics.json", "metrics.jsonl", "env.json")
 OTHERS = [None, True, 0, -1, 3, 1.5, 1e308, 10**400, "x", "", [], [1], ["a"], [None], {}, {"a": 1}, {"mean": None}]
@@ -125,3 +130,24 @@ def test_a_strangers_training_range_is_read_or_refused():
         else:
             assert all(map(math.isfinite, found["fields"]["coord"]["min"])) and found["target"]["names"]
     assert refused > 300
+
+
+def test_a_test_of_one_sample_with_a_number_of_numpy_in_the_checkpoint(tmp_path):
+    """Pointcept's evaluators leave numpy's numbers; one sample has no deviation: metrics.json is JSON all the same."""
+    base = Path(__file__).parents[2] / "configs/ellipsoid_flow/full_attention.py"
+    small = "num_samples=4, num_points=64"
+    (tmp_path / "mine.py").write_text(
+        f"_base_ = [{str(base)!r}]\nnum_worker = 0\ndevice = 'cpu'\ntest = dict(pictures=False)\n"
+        f"model = dict(backbone=dict(depth=1))\n"
+        f"data = dict(train=dict({small}), val=dict({small}), test=dict(num_samples=1, num_points=64))\n"
+    )
+    cfg = load_config(str(tmp_path / "mine.py"))
+    model = build_model(cfg.model)
+    model.normalizer.set([0.0], [1.0])
+    path = tmp_path / "run/model/model_best.pth"
+    path.parent.mkdir(parents=True)
+    torch.save({"state_dict": model.state_dict(), "best_metric_value": np.float64(-0.5), "seed": np.int64(7)}, path)
+    assert run_test(["--config", str(tmp_path / "mine.py"), "--options", f"save_path={tmp_path / 'run'}"]) == 0
+    report = json.loads((tmp_path / "run/test/metrics.json").read_text(), parse_constant=strict)
+    assert report["seed"] == 7 and report["metrics"]["relative_l2"]["std"] is None
+    assert report["metrics"]["relative_l2"]["mean"] > 0
