@@ -6,7 +6,6 @@ Whether a row is better than another is said by :mod:`.comparison_statistics` al
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from pointcept_bsa.engine.comparison_statistics import FEWEST, Verdict, adjust, 
 from pointcept_bsa.engine.published import chosen_by, published_for
 from pointcept_bsa.engine.runs import Run, mean_and_std
 from pointcept_bsa.errors import InputError, nearest
+from pointcept_bsa.host.flat_config import canonical
 from pointcept_bsa.metrics import HIGHER_IS_BETTER, METRICS
 
 UNITS = {"physical": "metrics", "normalized": "metrics_normalized"}
@@ -184,7 +184,7 @@ def _grouped(runs: Sequence[Run]) -> list[list[Run]]:
     parts: dict[str, list[Run]] = {}
     for run in runs:
         content = run.config if run.config is not None else [run.report.get("backbone"), str(run.path)]
-        parts.setdefault(json.dumps(content, sort_keys=True, default=repr), []).append(run)
+        parts.setdefault(canonical(content), []).append(run)
     return list(parts.values())
 
 
@@ -282,7 +282,7 @@ def _errors(run: Run, metric: str, units: str) -> dict[str, float]:
         return {}
     found = {}
     for sample in run.report.get("samples", []):
-        values = sample if units == "physical" else sample.get("normalized", {})
+        values = sample if units == "physical" else sample.get("normalized") or {}
         if isinstance(values.get(metric), int | float):
             found[sample["name"]] = 1 - values[metric] if metric in HIGHER_IS_BETTER else values[metric]
     return found

@@ -16,12 +16,13 @@ from pointcept_bsa.engine.bounded import AT_TRAINING, WHOLE, both_ways, bounded,
 from pointcept_bsa.engine.evaluation import Record, check_metrics, evaluate, other_way, summarize
 from pointcept_bsa.engine.export_fields import FieldExporter, check_export, faces_of
 from pointcept_bsa.engine.flops import count_flops
-from pointcept_bsa.engine.json_file import write_json
 from pointcept_bsa.engine.picture import draw_fields
 from pointcept_bsa.engine.provenance import provenance, sample_names
 from pointcept_bsa.engine.published import comparison_lines, published_for
 from pointcept_bsa.engine.runs import run_record
 from pointcept_bsa.engine.training_points import training_points
+from pointcept_bsa.files.checkpoint_file import read_checkpoint
+from pointcept_bsa.files.json_file import write_json
 from pointcept_bsa.host import TESTERS, TesterBase, collate_fn, comm
 from pointcept_bsa.host.batch import to_device
 from pointcept_bsa.host.flat_config import flat_config
@@ -184,7 +185,7 @@ class RegressionTester(TesterBase):
         weight = getattr(self, "weight", None)
         if not weight or str(weight).endswith(".safetensors"):
             return self.cfg.seed
-        return torch.load(weight, map_location="cpu", weights_only=True).get("seed")
+        return read_checkpoint(weight).get("seed")
 
     def batch_of(self, index: int) -> dict[str, Any]:
         """One test sample as a batch on the model's device."""

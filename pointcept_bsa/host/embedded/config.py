@@ -16,15 +16,18 @@ from mmengine.config import Config, DictAction
 from mmengine.utils import import_modules_from_strings
 
 from pointcept_bsa.errors import InputError, nearest
+from pointcept_bsa.host.embedded.config_text import plain_values, python_text
 
 __all__ = [
     "DEFAULTS",
     "Config",
     "DictAction",
     "check_config",
+    "check_values",
     "config_hash",
     "config_text",
     "load_config",
+    "merge_options",
     "run_custom_imports",
 ]
 
@@ -79,17 +82,37 @@ def load_config(path: str, options: Mapping[str, Any] | None = None) -> Config:
     """Read the config file ``path``, apply ``options`` and check it. Raises ``InputError``."""
     if not os.path.isfile(path):
         raise InputError(f"--config {path!r}: no such file")
+    _refuse_other_files(path, f"--config {path!r}")
     try:
+        _refuse_other_bases(os.path.abspath(path))
         cfg = Config.fromfile(path, lazy_import=False, import_custom_modules=False)
+    except InputError:
+        raise
     except Exception as error:
         raise InputError(f"--config {path!r}: {type(error).__name__}: {error}") from error
     run_custom_imports(cfg)
-    _merge_options(cfg, options or {})
+    merge_options(cfg, options or {})
+    for key in list(cfg):
+        cfg[key] = plain_values(cfg[key])
     for key, value in DEFAULTS.items():
         if key not in cfg:
             cfg[key] = value
     check_config(cfg)
     return cfg
+
+
+def _refuse_other_files(path: str, where: str) -> None:
+    """A config is Python. mmengine reads YAML and JSON, too, and runs what a YAML file says, which looks like data."""
+    if not str(path).endswith(".py"):
+        raise InputError(f"{where}: wanted a Python file, its name ending in .py")
+
+
+def _refuse_other_bases(path: str, seen: frozenset[str] = frozenset()) -> None:
+    for base in Config._get_base_files(path) if path not in seen else ():
+        _refuse_other_files(base, f"_base_={base!r} in {path}")
+        inner = os.path.join(os.path.dirname(path), base)
+        if os.path.isfile(inner):
+            _refuse_other_bases(os.path.normpath(inner), seen | {path})
 
 
 def run_custom_imports(cfg: Config) -> None:
@@ -104,18 +127,22 @@ def run_custom_imports(cfg: Config) -> None:
 
 
 def config_text(cfg: Config) -> str:
-    """The config as a file that can be loaded again: without what ``default_setup`` derives from it."""
-    return Config({key: cfg[key] for key in cfg if key not in DERIVED}).pretty_text
+    """The config as a file that can be loaded again: without what ``default_setup`` derives from it.
+
+    Raises ``InputError`` naming the key of a value that has no text.
+    """
+    return python_text({key: cfg[key] for key in cfg if key not in DERIVED})
 
 
 def config_hash(cfg: Config) -> str:
     """16 hexadecimal digits for what is trained and how, not for where it is kept or which seed it has."""
     skipped = (*DERIVED, "save_path", "weight", "resume", "seed", "log_interval", "save_every", "keep_last", "search")
-    text = Config({key: cfg[key] for key in cfg if key not in skipped}).pretty_text
+    text = python_text({key: cfg[key] for key in cfg if key not in skipped})
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _merge_options(cfg: Config, options: Mapping[str, Any]) -> None:
+def merge_options(cfg: Config, options: Mapping[str, Any]) -> None:
+    """Set ``options`` ({"a.b": value}) in ``cfg``. Raises ``InputError`` for keys that no config has."""
     known = [*DEFAULTS, *REQUIRED, *TOLERATED]
     for name, value in options.items():
         top = name.split(".")[0]
@@ -198,9 +225,7 @@ def check_config(cfg: Config) -> None:
     for key in REQUIRED:
         if key not in cfg:
             raise InputError(f"the config has no key {key!r}; start it from _base_/default_runtime.py")
-    for key, (check, wanted) in RULES.items():
-        if not check(cfg[key]):
-            raise InputError(f"{key}={cfg[key]!r}: expected {wanted}")
+    check_values(cfg)
     for part in ("train", "test") + (("val",) if cfg.evaluate else ()):
         if not isinstance(cfg.data.get(part), dict):
             raise InputError(f"data.{part}: expected a dict that describes a data set, got {cfg.data.get(part)!r}")
@@ -209,3 +234,10 @@ def check_config(cfg: Config) -> None:
             raise InputError(f"eval_every={cfg.eval_every}: only with max_iters; else the evaluations are eval_epoch")
         if cfg.epoch % cfg.eval_epoch:
             raise InputError(f"epoch={cfg.epoch}: expected a multiple of eval_epoch={cfg.eval_epoch}")
+
+
+def check_values(cfg: Config) -> None:
+    """Raise ``InputError`` for a top-level value of the wrong kind."""
+    for key, (check, wanted) in RULES.items():
+        if key in cfg and not check(cfg[key]):
+            raise InputError(f"{key}={cfg[key]!r}: expected {wanted}")

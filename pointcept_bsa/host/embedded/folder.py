@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 from typing import TYPE_CHECKING
 
 from pointcept_bsa.errors import InputError
+from pointcept_bsa.files.json_file import json_text
 from pointcept_bsa.host.embedded import comm
 from pointcept_bsa.host.embedded.env import describe
 from pointcept_bsa.host.embedded.files import write_text_atomic
@@ -31,8 +31,8 @@ def open_save_path(trainer: DefaultTrainer) -> None:
         get_root_logger(os.path.join(folder, "train.log"), file_mode="a" if resume else "w")
         if not (resume and os.path.exists(config)):
             write_text_atomic(config, trainer.config_text)
-        record = json.dumps(describe(cfg, trainer.device), indent=1)
-        write_text_atomic(os.path.join(folder, "env.json"), record + "\n")
+        record = json_text(describe(cfg, trainer.device))
+        write_text_atomic(os.path.join(folder, "env.json"), record)
     except OSError as error:
         raise InputError(f"save_path={folder!r}: cannot be written ({error.strerror})") from error
     length = f"{trainer.max_iter} iterations in {trainer.max_epoch} epochs"
