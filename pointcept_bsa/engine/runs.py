@@ -13,6 +13,7 @@ from typing import Any
 
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.host.flat_config import flat_config
+from pointcept_bsa.host.weight import of_other_weights
 
 Loader = Callable[[str], Mapping[str, Any]]  # reads a config file
 SEED_FOLDER = re.compile(r"seed_(\d+)")
@@ -24,7 +25,7 @@ class Run:
 
     ``report`` is its ``test/metrics.json``; ``config`` its config, flat (see :func:`.flat_config`; None where there
     is none, as for baselines); ``environment`` its ``env.json``; ``records`` the lines of
-    ``metrics.jsonl``.
+    ``metrics.jsonl``; ``stale`` says why the test is not of the checkpoint that lies there (None: it is).
     """
 
     path: Path
@@ -32,6 +33,7 @@ class Run:
     config: dict[str, Any] | None = None
     environment: dict[str, Any] = field(default_factory=dict)
     records: list[dict[str, Any]] = field(default_factory=list)
+    stale: str | None = None
 
     @property
     def card(self) -> Mapping[str, Any]:
@@ -141,6 +143,7 @@ def open_run(folder: Path, load: Loader) -> Run:
         config=flat_config(load(str(config))) if config.is_file() else None,
         environment=_read_json(env) if env.is_file() else {},
         records=_read_lines(folder / "metrics.jsonl"),
+        stale=of_other_weights(folder, report),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,8 +16,9 @@ from pointcept_bsa.host.embedded.checkpoint import evaluated_weights, load_check
 from pointcept_bsa.host.embedded.config import Config, load_config
 from pointcept_bsa.host.embedded.env import get_device
 from pointcept_bsa.host.embedded.export import load_safetensors
+from pointcept_bsa.host.embedded.logger import get_root_logger
 from pointcept_bsa.host.embedded.registry import build_model
-from pointcept_bsa.host.weight import resolve_weight
+from pointcept_bsa.host.weight import of_other_weights, resolve_weight
 
 
 @dataclass(frozen=True)
@@ -65,8 +67,22 @@ def open_run(run: str, options: Mapping[str, Any] | None = None) -> OpenedRun:
         cfg, has_folder = load_config(str(folder / "config.py"), options), True
     model = build_model(cfg.model, path="model").to(get_device(cfg))
     load_weights(model, evaluated_weights(load_checkpoint(weight)), weight)
+    _warn_of_result(folder if has_folder else None)
     name = folder.name if has_folder else weight.stem
     return OpenedRun(cfg, model.eval(), weight, folder if has_folder else None, name, metadata)
+
+
+def _warn_of_result(folder: Path | None) -> None:
+    """Say that the test beside the weights is not theirs."""
+    report = None if folder is None else folder / "test" / "metrics.json"
+    if folder is None or report is None or not report.is_file():
+        return
+    try:
+        found = of_other_weights(folder, json.loads(report.read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return  # it is not the result that is used here
+    if found is not None:
+        get_root_logger().warning(f"{folder}: {found}")
 
 
 def open_config(path: str, options: Mapping[str, Any] | None = None) -> OpenedRun:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import multiprocessing
 import os
 import sys
@@ -15,6 +16,7 @@ from pointcept_bsa.host.embedded.checkpoint import load_checkpoint
 from pointcept_bsa.host.embedded.config import Config, load_config
 from pointcept_bsa.host.embedded.interruption import forwarding
 from pointcept_bsa.host.flat_config import config_differences, flat_config
+from pointcept_bsa.host.weight import of_other_weights
 
 Summarize = Callable[[Sequence[str], str], None]
 Work = Callable[[argparse.Namespace], int]
@@ -102,8 +104,21 @@ def _state(folder: Path, cfg: Config) -> str:
     checkpoint = load_checkpoint(last)
     if checkpoint.get("iter", 0) < checkpoint.get("total_iters", 1):
         return "goes on"
-    tested = _metrics(folder)
-    return "done" if tested.is_file() and tested.stat().st_mtime >= last.stat().st_mtime else "to be tested"
+    return "done" if _is_tested(folder, last) else "to be tested"
+
+
+def _is_tested(folder: Path, last: Path) -> bool:
+    """Whether the result is that of the weights that lie there; of one that does not say, whether it is the younger."""
+    path = _metrics(folder)
+    if not path.is_file():
+        return False
+    try:
+        report = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return False
+    if isinstance(report, dict) and report.get("weight_sha256") is not None:
+        return of_other_weights(folder, report) is None
+    return path.stat().st_mtime >= last.stat().st_mtime
 
 
 def _check_same(folder: Path, there: Config, here: Config) -> None:

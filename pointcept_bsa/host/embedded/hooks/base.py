@@ -13,6 +13,9 @@ class HookBase:
     """Base of all hooks. The trainer sets ``self.trainer`` (a weak proxy) before ``before_train``."""
 
     trainer: DefaultTrainer
+    only_watches = False
+    """Whether training and choice of the best weights are the same without it: a resumed run may do so (embedded host
+    only)."""
 
     def before_train(self) -> None:
         """Once, when everything is built."""

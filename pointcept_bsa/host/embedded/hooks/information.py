@@ -31,6 +31,8 @@ class IterationTimer(HookBase):
     queueing it; over many steps the mean is the device's.
     """
 
+    only_watches = True
+
     def __init__(self, warmup_iter: int = 1) -> None:
         self.warmup_iter = warmup_iter
         self._steps = 0
@@ -62,6 +64,8 @@ class InformationWriter(HookBase):
     names its iteration and origin; with ``"skip"`` the means are those of the finite losses. A mean loss above
     ``spike`` times the running median of the readings is logged.
     """
+
+    only_watches = True
 
     def __init__(self, max_wait: float = 5.0, spike: float = 5.0) -> None:
         self.max_wait = max_wait
