@@ -195,15 +195,15 @@ class ToyEvaluator(HookBase):
 
 @HOOKS.register_module()
 class StopAt(HookBase):
-    """Breaks the run off, as a kill would, in the given epoch."""
+    """Breaks the run off, as a kill would, in the given epoch, or after so many iterations."""
 
     only_watches = True
 
-    def __init__(self, epoch: int) -> None:
-        self.epoch = epoch
+    def __init__(self, epoch: int | None = None, iteration: int | None = None) -> None:
+        self.epoch, self.iteration = epoch, iteration
 
     def before_step(self) -> None:
-        if self.trainer.epoch == self.epoch:
+        if self.trainer.epoch == self.epoch or self.trainer.global_iter == self.iteration:
             raise RuntimeError("killed")
 
 

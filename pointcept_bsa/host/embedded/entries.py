@@ -1,5 +1,7 @@
 """Every entry of a checkpoint judged before any of it is used: its type, its shape, that it is of this run's parts.
 
+(Weights and their average are judged by whoever reads the file, see :func:`.load_checkpoint`.)
+
 A checkpoint may come from another version, another host, another optimizer, or from someone's script. What does not fit
 is an ``InputError`` that names the entry, what is in it and what was wanted.
 """
@@ -16,6 +18,7 @@ import torch
 from torch import Tensor
 
 from pointcept_bsa.errors import InputError
+from pointcept_bsa.host.embedded.checkpoint import is_plain_tensor
 
 if TYPE_CHECKING:
     from pointcept_bsa.host.embedded.trainer import DefaultTrainer
@@ -30,13 +33,6 @@ REFUSED = (KeyError, ValueError, TypeError, AttributeError, IndexError, RuntimeE
 
 class Wrong(Exception):
     """``(entry, what is wrong with it)``."""
-
-
-def is_plain_tensor(value: Any) -> bool:
-    """Whether it is a tensor of numbers that can be copied into another."""
-    if not isinstance(value, Tensor):
-        return False
-    return value.layout == torch.strided and not (value.is_quantized or value.is_meta or value.is_complex())
 
 
 def check_entries(checkpoint: Mapping[str, Any], path: str, wanted: frozenset[str]) -> None:
@@ -66,9 +62,6 @@ def check_entries(checkpoint: Mapping[str, Any], path: str, wanted: frozenset[st
         _check_storage(checkpoint.get("storage", {}))
         _check("hooks", checkpoint, _is_dict_of_dicts, "a dict of dicts", optional=True)
         _check_record(checkpoint.get("record"))
-        _check_tensors("state_dict", checkpoint["state_dict"])
-        if checkpoint.get("ema") is not None:
-            _check_tensors("ema", checkpoint["ema"])
         _check_rng(checkpoint.get("rng", []))
     except Wrong as wrong:
         raise _refusal(path, wrong) from wrong
@@ -115,7 +108,7 @@ def refused_by(path: str, entry: str, error: Exception) -> InputError:
 
 
 def _refusal(path: str, wrong: Wrong) -> InputError:
-    entry, what = wrong.args
+    entry, what = (" ".join(str(part).split()) for part in wrong.args)
     return InputError(
         f"resume=True: {path!r}: its entry {entry!r} does not fit: {what}; resume=weights begins a new run from "
         f"its weights"
@@ -165,8 +158,7 @@ def _check_ends(checkpoint: Mapping[str, Any]) -> None:
     ends = checkpoint.get("ends")
     if ends is None and "record" not in checkpoint:
         return
-    good = isinstance(ends, list) and all(map(_is_count, ends)) and ends[:1] == [0]
-    if not good or ends != sorted(ends):
+    if not isinstance(ends, list) or not all(map(_is_count, ends)) or ends[:1] != [0] or ends != sorted(ends):
         raise Wrong("ends", f"{_told(ends)}, wanted rising iterations from 0")
     iteration = checkpoint.get("iter")
     if len(ends) != checkpoint["epoch"] + 1 or not isinstance(iteration, int) or iteration < ends[-1]:
@@ -190,18 +182,10 @@ def _check_record(record: Any) -> None:
         raise Wrong("record", "keys of its config that are no texts")
     numbers = [record["config"].get(key, 1) for key in ("epoch", "eval_epoch")]
     if not all(_is_count(number) and number for number in numbers):
-        raise Wrong("record", f"epoch, eval_epoch are {numbers}, wanted positive integers")
+        raise Wrong("record", "its epoch and eval_epoch are not both positive integers")
     train = record.get("train")
     if train is not None and not (isinstance(train, dict) and _is_count(train.get("samples"))):
         raise Wrong("record", f"its 'train' is {_told(train)}, wanted the number of samples and their hash")
-
-
-def _check_tensors(entry: str, values: Any) -> None:
-    if not isinstance(values, dict):
-        raise Wrong(entry, f"{_told(values)}, wanted tensors by name")
-    for name, value in values.items():
-        if not isinstance(name, str) or not is_plain_tensor(value):
-            raise Wrong(f"{entry}.{name}", f"{_told(value)}, wanted a dense tensor of real numbers")
 
 
 def _check_no_nan(entry: str, value: Tensor) -> None:
@@ -223,7 +207,7 @@ def _check_average(averages: Mapping[str, Tensor], parameters: Mapping[str, Tens
 
 def _check_rng(states: Any) -> None:
     """By generators of their own, which take what a generator takes."""
-    if not isinstance(states, list):
+    if not isinstance(states, list) or not all(isinstance(state, dict) for state in states):
         raise Wrong("rng", f"{_told(states)}, wanted a list with a state for every process")
     for state in states:
         try:
@@ -232,6 +216,8 @@ def _check_rng(states: Any) -> None:
             if not (gauss is None or _is_number(gauss)):
                 raise ValueError(f"python's third entry is {gauss!r}")
             name, keys, *rest = state["numpy"]
+            if not is_plain_tensor(keys):
+                raise TypeError(f"numpy's keys: {_told(keys)}")
             np.random.RandomState(0).set_state((name, keys.numpy().astype(np.uint32), *rest))
             if not all(map(_is_finite, rest)):
                 raise ValueError(f"numpy's last entries are {rest!r}")
@@ -252,7 +238,7 @@ def _check_keys(entry: str, found: Mapping[str, Any], own: Mapping[str, Any]) ->
 
 
 def _names(values: Any) -> str:
-    names = [str(name) for name in values]
+    names = sorted(str(name) for name in values)
     return ", ".join(names[:6]) + (", ..." if len(names) > 6 else "") if names else "nothing"
 
 
@@ -280,36 +266,47 @@ def _check_optimizer(entry: str, optimizer: torch.optim.Optimizer, state: Any, i
 
 
 def _check_group(entry: str, found: Any, own: Mapping[str, Any]) -> None:
-    if not isinstance(found, dict) or not isinstance(found.get("params"), list):
-        raise Wrong(entry, f"{_told(found)}, wanted a dict with a list 'params'")
+    numbers = found.get("params") if isinstance(found, dict) else None
+    if not isinstance(numbers, list) or not all(map(_is_count, numbers)):
+        raise Wrong(entry, f"{_told(found)}, wanted a dict with numbers of parameters, 'params'")
     if found["params"] != own["params"]:
         raise Wrong(entry, f"{len(found['params'])} parameters, this run's has {len(own['params'])}")
     for key, value in own.items():
         if key not in found:
             if key not in LATER_SETTINGS:
                 raise Wrong(entry, f"no {key!r}: another optimizer's, or another schedule's")
-        elif key != "params" and not _alike(found[key], value):
+        elif key != "params" and not (_alike(found[key], value) and _in_range(key, found[key], value)):
             raise Wrong(f"{entry}.{key}", f"{_told(found[key])}, wanted one like {value!r}")
 
 
+def _in_range(key: str, found: Any, own: Any) -> bool:
+    """Whether a setting of an optimizer, of the right kind, is one that it may come to: schedules move the floats."""
+    if isinstance(own, int) and not isinstance(own, bool):
+        return found == own
+    if key == "betas":
+        return all(0 <= beta < 1 for beta in found)
+    return not (isinstance(own, float) and own >= 0) or found >= 0
+
+
 def _alike(found: Any, own: Any) -> bool:
-    """Whether two settings are of one kind; a number is finite."""
+    """Whether two settings are of one kind; a number is finite, a text the same."""
     if isinstance(own, list | tuple):
         same_length = isinstance(found, list | tuple) and len(found) == len(own)
         return same_length and all(_alike(a, b) for a, b in zip(found, own, strict=True))
     if isinstance(own, Mapping):
-        return isinstance(found, Mapping)
+        same_keys = isinstance(found, Mapping) and found.keys() == own.keys()
+        return same_keys and all(_alike(found[key], value) for key, value in own.items())
     if own is None or isinstance(own, bool):
         return found is None or isinstance(found, bool)
     if _is_number(own):
         return _is_finite(found) or (_is_number(found) and found == own)
     if isinstance(own, Tensor):
         return is_plain_tensor(found) and found.shape == own.shape
-    return isinstance(found, type(own))
+    return isinstance(found, type(own)) and (not isinstance(own, str) or found == own)
 
 
 def _schemas(optimizer: torch.optim.Optimizer) -> list[dict[str, Any]] | None:
-    """For each group what the optimizer keeps of a parameter: name to ``"like"`` (it in shape), ``"number"``, ``"other"``.
+    """For each group what the optimizer keeps of a parameter: name to ``"like"`` (in shape), ``"number"``, ``"other"``.
 
     Found by one step of an optimizer of the same class and settings over small parameters of their own. None for one
     that cannot be tried in this way.
@@ -357,8 +354,8 @@ def _check_state(entry: str, found: Any, parameter: Tensor, schema: Mapping[str,
         if kind == "like" and not (isinstance(value, Tensor) and value.shape == parameter.shape):
             raise Wrong(f"{entry}.{name}", f"{_told(value)}, wanted a tensor of shape {tuple(parameter.shape)}")
         number = value.item() if isinstance(value, Tensor) and value.numel() == 1 and value.ndim == 0 else value
-        if kind == "number" and not _is_finite(number):
-            raise Wrong(f"{entry}.{name}", f"{_told(value)}, wanted a number")
+        if kind == "number" and not (_is_finite(number) and number >= 0):
+            raise Wrong(f"{entry}.{name}", f"{_told(value)}, wanted a number of at least 0")
 
 
 def _check_scheduler(scheduler: Any, state: Mapping[str, Any], iteration: Any, same_length: bool) -> None:

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 # What a training writes into its folder; the rest of it is not touched.
-WRITTEN = ("config.py", "env.json", "train.log", "metrics.jsonl", "events.out.tfevents.*", "hparams", "model")
-WRITTEN += ("training_range.json", "data.json")
+WRITTEN: tuple[str, ...] = ("config.py", "env.json", "train.log", "metrics.jsonl", "events.out.tfevents.*", "hparams")
+WRITTEN += ("model", "training_range.json", "data.json")
 
 
 def checkpoint_to_resume(cfg: Config) -> str:
@@ -127,7 +127,7 @@ def _by_main(work: Callable[[], T]) -> T:
     result = comm.broadcast(result)
     if isinstance(result, InputError):
         raise result
-    return result  # type: ignore[return-value]
+    return result
 
 
 def open_save_path(trainer: DefaultTrainer) -> None:

@@ -28,7 +28,8 @@ NOT_RECORDED = (*DERIVED, "save_path", "resume")
 NOT_COMPARED = (*TOLERATED, "weight", "seed")
 LENGTH = ("max_iters", "epoch", "eval_epoch", "eval_every")
 # A change of these leaves the training as it is, but for the order of sums.
-SAFE = ("num_worker", "device", "log_interval", "save_every", "keep_last", "batch_size_val", "batch_size_test")
+SAFE: tuple[str, ...] = ("num_worker", "device", "log_interval", "save_every", "keep_last", "batch_size_val")
+SAFE += ("batch_size_test",)
 SAFE += ("empty_cache", "empty_cache_per_epoch", "cuda_graph", "compile", "parallel", "deterministic", "pad_clouds")
 SAFE += ("find_unused_parameters", "nan_guard", "test_only", "test", "data.test", "data.train.cache", "data.val.cache")
 ADVICE = "resume=weights begins a new run from its weights"
@@ -56,7 +57,9 @@ def plain(value: Any) -> Any:
         return [plain(item) for item in value]
     if isinstance(value, np.generic):
         return value.item()
-    return value if value is None or isinstance(value, bool | int | float | str) else repr(value)
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    return " ".join(repr(value).split())[:200]
 
 
 def check_record(trainer: DefaultTrainer, checkpoint: Mapping[str, Any], path: str) -> None:
@@ -64,12 +67,13 @@ def check_record(trainer: DefaultTrainer, checkpoint: Mapping[str, Any], path: s
 
     Raises ``InputError``.
     """
-    there = checkpoint.get("record") or _record_beside(trainer, checkpoint, path)
+    there = plain(checkpoint.get("record")) or _record_beside(trainer, checkpoint, path)
     if there is None:
         return
     here = record_of(trainer.cfg, trainer.train_loader.dataset)
     longer = trainer.max_iter >= checkpoint.get("total_iters", trainer.max_iter)
-    refused, taken = [], []
+    refused: list[str] = []
+    taken: list[str] = []
     for key, old, new in _differences(there, here):
         line = f"{key}: {_short(old)} there, {_short(new)} here"
         allowed = _is_safe(key) or (key in LENGTH and longer) or _is_moved(key, there, here)

@@ -102,7 +102,10 @@ def _state(folder: Path, cfg: Config) -> str:
     if config.is_file():
         _check_same(folder, load_config(str(config)), cfg)
     checkpoint = load_checkpoint(last)
-    if checkpoint.get("iter", 0) < checkpoint.get("total_iters", 1):
+    done, total = checkpoint.get("iter", 0), checkpoint.get("total_iters", 1)
+    if not (isinstance(done, int) and isinstance(total, int)):
+        raise InputError(f"--seeds: {last}: its iter and total_iters are {done!r}, {total!r}, wanted integers")
+    if done < total:
         return "goes on"
     return "done" if _is_tested(folder, last) else "to be tested"
 
