@@ -15,7 +15,7 @@ import torch
 from host_toys import REPOSITORY, read_metrics
 from processes import train_in
 from test_survival import environment, wait_for
-from test_training import load, train
+from test_training import train
 
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.host.embedded import elastic, folder, lock
@@ -33,11 +33,10 @@ def test_repeating_the_command_destroys_nothing(config, run_dir, capsys):
     capsys.readouterr()
     assert train(config, "max_iters=3") == 2
     error = capsys.readouterr().err
-    assert error == (
-        f"error: save_path={str(run_dir)!r}: holds a run (model_best.pth, model_last.1.pth, model_last.pth), which is not "
-        f"overwritten; resume=True goes on with it, save_path={run_dir}/version_1 begins another, resume=weights begins "
-        f"another from its weights\n"
-    )
+    names = "model_best.pth, model_last.1.pth, model_last.pth"
+    assert error.startswith(f"error: save_path={str(run_dir)!r}: holds a run ({names}), which is not overwritten; ")
+    assert f"resume=True goes on with it, save_path={run_dir}/version_1 begins another, resume=weights" in error
+    assert error.count("\n") == 1
     assert contents(run_dir) == before
     assert (
         train(config, "max_iters=3", f"save_path={run_dir}/version_1") == 0
@@ -89,9 +88,7 @@ def test_broken_off_within_its_first_save_it_is_no_run(config, run_dir):
     assert train(config, "max_iters=2") == 0
     model = run_dir / "model"
     os.link(model / "model_best.pth", model / "model_new.pth")
-    assert folder.what_it_holds(run_dir) == "model_best.pth, model_last.1.pth, model_last.pth" or (
-        model / "model_last.pth"
-    )
+    assert folder.what_it_holds(run_dir).startswith("model_best.pth, model_last")
     for path in model.glob("model_last*"):
         path.unlink()
     assert folder.what_it_holds(run_dir) is None
@@ -128,9 +125,6 @@ def test_a_second_training_is_refused_while_one_runs(config, run_dir, running, c
     # its workers, alive for a while after a kill, do not keep the lock
     os.kill(running.pid, signal.SIGKILL)
     running.wait()
-    done = load(run_dir)["iter"]
-    assert train(config, "resume=True", "max_iters=1000000", "eval_epoch=1", "save_every=50", "hooks.4.type=SignalAt",
-                 f"hooks.4.iteration={done}") in (0, 143) or True  # fmt: skip
     lock.lock_folder(run_dir)
     lock.unlock_folders()
 
@@ -154,8 +148,9 @@ def test_the_lock_goes_with_a_failed_start(config, run_dir, capsys):
 def test_a_restart_takes_its_own_launch_alone(config, run_dir, monkeypatch, capsys):
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "one")
     assert train(config, "max_iters=2") == 0
-    assert train(config, "resume=weights", "max_iters=3") == 0
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "two")
+    assert train(config, "resume=weights", "max_iters=3") == 0
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "three")
     cfg = load_config(config)
     elastic.go_on_after_restart(cfg)
     assert not cfg.resume
