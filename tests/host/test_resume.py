@@ -89,6 +89,19 @@ def test_what_does_not_matter_is_taken_and_told(config, run_dir, tmp_path, capsy
     assert_same_state(load(run_dir)["state_dict"], load(tmp_path / "unbroken")["state_dict"])
 
 
+def test_smaller_batches_of_which_more_make_an_iteration(config, run_dir, tmp_path, capsys):
+    """As after a lack of memory: the same clouds an iteration."""
+    clouds = ("data.train.points=5", "data.train.num_samples=8")
+    assert train(config, *ITERATIONS, *clouds, "batch_size=4", f"save_path={tmp_path / 'unbroken'}") == 0
+    stop(config, 6, *clouds, "batch_size=4")
+    capsys.readouterr()
+    assert train(config, *ITERATIONS, *clouds, "batch_size=2", "gradient_accumulation_steps=2", "resume=True") == 0
+    assert "batch_size: 4 there, 2 here; gradient_accumulation_steps: 1 there, 2 here" in capsys.readouterr().out
+    assert load(run_dir)["iter"] == 12
+    expected = load(tmp_path / "unbroken")["state_dict"]
+    torch.testing.assert_close(load(run_dir)["state_dict"], expected, rtol=1e-5, atol=1e-6)  # sums in another order
+
+
 def test_evaluations_at_other_iterations(config, run_dir, tmp_path, toys):
     """Epochs that are done keep their numbers; the training is the same."""
     assert train(config, *ITERATIONS, f"save_path={tmp_path / 'unbroken'}") == 0

@@ -27,6 +27,7 @@ SHOWN = 4  # keys in a message
 NOT_RECORDED = (*DERIVED, "save_path", "resume")
 NOT_COMPARED = (*TOLERATED, "weight", "seed")
 LENGTH = ("max_iters", "epoch", "eval_epoch", "eval_every")
+CLOUDS = ("batch_size", "gradient_accumulation_steps")
 # A change of these leaves the training as it is, but for the order of sums.
 SAFE: tuple[str, ...] = ("num_worker", "device", "log_interval", "save_every", "keep_last", "batch_size_val")
 SAFE += ("batch_size_test",)
@@ -77,6 +78,7 @@ def check_record(trainer: DefaultTrainer, checkpoint: Mapping[str, Any], path: s
     for key, old, new in _differences(there, here):
         line = f"{key}: {_short(old)} there, {_short(new)} here"
         allowed = _is_safe(key) or (key in LENGTH and longer) or _is_moved(key, there, here)
+        allowed = allowed or (key in CLOUDS and _clouds(there) == _clouds(here))
         (taken if allowed else refused).append(line)
     refused += _other_samples(there, here)
     if not trainer.cfg.get("seed_drawn", False) and checkpoint.get("seed", trainer.cfg.seed) != trainer.cfg.seed:
@@ -129,6 +131,12 @@ def _is_moved(key: str, there: Mapping[str, Any], here: Mapping[str, Any]) -> bo
     """Whether a folder of data has another path now and the same samples."""
     hashes = [(record.get("train") or {}).get("split_hash") for record in (there, here)]
     return key.endswith(".data_root") and hashes[0] is not None and hashes[0] == hashes[1]
+
+
+def _clouds(record: Mapping[str, Any]) -> Any:
+    """Clouds an iteration."""
+    sizes = [record["config"].get(key, DEFAULTS[key]) for key in CLOUDS]
+    return sizes[0] * sizes[1] if all(isinstance(size, int) for size in sizes) else None
 
 
 def _other_samples(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
