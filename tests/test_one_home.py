@@ -33,6 +33,7 @@ HOMES = {
         "files/json_file.py",  # texts and JSON
         "host/embedded/files.py",  # checkpoints and their sums
         "host/embedded/events.py",  # metrics.jsonl, appended to
+        "host/embedded/lock.py",  # the lock of a run, with the name of who has it
         "engine/tune/study.py",  # the lock of a study: empty
         "mesh_io/source.py",  # meshes
         "datasets/prepare/layout.py",  # cards and lists of a prepared folder

@@ -36,6 +36,8 @@ class BoardWriter(HookBase):
         max_points: no picture of a cloud with more points than this, which is said once.
     """
 
+    only_watches = True
+
     def __init__(self, sample: int = 0, pictures: bool = True, gates: bool = True, max_points: int = 200_000) -> None:
         self.sample, self.pictures, self.gates, self.max_points = sample, pictures, gates, max_points
         self._said = False

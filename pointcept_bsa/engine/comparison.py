@@ -1,6 +1,7 @@
 """Runs side by side: mean and standard deviation over seeds, costs, published results; only what can be compared.
 
-A row is a config; its runs differ by seed alone. Runs whose data, samples or length of training differ are refused.
+A row is a config; its runs differ by seed alone. Runs whose data, samples or length of training differ are
+refused, and those whose test is not of the weights that lie in their folder.
 Whether a row is better than another is said by :mod:`.comparison_statistics` alone.
 """
 
@@ -119,7 +120,8 @@ def compare(
     """
     if units not in UNITS:
         raise InputError(f"units: got {units!r}, wanted one of {list(UNITS)}{nearest(units, UNITS)}")
-    differences = [*_differences(runs), *_same_seeds(runs)]
+    stale = [f"{run.path}: {run.stale}" for run in runs if run.stale is not None]
+    differences = [*stale, *_differences(runs), *_same_seeds(runs)]
     if differences and not force:
         raise InputError(f"these runs cannot be compared: {'; '.join(differences)} (--force compares them anyway)")
     chosen = _metrics(runs, metrics, units)
@@ -252,6 +254,8 @@ def _notes(runs: Sequence[Run], groups: Sequence[Group]) -> list[str]:
     statements = dict.fromkeys(chosen_by(run.report) for run in runs)
     notes += [f"validation: {statement}" for statement in statements]
     unknown = [what for what, of in CHECKS.items() if any(of(run) is None for run in runs)]
+    if any(run.report.get("weight_sha256") is None and Path(run.path, "model").is_dir() for run in runs):
+        unknown.append("the weights that were tested")
     if unknown:
         notes.append(f"not recorded in every run, so not checked: {', '.join(unknown)}")
     single = [group.label for group in groups if len(group.runs) == 1]

@@ -23,6 +23,7 @@ class FitTargetNormalizer(HookBase):
     have none.
     """
 
+    only_watches = True  # a resumed run has the statistics of its checkpoint
     training_range: dict[str, Any] | None = None
 
     def before_train(self) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.files.json_file import read_json, read_json_lines
 from pointcept_bsa.host.flat_config import flat_config
+from pointcept_bsa.host.weight import of_other_weights
 
 Loader = Callable[[str], Mapping[str, Any]]  # reads a config file
 SEED_FOLDER = re.compile(r"seed_(\d+)")
@@ -30,6 +31,7 @@ class Run:
     ``path`` is its folder, or the report alone. ``report`` is its ``test/metrics.json``; ``config`` its config, flat
     (see :func:`.flat_config`; None where there is none, as for baselines); ``environment`` its ``env.json``;
     ``records`` the lines of ``metrics.jsonl``; where they are gone, what the report keeps of them is taken.
+    ``stale`` says why the test is not of the checkpoint that lies there (None: it is).
     """
 
     path: Path
@@ -37,6 +39,7 @@ class Run:
     config: dict[str, Any] | None = None
     environment: dict[str, Any] = field(default_factory=dict)
     records: list[dict[str, Any]] = field(default_factory=list)
+    stale: str | None = None
 
     @property
     def card(self) -> Mapping[str, Any]:
@@ -243,6 +246,7 @@ def open_run(folder: Path, load: Loader) -> Run:
         config=flat_config(load(str(config))) if not alone and config.is_file() else kept.get("config"),
         environment=_read_object(env) if not alone and env.is_file() else environment,
         records=[] if alone else _records(folder / "metrics.jsonl"),
+        stale=None if alone else of_other_weights(folder, report),
     )
 
 

@@ -21,11 +21,13 @@ from pointcept_bsa.engine.provenance import provenance, sample_names
 from pointcept_bsa.engine.published import comparison_lines, published_for
 from pointcept_bsa.engine.runs import run_record
 from pointcept_bsa.engine.training_points import training_points
+from pointcept_bsa.errors import InputError
 from pointcept_bsa.files.checkpoint_file import read_checkpoint
-from pointcept_bsa.files.json_file import write_json
+from pointcept_bsa.files.json_file import read_json, write_json
 from pointcept_bsa.host import TESTERS, TesterBase, collate_fn, comm
 from pointcept_bsa.host.batch import to_device
 from pointcept_bsa.host.flat_config import flat_config
+from pointcept_bsa.host.weight import identity
 from pointcept_bsa.metrics import HIGHER_IS_BETTER
 
 VALIDATION_NOTES = ("validation =", "no validation samples")
@@ -86,11 +88,22 @@ class RegressionTester(TesterBase):
         )
         report = self.report(records, time.perf_counter() - start)
         if comm.is_main_process():
+            self.say_what_is_replaced(report)
             write_json(self.folder / "metrics.json", report)
             self.print(report)
             if self.pictures and records:
                 self.draw(records)
         return report
+
+    def say_what_is_replaced(self, report: Mapping[str, Any]) -> None:
+        """A result of other weights that lies there goes, and is named."""
+        path = self.folder / "metrics.json"
+        try:
+            before = read_json(path, words_as_null=True).get("weight_sha256")
+        except (InputError, AttributeError):
+            return  # there is none that could be read
+        if isinstance(before, str) and before != report["weight_sha256"]:
+            self.logger.warning(f"{path}: the result of other weights (sha256 {before[:12]}...) is replaced")
 
     def with_progress(self) -> Iterator[Mapping[str, Any]]:
         """The batches, with a line about rate and time left now and then."""
@@ -127,6 +140,7 @@ class RegressionTester(TesterBase):
             "gflops": self.gflops(model),
             "seed": self.seed(),
             "weight": getattr(self, "weight", None) or "the model in memory",
+            **(getattr(self, "weight_identity", None) or identity(getattr(self, "weight", None))),
             "seconds": round(seconds, 3),
             "torch": torch.__version__,
             "device": torch.cuda.get_device_name() if next(model.parameters()).is_cuda else "cpu",

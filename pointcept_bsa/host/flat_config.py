@@ -19,7 +19,7 @@ NOT_COMPARED = (
     "search",
 )
 _SHARED = ("batch_size", "batch_size_val", "batch_size_test", "num_worker")
-DERIVED = ("data.train.loop", *(f"{key}_per_gpu" for key in _SHARED))
+DERIVED = ("seed_drawn", "data.train.loop", *(f"{key}_per_gpu" for key in _SHARED))
 
 
 class _Absent:
@@ -30,8 +30,8 @@ class _Absent:
 ABSENT = _Absent()
 
 
-def flat_config(cfg: Mapping[str, Any]) -> dict[str, Any]:
-    """{"model.backbone.depth": 4, "hooks.0.type": ...}, without ``NOT_COMPARED``; empty containers keep their key."""
+def flat_config(cfg: Mapping[str, Any], skipped: Sequence[str] = NOT_COMPARED) -> dict[str, Any]:
+    """{"model.backbone.depth": 4, "hooks.0.type": ...}, without the keys ``skipped``; empty containers keep theirs."""
     flat: dict[str, Any] = {}
 
     def visit(prefix: str, value: Any) -> None:
@@ -44,7 +44,7 @@ def flat_config(cfg: Mapping[str, Any]) -> dict[str, Any]:
         else:
             flat[prefix] = list(value) if isinstance(value, tuple) else value
 
-    visit("", {key: cfg[key] for key in cfg if key not in NOT_COMPARED and not key.startswith("_")})
+    visit("", {key: cfg[key] for key in cfg if key not in skipped and not key.startswith("_")})
     return {key: value for key, value in flat.items() if key not in DERIVED}
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from pointcept_bsa.errors import InputError
@@ -41,7 +42,28 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
     weights = checkpoint["state_dict"]
     if not isinstance(weights, dict) or not any(isinstance(value, Tensor) for value in weights.values()):
         raise InputError(f"weight={str(path)!r}: no model weights in the file (expected a key 'state_dict')")
+    _check_tensors(path, "state_dict", weights)
+    if checkpoint.get("ema") is not None:
+        _check_tensors(path, "ema", checkpoint["ema"])
     return checkpoint
+
+
+def is_plain_tensor(value: Any) -> bool:
+    """Whether it is a tensor of numbers that can be copied into another."""
+    if not isinstance(value, Tensor):
+        return False
+    return value.layout == torch.strided and not (value.is_quantized or value.is_meta or value.is_complex())
+
+
+def _check_tensors(path: str | Path, entry: str, values: Any) -> None:
+    if not isinstance(values, dict):
+        raise InputError(f"weight={str(path)!r}: {entry}: got {type(values).__name__}, wanted tensors by name")
+    for name, value in values.items():
+        if not isinstance(name, str) or not is_plain_tensor(value):
+            kind = type(value).__name__
+            raise InputError(
+                f"weight={str(path)!r}: {entry}[{name!r}]: got {kind}, wanted a dense tensor of real numbers"
+            )
 
 
 def evaluated_weights(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:

@@ -74,7 +74,13 @@ DEFAULTS: dict[str, Any] = {
 }
 REQUIRED = ("model", "data", "optimizer", "scheduler", "hooks", "test")
 # Names other than keys that configs define for their own use, and keys of Pointcept without a meaning here.
-DERIVED = ("batch_size_per_gpu", "batch_size_val_per_gpu", "batch_size_test_per_gpu", "num_worker_per_gpu")
+DERIVED = (
+    "batch_size_per_gpu",
+    "batch_size_val_per_gpu",
+    "batch_size_test_per_gpu",
+    "num_worker_per_gpu",
+    "seed_drawn",
+)
 TOLERATED = ("custom_imports", "dataset_type", "data_root", "wandb_project", "wandb_key")
 
 
@@ -187,6 +193,7 @@ _BOOL = (_is_bool, "True or False")
 
 RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "weight": (_optional(_is_text), "None or a path"),
+    "resume": (lambda v: isinstance(v, bool) or v == "weights", "True, False or 'weights'"),
     "seed": (_optional(_is_int(0)), "None or an integer of at least 0"),
     "save_path": (_is_text, "a path"),
     "num_worker": _COUNT,
@@ -208,7 +215,7 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
         ("batch_size_val", "batch_size_test", "max_iters", "eval_every", "save_every", "pad_clouds"), _OPTIONAL_NATURAL
     ),
     **dict.fromkeys(
-        ("resume", "evaluate", "test_only", "sync_bn", "enable_amp", "empty_cache", "empty_cache_per_epoch")
+        ("evaluate", "test_only", "sync_bn", "enable_amp", "empty_cache", "empty_cache_per_epoch")
         + ("find_unused_parameters", "deterministic", "cuda_graph"),
         _BOOL,
     ),

@@ -11,13 +11,15 @@ from typing import Any
 from torch import nn
 
 from pointcept_bsa.errors import InputError
+from pointcept_bsa.files.json_file import read_json
 from pointcept_bsa.host.embedded.checkpoint import evaluated_weights, load_checkpoint, load_weights
 from pointcept_bsa.host.embedded.config import Config, load_config
 from pointcept_bsa.host.embedded.env import get_device
 from pointcept_bsa.host.embedded.export import load_metadata
+from pointcept_bsa.host.embedded.logger import get_root_logger
 from pointcept_bsa.host.embedded.portable_config import read_portable_config
 from pointcept_bsa.host.embedded.registry import build_model
-from pointcept_bsa.host.weight import resolve_weight
+from pointcept_bsa.host.weight import of_other_weights, resolve_weight
 
 
 @dataclass(frozen=True)
@@ -71,8 +73,22 @@ def open_run(run: str, options: Mapping[str, Any] | None = None) -> OpenedRun:
         cfg = load_config(str(folder / "config.py"), options)
     model = build_model(cfg.model, path="model").to(get_device(cfg))
     load_weights(model, evaluated_weights(load_checkpoint(weight)), weight)
+    _warn_of_result(folder)
     name = folder.name if folder is not None else weight.stem
     return OpenedRun(cfg, model.eval(), weight, folder, name, metadata)
+
+
+def _warn_of_result(folder: Path | None) -> None:
+    """Say that the test beside the weights is not theirs."""
+    report = None if folder is None else folder / "test" / "metrics.json"
+    if folder is None or report is None or not report.is_file():
+        return
+    try:
+        found = of_other_weights(folder, read_json(report, words_as_null=True))
+    except (InputError, OSError):
+        return  # it is not the result that is used here
+    if found is not None:
+        get_root_logger().warning(f"{folder}: {found}")
 
 
 def open_config(path: str, options: Mapping[str, Any] | None = None) -> OpenedRun:

@@ -19,6 +19,7 @@ from pointcept_bsa.host.embedded.files import write_atomic, write_text_atomic
 from pointcept_bsa.host.embedded.hooks.base import HookBase
 from pointcept_bsa.host.embedded.registry import HOOKS, TESTERS
 from pointcept_bsa.host.embedded.tester import TesterBase
+from pointcept_bsa.host.weight import identity
 
 
 def class_counts(pred: Tensor, segment: Tensor, num_classes: int, ignore_index: int) -> Tensor:
@@ -106,6 +107,7 @@ class SemSegTester(TesterBase):
         found = {name: counts for part in comm.all_gather(records) for name, counts in part.items()}
         report = scores(torch.stack(list(found.values())).sum(0))
         report |= {"names": list(data.names), "scenes": {name: scores(found[name])["mIoU"] for name in sorted(found)}}
+        report |= self.weight_identity or identity(None)
         if comm.is_main_process():
             (folder / "test").mkdir(exist_ok=True)
             write_text_atomic(folder / "test" / "metrics.json", json_text(report))
