@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from pointcept_bsa.datasets.base import INDICES, per_point_keys
+from pointcept_bsa.datasets.base import per_point_keys
+from pointcept_bsa.datasets.inputs import INDICES
 from pointcept_bsa.errors import InputError, nearest
 from pointcept_bsa.host import TRANSFORMS
 

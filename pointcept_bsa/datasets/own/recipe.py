@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from pointcept_bsa.datasets.inputs import GLOBAL, FieldInfo
 from pointcept_bsa.datasets.own.features import average_to_points, faces_of, point_normals, used_points, wall_distance
 from pointcept_bsa.datasets.own.sources import read_source
 from pointcept_bsa.datasets.own.table import Table, parameters_of
@@ -24,7 +25,6 @@ from pointcept_bsa.mesh_io import Mesh
 RESERVED = ("coord", "name", "face", "feat", "offset", "index_valid_keys", "neighbor_index", "grid_coord")
 COLUMNS = re.compile(r"(.+)\[(\d{0,3})(:?)(\d{0,3})\]")
 MAX_GLOBAL = 64  # numbers of one global field
-GLOBAL = ("table", "mesh")  # kinds of fields that have one value a sample
 
 
 class MissingField(InputError):
@@ -74,15 +74,6 @@ class Recipe:
             raise InputError(f"columns: got {list(self.columns)}, wanted different names")
 
 
-class FieldInfo(NamedTuple):
-    """What a field of a sample is."""
-
-    key: str
-    source: str
-    kind: str  # "point", "cell" (averaged), "derived", "table" or "mesh"
-    columns: int
-
-
 class Sample(NamedTuple):
     """One sample: ``coord (N, d)``, fields (N, k), global fields (1, k), ``face`` if there is one."""
 
@@ -116,11 +107,11 @@ def sample_of(mesh: Mesh, path: Path, name: str, recipe: Recipe, table: Table, d
     if len(mesh.points) == 0:
         raise InputError(f"{path}: has no points, wanted at least one")
     if recipe.drop_loose_points:
-        mesh = _without_loose_points(mesh, path)
+        mesh = without_loose_points(mesh, path)
     space = dimension or recipe.dimension or detect_dimension(mesh.points)
     if space == 2 and detect_dimension(mesh.points) != 2:
         raise InputError(f"{path}: z is not the same at all points, wanted a flat cloud, or --dimension 3")
-    reader = _FieldReader(mesh, recipe, parameters_of(table, name), path, space)
+    reader = FieldReader(mesh, recipe, parameters_of(table, name), path, space)
     arrays = {"coord": mesh.points[:, :space]}
     infos = {}
     for source in (*recipe.target, *recipe.fields):
@@ -149,7 +140,9 @@ def available_fields(mesh: Mesh, table_row: dict[str, float]) -> dict[str, str]:
     return found | dict.fromkeys(mesh.point_data, "point data")
 
 
-class _FieldReader:
+class FieldReader:
+    """Reads fields of a mesh by name, as the recipe says; ``row``: the parameters of the table for this sample."""
+
     def __init__(self, mesh: Mesh, recipe: Recipe, row: dict[str, float], path: Path, dimension: int) -> None:
         self.mesh, self.recipe, self.row, self.path, self.dimension = mesh, recipe, row, path, dimension
 
@@ -174,6 +167,11 @@ class _FieldReader:
 
     def _lookup(self, name: str) -> tuple[np.ndarray, str] | None:
         mesh = self.mesh
+        places = [place for place in (mesh.point_data, mesh.cell_data, mesh.field_data) if name in place]
+        if name in self.row and places:
+            raise InputError(
+                f"{self.path}: {name!r} is a field of the file and a parameter of the table, wanted one of them"
+            )
         if name in mesh.point_data:
             return _columns(mesh.point_data[name]), "point"
         if name in mesh.cell_data:
@@ -199,7 +197,8 @@ def _columns(values: np.ndarray) -> np.ndarray:
     return np.asarray(values, np.float64).reshape(len(values), -1)
 
 
-def _without_loose_points(mesh: Mesh, path: Path) -> Mesh:
+def without_loose_points(mesh: Mesh, path: Path) -> Mesh:
+    """Return the mesh without the points that belong to no cell. Raises InputError if none belongs to one."""
     used = used_points(mesh.cells, len(mesh.points))
     if not used.any():
         raise InputError(f"{path}: no point belongs to a cell, wanted cells to tell which points are loose")

@@ -1,0 +1,129 @@
+"""How arrays become a sample: the one definition that data sets and ``tools/predict.py`` share.
+
+A data set describes itself by an ``InputDescription``; it is plain data, kept in ``training_range.json`` beside a run
+and in the metadata of exported weights. Letters: N points, k columns of a field, d dimensions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from pointcept_bsa.errors import InputError
+
+GLOBAL = ("table", "mesh")  # kinds of fields that have one value a sample
+INDICES = ("face", "neighbor_index", "tree_order")  # arrays that name points: selecting rows makes them wrong
+# Beyond so many half-widths from 0 a constant is subtracted before float32, whose 24 bits would go to the constant.
+FAR_COORD, FAR_FIELD = 100.0, 1000.0
+
+
+class FieldInfo(NamedTuple):
+    """What a field of a sample is."""
+
+    key: str
+    source: str
+    kind: str  # "point", "cell" (averaged), "derived", "table" or "mesh"
+    columns: int
+
+
+@dataclass(frozen=True)
+class InputDescription:
+    """What is done to the arrays of a sample before the transforms of the config see it.
+
+    Args:
+        dimension: columns of ``coord``; None: as they come.
+        fields: given beside the coordinates; None: not recorded, each is a field of the points.
+        scales: {field: {"mean", "std"}} of the fields that come standardised.
+        offsets: {field: [k numbers]} subtracted before the values become float32, those of the target among them.
+        transform: configs of transforms that the data set puts before those of the config.
+        recipe: how fields are read from files: ``wall_mask``, ``cells_to_points``, ``drop_loose_points``.
+    """
+
+    dimension: int | None = None
+    fields: tuple[FieldInfo, ...] | None = None
+    scales: Mapping[str, Mapping[str, Sequence[float]]] = field(default_factory=dict)
+    offsets: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    transform: tuple[Mapping[str, Any], ...] = ()
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+
+    def sample(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Arrays in physical units -> those of the sample: offsets subtracted, scaled, float32, a row a point.
+
+        Fields of one row become the same in every row where a scale says that they are global. Indices stay.
+        """
+        n = len(arrays["coord"])
+        return {key: values if key in INDICES else self._given(key, values, n) for key, values in arrays.items()}
+
+    def physical(self, key: str, values: np.ndarray) -> np.ndarray:
+        """Values of a sample back in the units and the place of the source, float64; integers stay."""
+        if key not in self.scales and key not in self.offsets:
+            return values
+        values = np.asarray(values, np.float64)
+        if key in self.scales:
+            values = values * np.asarray(self.scales[key]["std"]) + np.asarray(self.scales[key]["mean"])
+        return values + np.asarray(self.offsets.get(key, 0.0))
+
+    def target_offset(self, targets: Iterable[Sequence[Any]]) -> np.ndarray:
+        """(K,) offsets of the target's columns; ``targets``: fields with their widths, [["velocity", 2]]."""
+        parts = [np.asarray(self.offsets.get(name, [0.0] * width), np.float64) for name, width in targets]
+        return np.concatenate(parts) if parts else np.zeros(0)
+
+    def info(self, key: str) -> FieldInfo | None:
+        """What the field is; None where it is not recorded."""
+        return next((info for info in self.fields or () if info.key == key), None)
+
+    def plain(self) -> dict[str, Any]:
+        """As numbers, texts, lists and dicts."""
+        content = asdict(self)
+        content["fields"] = None if self.fields is None else [info._asdict() for info in self.fields]
+        content["transform"] = [dict(transform) for transform in self.transform]
+        return content
+
+    @classmethod
+    def from_plain(cls, content: Mapping[str, Any]) -> InputDescription:
+        """The description that ``plain`` gave. Raises KeyError, TypeError or ValueError for anything else."""
+        fields = content["fields"]
+        infos = None if fields is None else tuple(FieldInfo(**entry) for entry in fields)
+        for numbers in (*content["offsets"].values(), *(v for s in content["scales"].values() for v in s.values())):
+            np.asarray(numbers, np.float64)
+        transform = tuple(dict(entry) for entry in content["transform"])
+        return cls(
+            content["dimension"], infos, content["scales"], content["offsets"], transform, dict(content["recipe"])
+        )
+
+    def _given(self, key: str, values: np.ndarray, n: int) -> np.ndarray:
+        if key in self.offsets:
+            values = np.asarray(values, np.float64) - np.asarray(self.offsets[key])
+        if key in self.scales:
+            mean, std = (np.asarray(self.scales[key][name]) for name in ("mean", "std"))
+            values = np.broadcast_to((np.asarray(values, np.float64) - mean) / std, (n, values.shape[-1]))
+        with np.errstate(over="ignore"):
+            return np.array(values, dtype=np.float32)
+
+
+def scale_of(statistics: Mapping[str, Sequence[float]]) -> dict[str, list[float]]:
+    """Mean and standard deviation by which a field is standardised; one that never changes becomes 0."""
+    return {"mean": list(statistics["mean"]), "std": [std if std > 0 else 1.0 for std in statistics["std"]]}
+
+
+def offset_of(key: str, low: Sequence[float], high: Sequence[float], far: float = 1.0) -> list[float] | None:
+    """Return what to subtract from a field that runs from ``low`` to ``high`` (k,) before it becomes float32.
+
+    The middle of a column, where that is farther from 0 than ``FAR_COORD`` or ``FAR_FIELD`` (times ``far``) of its
+    half-widths; of coordinates the largest half-width of all axes. None where no column is.
+    """
+    lowest, highest = np.asarray(low, np.float64), np.asarray(high, np.float64)
+    with np.errstate(over="ignore", invalid="ignore"):
+        middle, half = (lowest + highest) / 2, (highest - lowest) / 2
+        limit = FAR_COORD * half.max() if key == "coord" else FAR_FIELD * half
+        away = (limit > 0) & (np.abs(middle) > far * limit) & np.isfinite(middle)
+    return np.where(away, middle, 0.0).tolist() if away.any() else None
+
+
+def check_narrowed(values: np.ndarray, key: str, where: str) -> None:
+    """Raise ``InputError`` if float32 could not hold finite values of a field."""
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        raise InputError(f"{where}: field {key!r} has values beyond 3.4e38, wanted numbers that float32 holds")
