@@ -103,7 +103,7 @@ class PointFieldDataset(Dataset):
         self.data_list = self.list_samples()
         if not self.data_list and split != "val":
             raise InputError(f"{type(self).__name__}: split {split!r} has no samples, wanted at least one")
-        self.inputs = self.describe_inputs()
+        self.input_description = self.describe_inputs()
 
     def list_samples(self) -> Sequence[str]:
         raise NotImplementedError
@@ -145,7 +145,7 @@ class PointFieldDataset(Dataset):
         return self.data_list[self._index(idx)]
 
     def get_data(self, idx: int) -> dict[str, Any]:
-        """Return one sample as ``inputs`` says, physical units where that has no scale: arrays the caller may change.
+        """Return one sample, physical units where ``input_description`` says no other: arrays the caller may change.
 
         Returns:
             ``coord (N, d)`` and ``target (N, K)`` float32, the extra fields, ``face`` if there is one, ``name``.
@@ -193,7 +193,7 @@ class PointFieldDataset(Dataset):
             raise InputError(f"{self.where(index, 'coord')}: sample {self.data_list[index]!r} has no points")
         for key, values in fields.items():
             check_finite(values, key, self.where(index, key))
-        fields = self.inputs.sample(fields)
+        fields = self.input_description.sample(fields)
         data: dict[str, Any] = {"coord": fields["coord"]}
         for key, values in fields.items():
             if key == "face":

@@ -104,6 +104,18 @@ class InputDescription:
             return np.array(values, dtype=np.float32)
 
 
+def in_files(dataset: Any, key: str, values: np.ndarray) -> np.ndarray:
+    """Values of a field of samples of the data set as its files have them: without scale, with the constant."""
+    described = getattr(dataset, "input_description", None)
+    return values if described is None else described.physical(key, values)
+
+
+def physical_target(dataset: Any, values: np.ndarray) -> np.ndarray:
+    """The target, or a prediction of it, (N, K) with the constant that samples are without; float64 if there is one."""
+    offset = dataset.target_offset() if hasattr(dataset, "target_offset") else 0.0
+    return np.asarray(values, np.float64) + offset if np.any(offset) else values
+
+
 def scale_of(statistics: Mapping[str, Sequence[float]]) -> dict[str, list[float]]:
     """Mean and standard deviation by which a field is standardised; one that never changes becomes 0."""
     return {"mean": list(statistics["mean"]), "std": [std if std > 0 else 1.0 for std in statistics["std"]]}

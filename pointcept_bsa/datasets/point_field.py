@@ -94,7 +94,7 @@ class OwnPointFieldDataset(PointFieldDataset):
         )
 
     def target_offset(self) -> np.ndarray:
-        return self.inputs.target_offset((field.info.key, field.info.columns) for field in self.store.target)
+        return self.input_description.target_offset((field.info.key, field.info.columns) for field in self.store.target)
 
     def where(self, index: int, field: str) -> str:
         return self.store.where(self.data_list[index], field)

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from pointcept_bsa.datasets.inputs import in_files, physical_target
 from pointcept_bsa.engine.bounded import bounded, cut_points
 from pointcept_bsa.engine.evaluation import Record, check_metrics, evaluate, summarize
 from pointcept_bsa.engine.export_fields import FieldExporter, check_export, faces_of
@@ -20,6 +21,7 @@ from pointcept_bsa.engine.json_file import write_json
 from pointcept_bsa.engine.picture import draw_fields
 from pointcept_bsa.engine.provenance import provenance, sample_names
 from pointcept_bsa.engine.published import comparison_lines, published_for
+from pointcept_bsa.engine.training_range import check_same_inputs
 from pointcept_bsa.host import TESTERS, TesterBase, collate_fn, comm
 from pointcept_bsa.host.batch import to_device
 from pointcept_bsa.metrics import HIGHER_IS_BETTER
@@ -62,6 +64,7 @@ class RegressionTester(TesterBase):
         check_metrics([*metrics, key], "test.metrics")
         super().__init__(cfg, model, test_loader, verbose)
         self.model: nn.Module
+        check_same_inputs(self.test_loader.dataset, self.run_folder())
         self.predict = bounded(self.model, self.test_loader.dataset)
         self.metrics = tuple(dict.fromkeys([*metrics, key]))
         self.key = key
@@ -199,6 +202,8 @@ class RegressionTester(TesterBase):
             path = self.folder / f"{label}.png"
             up = getattr(dataset, "up_axis", "z")
             face = faces_of(dataset, index[record["name"]], len(coord))
+            coord = in_files(dataset, "coord", coord)
+            target, pred = (physical_target(dataset, values) for values in (target, pred))
             draw_fields(path, coord, target, pred, dataset.target_names, dataset.target_units, title, up, face)
             self.logger.info(f"Picture of the {label} sample: {path}")
 
@@ -218,7 +223,13 @@ class RegressionTester(TesterBase):
         for i, name in enumerate(batch["name"]):
             path = folder / (name.replace("/", "__") + ".npz")
             temporary = path.with_suffix(".tmp.npz")
-            np.savez(temporary, **{key: values[i].numpy() for key, values in parts.items()})
+            own = {key: values[i].numpy() for key, values in parts.items()}
+            dataset = self.test_loader.dataset
+            own = {
+                "coord": in_files(dataset, "coord", own["coord"]),
+                **{key: physical_target(dataset, own[key]) for key in ("target", "pred")},
+            }
+            np.savez(temporary, **own)
             os.replace(temporary, path)
 
 

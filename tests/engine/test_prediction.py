@@ -10,6 +10,7 @@ import pytest
 import torch
 from scipy.spatial import ConvexHull
 
+from pointcept_bsa.datasets.inputs import InputDescription
 from pointcept_bsa.engine.prediction.inputs import prepare_input
 from pointcept_bsa.engine.prediction.network import Network, open_network
 from pointcept_bsa.engine.prediction.outputs import with_prediction
@@ -39,12 +40,11 @@ def network(dimensions=2, standardize=None, **surface):
     return Network(
         torch.nn.Linear(1, 1),
         [dict(type="ScaleCoord", min=(0, 0), max=(1, 1)), FOURIER, COLLECT],
-        dimensions,
+        InputDescription(dimensions, scales=standardize or {}),
         None,
         ["u", "v"],
         ["", ""],
         [["velocity", 2]],
-        standardize or {},
         None,
         (),
     )

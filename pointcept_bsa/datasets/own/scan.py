@@ -157,7 +157,7 @@ def precision_lines(seen: Scan) -> list[str]:
         if count:
             source = seen.fields[key].info.source
             lines.append(
-                f"precision: field {source!r} in {count} samples: float32 rounds it by more than {COARSE:g} of its range"
+                f"precision: field {source!r} in {count} samples: float32 rounds by more than {COARSE:g} of its range"
             )
     return lines
 

@@ -98,9 +98,8 @@ def _with_validation(protocol: str, lists: Lists, seed: int) -> tuple[str, Lists
 def _from_file(names: Sequence[str], split_file: str) -> Lists:
     path = Path(split_file)
     try:
-        content = json.loads(
-            read_file(path, "a JSON file of lists train, val, test").decode("utf-8-sig"), object_pairs_hook=unique_object
-        )
+        text = read_file(path, "a JSON file of lists train, val, test").decode("utf-8-sig")
+        content = json.loads(text, object_pairs_hook=unique_object)
     except (ValueError, RecursionError) as error:
         if isinstance(error, InputError):
             raise
@@ -112,7 +111,7 @@ def _from_file(names: Sequence[str], split_file: str) -> Lists:
     known: dict[str, str] = {}
     for name in names:
         if known.setdefault(plain_name(name), name) != name:
-            raise InputError(f"--src: samples {known[plain_name(name)]!r} and {name!r} have one name, wanted different ones")
+            raise InputError(f"--src: samples {known[plain_name(name)]!r} and {name!r} have one name, wanted different")
     lists: Lists = {}
     seen: set[str] = set()
     for part, members in parts.items():

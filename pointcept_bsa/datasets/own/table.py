@@ -32,7 +32,10 @@ def read_parameters(path: str | Path) -> Table:
         raise InputError(f"--parameters: got {str(path)!r}, wanted a .csv or .json file")
     try:
         text = read_file(path, "a table of parameters").decode("utf-8-sig")
-        rows = _csv_rows(text, path) if suffix == ".csv" else _json_rows(json.loads(text, object_pairs_hook=unique_object))
+        if suffix == ".csv":
+            rows = _csv_rows(text, path)
+        else:
+            rows = _json_rows(json.loads(text, object_pairs_hook=unique_object))
     except (ValueError, csv.Error, RecursionError) as error:
         if isinstance(error, InputError):
             raise
@@ -48,7 +51,7 @@ def read_parameters(path: str | Path) -> Table:
 
 
 def plain_name(name: str) -> str:
-    """Return the name as names are compared: without spaces around it, accents in one way (NFC; files of macOS: NFD)."""
+    """Return the name as names are compared: no spaces around it, accents in one way (NFC; files of macOS: NFD)."""
     return unicodedata.normalize("NFC", name.strip())
 
 

@@ -34,9 +34,7 @@ from pointcept_bsa.datasets.prepare.layout import (
 from pointcept_bsa.datasets.prepare.progress import Progress
 from pointcept_bsa.errors import InputError, nearest
 
-NO_TARGET = InputError(
-    "--target: got none, wanted the names of the fields to predict (--dry-run lists those there are)"
-)
+NO_TARGET = "--target: got none, wanted the names of the fields to predict (--dry-run lists those there are)"
 
 
 def prepare_custom(
@@ -79,7 +77,7 @@ def prepare_custom(
     )
     units = _units(unit, recipe)
     if not recipe.target and not dry_run:
-        raise NO_TARGET
+        raise InputError(NO_TARGET)
     sources = find_samples(src)
     table = read_parameters(parameters) if parameters is not None else {}
     check_rows(table, sources, parameters or "")
@@ -149,7 +147,11 @@ class _Plan:
         seen, recipe = self.seen, self.recipe
         infos = {key: count.info for key, count in seen.fields.items()}
         target, fields = (
-            [Field(infos[key], self.units.get(source, "unknown")) for source in named if (key := field_key(source)) in infos]
+            [
+                Field(infos[key], self.units.get(source, "unknown"))
+                for source in named
+                if (key := field_key(source)) in infos
+            ]
             for named in (recipe.target, recipe.fields)
         )
         notes = [*notes_of(infos, recipe), *_dropped_notes(seen, self.unlisted), *precision_lines(seen)]
@@ -159,7 +161,8 @@ class _Plan:
         root, seen, content, names = self.root, self.seen, self.content(), self.names
         keys = ["coord", *(entry["key"] for part in ("target", "fields") for entry in content[part])]
         exact = {key for key, count in seen.fields.items() if count.info.kind in GLOBAL or key in seen.wide}
-        todo = [name for name in names if self.overwrite or not is_finished(root, name, keys)]
+        wide = [key for key in keys if key in seen.wide]
+        todo = [name for name in names if self.overwrite or not is_finished(root, name, keys, wide)]
         root.mkdir(parents=True, exist_ok=True)
         if self.overwrite:
             (root / "split.json").unlink(missing_ok=True)  # until all is there
@@ -176,7 +179,7 @@ class _Plan:
             progress.update()
         progress.close()
         protocols = {self.protocol: self.used}
-        statistics = field_statistics(root, protocols, keys, [key for key in keys if key in seen.wide])
+        statistics = field_statistics(root, protocols, keys, wide)
         offsets = statistics["protocols"][self.protocol].get("offsets", {})
         finish(root, protocols, self.protocol, keys, _card(content, exact, offsets), statistics)
         print(f"prepared {len(names)} samples in {root} ({len(todo)} written, {len(names) - len(todo)} were there)")
@@ -192,7 +195,8 @@ class _Plan:
         lists, seen = self.lists, self.seen
         print(f"dry run: nothing is written. {len(self.sources)} samples to write into {self.root}")
         counts = ", ".join(f"{part} {len(names)}" for part, names in lists.items())
-        print(f"protocol {self.protocol}: {counts}" + (f"; {len(self.unlisted)} samples not listed" * bool(self.unlisted)))
+        unlisted = f"; {len(self.unlisted)} samples not listed" if self.unlisted else ""
+        print(f"protocol {self.protocol}: {counts}{unlisted}")
         print("\n".join(report(seen, self.sources)))
         print(f"size on disk: about {self._bytes() / 1e6:.1f} MB")
         for problem in problems:
@@ -206,7 +210,7 @@ class _Plan:
 
     def _check_target(self) -> None:
         if not self.recipe.target:
-            raise NO_TARGET
+            raise InputError(NO_TARGET)
         for line in constant_targets(self.seen, self.recipe.target):
             raise InputError(f"--target: {line}, wanted a field that varies; columns are chosen as in 'velocity[:2]'")
 
@@ -283,8 +287,8 @@ def _card(content: dict[str, Any], exact: set[str], offsets: dict[str, list[floa
             shape = f"({rows_of}, {entry['columns']}) {_kind(entry['key'], exact)}"
             rows.append(f"| {entry['key']}.npy | {shape} | {entry['unit']} | {entry['source']}, {meaning} |")
     told = [
-        f"{key}: far from 0, so kept in float64; {_numbers(offset)} (`offsets` of `stats.json`) is subtracted before the "
-        "samples become float32, and added again in exports and predictions"
+        f"{key}: far from 0, so kept in float64; {_numbers(offset)} (`offsets` of `stats.json`) is subtracted before "
+        "the samples become float32, and added again in exports and predictions"
         for key, offset in offsets.items()
     ]
     notes = "".join(f"- {note}\n" for note in [*content["notes"], *told]) or "- nothing\n"

@@ -14,8 +14,8 @@ import numpy as np
 
 from pointcept_bsa.datasets.arrays import read_npy
 from pointcept_bsa.datasets.base import split_hash
-from pointcept_bsa.datasets.prepared import sample_folder_name
 from pointcept_bsa.datasets.inputs import offset_of
+from pointcept_bsa.datasets.prepared import sample_folder_name
 from pointcept_bsa.datasets.statistics import RunningStatistics
 from pointcept_bsa.errors import InputError
 
@@ -44,12 +44,14 @@ def write_sample(root: Path, sample_id: str, arrays: dict[str, np.ndarray]) -> N
     part.rename(final)
 
 
-def is_finished(root: Path, sample_id: str, fields: Iterable[str]) -> bool:
-    """Tell whether a sample is there with all of ``fields``, every file whole."""
+def is_finished(root: Path, sample_id: str, fields: Iterable[str], wide: Sequence[str] = ()) -> bool:
+    """Tell whether a sample is there with all of ``fields``, every file whole, those of ``wide`` in float64."""
     folder = root / sample_folder_name(sample_id)
     try:
         for field in fields:
-            read_npy(folder / f"{field}.npy", kind="fiu")
+            values = read_npy(folder / f"{field}.npy", kind="fiu")
+            if field in wide and values.dtype.itemsize < 8:
+                return False
     except InputError:
         return False
     return True
@@ -71,8 +73,8 @@ def check_sample_names(names: Sequence[str]) -> None:
         good = name.isprintable() and not FORBIDDEN & set(name) and len(folder.encode(errors="replace")) <= MAX_NAME
         if not good or any(part.startswith(".") or part != part.strip() or not part for part in parts):
             raise InputError(
-                f"--src: has a sample named {name!r}, wanted printable characters but {' '.join(sorted(FORBIDDEN))}, no "
-                f"leading dot, no space at the ends, at most {MAX_NAME} bytes"
+                f"--src: has a sample named {name!r}, wanted printable characters, none of "
+                f"{' '.join(sorted(FORBIDDEN))}, no leading dot, no space at the ends, at most {MAX_NAME} bytes"
             )
         key = unicodedata.normalize("NFC", folder).casefold()
         if key in folders:

@@ -91,7 +91,8 @@ def predict_file(
             warnings.append(f"WARNING: outside the training range, an extrapolation: {'; '.join(outside)}")
     pred, pieces = network.predict(prepared.sample, settings.max_points)
     if pieces > 1:
-        remarks.append(f"predicted in {pieces} random pieces of the cloud (--max-points): an approximation")
+        bound = "--max-points" if settings.max_points else "data.test.test_cfg"
+        remarks.append(f"predicted in {pieces} random pieces of the cloud ({bound}): an approximation")
     forces = None
     if reference is not None:
         if prepared.surface is None:

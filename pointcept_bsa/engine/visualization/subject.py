@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from pointcept_bsa.datasets.inputs import in_files
 from pointcept_bsa.engine.canvas import Canvas
 from pointcept_bsa.engine.tester import where
 from pointcept_bsa.errors import InputError, nearest
@@ -47,6 +48,7 @@ def load_subject(cfg: Mapping[str, Any], model: nn.Module, split: str, sample: s
     whole = len(raw["coord"]) == len(coord)  # else the transforms have left out points
     if whole and "position" not in batch:  # scaled coordinates would show another shape
         coord = raw["coord"]
+    coord = in_files(dataset, "coord", coord)
     face = raw.get("face") if whole else None
     return Subject(dataset.get_data_name(index), batch, coord, face, getattr(dataset, "up_axis", "z"))
 
