@@ -67,7 +67,9 @@ class Recipe:
         keys = [field_key(name) for name in names]
         for name, key in zip(names, keys, strict=True):
             if keys.count(key) > 1:
-                raise InputError(f"target, fields: {name!r} is named twice, wanted different names")
+                other = next((other for other in names if other != name and field_key(other) == key), name)
+                alike = "" if other == name else f" (as {key!r}: {other!r} comes to the same)"
+                raise InputError(f"target, fields: {name!r} is named twice{alike}, wanted different names")
             if key in RESERVED or (key == "target" and name in self.fields):
                 raise InputError(f"target, fields: {name!r} is a name that samples use otherwise, wanted another one")
         if len(set(self.columns)) != len(self.columns):

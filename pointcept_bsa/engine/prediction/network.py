@@ -66,13 +66,16 @@ class Network:
         Raises:
             InputError: fields the transforms cannot use, or transforms that leave out points.
         """
-        self._check_transforms(sample)
+        for transform in self.transforms:
+            if "target" in transform.get("vector_keys", ()) and transform.get("p", 0.5) > 0:
+                raise InputError(f"data.test.transform: {transform['type']} turns the target, wanted none to predict")
         collected = Compose(self.transforms)(dict(sample))
         n = len(sample["coord"])
         if len(collected["coord"]) != n:
             raise InputError(
                 f"data.test.transform: it keeps {len(collected['coord'])} of {n} points, wanted all of them to predict"
             )
+        self._refuse_random(sample)
         device = next(self.model.parameters()).device
         bounded = BoundedModel(self.model, max_points or self.test_cfg.get("max_points"), self.test_cfg.get("votes", 1))
         with torch.no_grad():
@@ -80,12 +83,8 @@ class Network:
         pieces = max(bounded.pieces.values(), default=1)
         return pred.double().cpu().numpy() + self.inputs.target_offset(self.targets), pieces
 
-    def _check_transforms(self, sample: Mapping[str, Any]) -> None:
-        """Transforms that draw at random, or turn the target with the cloud, give other numbers than the test's."""
-        for transform in self.transforms:
-            turns = "target" in transform.get("vector_keys", ()) and transform.get("p", 0.5) > 0
-            if turns:
-                raise InputError(f"data.test.transform: {transform['type']} turns the target, wanted none to predict")
+    def _refuse_random(self, sample: Mapping[str, Any]) -> None:
+        """Transforms that draw at random give other numbers than the test's."""
         n = len(sample["coord"])
         probe = {
             key: value[:PROBE_POINTS] if isinstance(value, np.ndarray) and len(value) == n else value
