@@ -71,6 +71,23 @@ class InputDescription:
         parts = [np.asarray(self.offsets.get(name, [0.0] * width), np.float64) for name, width in targets]
         return np.concatenate(parts) if parts else np.zeros(0)
 
+    def placed(self, transforms: Iterable[Any]) -> list[Any]:
+        """Configs of transforms whose numbers are places or values of the files, for samples without the constants."""
+        found, scaled = [], any(transform["type"] == "ScaleCoord" for transform in self.transform)
+        for transform in transforms:
+            kind = transform.get("type") if isinstance(transform, Mapping) else None
+            if kind in ("ScaleCoord", "RandomMirror") and "coord" in self.offsets and not scaled:
+                transform = _moved(transform, np.asarray(self.offsets["coord"]))
+            elif kind == "ScaleField" and transform.get("key") in self.offsets:
+                offset = np.asarray(self.offsets[transform["key"]])
+                mean = transform.get("mean") or [0.0] * len(transform["std"])
+                repeats = len(offset) // max(len(mean), 1)
+                transform = {**transform, "mean": (np.tile(mean, repeats) - offset).tolist()}
+                transform["std"] = list(transform["std"]) * repeats
+            scaled = scaled or kind == "ScaleCoord"
+            found.append(transform)
+        return found
+
     def info(self, key: str) -> FieldInfo | None:
         """What the field is; None where it is not recorded."""
         return next((info for info in self.fields or () if info.key == key), None)
@@ -102,6 +119,17 @@ class InputDescription:
             values = np.broadcast_to((np.asarray(values, np.float64) - mean) / std, (n, values.shape[-1]))
         with np.errstate(over="ignore"):
             return np.array(values, dtype=np.float32)
+
+
+def _moved(transform: Mapping[str, Any], offset: np.ndarray) -> dict[str, Any]:
+    """The config of ScaleCoord or RandomMirror for coordinates without the offset (d,)."""
+    if transform["type"] == "RandomMirror":
+        axis = transform.get("axis", 0)
+        moved = float(transform.get("center", 0.0)) - offset[axis] if axis < len(offset) else 0.0
+        return {**transform, "center": moved}
+    if not all(len(transform[name]) == len(offset) for name in ("min", "max")):
+        return dict(transform)  # which ScaleCoord refuses
+    return {**transform, **{name: (np.asarray(transform[name]) - offset).tolist() for name in ("min", "max")}}
 
 
 def in_files(dataset: Any, key: str, values: np.ndarray) -> np.ndarray:

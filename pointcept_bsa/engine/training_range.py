@@ -123,7 +123,7 @@ def check_same_inputs(dataset: Any, folder: Path | None) -> None:
     for part in ("scales", "offsets", "transform"):
         if not _alike(getattr(trained, part), getattr(found, part)):
             raise InputError(
-                f"data.test: its samples have other {part} than those of the training ({getattr(found, part)}, in "
+                f"data: the samples have other {part} than those of the training ({getattr(found, part)}, in "
                 f"{FILE} {getattr(trained, part)}), wanted the data and options that the run was trained with"
             )
 

@@ -5,6 +5,8 @@ The networks are not trained, but random ones of the shipped configs' kind: any 
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,7 @@ from pointcept_bsa.datasets.cosmology import CosmologyDataset
 from pointcept_bsa.datasets.elasticity import ElasticityDataset
 from pointcept_bsa.datasets.folder_dataset import FolderDataset
 from pointcept_bsa.datasets.nbody_box import NBodyBoxDataset
+from pointcept_bsa.datasets.own.stores import files_store
 from pointcept_bsa.datasets.pipe import PipeDataset
 from pointcept_bsa.datasets.prepare.custom import prepare_custom
 from pointcept_bsa.datasets.prepare.layout import finish, write_sample
@@ -35,7 +38,6 @@ from pointcept_bsa.mesh_io import Mesh, read_mesh, write_mesh
 
 ROOT = Path(__file__).resolve().parents[2]
 NUMBER = 8  # of samples
-CLOSE = dict(rtol=2e-5, atol=2e-6)  # of float32 sums over a cloud, in units of the target's deviation
 
 
 def make_run(cfg, folder):
@@ -179,6 +181,13 @@ def test_own_data_prepared(option, far, tmp_path, tool):
     mesh_of = write_bodies(tmp_path / "src", **shift)
     prepare_custom(str(tmp_path / "src"), str(tmp_path / "data"), parameters=str(tmp_path / "src/cases.csv"), **PREPARE)
     transform, options, test = OPTIONS[option]
+    if far:  # places in transforms are those of the files
+        low = np.array(shift["shift"])
+        places = {
+            "ScaleCoord": dict(min=[*(low - [0, 0, 1])], max=[*(low + [2, 1, 1])]),
+            "RandomMirror": dict(center=low[0]),
+        }
+        transform = [{**step, **(places.get(step["type"]) or {})} for step in transform]
     cfg = own_config(tmp_path / "data", transform, test, **options)
     number = int(build_dataset(cfg.data.test).get_data_name(0).split()[1])
     given = [text.replace("ALPHA", str(number - 3)).replace("MASS", str(1e9 + number)) for text in GIVEN]
@@ -241,6 +250,49 @@ def test_exports_have_the_places_and_values_of_the_files(tmp_path):
     np.testing.assert_allclose(values["error_q"], 0.001, rtol=1e-4)
     np.testing.assert_allclose(values["mach"], truth.field_data["mach"][0], rtol=1e-6)  # not standardised
     np.testing.assert_allclose(values["temperature"].ravel(), truth.point_data["temperature"][:-1], rtol=0, atol=1e-9)
+
+
+def test_the_numbers_of_transforms_are_those_of_the_files(tmp_path, tool):
+    """A box, a mirror and a scale given in the coordinates and values that the files have."""
+    shift = dict(shift=(501234.0, 5212345.0, 300.0), constant=101325.0)
+    mesh_of = write_bodies(tmp_path / "src", **shift)
+    low = np.array(shift["shift"])
+    transform = [
+        dict(type="RandomMirror", axis=0, p=1.0, center=low[0] + 0.5),
+        dict(type="ScaleField", key="temperature", std=[1e-3], mean=[1e5]),
+        dict(type="ScaleCoord", min=low.tolist(), max=(low + 2).tolist()),
+        collect("coord", "temperature"),
+    ]
+    cfg = own_config(tmp_path / "src", transform, target=["q"], fields=["temperature"], drop_loose_points=True)
+    _, test = compare(cfg, mesh_of, tmp_path, tool)
+    truth = body(int(test.get_data_name(0).split()[1]), **shift)
+    coord = (truth.points - low) * [-1, 1, 1] + [1, 0, 0]
+    feat = np.concatenate([coord / 2, (truth.point_data["temperature"][:, None] - 1e5) / 1e-3], axis=1)
+    np.testing.assert_allclose(test[0]["feat"].numpy(), feat[:-1], atol=1e-5)
+
+
+def test_a_run_of_an_earlier_version_is_described_by_its_data_or_refused(tmp_path, tool, capsys):
+    mesh_of = write_bodies(tmp_path / "src")
+    cfg = own_config(
+        tmp_path / "src", [FOURIER, collect("fourier")], target=["q"], scale_to_box=True, drop_loose_points=True
+    )
+    model, test = make_run(cfg, tmp_path / "run")
+    known = json.loads((tmp_path / "run" / FILE).read_text())
+    del known["inputs"]
+    write_json(tmp_path / "run" / FILE, known)
+    name = test.get_data_name(0)
+    raw = mesh_of(name).rename(tmp_path / f"{name}.vtu")
+    shutil.copy(raw, tmp_path / "src")
+    command = ["--weight", str(tmp_path / "run"), "--input", str(raw), "--output", str(tmp_path / "o.npz")]
+    assert tool("predict", *command) == 0 and "made from its training data now" in capsys.readouterr().out
+    with torch.no_grad():
+        wanted = model(collate_fn([test[0]]))["pred"].numpy()[:, 0]
+    np.testing.assert_allclose(
+        read_mesh(tmp_path / "o.npz").point_data["predicted_q"][:-1], wanted, rtol=1e-5, atol=1e-7
+    )
+    (tmp_path / "src").rename(tmp_path / "elsewhere")
+    files_store.cache_clear()  # which a new process does not have
+    assert tool("predict", *command) == 2 and "how the data set scales" in capsys.readouterr().err
 
 
 def test_what_predict_cannot_know_is_named_in_one_line(tmp_path, tool, capsys):

@@ -151,9 +151,14 @@ class FieldReader:
     def read(self, source: str) -> tuple[np.ndarray, str]:
         """Values (N, k), or (1, k) of a global field, and the kind."""
         whole = self._lookup(source)
-        if whole is not None:
-            return whole
         match = COLUMNS.fullmatch(source)
+        if whole is not None:
+            places = (self.mesh.point_data, self.mesh.cell_data, self.mesh.field_data, self.row)
+            if match and any(match.group(1) in place for place in places):
+                raise InputError(
+                    f"{self.path}: {source!r} is a field and columns of {match.group(1)!r}, wanted one of them"
+                )
+            return whole
         found = self._lookup(match.group(1)) if match else None
         if match is None or found is None:
             names = [*available_fields(self.mesh, self.row)]

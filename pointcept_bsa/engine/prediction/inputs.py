@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from pointcept_bsa.datasets.inputs import GLOBAL, FieldInfo, check_narrowed
+from pointcept_bsa.datasets.inputs import GLOBAL, INDICES, FieldInfo, check_narrowed
 from pointcept_bsa.datasets.own.features import used_points
 from pointcept_bsa.datasets.own.recipe import FieldReader, MissingField, Recipe, without_loose_points
 from pointcept_bsa.engine.prediction.network import Network
@@ -128,6 +128,11 @@ class _Source:
 
     def read(self, field: str, transform: str, given: str | None) -> np.ndarray:
         """Values (n, k) of a field, or (1, k): as given, else by the name it had in training, else from the faces."""
+        if field in INDICES:
+            raise InputError(
+                f"{self.name}: the network takes {field!r} ({transform}), which the data set of its training makes: no "
+                "file can give it"
+            )
         info = self.inputs.info(field) or FieldInfo(field, field, "mesh" if field in self.inputs.scales else "point", 0)
         values = _numbers(given)
         if values is None:
