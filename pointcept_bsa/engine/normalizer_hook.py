@@ -7,7 +7,7 @@ from typing import Any
 
 from pointcept_bsa.datasets.transforms import fields_read
 from pointcept_bsa.engine.json_file import write_json
-from pointcept_bsa.engine.training_range import FILE, describe_training_data
+from pointcept_bsa.engine.training_range import FILE, describe_training_data, refuse_other_inputs
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.host import HOOKS, HookBase, comm
 
@@ -32,6 +32,9 @@ class FitTargetNormalizer(HookBase):
         if normalizer is None:
             raise InputError(f"FitTargetNormalizer: model {type(model).__name__} has none, wanted a DefaultRegressor")
         dataset = self.trainer.train_loader.dataset
+        validation = getattr(getattr(self.trainer, "val_loader", None), "dataset", None)
+        if hasattr(dataset, "input_description") and hasattr(validation, "input_description"):
+            refuse_other_inputs(validation, dataset.input_description, "data.train")
         if comm.is_main_process() and hasattr(dataset, "input_scales"):  # a PointFieldDataset, maybe wrapped
             self.training_range = describe_training_data(dataset)
             self._tell_unused(dataset)

@@ -119,12 +119,17 @@ def check_same_inputs(dataset: Any, folder: Path | None) -> None:
     known = read_training_range(folder) if folder is not None else None
     if known is None or "inputs" not in known or not hasattr(dataset, "input_description"):
         return
-    trained, found = InputDescription.from_plain(known["inputs"]), dataset.input_description
+    refuse_other_inputs(dataset, InputDescription.from_plain(known["inputs"]), FILE)
+
+
+def refuse_other_inputs(dataset: Any, trained: InputDescription, where: str) -> None:
+    """Raise ``InputError`` if samples of the data set are made otherwise than ``trained``, which is of ``where``."""
+    found = dataset.input_description
     for part in ("scales", "offsets", "transform"):
         if not _alike(getattr(trained, part), getattr(found, part)):
             raise InputError(
-                f"data: the samples have other {part} than those of the training ({getattr(found, part)}, in "
-                f"{FILE} {getattr(trained, part)}), wanted the data and options that the run was trained with"
+                f"data.{dataset.split}: the samples have other {part} than those of the training "
+                f"({getattr(found, part)}, in {where} {getattr(trained, part)}), wanted its data and options"
             )
 
 

@@ -692,3 +692,26 @@ def test_config_trains_and_tests(tmp_path, prepare_tool):
     assert cli.train_main(command) == 0 and cli.test_main(command) == 0  # what tools/train.py and tools/test.py call
     metrics = (run / "test" / "metrics.json").read_text()
     assert "Static_Pressure" in metrics and "drawn 0.1/0.1, seed 0" in metrics
+
+
+def test_options_that_nothing_asks_for_are_refused(files, tmp_path, prepare_tool, capsys):
+    root, _ = files
+    (tmp_path / "cases.csv").write_text("name,alpha\ns00,1\n")
+    for more, message in (
+        (("--wall-mask", "wall"), "no field wall_distance"),
+        (("--parameters", str(tmp_path / "cases.csv"), "--feature", "mach"), "none of the columns ['alpha']"),
+        (("--unit", "Static Pressure=Pa", "Static Pressure=kPa"), "twice, wanted one unit"),
+    ):
+        assert prepare(prepare_tool, root, tmp_path / "out", *more) == 2
+        assert message in capsys.readouterr().err and not (tmp_path / "out").exists()
+    with pytest.raises(InputError, match="units: got 'wal'.*did you mean 'wall'"):
+        OwnPointFieldDataset("train", str(root), target=["wall"], units={"wal": "m"})
+
+
+def test_a_field_named_like_columns_of_another_is_refused(tmp_path):
+    for i in range(4):
+        fields = {"v": np.random.rand(5, 3), "v[0]": np.random.rand(5)}
+        write_mesh(tmp_path / f"s{i}.vtu", Mesh(np.random.rand(5, 3), {}, fields))
+    with pytest.raises(InputError, match=r"'v\[0\]' is a field and columns of 'v'"):
+        OwnPointFieldDataset("train", str(tmp_path), target=["v[0]"])
+    assert OwnPointFieldDataset("train", str(tmp_path), target=["v[1]"])[0]["target"].shape == (5, 1)

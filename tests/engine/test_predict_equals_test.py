@@ -6,8 +6,10 @@ The networks are not trained, but random ones of the shipped configs' kind: any 
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -29,6 +31,7 @@ from pointcept_bsa.datasets.ventricle import VentricleDataset
 from pointcept_bsa.engine.bounded import bounded
 from pointcept_bsa.engine.export_fields import FieldExporter
 from pointcept_bsa.engine.json_file import write_json
+from pointcept_bsa.engine.normalizer_hook import FitTargetNormalizer
 from pointcept_bsa.engine.training_range import FILE, check_same_inputs, describe_training_data
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.host import build_dataset, collate_fn
@@ -318,6 +321,16 @@ def test_what_predict_cannot_know_is_named_in_one_line(tmp_path, tool, capsys):
     mesh.point_data["normal"] = np.ones_like(mesh.points)
     write_mesh(tmp_path / "two ways.vtu", mesh)
     assert "is not what the training worked out" in refused(tmp_path / "two ways.vtu", "--field", "alpha=1")
+    write_mesh(tmp_path / "cloud.vtp", Mesh(mesh.points, {}, mesh.point_data))  # where it can be read one way only
+    command = ["--weight", str(tmp_path / "run"), "--input", str(tmp_path / "cloud.vtp"), "--field", "alpha=1"]
+    assert tool("predict", *command, "--output", str(tmp_path / "cloud.npz")) == 0
+    assert "normal: from the file" in capsys.readouterr().out
+    chosen = ["--field", "alpha=1", "normal=normal"]
+    command = ["--weight", str(tmp_path / "run"), "--input", str(tmp_path / "two ways.vtu"), *chosen]
+    assert tool("predict", *command, "--output", str(tmp_path / "chosen.npz")) == 0
+    of_cloud, of_mesh = (read_mesh(tmp_path / f"{name}.npz").point_data["predicted_q"] for name in ("cloud", "chosen"))
+    assert of_cloud.shape == of_mesh.shape and np.isfinite(of_cloud).all() and np.isnan(of_mesh[-1])
+    assert "wanted every field once" in refused(raw, "--field", "alpha=1", "alpha=2")
     del mesh.point_data["velocity"]
     write_mesh(tmp_path / "less.vtu", mesh)
     assert "has no point field 'velocity'" in refused(tmp_path / "less.vtu", "--field", "alpha=1")
@@ -347,6 +360,42 @@ def test_a_test_that_is_not_of_the_cloud_as_it_is_is_not_repeated(transform, mes
         str(tmp_path / "o.npz"),
     ]
     assert tool("predict", *command) == 2 and message in capsys.readouterr().err
+
+
+def test_fields_of_own_data_that_no_transform_takes_are_said(tmp_path, caplog):
+    write_bodies(tmp_path / "src")
+    options = dict(target=["q"], fields=["mach", "wind", "temperature"])
+    cfg = own_config(tmp_path / "src", [collect("coord", "wind")], **options)
+    model, _ = make_run(cfg, tmp_path / "run")
+    trainer = SimpleNamespace(
+        model=model,
+        cfg=cfg,
+        train_loader=SimpleNamespace(dataset=build_dataset(cfg.data.train)),
+        logger=logging.getLogger("unused"),
+    )
+    hook = FitTargetNormalizer()
+    hook.trainer = trainer
+    with caplog.at_level(logging.WARNING, "unused"):
+        hook.before_train()
+    said = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert len(said) == 2 and "'mach' of the data is not used" in said[0] and "'temperature'" in said[1]
+
+
+def test_edges_of_a_data_set_cannot_come_from_a_file(tmp_path, tool, capsys):
+    mesh_of = write_bodies(tmp_path / "src")
+    cfg = own_config(tmp_path / "src", [collect("coord")], target=["q"])
+    make_run(cfg, tmp_path / "run")
+    option = "data.test.transform.0.keys=['coord','neighbor_index']"
+    command = [
+        "--weight",
+        str(tmp_path / "run"),
+        "--input",
+        str(mesh_of("case 1")),
+        "--output",
+        str(tmp_path / "o.npz"),
+    ]
+    assert tool("predict", *command, "--options", option) == 2
+    assert "'neighbor_index' (CollectPoints), which the data set of its training makes" in capsys.readouterr().err
 
 
 def test_samples_of_other_data_than_the_training_are_not_judged(tmp_path):

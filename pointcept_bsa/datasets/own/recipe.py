@@ -35,6 +35,16 @@ class MissingField(InputError):
         self.field = field
 
 
+def check_used(recipe: Recipe, table: Table) -> None:
+    """Raise ``InputError`` for a wall mask or a table of parameters that no field of the recipe asks for."""
+    if recipe.wall_mask is not None and "wall_distance" not in (*recipe.target, *recipe.fields):
+        raise InputError(f"wall_mask: got {recipe.wall_mask!r} but no field wall_distance, wanted both or none")
+    columns = sorted({key for row in table.values() for key in row})
+    asked = {match.group(1) if (match := COLUMNS.fullmatch(name)) else name for name in recipe.fields}
+    if table and not asked.intersection(columns):
+        raise InputError(f"parameters: none of the columns {columns[:20]} is among the fields {list(recipe.fields)}")
+
+
 @dataclass(frozen=True)
 class Recipe:
     """How files turn into samples.
@@ -179,6 +189,8 @@ class FieldReader:
             raise InputError(
                 f"{self.path}: {name!r} is a field of the file and a parameter of the table, wanted one of them"
             )
+        if name == "wall_distance" and self.recipe.wall_mask is not None and name in mesh.point_data:
+            raise InputError(f"{self.path}: has a field 'wall_distance' of its own, wanted none with a wall mask")
         if name in mesh.point_data:
             return _columns(mesh.point_data[name]), "point"
         if name in mesh.cell_data:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from pointcept_bsa.datasets.inputs import GLOBAL, FieldInfo, offset_of
-from pointcept_bsa.datasets.own.recipe import Recipe, field_key, read_sample
+from pointcept_bsa.datasets.own.recipe import Recipe, check_used, field_key, read_sample
 from pointcept_bsa.datasets.own.sources import find_samples
 from pointcept_bsa.datasets.own.splits import Lists, make_split
 from pointcept_bsa.datasets.own.table import check_rows, read_parameters
@@ -129,6 +129,10 @@ class FilesStore:
         self.table = read_parameters(parameters) if parameters is not None else {}
         self.sources = find_samples(root)
         check_rows(self.table, self.sources, parameters or "")
+        check_used(recipe, self.table)
+        for name, _ in units:
+            if name not in (known := [*recipe.target, *recipe.fields]):
+                raise InputError(f"units: got {name!r}, wanted fields from {known}{nearest(name, known)}")
         self.protocol, self.lists = make_split(list(self.sources), split_file, fractions, seed)
         first = next(iter(self.sources))
         sample = read_sample(self.sources[first], first, recipe, self.table)

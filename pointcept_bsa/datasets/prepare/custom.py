@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from pointcept_bsa.datasets.inputs import GLOBAL
-from pointcept_bsa.datasets.own.recipe import Recipe, field_key, read_sample
+from pointcept_bsa.datasets.own.recipe import Recipe, check_used, field_key, read_sample
 from pointcept_bsa.datasets.own.scan import Scan, constant_targets, precision_lines, report, scan
 from pointcept_bsa.datasets.own.sources import find_samples
 from pointcept_bsa.datasets.own.splits import Lists, make_split
@@ -127,6 +127,7 @@ class _Plan:
         """Everything that stops a run before it writes."""
         checks = (
             self._check_target,
+            lambda: check_used(self.recipe, self.table),
             self._check_bad,
             lambda: check_sample_names(self.names),
             lambda: check_place(self.root, self._bytes()),
@@ -266,6 +267,8 @@ def _units(pairs: Sequence[str], recipe: Recipe) -> dict[str, str]:
         name, equals, unit = pair.rpartition("=")
         if not equals or not unit or name not in known:
             raise InputError(f"--unit: got {pair!r}, wanted field=unit with a field from {known}{nearest(name, known)}")
+        if name in units:
+            raise InputError(f"--unit: got {name!r} twice, wanted one unit")
         units[name] = unit
     return units
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from pointcept_bsa.datasets.inputs import GLOBAL, INDICES, FieldInfo, check_narrowed
 from pointcept_bsa.datasets.own.features import used_points
-from pointcept_bsa.datasets.own.recipe import FieldReader, MissingField, Recipe, without_loose_points
+from pointcept_bsa.datasets.own.recipe import COLUMNS, FieldReader, MissingField, Recipe, without_loose_points
 from pointcept_bsa.engine.prediction.network import Network
 from pointcept_bsa.engine.prediction.surface import Surface, outward_surface, point_normals, triangles_of
 from pointcept_bsa.errors import InputError, nearest
@@ -70,7 +70,7 @@ def prepare_input(mesh: Mesh, name: str, network: Network, given: Mapping[str, s
         )
     arrays = {"coord": _coordinates(points, network.dimensions, name)}
     source = _Source(mesh, used, surface, network, name, remarks)
-    fields = dict(given or {})
+    fields = _by_key(given or {}, network)
     for field, transform in network.needed_fields().items():
         values = source.read(field, transform, fields.pop(field, None))
         if not np.isfinite(values).all():
@@ -86,6 +86,18 @@ def prepare_input(mesh: Mesh, name: str, network: Network, given: Mapping[str, s
             made[key] = np.repeat(values, len(points), axis=0)
     sample = {**made, "name": Path(name).stem, "index_valid_keys": list(made)}
     return Prepared(sample, used, surface, tuple(remarks))
+
+
+def _by_key(given: Mapping[str, str], network: Network) -> dict[str, str]:
+    """``--field`` by the keys of the samples: a field may be named as in the files of the training, too."""
+    keys = {info.source: info.key for info in network.inputs.fields or ()}
+    found: dict[str, str] = {}
+    for name, value in given.items():
+        key = keys.get(name, name)
+        if key in found:
+            raise InputError(f"--field: {name!r} is given twice (as {key!r}), wanted once")
+        found[key] = value
+    return found
 
 
 def _used_points(mesh: Mesh, network: Network) -> np.ndarray:
@@ -121,8 +133,9 @@ class _Source:
         self.whole = mesh
         mesh = mesh if used.all() else without_loose_points(mesh, Path(name))
         recipe = network.inputs.recipe
-        options = Recipe(wall_mask=recipe.get("wall_mask"), cells_to_points=bool(recipe.get("cells_to_points")))
-        self.reader = FieldReader(mesh, options, {}, Path(name), network.dimensions)
+        self.named = Recipe(cells_to_points=bool(recipe.get("cells_to_points")))
+        self.deriving = replace(self.named, wall_mask=recipe.get("wall_mask"))
+        self.reader = FieldReader(mesh, self.named, {}, Path(name), network.dimensions)
         self.mesh, self.used, self.surface, self.name, self.remarks = mesh, used, surface, name, remarks
         self.inputs = network.inputs
 
@@ -138,8 +151,8 @@ class _Source:
         if values is None:
             try:
                 values = self._named(info, given)
-            except MissingField as error:
-                raise self._missing(info, transform, given, error) from None
+            except MissingField:
+                raise self._missing(info, transform, given) from None
         if info.columns and values.shape[1] != info.columns:
             raise InputError(
                 f"{self.name}: field {field!r} has {values.shape[1]} columns, wanted {info.columns} as in training"
@@ -163,33 +176,33 @@ class _Source:
                     f"sample as in training; --field {info.key}=NUMBER"
                 )
             return values[:1]
-        if kind != info.kind and info.kind not in GLOBAL:
-            if given is None and kind not in ("point", *GLOBAL):
+        if given is None and kind != info.kind and info.kind not in GLOBAL:
+            if kind != "point":
                 raise MissingField(f"{self.name}: {info.source!r} is {kind} data", info.source)
-            if given is None and info.kind == "cell":
-                self.remarks.append(f"{info.key}: data of the points; in training averaged from the cells")
+            self.remarks.append(f"{info.key}: data of the points; in training averaged from the cells")
         return values
 
     def _derived(self, info: FieldInfo) -> np.ndarray:
         """Worked out as in training, unless the file can give nothing but the field itself."""
-        there = info.source in self.mesh.point_data
-        own = {name: values for name, values in self.mesh.point_data.items() if name != info.source}
-        mesh = Mesh(self.mesh.points, self.mesh.cells, own, self.mesh.cell_data, self.mesh.field_data)
-        reader = FieldReader(mesh, self.reader.recipe, {}, self.reader.path, self.reader.dimension)
+        mesh, match = self.mesh, COLUMNS.fullmatch(info.source)
+        base = match.group(1) if match else info.source
+        own = {name: values for name, values in mesh.point_data.items() if name != base}
+        bare = Mesh(mesh.points, mesh.cells, own, mesh.cell_data, mesh.field_data)
+        reader = FieldReader(bare, self.deriving, {}, self.reader.path, self.reader.dimension)
+        given = self.reader.read(info.source)[0] if base in mesh.point_data else None
         try:
-            values, kind = reader.read(info.source)
-        except InputError:
-            if not there:
-                raise
+            values, _ = reader.read(info.source)
+        except InputError as error:
+            if given is None:
+                raise InputError(f"{error}; --field {info.key}=NAME or --field {info.key}=NUMBER gives it") from None
             self.remarks.append(f"{info.key}: from the file; in training worked out from the mesh")
-            return self.reader.read(info.source)[0]
-        given = self.reader.read(info.source)[0] if there else values
-        if given.shape != values.shape or not np.allclose(given, values, rtol=1e-4, atol=1e-4 * np.abs(values).max()):
+            return given
+        near = 1e-4 * np.abs(values).max()
+        if given is not None and (given.shape != values.shape or not np.allclose(given, values, rtol=1e-4, atol=near)):
             raise InputError(
-                f"{self.name}: the file's field {info.source!r} is not what the training worked out from the mesh, "
-                f"wanted --field {info.key}={info.source} to take the file's, or a file without it"
+                f"{self.name}: the file's field {base!r} is not what the training worked out from the mesh, wanted "
+                f"--field {info.key}={base} to take the file's, or a file without it"
             )
-        assert kind == "derived"
         return values
 
     def _outward_normals(self, info: FieldInfo) -> np.ndarray:
@@ -200,7 +213,7 @@ class _Source:
         )
         return point_normals(self.whole.points, self.surface.triangle)[self.used]
 
-    def _missing(self, info: FieldInfo, transform: str, given: str | None, error: MissingField) -> InputError:
+    def _missing(self, info: FieldInfo, transform: str, given: str | None) -> InputError:
         """One line that names the field, what the file has, and how to give it."""
         source = given or info.source
         known = sorted([*self.mesh.point_data, *self.mesh.field_data])
