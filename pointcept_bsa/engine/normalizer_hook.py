@@ -38,6 +38,11 @@ class FitTargetNormalizer(HookBase):
         if comm.is_main_process() and hasattr(dataset, "input_scales"):  # a PointFieldDataset, maybe wrapped
             self.training_range = describe_training_data(dataset)
             self._tell_unused(dataset)
+        if bool(normalizer.fitted) and hasattr(dataset, "target_offset") and dataset.target_offset().any():
+            raise InputError(
+                "model.normalizer: got mean and std, but the data give the target without the constant "
+                f"{dataset.target_offset().tolist()}; wanted neither, so that they come from the data"
+            )
         if bool(normalizer.fitted):
             self.trainer.logger.info("Target statistics: from the config")
             return

@@ -381,6 +381,34 @@ def test_fields_of_own_data_that_no_transform_takes_are_said(tmp_path, caplog):
     assert len(said) == 2 and "'mach' of the data is not used" in said[0] and "'temperature'" in said[1]
 
 
+def test_statistics_of_the_config_are_refused_where_a_constant_is_subtracted(tmp_path):
+    write_bodies(tmp_path / "src", constant=101325.0)
+    cfg = own_config(tmp_path / "src", [collect("coord")], target=["q"])
+    model, _ = make_run(cfg, tmp_path / "run")
+    hook = FitTargetNormalizer()
+    loader = SimpleNamespace(dataset=build_dataset(cfg.data.train))
+    hook.trainer = SimpleNamespace(model=model, cfg=cfg, train_loader=loader, logger=logging.getLogger("unused"))
+    with pytest.raises(InputError, match="model.normalizer: got mean and std"):
+        hook.before_train()
+    model.normalizer.fitted.fill_(False)
+    hook.before_train()
+    assert abs(model.normalizer.mean.item()) < 0.1 and bool(model.normalizer.fitted)
+
+
+def test_validation_is_made_as_the_training_is(tmp_path):
+    write_bodies(tmp_path / "src")
+    cfg = own_config(tmp_path / "src", [collect("coord")], target=["q"], scale_to_box=True)
+    model, _ = make_run(cfg, tmp_path / "run")
+    cfg.data.val.scale_to_box = False
+    hook = FitTargetNormalizer()
+    train, val = (SimpleNamespace(dataset=build_dataset(cfg.data[split])) for split in ("train", "val"))
+    hook.trainer = SimpleNamespace(
+        model=model, cfg=cfg, train_loader=train, val_loader=val, logger=logging.getLogger("unused")
+    )
+    with pytest.raises(InputError, match="data.val: the samples have other transform"):
+        hook.before_train()
+
+
 def test_edges_of_a_data_set_cannot_come_from_a_file(tmp_path, tool, capsys):
     mesh_of = write_bodies(tmp_path / "src")
     cfg = own_config(tmp_path / "src", [collect("coord")], target=["q"])

@@ -32,6 +32,7 @@ from pointcept_bsa.datasets.prepare.layout import (
     write_text,
 )
 from pointcept_bsa.datasets.prepare.progress import Progress
+from pointcept_bsa.datasets.prepared import sample_folder_name
 from pointcept_bsa.errors import InputError, nearest
 
 NO_TARGET = "--target: got none, wanted the names of the fields to predict (--dry-run lists those there are)"
@@ -130,7 +131,7 @@ class _Plan:
             lambda: check_used(self.recipe, self.table),
             self._check_bad,
             lambda: check_sample_names(self.names),
-            lambda: check_place(self.root, self._bytes()),
+            lambda: check_place(self.root, self._bytes(self._missing())),
             lambda: refuse_other_data(self.root, self.names, self.overwrite),
             lambda: _refuse_other_recipe(self.root, self.content(), self.overwrite),
         )
@@ -199,13 +200,17 @@ class _Plan:
         unlisted = f"; {len(self.unlisted)} samples not listed" if self.unlisted else ""
         print(f"protocol {self.protocol}: {counts}{unlisted}")
         print("\n".join(report(seen, self.sources)))
-        print(f"size on disk: about {self._bytes() / 1e6:.1f} MB")
+        print(f"size on disk: about {self._bytes(self.names) / 1e6:.1f} MB")
         for problem in problems:
             print(f"a run would stop: {problem}")
 
-    def _bytes(self) -> int:
-        """Of the arrays of points."""
-        points = sum(self.seen.points[name] for name in self.seen.good)
+    def _missing(self) -> list[str]:
+        """Samples that are not there yet."""
+        return [name for name in self.names if not (self.root / sample_folder_name(name)).is_dir()]
+
+    def _bytes(self, names: Sequence[str]) -> int:
+        """Of the arrays of points of samples."""
+        points = sum(self.seen.points[name] for name in names)
         fields = [(key, count.info) for key, count in self.seen.fields.items() if count.info.kind not in GLOBAL]
         return points * sum(info.columns * (8 if key in self.seen.wide else 4) for key, info in fields)
 
