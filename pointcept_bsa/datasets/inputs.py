@@ -15,6 +15,8 @@ import numpy as np
 from pointcept_bsa.errors import InputError
 
 GLOBAL = ("table", "mesh")  # kinds of fields that have one value a sample
+KINDS = ("point", "cell", "derived", *GLOBAL)
+RECIPE_OPTIONS = ("wall_mask", "cells_to_points", "drop_loose_points")
 INDICES = ("face", "neighbor_index", "tree_order")  # arrays that name points: selecting rows makes them wrong
 # Beyond so many half-widths from 0 a constant is subtracted before float32, whose 24 bits would go to the constant.
 FAR_COORD, FAR_FIELD = 100.0, 1000.0
@@ -102,14 +104,35 @@ class InputDescription:
     @classmethod
     def from_plain(cls, content: Mapping[str, Any]) -> InputDescription:
         """The description that ``plain`` gave. Raises KeyError, TypeError or ValueError for anything else."""
-        fields = content["fields"]
-        infos = None if fields is None else tuple(FieldInfo(**entry) for entry in fields)
-        for numbers in (*content["offsets"].values(), *(v for s in content["scales"].values() for v in s.values())):
-            np.asarray(numbers, np.float64)
-        transform = tuple(dict(entry) for entry in content["transform"])
-        return cls(
-            content["dimension"], infos, content["scales"], content["offsets"], transform, dict(content["recipe"])
-        )
+        try:
+            fields = content["fields"]
+            infos = None if fields is None else tuple(FieldInfo(**entry) for entry in fields)
+            found = cls(
+                content["dimension"],
+                infos,
+                {
+                    key: {name: _numbers(scale[name]) for name in ("mean", "std")}
+                    for key, scale in content["scales"].items()
+                },
+                {key: _numbers(offset) for key, offset in content["offsets"].items()},
+                tuple(dict(entry) for entry in content["transform"]),
+                checked_recipe(content["recipe"]),
+            )
+        except AttributeError as error:  # a list where a dict was
+            raise TypeError(str(error)) from None
+        good = found.dimension in (None, 2, 3) and all(entry.get("type") == "ScaleCoord" for entry in found.transform)
+        good = good and len(found.offsets.get("coord", [0.0] * (found.dimension or 3))) == (found.dimension or 3)
+        for info in infos or ():
+            good = good and isinstance(info.columns, int) and 0 < info.columns < 2**16
+            good = good and all(isinstance(text, str) for text in info[:3]) and info.kind in KINDS
+            good = good and all(
+                len(numbers) == info.columns
+                for numbers in (found.offsets.get(info.key), *found.scales.get(info.key, {}).values())
+                if numbers is not None
+            )
+        if not good:
+            raise ValueError("no description of inputs")
+        return found
 
     def _given(self, key: str, values: np.ndarray, n: int) -> np.ndarray:
         if key in self.offsets:
@@ -142,6 +165,22 @@ def physical_target(dataset: Any, values: np.ndarray) -> np.ndarray:
     """The target, or a prediction of it, (N, K) with the constant that samples are without; float64 if there is one."""
     offset = dataset.target_offset() if hasattr(dataset, "target_offset") else 0.0
     return np.asarray(values, np.float64) + offset if np.any(offset) else values
+
+
+def checked_recipe(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of ``RECIPE_OPTIONS`` that are there. Raises TypeError or ValueError for values of another kind."""
+    found = {key: value for key, value in content.items() if key in RECIPE_OPTIONS}
+    for key, value in found.items():
+        if not (value is None or isinstance(value, str) if key == "wall_mask" else isinstance(value, bool)):
+            raise ValueError(f"{key} is {value!r}")
+    return found
+
+
+def _numbers(values: Any) -> list[float]:
+    """A list of finite numbers. Raises TypeError or ValueError for anything else."""
+    if not isinstance(values, list) or not all(type(v) in (int, float) and abs(v) < 1e300 for v in values):
+        raise ValueError(f"no list of finite numbers: {values!r:.60}")
+    return [float(value) for value in values]
 
 
 def scale_of(statistics: Mapping[str, Sequence[float]]) -> dict[str, list[float]]:

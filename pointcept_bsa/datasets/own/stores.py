@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from pointcept_bsa.datasets.inputs import GLOBAL, FieldInfo, offset_of
+from pointcept_bsa.datasets.inputs import GLOBAL, RECIPE_OPTIONS, FieldInfo, checked_recipe, offset_of
 from pointcept_bsa.datasets.own.recipe import Recipe, check_used, field_key, read_sample
 from pointcept_bsa.datasets.own.sources import find_samples
 from pointcept_bsa.datasets.own.splits import Lists, make_split
@@ -26,7 +26,6 @@ from pointcept_bsa.errors import InputError, nearest
 FIELDS_FILE = "fields.json"
 FORMAT = 1
 Statistics = dict[str, list[float]]
-RECIPE_OPTIONS = ("wall_mask", "cells_to_points", "drop_loose_points")
 
 
 class Field(NamedTuple):
@@ -80,7 +79,7 @@ class PreparedStore:
         self.target = _chosen(content["target"], target or None, "target", root)
         self.fields = _chosen(content["fields"], fields, "fields", root)
         self.notes = [str(note) for note in content["notes"]]
-        self.recipe_options = {key: value for key, value in content["recipe"].items() if key in RECIPE_OPTIONS}
+        self.recipe_options = checked_recipe(content["recipe"])
         self.protocol = self.folder.choose_protocol(protocol)
         self.lists = self.folder.split(self.protocol)
 
@@ -238,7 +237,7 @@ def read_fields_file(root: Path, hint: str) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         whole = content["format"] == FORMAT and content["dimension"] in (2, 3) and isinstance(content["notes"], list)
-        whole = whole and isinstance(content["recipe"], dict)
+        whole = whole and isinstance(content["recipe"], dict) and checked_recipe(content["recipe"]) is not None
         for part in ("target", "fields"):
             whole = whole and all(field_key(entry["key"]) == entry["key"] for entry in content[part])
             whole = whole and all(isinstance(entry["columns"], int) for entry in content[part])
