@@ -4,7 +4,7 @@
 custom_imports = dict(imports=["pointcept_bsa"], allow_failed_imports=False)
 
 weight = None  # checkpoint to start from, or to test; testing without one takes the best, else the last of save_path
-resume = False  # go on with the run in save_path (or with the run of `weight`), exactly where it stopped
+resume = False  # True: go on with the run in save_path (or of `weight`), exactly where it stopped; "weights": a new run
 evaluate = True  # evaluate after every epoch
 test_only = False
 

@@ -3,14 +3,14 @@
 ::
 
     <root>/split.json   {"default": "A", "protocols": {"A": {"train": [..], "test": [..], "holdout" or "val": [..]}}}
-    <root>/stats.json   {"protocols": {"A": {"samples": n, "fields": {"pressure": {"mean": [..], "std": [..], ...}}}}}
+    <root>/stats.json   {"protocols": {"A": {"samples": n, "fields": {"pressure": {"mean": [..], "std": [..], ...}},
+                        "offsets": {"coord": [..]}}}}: see ``datasets.inputs``; mostly not there
     <root>/README.md    the card
     <root>/<sample id with / replaced by __>/<field>.npy
 """
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ import numpy as np
 
 from pointcept_bsa.datasets.arrays import Shape, read_npy
 from pointcept_bsa.errors import InputError, nearest
+from pointcept_bsa.files.json_file import read_json
 
 STATISTICS = ("mean", "std", "min", "max")
 
@@ -82,6 +83,24 @@ class PreparedFolder:
                 f"prepare the data again: {self.prepare_hint}"
             ) from None
 
+    def offsets(self, protocol: str) -> dict[str, list[float]]:
+        """Return what is subtracted from fields before they become float32, {field: [k numbers]}; mostly empty.
+
+        Raises:
+            InputError: damaged.
+        """
+        found = self._stats["protocols"].get(protocol, {}).get("offsets", {})
+        try:
+            good = all(isinstance(v, list) and all(math.isfinite(number) for number in v) for v in found.values())
+        except (AttributeError, TypeError, OverflowError):
+            good = False
+        if not good:
+            raise InputError(
+                f"{self.root / 'stats.json'}: 'offsets' of protocol {protocol!r} are no lists of numbers; "
+                f"prepare the data again: {self.prepare_hint}"
+            )
+        return found
+
     def file(self, sample_id: str, field: str) -> Path:
         return self.root / sample_folder_name(sample_id) / f"{field}.npy"
 
@@ -110,11 +129,9 @@ class PreparedFolder:
         if not path.is_file():
             raise InputError(f"{path}: is missing (not prepared, or not finished); run: {self.prepare_hint}")
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-        except (ValueError, RecursionError) as error:
-            raise InputError(f"{path}: is not JSON ({error}); prepare the data again: {self.prepare_hint}") from None
+            content = read_json(path, words_as_null=True)
+        except InputError as error:
+            raise InputError(f"{error}; prepare the data again: {self.prepare_hint}") from None
         if not isinstance(content, dict) or "protocols" not in content:
             raise InputError(f"{path}: has no 'protocols'; prepare the data again: {self.prepare_hint}")
         return content

@@ -18,8 +18,8 @@ from scipy.spatial import cKDTree
 from pointcept_bsa.datasets.base import PointFieldDataset, per_point_keys
 from pointcept_bsa.datasets.statistics import RunningStatistics
 from pointcept_bsa.engine.evaluation import Record, check_metrics, judge, summarize
-from pointcept_bsa.engine.json_file import write_json
 from pointcept_bsa.errors import InputError, nearest
+from pointcept_bsa.files.json_file import write_json
 from pointcept_bsa.host import Config, build_dataset
 
 METRICS = ("relative_l2", "mse", "rmse", "mae", "r2")  # those of RegressionTester

@@ -8,29 +8,14 @@ wrapper, whose own embedding and head are left out).
 from __future__ import annotations
 
 import re
-import struct
 from collections.abc import Mapping
 from pathlib import Path
-from pickle import UnpicklingError
 
-import torch
 from torch import Tensor, nn
 
 from pointcept_bsa.errors import InputError
+from pointcept_bsa.files.checkpoint_file import read_checkpoint
 from pointcept_bsa.layers.cloud_norm import MARK
-
-# What torch.load raises on files that are cut, damaged, foreign or hold more than tensors and plain containers.
-UNREADABLE: tuple[type[Exception], ...] = (
-    OSError,
-    EOFError,
-    RuntimeError,
-    UnpicklingError,
-    ValueError,
-    KeyError,
-    IndexError,
-    TypeError,
-)
-UNREADABLE += (AttributeError, AssertionError, MemoryError, struct.error)
 
 STATISTICS = ("norm.running_mean", "norm.running_var", "norm.num_batches_tracked")
 
@@ -101,10 +86,7 @@ def load_erwin_weights(model: nn.Module, path: str | Path) -> None:
     Raises:
         InputError: no such file, keys that are not Erwin's, or weights that do not fit ``model``.
     """
-    try:
-        saved = torch.load(path, map_location="cpu", weights_only=True)
-    except UNREADABLE as error:
-        raise InputError(f"path: got {str(path)!r}, wanted a checkpoint file of torch.save") from error
+    saved = read_checkpoint(path, "path")
     if not isinstance(saved, Mapping):
         raise InputError(f"path: {str(path)!r} holds a {type(saved).__name__}, wanted a state dict")
     state = convert_erwin_state_dict(saved.get("model_state_dict", saved))

@@ -1,12 +1,12 @@
 """Runs side by side: mean and standard deviation over seeds, costs, published results; only what can be compared.
 
-A row is a config; its runs differ by seed alone. Runs whose data, samples or length of training differ are refused.
+A row is a config; its runs differ by seed alone. Runs whose data, samples or length of training differ are
+refused, and those whose test is not of the weights that lie in their folder.
 Whether a row is better than another is said by :mod:`.comparison_statistics` alone.
 """
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +19,7 @@ from pointcept_bsa.engine.comparison_statistics import FEWEST, Verdict, adjust, 
 from pointcept_bsa.engine.published import chosen_by, published_for
 from pointcept_bsa.engine.runs import Run, mean_and_std
 from pointcept_bsa.errors import InputError, nearest
+from pointcept_bsa.host.flat_config import canonical
 from pointcept_bsa.metrics import HIGHER_IS_BETTER, METRICS
 
 UNITS = {"physical": "metrics", "normalized": "metrics_normalized"}
@@ -119,7 +120,8 @@ def compare(
     """
     if units not in UNITS:
         raise InputError(f"units: got {units!r}, wanted one of {list(UNITS)}{nearest(units, UNITS)}")
-    differences = [*_differences(runs), *_same_seeds(runs)]
+    stale = [f"{run.path}: {run.stale}" for run in runs if run.stale is not None]
+    differences = [*stale, *_differences(runs), *_same_seeds(runs)]
     if differences and not force:
         raise InputError(f"these runs cannot be compared: {'; '.join(differences)} (--force compares them anyway)")
     chosen = _metrics(runs, metrics, units)
@@ -184,7 +186,7 @@ def _grouped(runs: Sequence[Run]) -> list[list[Run]]:
     parts: dict[str, list[Run]] = {}
     for run in runs:
         content = run.config if run.config is not None else [run.report.get("backbone"), str(run.path)]
-        parts.setdefault(json.dumps(content, sort_keys=True, default=repr), []).append(run)
+        parts.setdefault(canonical(content), []).append(run)
     return list(parts.values())
 
 
@@ -252,6 +254,8 @@ def _notes(runs: Sequence[Run], groups: Sequence[Group]) -> list[str]:
     statements = dict.fromkeys(chosen_by(run.report) for run in runs)
     notes += [f"validation: {statement}" for statement in statements]
     unknown = [what for what, of in CHECKS.items() if any(of(run) is None for run in runs)]
+    if any(run.report.get("weight_sha256") is None and Path(run.path, "model").is_dir() for run in runs):
+        unknown.append("the weights that were tested")
     if unknown:
         notes.append(f"not recorded in every run, so not checked: {', '.join(unknown)}")
     single = [group.label for group in groups if len(group.runs) == 1]
@@ -282,7 +286,7 @@ def _errors(run: Run, metric: str, units: str) -> dict[str, float]:
         return {}
     found = {}
     for sample in run.report.get("samples", []):
-        values = sample if units == "physical" else sample.get("normalized", {})
+        values = sample if units == "physical" else sample.get("normalized") or {}
         if isinstance(values.get(metric), int | float):
             found[sample["name"]] = 1 - values[metric] if metric in HIGHER_IS_BETTER else values[metric]
     return found

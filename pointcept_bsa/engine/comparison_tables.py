@@ -11,8 +11,8 @@ from typing import Any
 
 from pointcept_bsa.engine.comparison import Comparison, Group, Value, compare
 from pointcept_bsa.engine.comparison_statistics import Verdict
-from pointcept_bsa.engine.json_file import write_json, write_text
 from pointcept_bsa.engine.runs import Loader, find_runs
+from pointcept_bsa.files.json_file import write_json, write_text
 
 VERDICT = ("ratio", "ratio_low", "ratio_high", "p", "samples", "verdict")
 COSTS = ("parameters", "GFLOPs", "ms/iteration", "training s", "memory MiB")
@@ -132,9 +132,10 @@ def csv_text(comparison: Comparison) -> str:
         cells: list[Any] = []
         for metric in comparison.metrics:
             value = group.metrics[metric]
-            std = "" if math.isnan(value.std) else value.std
+            std = value.std if math.isfinite(value.std) else ""
+            mean = value.mean if math.isfinite(value.mean) else ""
             verdict = verdict_record(comparison.verdicts[metric].get(group.label))
-            cells += [value.mean, std, " ".join(str(v) for v in value.values), *(verdict[key] for key in VERDICT)]
+            cells += [mean, std, " ".join(str(v) for v in value.values), *(verdict[key] for key in VERDICT)]
         known = (group.parameters, group.gflops, group.ms_per_iteration, group.train_seconds, group.memory_mb)
         reached = [column.values.get(group.label) for column in comparison.equal]
         warning = "; ".join(comparison.differences)
@@ -202,7 +203,7 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
                 "runs": [str(run.path) for run in group.runs],
                 "seeds": [run.seed for run in group.runs],
                 "metrics": {
-                    metric: {"mean": v.mean, "std": None if math.isnan(v.std) else v.std, "values": list(v.values)}
+                    metric: {"mean": v.mean, "std": v.std, "values": list(v.values)}
                     for metric, v in group.metrics.items()
                 },
                 "against_reference": {

@@ -6,7 +6,6 @@ All of it is in the run's folder. The report of its test (``test/metrics.json``)
 
 from __future__ import annotations
 
-import json
 import math
 import re
 import statistics
@@ -16,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from pointcept_bsa.errors import InputError
+from pointcept_bsa.files.json_file import read_json, read_json_lines
 from pointcept_bsa.host.flat_config import flat_config
+from pointcept_bsa.host.weight import of_other_weights
 
 Loader = Callable[[str], Mapping[str, Any]]  # reads a config file
 SEED_FOLDER = re.compile(r"seed_(\d+)")
@@ -30,6 +31,7 @@ class Run:
     ``path`` is its folder, or the report alone. ``report`` is its ``test/metrics.json``; ``config`` its config, flat
     (see :func:`.flat_config`; None where there is none, as for baselines); ``environment`` its ``env.json``;
     ``records`` the lines of ``metrics.jsonl``; where they are gone, what the report keeps of them is taken.
+    ``stale`` says why the test is not of the checkpoint that lies there (None: it is).
     """
 
     path: Path
@@ -37,6 +39,7 @@ class Run:
     config: dict[str, Any] | None = None
     environment: dict[str, Any] = field(default_factory=dict)
     records: list[dict[str, Any]] = field(default_factory=list)
+    stale: str | None = None
 
     @property
     def card(self) -> Mapping[str, Any]:
@@ -149,8 +152,8 @@ def run_record(folder: Path | None, config: Mapping[str, Any]) -> dict[str, Any]
     run = Run(
         path=folder or Path(),
         report={},
-        environment=_read_json(environment) if environment is not None and environment.is_file() else {},
-        records=_read_lines(folder / "metrics.jsonl") if folder is not None else [],
+        environment=_read_object(environment) if environment is not None and environment.is_file() else {},
+        records=_records(folder / "metrics.jsonl") if folder is not None else [],
     )
     return {
         "config": dict(config),
@@ -214,8 +217,8 @@ def _in_order(path: Path) -> tuple[tuple[str, int], ...]:
 def _is_report(path: Path) -> bool:
     """Whether a JSON file is a test's report; other files of a run are not."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        content = read_json(path, words_as_null=True)
+    except InputError:
         return path.name == REPORT.name  # damaged: opening it will say so
     return isinstance(content, dict) and {"data", "metrics", "samples"} <= content.keys()
 
@@ -230,42 +233,131 @@ def open_run(folder: Path, load: Loader) -> Run:
     path = folder if alone else folder / REPORT
     if not path.is_file():
         raise InputError(f"RUN {str(folder)!r}: has no {REPORT}; not finished, or not a run's folder")
-    report = _read_json(path)
-    for key in ("data", "metrics"):
-        if not isinstance(report, dict) or key not in report:
-            raise InputError(f"{path}: has no {key!r}, wanted what RegressionTester writes")
+    report = _read_object(path)
+    _check_report(report, path)
     config = folder / "config.py"
     env = folder / "env.json"
-    kept = report.get("run") or {}
+    kept = report.get("run", {})
+    _check_kept(kept, path)
+    environment = _checked(kept.get("environment"), f"{path}: run.environment")
     return Run(
         path=folder,
         report=report,
         config=flat_config(load(str(config))) if not alone and config.is_file() else kept.get("config"),
-        environment=_read_json(env) if not alone and env.is_file() else kept.get("environment", {}),
-        records=[] if alone else _read_lines(folder / "metrics.jsonl"),
+        environment=_read_object(env) if not alone and env.is_file() else environment,
+        records=[] if alone else _records(folder / "metrics.jsonl"),
+        stale=None if alone else of_other_weights(folder, report),
     )
 
 
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read ({error})") from error
+# Where a report or an environment is read: the kind of value. A null counts as absent.
+KINDS: dict[str, str] = {
+    **dict.fromkeys(
+        ("data", "metrics", "metrics_normalized", "backbone", "training", "validation", "gflops", "run"), "object"
+    ),
+    **dict.fromkeys(("run.config", "run.environment", "run.validation"), "object"),
+    **dict.fromkeys(("run.train_seconds", "run.ms_per_iteration", "run.memory_mb"), "number"),
+    "run.iterations": "count",
+    **dict.fromkeys(("data.dataset", "data.protocol", "data.split", "data.split_hash", "approximation"), "text"),
+    **dict.fromkeys(("training.split_hash", "validation.split_hash", "validation.kind"), "text"),
+    **dict.fromkeys(("validation.statement", "device"), "text"),
+    **dict.fromkeys(("data.num_samples", "training.samples", "validation.samples", "parameters", "seed"), "count"),
+    **dict.fromkeys(("data.target", "data.units", "command"), "list of texts"),
+    "gflops.value": "number",
+    "samples": "list of objects",
+}
 
 
-def _read_lines(path: Path) -> list[dict[str, Any]]:
-    """The records of a JSON-lines file; a last line that was cut short by an interruption is left out."""
-    if not path.is_file():
-        return []
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    records = []
-    for number, line in enumerate(lines):
-        try:
-            records.append(json.loads(line))
-        except ValueError as error:
-            if number + 1 < len(lines):
-                raise InputError(f"{path}: line {number + 1} cannot be read ({error})") from error
-    return [record for record in records if isinstance(record, dict)]
+def _read_object(path: Path) -> dict[str, Any]:
+    """The object in a file of a run, without its nulls, checked by ``KINDS``. Raises InputError."""
+    return _checked(read_json(path, words_as_null=True), path)
+
+
+def _checked(content: Any, where: object) -> dict[str, Any]:
+    """An object without its nulls, empty for anything else. Raises InputError for what is of another kind."""
+    if not isinstance(content, dict):
+        content = {}
+    content = {
+        key: {k: v for k, v in value.items() if v is not None} if isinstance(value, dict) else value
+        for key, value in content.items()
+        if value is not None
+    }
+    for name, kind in KINDS.items():
+        first, _, second = name.partition(".")
+        value = content.get(first, {}).get(second) if second else content.get(first)
+        if value is not None and not _is(value, kind):
+            raise InputError(f"{where}: {name!r} is {_short(value)}, wanted a {kind}")
+    return content
+
+
+def _is(value: Any, kind: str) -> bool:
+    if kind.startswith("list of "):
+        one = kind.removeprefix("list of ").removesuffix("s")
+        return isinstance(value, list) and all(_is(item, one) for item in value)
+    if kind == "number":
+        return _is_number(value)
+    if kind == "count":
+        return isinstance(value, int) and _is_number(value)
+    return isinstance(value, dict if kind == "object" else str)
+
+
+def _check_report(report: dict[str, Any], path: Path) -> None:
+    """Raise InputError for what ``RegressionTester`` does not write."""
+    for key in ("data", "metrics"):
+        if key not in report:
+            raise InputError(f"{path}: has no {key!r}, wanted what RegressionTester writes")
+    for key in ("metrics", "metrics_normalized"):
+        for metric, value in report.get(key, {}).items():
+            good = isinstance(value, dict) and {"mean", "std"} <= value.keys()
+            if not good or not all(each is None or _is_number(each) for each in value.values()):
+                raise InputError(f"{path}: {key}[{metric!r}] is {_short(value)}, wanted numbers mean and std, or null")
+    for number, sample in enumerate(report.get("samples", []), 1):
+        normalized = sample.get("normalized") or {}
+        good = isinstance(sample.get("name"), str) and isinstance(normalized, dict)
+        values = [part.get(metric) for part in (sample, normalized) for metric in report["metrics"]] if good else []
+        if not good or not all(each is None or _is_number(each) for each in values):
+            raise InputError(f"{path}: sample {number} is {_short(sample)}, wanted its name and numbers or null")
+
+
+def _check_kept(kept: dict[str, Any], path: Path) -> None:
+    """Raise InputError for counts and curves that :func:`run_record` does not write."""
+    for key in ("batch_size", "gradient_accumulation_steps"):
+        if not _is(kept.get("config", {}).get(key, 1), "count"):
+            raise InputError(f"{path}: run.config[{key!r}] is {_short(kept['config'][key])}, wanted a count")
+    for metric, points in kept.get("validation", {}).items():
+        good = isinstance(points, list) and all(isinstance(point, list) and len(point) == 3 for point in points)
+        if not good or not all(
+            _is(step, "count") and _is_number(value) and (seconds is None or _is_number(seconds))
+            for step, seconds, value in points
+        ):
+            raise InputError(f"{path}: run.validation[{metric!r}] is no list of [iteration, seconds or null, value]")
+
+
+def _records(path: Path) -> list[dict[str, Any]]:
+    """The lines of ``metrics.jsonl``; none where there is no such file. Raises InputError."""
+    records = read_json_lines(path) if path.is_file() else []
+    _check_records(records, path)
+    return records
+
+
+def _check_records(records: list[dict[str, Any]], path: Path) -> None:
+    """Raise InputError for numbers of the training that are none; null: one that was not finite."""
+    for number, record in enumerate(records, 1):
+        curves = [key for key in record if key.startswith("val/")]
+        counts = ["step"] if curves else []
+        counts += ["iter", "epoch"] if record.get("kind") == "train" else []
+        numbers = [record.get(key) for key in ("iter_time", "memory_mb", "loss", "lr", *curves)]
+        good = all(_is(record.get(key), "count") for key in counts)
+        if not good or not all(each is None or _is_number(each) for each in numbers):
+            raise InputError(f"{path}: line {number} is no record of a training")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
+
+
+def _short(value: Any) -> str:
+    return " ".join(repr(value).split())[:60]
 
 
 def mean_and_std(values: Sequence[float]) -> tuple[float, float]:

@@ -12,19 +12,24 @@ import numpy as np
 import torch
 from torch import nn
 
+from pointcept_bsa.datasets.inputs import in_files, physical_target
 from pointcept_bsa.engine.bounded import AT_TRAINING, WHOLE, both_ways, bounded, cut_points, describe_way, test_settings
 from pointcept_bsa.engine.evaluation import Record, check_metrics, evaluate, other_way, summarize
 from pointcept_bsa.engine.export_fields import FieldExporter, check_export, faces_of
 from pointcept_bsa.engine.flops import count_flops
-from pointcept_bsa.engine.json_file import write_json
 from pointcept_bsa.engine.picture import draw_fields
 from pointcept_bsa.engine.provenance import provenance, sample_names
 from pointcept_bsa.engine.published import comparison_lines, published_for
 from pointcept_bsa.engine.runs import run_record
 from pointcept_bsa.engine.training_points import training_points
+from pointcept_bsa.engine.training_range import check_same_inputs
+from pointcept_bsa.errors import InputError
+from pointcept_bsa.files.checkpoint_file import read_checkpoint
+from pointcept_bsa.files.json_file import read_json, write_json
 from pointcept_bsa.host import TESTERS, TesterBase, collate_fn, comm
 from pointcept_bsa.host.batch import to_device
 from pointcept_bsa.host.flat_config import flat_config
+from pointcept_bsa.host.weight import identity
 from pointcept_bsa.metrics import HIGHER_IS_BETTER
 
 VALIDATION_NOTES = ("validation =", "no validation samples")
@@ -68,6 +73,7 @@ class RegressionTester(TesterBase):
         check_metrics([*metrics, key], "test.metrics")
         super().__init__(cfg, model, test_loader, verbose)
         self.model: nn.Module
+        check_same_inputs(self.test_loader.dataset, self.run_folder())
         self.metrics = tuple(dict.fromkeys([*metrics, key]))
         self.key = key
         self.pictures = pictures or "png" in export
@@ -85,11 +91,22 @@ class RegressionTester(TesterBase):
         )
         report = self.report(records, time.perf_counter() - start)
         if comm.is_main_process():
+            self.say_what_is_replaced(report)
             write_json(self.folder / "metrics.json", report)
             self.print(report)
             if self.pictures and records:
                 self.draw(records)
         return report
+
+    def say_what_is_replaced(self, report: Mapping[str, Any]) -> None:
+        """A result of other weights that lies there goes, and is named."""
+        path = self.folder / "metrics.json"
+        try:
+            before = read_json(path, words_as_null=True).get("weight_sha256")
+        except (InputError, AttributeError):
+            return  # there is none that could be read
+        if isinstance(before, str) and before != report["weight_sha256"]:
+            self.logger.warning(f"{path}: the result of other weights (sha256 {before[:12]}...) is replaced")
 
     def with_progress(self) -> Iterator[Mapping[str, Any]]:
         """The batches, with a line about rate and time left now and then."""
@@ -126,6 +143,7 @@ class RegressionTester(TesterBase):
             "gflops": self.gflops(model),
             "seed": self.seed(),
             "weight": getattr(self, "weight", None) or "the model in memory",
+            **(getattr(self, "weight_identity", None) or identity(getattr(self, "weight", None))),
             "seconds": round(seconds, 3),
             "torch": torch.__version__,
             "device": torch.cuda.get_device_name() if next(model.parameters()).is_cuda else "cpu",
@@ -184,7 +202,7 @@ class RegressionTester(TesterBase):
         weight = getattr(self, "weight", None)
         if not weight or str(weight).endswith(".safetensors"):
             return self.cfg.seed
-        return torch.load(weight, map_location="cpu", weights_only=True).get("seed")
+        return read_checkpoint(weight).get("seed")
 
     def batch_of(self, index: int) -> dict[str, Any]:
         """One test sample as a batch on the model's device."""
@@ -235,6 +253,8 @@ class RegressionTester(TesterBase):
             path = self.folder / f"{label}.png"
             up = getattr(dataset, "up_axis", "z")
             face = faces_of(dataset, index[record["name"]], len(coord))
+            coord = in_files(dataset, "coord", coord)
+            target, pred = (physical_target(dataset, values) for values in (target, pred))
             draw_fields(path, coord, target, pred, dataset.target_names, dataset.target_units, title, up, face)
             self.logger.info(f"Picture of the {label} sample: {path}")
 
@@ -254,7 +274,13 @@ class RegressionTester(TesterBase):
         for i, name in enumerate(batch["name"]):
             path = folder / (name.replace("/", "__") + ".npz")
             temporary = path.with_suffix(".tmp.npz")
-            np.savez(temporary, **{key: values[i].numpy() for key, values in parts.items()})
+            own = {key: values[i].numpy() for key, values in parts.items()}
+            dataset = self.test_loader.dataset
+            own = {
+                "coord": in_files(dataset, "coord", own["coord"]),
+                **{key: physical_target(dataset, own[key]) for key in ("target", "pred")},
+            }
+            np.savez(temporary, **own)
             os.replace(temporary, path)
 
 

@@ -6,7 +6,6 @@ in the run's ``data.json``.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -15,8 +14,9 @@ from typing import Any
 
 import torch
 
-from pointcept_bsa.engine.json_file import write_json
-from pointcept_bsa.engine.provenance import FILE
+from pointcept_bsa.engine.provenance import FILE, read_recorded
+from pointcept_bsa.errors import InputError
+from pointcept_bsa.files.json_file import json_text, parse_json, write_json
 from pointcept_bsa.geometry.padding import VALID
 from pointcept_bsa.host import comm
 
@@ -37,7 +37,7 @@ class TrainingPoints:
 
     def to_json(self) -> str:
         """Text, read by :func:`parse`."""
-        return json.dumps(asdict(self))
+        return json_text(asdict(self), indent=None).strip()
 
 
 class PointCounter:
@@ -70,8 +70,16 @@ class PointCounter:
 def record_points(folder: str | Path, points: TrainingPoints) -> None:
     """Add them to what the run's folder says about its training data."""
     path = Path(folder) / FILE
-    recorded = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    recorded = read_recorded(path) if path.is_file() else {}
     write_json(path, {**recorded, KEY: asdict(points)})
+
+
+def _checked(content: Any, where: str) -> TrainingPoints:
+    """Raises InputError for what :meth:`TrainingPoints.to_json` does not write."""
+    good = isinstance(content, dict) and content.keys() == {"min", "median", "max"}
+    if not good or not all(type(count) is int and count > 0 for count in content.values()):
+        raise InputError(f"{where}: wanted min, median and max, each a positive integer, got {str(content)[:100]}")
+    return TrainingPoints(**content)
 
 
 def training_points(
@@ -79,15 +87,15 @@ def training_points(
 ) -> TrainingPoints | None:
     """As a run's folder says; else ``text``, of exported weights; else what ``SamplePoints`` of its config leaves.
 
-    None: not known.
+    None: not known. Raises InputError for counts that are none.
     """
     path = Path(folder) / FILE if folder is not None else None
     if path is not None and path.is_file():
-        recorded = json.loads(path.read_text(encoding="utf-8"))
+        recorded = read_recorded(path)
         if KEY in recorded:
-            return TrainingPoints(**recorded[KEY])
+            return _checked(recorded[KEY], f"{path}: {KEY}")
     if text is not None:
-        return TrainingPoints(**json.loads(text))
+        return _checked(parse_json(text, KEY), KEY)
     for transform in (cfg.get("data") or {}).get("train", {}).get("transform") or ():
         if transform.get("type") == "SamplePoints":
             return TrainingPoints(*[transform["num_points"]] * 3)

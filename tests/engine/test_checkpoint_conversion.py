@@ -107,7 +107,7 @@ def test_a_file_is_loaded_into_a_network_of_its_shape_only(tmp_path):
     with pytest.raises(InputError, match="wanted a checkpoint file"):
         load_erwin_weights(model, tmp_path / "none.pt")
     path.write_text("not a checkpoint")
-    with pytest.raises(InputError, match="wanted a checkpoint file"):
+    with pytest.raises(InputError, match="not a readable checkpoint"):
         load_erwin_weights(model, path)
 
 

@@ -168,7 +168,7 @@ def test_a_line_cut_short_at_the_end_is_left_out_and_elsewhere_refused(two):
     path.write_text(whole + '{"kind": "tra')
     assert len(open_run(folder, load).records) == len(whole.splitlines())
     path.write_text('{"kind": "tra\n' + whole)
-    with pytest.raises(InputError, match="line 1 cannot be read"):
+    with pytest.raises(InputError, match="line 1: is not JSON"):
         open_run(folder, load)
 
 

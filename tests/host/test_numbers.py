@@ -161,10 +161,10 @@ def test_the_moving_average_is_evaluated_saved_and_tested(config, run_dir, tmp_p
     assert_same_state(load(plain)["state_dict"], load(run_dir)["state_dict"])  # the training itself is the same
 
 
-def test_matmul_precision(config):
+def test_matmul_precision(config, tmp_path):
     assert train(config, "matmul_precision=high", "max_iters=1") == 0
     assert torch.get_float32_matmul_precision() == "high" and torch.backends.cudnn.allow_tf32
-    assert train(config, "max_iters=1") == 0
+    assert train(config, "max_iters=1", f"save_path={tmp_path / 'highest'}") == 0
     assert torch.get_float32_matmul_precision() == "highest" and not torch.backends.cudnn.allow_tf32
 
 

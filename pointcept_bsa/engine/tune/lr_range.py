@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from pointcept_bsa.engine.json_file import write_text
 from pointcept_bsa.engine.tune.run import Wanted, check_arguments
 from pointcept_bsa.engine.tune.worker import Engine
 from pointcept_bsa.errors import InputError
+from pointcept_bsa.files.json_file import write_text
 
 FEWEST = 20  # iterations of which something can be said
 SMOOTHING = 0.04  # width of the Gaussian by which losses are averaged, as a share of the iterations

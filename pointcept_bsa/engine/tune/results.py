@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pointcept_bsa.engine.json_file import write_text
 from pointcept_bsa.engine.tune.study import REASON, Study
+from pointcept_bsa.files.json_file import write_text
 
 FEWEST = 4  # complete trials without which importances mean nothing
 COLUMNS = ("trial", "state", "seconds", "iterations")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import math
 import os
 import signal
@@ -28,6 +27,7 @@ from pointcept_bsa.engine.tune.space import Parameter, Settings, read_space, set
 from pointcept_bsa.engine.tune.study import PRUNERS, Study, import_optuna
 from pointcept_bsa.engine.tune.worker import Engine, Evaluation, Job, Outcome
 from pointcept_bsa.errors import InputError, nearest
+from pointcept_bsa.files.json_file import plain
 from pointcept_bsa.host import build_dataset
 
 MOST_EVALUATIONS = 10
@@ -86,7 +86,7 @@ def tune(wanted: Wanted, engine: Engine, say: Callable[[str], None] = print) -> 
     folder = Path(wanted.output or Path(cfg.save_path) / "tune")
     identity = {
         "config": engine.hash(cfg),
-        "search": json.loads(json.dumps(cfg.search, default=str)),
+        "search": plain(cfg.search),
         "budget": wanted.budget,
         "evaluations": evaluations,
         "seed": wanted.seed,

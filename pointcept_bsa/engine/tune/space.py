@@ -19,13 +19,13 @@ added), so that the config as it stands is one of the trials.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from pointcept_bsa.engine.tune.key_path import Place, places, value_at
 from pointcept_bsa.errors import InputError
+from pointcept_bsa.files.json_file import json_text
 
 Settings = list[tuple[Place, Any]]
 RANGES = ("log", "linear", "int")
@@ -170,4 +170,4 @@ def _listlike(value: Any) -> Any:
 
 def _plain(value: Any) -> str:
     """A short text of a value, the same in every process."""
-    return json.dumps(value, default=str) if isinstance(value, Mapping | list | tuple) else repr(value)
+    return json_text(value, indent=None).strip() if isinstance(value, Mapping | list | tuple) else repr(value)

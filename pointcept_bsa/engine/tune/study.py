@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from pointcept_bsa.engine.json_file import write_json
 from pointcept_bsa.engine.tune.space import Choice, Parameter, base_values
 from pointcept_bsa.errors import InputError
+from pointcept_bsa.files.json_file import plain, read_json, write_json
 
 FILE, IDENTITY, LOCK = "study.db", "study.json", "study.lock"
 STARTUP = 6  # trials drawn at random, the config as it stands among them, before the sampler learns from them
@@ -176,11 +175,10 @@ def _check_identity(folder: Path, identity: Mapping[str, Any]) -> None:
             raise InputError(f"--output {str(folder)!r}: has a {FILE} without {IDENTITY}; name another folder")
         write_json(path, identity)
         return
-    try:
-        there = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read ({error})") from error
-    here = json.loads(json.dumps(identity, default=str))
+    there = read_json(path)
+    if not isinstance(there, dict):
+        raise InputError(f"{path}: is no object, wanted what tools/tune.py writes")
+    here = plain(identity)
     differing = [key for key in {**here, **there} if here.get(key) != there.get(key)]
     if differing:
         shown = "; ".join(_difference(key, *(found.get(key) for found in (there, here))) for key in differing)
