@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from pointcept_bsa.errors import InputError
-from pointcept_bsa.mesh_io.source import read_file
+from pointcept_bsa.mesh_io.source import decoded, read_file
 
 SPLITS = ("train", "val", "test")
 HOLDOUT = 0.1  # of the training samples, where nothing is said about validation
@@ -97,7 +97,7 @@ def _with_validation(protocol: str, lists: Lists, seed: int) -> tuple[str, Lists
 def _from_file(names: Sequence[str], split_file: str) -> Lists:
     path = Path(split_file)
     try:
-        content = json.loads(read_file(path, "a JSON file of lists train, val, test").decode())
+        content = json.loads(decoded(read_file(path, "a JSON file of lists train, val, test")))
     except (ValueError, RecursionError) as error:
         if isinstance(error, InputError):
             raise

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pointcept_bsa.errors import InputError
-from pointcept_bsa.mesh_io.source import read_file
+from pointcept_bsa.mesh_io.source import decoded, read_file
 
 Table = dict[str, dict[str, float]]  # sample -> parameter -> value
 
@@ -29,7 +29,7 @@ def read_parameters(path: str | Path) -> Table:
     if suffix not in (".csv", ".json"):
         raise InputError(f"--parameters: got {str(path)!r}, wanted a .csv or .json file")
     try:
-        text = read_file(path, "a table of parameters").decode("utf-8-sig")
+        text = decoded(read_file(path, "a table of parameters"))
         rows = _csv_rows(text) if suffix == ".csv" else _json_rows(json.loads(text))
     except (ValueError, csv.Error, RecursionError) as error:
         if isinstance(error, InputError):
