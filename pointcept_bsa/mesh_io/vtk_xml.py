@@ -249,7 +249,8 @@ class _Reader:
         """A length, then as many bytes; in base64 both together or, where the length is filled up, each for itself."""
         head = self.header.itemsize
         length = int(self._numbers(self._bytes(data, 0, head, raw, what), 1)[0])
-        if not raw and b"=" in data[: _encoded(head)]:
+        first = data[: _encoded(head)]
+        if not raw and _encoded(head) // 4 * 3 - first.count(b"=") == head:
             return self._bytes(data, _encoded(head), length, raw, what)
         return self._bytes(data, 0, head + length, raw, what)[head:]
 

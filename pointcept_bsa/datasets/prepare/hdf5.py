@@ -2,8 +2,8 @@
 
 An HDF5 file may name other files (links, external storage, virtual data), announce arrays that it does not hold, or
 call decompressors of plugins. A file of measurements needs none of this: here it is refused by name, before anything is
-allocated. HDF5's own gzip, shuffle and check sums are read; every packed chunk is first seen to unfold to no more than a
-chunk.
+allocated. HDF5's own gzip, shuffle and check sums are read; every packed chunk is first seen to unfold to no more than
+a chunk.
 """
 
 from __future__ import annotations

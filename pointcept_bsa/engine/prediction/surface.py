@@ -37,7 +37,7 @@ class Surface:
 
 
 def triangles_of(mesh: Mesh) -> np.ndarray:
-    """(F, 3) all triangles, quads and polygons of a mesh; those of more corners cut into triangles, concave ones too."""
+    """(F, 3) all triangles, quads and polygons of a mesh; those of more corners, concave ones too, are cut."""
     parts = [np.zeros((0, 3), dtype=np.int64)]
     for name, block in mesh.cells.items():
         if name == "triangle" or name == "quad" or name.startswith("polygon"):
