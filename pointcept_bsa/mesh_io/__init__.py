@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from pointcept_bsa.errors import InputError, nearest
 from pointcept_bsa.mesh_io.mesh import Mesh, checked_mesh
@@ -21,7 +21,7 @@ from pointcept_bsa.mesh_io.vtk_legacy import read_vtk, write_vtk
 from pointcept_bsa.mesh_io.vtk_xml import read_vtp, read_vtu
 from pointcept_bsa.mesh_io.vtk_xml_writer import write_vtp, write_vtu
 
-__all__ = ["SUFFIXES", "Mesh", "read_mesh", "write_mesh"]
+__all__ = ["SUFFIXES", "Mesh", "check_writable", "read_mesh", "write_mesh"]
 
 _READERS: dict[str, Callable[[Path], Mesh]] = {
     ".vtk": read_vtk,
@@ -47,7 +47,8 @@ SUFFIXES = tuple(_READERS)
 def read_mesh(path: str | Path) -> Mesh:
     """Read a mesh file; its suffix says the format.
 
-    Values are those of the file, NaN among them; points are float64, fields keep their type.
+    Values are those of the file, NaN among them; points are float64, fields keep their type (float16 becomes float32,
+    longer floats float64). What a mesh does not hold, such as arrays of text, is named in ``Mesh.left_out``.
 
     Raises:
         InputError: unknown suffix, missing, malformed or truncated file, something that ``Mesh`` cannot hold.
@@ -60,7 +61,7 @@ def write_mesh(path: str | Path, mesh: Mesh) -> None:
     """Write a mesh file (binary where the format has it) under a temporary name, then rename it.
 
     Points of two dimensions get z = 0. ``.vtk .vtu .npz`` hold everything; ``.vtp`` and ``.ply`` surfaces, lines and
-    points; ``.stl`` triangles without fields; ``.npy`` points only.
+    points (``.ply`` no field data); ``.stl`` triangles without fields; ``.npy`` points only.
 
     Raises:
         InputError: unknown suffix, shapes that do not fit, what the format cannot hold, a folder that is not there.
@@ -69,6 +70,22 @@ def write_mesh(path: str | Path, mesh: Mesh) -> None:
     write = _WRITERS[_suffix(path)]
     checked = checked_mesh(mesh, path)
     write_file(path, lambda file: write(file, checked, path))
+
+
+def check_writable(path: str | Path, mesh: Mesh) -> None:
+    """Raise the ``InputError`` that ``write_mesh`` would raise for what the format cannot hold; writes nothing."""
+    path = Path(path)
+    suffix = _suffix(path)
+    checked = checked_mesh(mesh, path)
+    if suffix != ".npz":  # holds everything, and packing it takes time
+        _WRITERS[suffix](cast(BinaryIO, _Nowhere()), checked, path)
+
+
+class _Nowhere:
+    """A file that forgets what is written."""
+
+    def write(self, content: bytes) -> int:
+        return len(content)
 
 
 def _suffix(path: Path) -> str:

@@ -248,8 +248,9 @@ def test_base64_with_the_length_apart(tmp_path, head, appended, kind, count):
             inline, tail = "", f'<AppendedData encoding="base64">\n _{code.decode()}\n</AppendedData>'
         form = 'format="appended" offset="0"' if appended else 'format="binary"'
         text = f'<VTKFile type="UnstructuredGrid" byte_order="LittleEndian" header_type="{header}"><UnstructuredGrid>'
-        text += f'<Piece NumberOfPoints="{count}" NumberOfCells="0"><Points><DataArray type="Float64" NumberOfComponents="3" '
-        text += f'format="ascii">{"0 0 0 " * count}</DataArray></Points><PointData>'
+        text += f'<Piece NumberOfPoints="{count}" NumberOfCells="0"><Points>'
+        text += f'<DataArray type="Float64" NumberOfComponents="3" format="ascii">{"0 0 0 " * count}</DataArray>'
+        text += "</Points><PointData>"
         text += f'<DataArray type="{kind}" Name="p" {form}>'
         text += f"{inline}</DataArray></PointData></Piece></UnstructuredGrid>{tail}</VTKFile>"
         (tmp_path / f"{name}.vtu").write_text(text)
