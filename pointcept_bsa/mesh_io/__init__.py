@@ -21,7 +21,7 @@ from pointcept_bsa.mesh_io.vtk_legacy import read_vtk, write_vtk
 from pointcept_bsa.mesh_io.vtk_xml import read_vtp, read_vtu
 from pointcept_bsa.mesh_io.vtk_xml_writer import write_vtp, write_vtu
 
-__all__ = ["SUFFIXES", "Mesh", "check_writable", "read_mesh", "write_mesh"]
+__all__ = ["SUFFIXES", "Mesh", "check_writable", "conversion", "read_mesh", "write_mesh"]
 
 _READERS: dict[str, Callable[[Path], Mesh]] = {
     ".vtk": read_vtk,
@@ -42,6 +42,9 @@ _WRITERS: dict[str, Callable[[BinaryIO, Mesh, object], None]] = {
     ".npy": write_npy_mesh,
 }
 SUFFIXES = tuple(_READERS)
+# Formats that pyvista (the extra [viz]) reads: as one mesh, or as blocks that are to be put together.
+_MESHES = (".inp", ".msh", ".obj", ".off", ".pvtp", ".pvtu", ".vti", ".vtr", ".vts", ".xdmf")
+_BLOCKS = (".case", ".cgns", ".foam", ".vtm")
 
 
 def read_mesh(path: str | Path) -> Mesh:
@@ -88,10 +91,19 @@ class _Nowhere:
         return len(content)
 
 
+def conversion(path: str | Path) -> str:
+    """Return how a file of another format becomes one that is read, or which suffix was meant; "" if unknown."""
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix in _MESHES or suffix in _BLOCKS:
+        blocks = ".combine()" if suffix in _BLOCKS else ""
+        target = path.with_suffix(".vtk").name  # holds every kind of grid
+        return f"; to convert it: python -c \"import pyvista; pyvista.read('{path}'){blocks}.save('{target}')\""
+    return nearest(suffix, SUFFIXES)
+
+
 def _suffix(path: Path) -> str:
     suffix = path.suffix.lower()
     if suffix not in _READERS:
-        raise InputError(
-            f"{path}: has the suffix {suffix!r}, wanted one of {list(SUFFIXES)}{nearest(suffix, SUFFIXES)}"
-        )
+        raise InputError(f"{path}: has the suffix {suffix!r}, wanted one of {list(SUFFIXES)}{conversion(path)}")
     return suffix

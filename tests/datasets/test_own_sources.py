@@ -7,6 +7,7 @@ import pytest
 
 from pointcept_bsa.datasets.own.sources import find_samples, read_source
 from pointcept_bsa.datasets.own.table import read_parameters
+from pointcept_bsa.errors import InputError
 from pointcept_bsa.mesh_io import Mesh, write_mesh
 
 
@@ -44,3 +45,13 @@ def test_tables_and_splits_of_any_encoding(tmp_path, encoding):
     assert read_parameters(tmp_path / "a.csv") == {"café": {"größe": 1.5}}
     (tmp_path / "a.json").write_bytes('{"café": {"größe": 1.5}}'.encode(encoding))
     assert read_parameters(tmp_path / "a.json") == {"café": {"größe": 1.5}}
+
+
+@pytest.mark.parametrize("name", ["a.vtm", "a.pvtu", "deeper/a.PVTP"])
+def test_parts_of_one_mesh_do_not_become_samples(tmp_path, name):
+    (tmp_path / "deeper").mkdir()
+    for i in range(2):
+        write_mesh(tmp_path / f"a_{i}.vtu", Mesh(np.eye(3)))
+    (tmp_path / name).write_text("<VTKFile/>")
+    with pytest.raises(InputError, match="parts of one mesh.*pyvista.read"):
+        find_samples(tmp_path)

@@ -11,18 +11,20 @@ from pathlib import Path
 import numpy as np
 
 from pointcept_bsa.errors import InputError
-from pointcept_bsa.mesh_io import SUFFIXES, Mesh, read_mesh
+from pointcept_bsa.mesh_io import SUFFIXES, Mesh, conversion, read_mesh
 from pointcept_bsa.mesh_io.mesh import checked_mesh
 from pointcept_bsa.mesh_io.numpy_files import read_header
 from pointcept_bsa.mesh_io.numpy_mesh import FACES, POINTS, read_table
 
 AXES = ("x", "y", "z")
+INDICES = (".pvtp", ".pvtu", ".vtm")  # name other files as the parts of one mesh
 
 
 def find_samples(root: str | Path) -> dict[str, Path]:
     """Return the samples below ``root``, sorted by name; files and folders with a leading dot are passed over.
 
-    Linked folders and files count like others; a link to a folder that it lies in is passed over.
+    An index of parts (``.vtm .pvtu .pvtp``) is refused: its parts are no samples. Linked folders and files count like
+    others; a link to a folder that it lies in is passed over.
 
     Raises:
         InputError: no folder, nothing in it, two samples of one name.
@@ -33,6 +35,11 @@ def find_samples(root: str | Path) -> dict[str, Path]:
     samples: dict[str, Path] = {}
     for path in sorted(_paths_below(root, (_identity(root),))):
         relative = path.relative_to(root)
+        if path.suffix.lower() in INDICES:
+            raise InputError(
+                f"{path}: names other files as parts of one mesh, which would become samples of their own and could "
+                f"part between train and test; wanted one file a sample, and the parts elsewhere{conversion(path)}"
+            )
         if path.suffix.lower() not in SUFFIXES:
             continue
         if path.is_dir() or _is_array_folder(path.parent):

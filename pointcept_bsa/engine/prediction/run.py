@@ -18,7 +18,7 @@ from pointcept_bsa.engine.prediction.network import Network, open_network
 from pointcept_bsa.engine.prediction.outputs import FORMATS, fitted, with_prediction
 from pointcept_bsa.engine.training_range import outside_range
 from pointcept_bsa.errors import InputError
-from pointcept_bsa.mesh_io import SUFFIXES, read_mesh, write_mesh
+from pointcept_bsa.mesh_io import SUFFIXES, conversion, read_mesh, write_mesh
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,8 @@ def output_paths(settings: Settings) -> list[tuple[Path, Path]]:
         raise InputError("--input: got no file, wanted at least one")
     for source in sources:
         if source.suffix.lower() not in SUFFIXES:
-            raise InputError(f"--input {str(source)!r}: wanted a file that ends in one of {list(SUFFIXES)}")
+            wanted = f"a file that ends in one of {list(SUFFIXES)}{conversion(source)}"
+            raise InputError(f"--input {str(source)!r}: wanted {wanted}")
         if not source.is_file():
             raise InputError(f"--input {str(source)!r}: no such file")
     if not is_folder(settings):
