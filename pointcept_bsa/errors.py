@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable
 
 
@@ -12,6 +13,20 @@ class InputError(ValueError):
     The message is one line: the argument, the value received, the value wanted.
     The tools print it as ``error: <message>`` and exit with code 2, without a stack trace.
     """
+
+
+# Of a place that the user named; other numbers are for the program to handle.
+_PLACE = {"ENOENT", "EEXIST", "ENOTDIR", "EISDIR", "EACCES", "EPERM", "EROFS", "ENAMETOOLONG", "ELOOP", "ENOTEMPTY"}
+_SPACE = {"ENOSPC", "EDQUOT", "EFBIG", "EIO"}
+
+
+def place_error(error: OSError) -> InputError | None:
+    """``error`` as a user's mistake if it tells of a file, folder or disk that cannot be used, else None."""
+    name = errno.errorcode.get(error.errno or 0)
+    if name in _SPACE or (name in _PLACE and error.filename is not None):
+        where = f"{error.filename}: " if error.filename is not None else ""
+        return InputError(f"{where}cannot be read or written ({error.strerror})")
+    return None
 
 
 def nearest(name: str, names: Iterable[str]) -> str:

@@ -18,12 +18,12 @@ if find_spec("pointcept_bsa") is None:  # run from a checkout that is not instal
 
 from pointcept_bsa.engine.baselines import BASELINES, run_baselines
 from pointcept_bsa.host import get_root_logger
-from pointcept_bsa.host.embedded.cli import exit_code
+from pointcept_bsa.host.embedded.cli import Parser, exit_code
 from pointcept_bsa.host.embedded.config import DictAction, load_config
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", required=True, help="config file; its data and features are used")
     parser.add_argument("--options", nargs="+", action=DictAction, default={}, help="key=value, as for the other tools")
     parser.add_argument(
@@ -35,9 +35,9 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; 0, or 2 for a mistake of the user."""
-    arguments = build_parser().parse_args(argv)
 
     def work() -> int:
+        arguments = build_parser().parse_args(argv)
         cfg = load_config(arguments.config, arguments.options)
         folder = arguments.folder or Path(cfg.save_path).parent / "baselines"
         run_baselines(cfg, folder, get_root_logger(), arguments.baselines)

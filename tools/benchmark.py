@@ -4,7 +4,6 @@ python tools/benchmark.py --config configs/shapenet_car/bsa.py configs/shapenet_
     --baseline configs/shapenet_car/full_attention.py --sizes 1024 4096 16384 65536 --dtype bf16
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -16,16 +15,15 @@ if find_spec("pointcept_bsa") is None:  # run from a checkout that is not instal
 from pointcept_bsa.engine.benchmark.arguments import parse_settings
 from pointcept_bsa.engine.benchmark.run import run
 from pointcept_bsa.host.embedded.cli import exit_code
-from pointcept_bsa.host.embedded.config import Config, DictAction, load_config
+from pointcept_bsa.host.embedded.config import Config, load_config
 from pointcept_bsa.host.embedded.optimizer import build_optimizer
+from pointcept_bsa.host.embedded.options import parse_options
 from pointcept_bsa.host.embedded.scheduler import build_scheduler
 
 
 def load(path: str, options: Sequence[str]) -> Config:
     """The config, with ``options`` read as the other tools read theirs."""
-    found = argparse.Namespace()
-    DictAction([], "options", nargs="+")(argparse.ArgumentParser(), found, list(options))
-    return load_config(path, found.options)
+    return load_config(path, parse_options(options))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -20,12 +20,12 @@ if find_spec("pointcept_bsa") is None:  # run from a checkout that is not instal
 from pointcept_bsa.engine.comparison import UNITS, compare
 from pointcept_bsa.engine.comparison_tables import markdown, write_tables
 from pointcept_bsa.engine.runs import find_runs
-from pointcept_bsa.host.embedded.cli import exit_code
+from pointcept_bsa.host.embedded.cli import Parser, exit_code
 from pointcept_bsa.host.embedded.config import load_config
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", metavar="RUN", help="folder of a run or of several, or a metrics.json")
     parser.add_argument(
         "--output", metavar="DIR", help="write compare.md, compare.csv, compare.tex, compare.json there"
@@ -43,9 +43,9 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; 0, or 2 for a mistake of the user."""
-    arguments = build_parser().parse_args(argv)
 
     def work() -> int:
+        arguments = build_parser().parse_args(argv)
         runs = find_runs(arguments.runs, load_config)
         found = compare(runs, arguments.metrics, arguments.units, arguments.force, arguments.reference)
         if arguments.output:

@@ -21,7 +21,7 @@ from pointcept_bsa.engine.training_points import training_points
 from pointcept_bsa.engine.training_range import FILE as TRAINING_RANGE
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.host.embedded.checkpoint import evaluated_weights, load_checkpoint
-from pointcept_bsa.host.embedded.cli import exit_code
+from pointcept_bsa.host.embedded.cli import Parser, exit_code
 from pointcept_bsa.host.embedded.config import load_config
 from pointcept_bsa.host.embedded.export import metadata_of, save_safetensors
 from pointcept_bsa.host.embedded.opened_run import run_folder
@@ -60,12 +60,12 @@ def export(run: str, output: str) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; 0, or 2 for a mistake of the user."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", metavar="RUN", help="folder of a run, or one of its checkpoints")
     parser.add_argument("--output", required=True, metavar="FILE", help="file to write, model.safetensors")
-    args = parser.parse_args(argv)
 
     def work() -> int:
+        args = parser.parse_args(argv)
         if not args.output.endswith(".safetensors"):
             raise InputError(f"--output {args.output!r}: expected a name that ends in .safetensors")
         export(args.run, args.output)

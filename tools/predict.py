@@ -20,13 +20,13 @@ if find_spec("pointcept_bsa") is None:  # run from a checkout that is not instal
 
 from pointcept_bsa.engine.prediction.run import FORMATS, Settings, predict_files
 from pointcept_bsa.errors import InputError
-from pointcept_bsa.host.embedded.cli import exit_code
+from pointcept_bsa.host.embedded.cli import Parser, exit_code
 from pointcept_bsa.host.embedded.config import DictAction
 from pointcept_bsa.host.embedded.opened_run import open_run
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--weight", required=True, metavar="RUN", help="see above")
     parser.add_argument("--input", nargs="+", required=True, metavar="FILE", help="meshes or clouds")
     parser.add_argument("--output", required=True, metavar="OUT", help="a file (for one input), or a folder")
@@ -52,9 +52,9 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; 0, or 2 for a mistake of the user."""
-    args = build_parser().parse_args(argv)
 
     def work() -> int:
+        args = build_parser().parse_args(argv)
         fields = dict(pair.partition("=")[::2] for pair in args.field)
         if len(fields) != len(args.field):
             raise InputError(f"--field: got {' '.join(args.field)}, wanted every field once")

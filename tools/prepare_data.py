@@ -28,11 +28,11 @@ from collections.abc import Sequence
 
 from pointcept_bsa.datasets.prepare import prepare
 from pointcept_bsa.datasets.prepare.custom_arguments import add_custom_arguments
-from pointcept_bsa.errors import InputError
+from pointcept_bsa.host.embedded.cli import Parser, exit_code
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="dataset", required=True)
     car = commands.add_parser("shapenet_car", help="889 car surfaces, pressure")
     hills = commands.add_parser("periodic_hills", help="29 periodic hills, mean velocity")
@@ -85,13 +85,13 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; return 0, or 2 after printing ``error: ...`` for a mistake of the user."""
-    try:
+    """Run the command line; 0, or 2 for a mistake of the user."""
+
+    def work() -> int:
         prepare(**vars(build_parser().parse_args(argv)))
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+        return 0
+
+    return exit_code(work)
 
 
 if __name__ == "__main__":

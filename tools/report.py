@@ -18,12 +18,12 @@ if find_spec("pointcept_bsa") is None:  # run from a checkout that is not instal
 from pointcept_bsa.engine.comparison import UNITS
 from pointcept_bsa.engine.report.write import write_report
 from pointcept_bsa.engine.runs import find_runs
-from pointcept_bsa.host.embedded.cli import exit_code
+from pointcept_bsa.host.embedded.cli import Parser, exit_code
 from pointcept_bsa.host.embedded.config import load_config
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", metavar="RUN", help="folder of a run or of several, or a metrics.json")
     parser.add_argument("--output", default="report.html", metavar="FILE", help="file to write (default report.html)")
     parser.add_argument("--title", help="heading of the page")
@@ -40,9 +40,9 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; 0, or 2 for a mistake of the user."""
-    args = build_parser().parse_args(argv)
 
     def work() -> int:
+        args = build_parser().parse_args(argv)
         runs = find_runs(args.runs, load_config)
         path = write_report(runs, args.output, args.title, args.metrics, args.units, args.force, args.reference)
         print(f"Written: {path} ({path.stat().st_size / 1e6:.1f} MB, {len(runs)} runs)")

@@ -22,7 +22,7 @@ from pointcept_bsa.engine.tune.lr_range import find_learning_rate
 from pointcept_bsa.engine.tune.run import StudyInterrupted, Wanted, tune
 from pointcept_bsa.engine.tune.study import PRUNERS
 from pointcept_bsa.engine.tune.worker import Engine
-from pointcept_bsa.host.embedded.cli import exit_code
+from pointcept_bsa.host.embedded.cli import Parser, exit_code
 from pointcept_bsa.host.embedded.config import DictAction, check_config, config_hash, load_config
 from pointcept_bsa.host.embedded.trial import (
     TrialStopped,
@@ -45,7 +45,7 @@ ENGINE = Engine(
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", "--config-file", dest="config", required=True, metavar="FILE", help="config file")
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--trials", type=int, metavar="N", help="in all, with those already made")
@@ -72,11 +72,11 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; 0, or 2 for a mistake of the user, 130 or 143 for an interruption."""
-    arguments = vars(build_parser().parse_args(argv))
-    rates = arguments.pop("lr_range")
-    wanted = Wanted(**{**arguments, "options": arguments["options"] or {}})
 
     def work() -> int:
+        arguments = vars(build_parser().parse_args(argv))
+        rates = arguments.pop("lr_range")
+        wanted = Wanted(**{**arguments, "options": arguments["options"] or {}})
         try:
             if rates is not None:
                 find_learning_rate(wanted, rates, ENGINE)

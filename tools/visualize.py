@@ -18,14 +18,14 @@ if find_spec("pointcept_bsa") is None:  # run from a checkout that is not instal
 from pointcept_bsa.engine.visualization.drawing import FORMATS
 from pointcept_bsa.engine.visualization.run import WHAT, Settings, visualize
 from pointcept_bsa.engine.visualization.scaling import draw_scaling
-from pointcept_bsa.host.embedded.cli import exit_code
+from pointcept_bsa.host.embedded.cli import Parser, exit_code
 from pointcept_bsa.host.embedded.config import DictAction
 from pointcept_bsa.host.embedded.opened_run import open_config, open_run
 
 
 def build_parser() -> argparse.ArgumentParser:
     listed = "\n".join(f"  {name:<10} {meaning}" for name, meaning in WHAT.items())
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         description=f"{__doc__}\nWHAT is one of\n{listed}", formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("what", metavar="WHAT", choices=WHAT, help="see above")
@@ -47,9 +47,9 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; 0, or 2 for a mistake of the user."""
-    args = build_parser().parse_args(argv)
 
     def work() -> int:
+        args = build_parser().parse_args(argv)
         output = Path(args.output) if args.output else None
         if args.what == "scaling":
             written = [draw_scaling(args.runs, (output or Path("exp/visualize")) / "scaling.png")]

@@ -1,7 +1,8 @@
-"""``tools/train.py`` and ``tools/test.py``: arguments in, exit code out.
+"""How every tool ends, and ``tools/train.py`` and ``tools/test.py``: arguments in, exit code out.
 
 0: done. 2: the user's mistake, told in one line on standard error (``PCBSA_TRACEBACK=1`` shows where it was raised).
 130, 143: interrupted by SIGINT (Ctrl-C), by SIGTERM; a training has saved its state and says so.
+141: nobody reads the output any more.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NoReturn
 
-from pointcept_bsa.errors import InputError
+from pointcept_bsa.errors import InputError, place_error
 from pointcept_bsa.host.embedded import comm
 from pointcept_bsa.host.embedded.config import Config, DictAction, load_config, run_custom_imports
 from pointcept_bsa.host.embedded.elastic import go_on_after_restart
@@ -36,14 +37,17 @@ from pointcept_bsa.host.embedded.seeds import Summarize, train_seeds
 from pointcept_bsa.host.memory import OutOfMemory, is_out_of_memory
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
+    """A parser whose mistakes are told as all others: raised as ``InputError``."""
+
     def error(self, message: str) -> NoReturn:
+        """Raise ``InputError``."""
         raise InputError(f"{message} (see --help)")
 
 
 def make_parser(description: str) -> argparse.ArgumentParser:
     """The arguments both tools take; Pointcept's, and ``--config`` for short."""
-    parser = _Parser(description=description)
+    parser = Parser(description=description)
     parser.add_argument("--config", "--config-file", dest="config", required=True, metavar="FILE", help="config file")
     parser.add_argument(
         "--options", nargs="+", action=DictAction, metavar="KEY=VALUE", help="config values: a.b=1 hooks.1.type=Z"
@@ -133,6 +137,9 @@ def exit_code(run: Callable[[], int]) -> int:
         where = f" (process {comm.get_rank()})" if comm.get_rank() else ""
         print(f"error{where}: {plain_message(error)}", file=sys.stderr, flush=True)
         return 2
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the flush at exit fails again
+        return 141
     except Interrupted as interrupted:
         if comm.is_main_process():
             print(interrupted, file=sys.stderr, flush=True)
@@ -146,6 +153,11 @@ def _translated(run: Callable[[], int]) -> int:
     """``run()``; that another process died or memory ran out, which may come at any place, in our words."""
     try:
         return run()
+    except OSError as error:
+        mistake = place_error(error)
+        if mistake is None:
+            raise
+        raise mistake from error
     except (RuntimeError, MemoryError) as error:
         if is_dead_worker(error):
             raise dead_worker(error) from error

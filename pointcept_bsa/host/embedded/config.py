@@ -12,11 +12,12 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.utils import import_modules_from_strings
 
 from pointcept_bsa.errors import InputError, nearest
 from pointcept_bsa.host.embedded.config_text import plain_values, python_text
+from pointcept_bsa.host.embedded.options import DictAction
 
 __all__ = [
     "DEFAULTS",
