@@ -63,6 +63,7 @@ COMPARED = (  # sets that have BSA with group compression too
     *("airfrans", "beams", "ellipsoid_flow", "periodic_hills", "proteins", "shapenet_car", "shapenet_car_mini24"),
     "ventricle",
 )
+LAPTOP = {"data", "batch_size", "enable_amp", "num_worker", "eval_every"}  # two cores, fewer points
 OWN = {  # what a config sets beside its backbone
     "beams/bsa_twice_clamped.py": {"data"},  # another beam
     "beams/bsa_twisting.py": {"data"},
@@ -70,6 +71,8 @@ OWN = {  # what a config sets beside its backbone
     "cosmology/erwin_nsa.py": {"batch_size", "max_iters"},  # as published
     "eagle/erwin.py": {"model.head"},
     "md/erwin.py": {"model.head"},
+    "shapenet_car_mini24/bsa_laptop.py": LAPTOP,
+    "shapenet_car_mini24/full_attention_laptop.py": LAPTOP,
     "md/erwin_nsa.py": {"model.head", "batch_size", "max_iters"},
 }
 

@@ -60,7 +60,7 @@ def follow(page: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[str
             exec(compile(text, page, "exec"), {"__name__": page})
         elif language == "bash":
             for line in text.strip().splitlines():
-                short = re.sub(r"max_iters=\d+", "max_iters=1", line).replace("depth=4", "depth=1")
+                short = re.sub(r"max_iters=\d+", "max_iters=1 model.backbone.depth=1", line)
                 run_command(short, monkeypatch)
                 done.append(line)
     return done
@@ -68,7 +68,8 @@ def follow(page: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[str
 
 def test_the_tutorial_leads_from_raw_cars_to_a_picture_in_paraview(checkout, monkeypatch, real_data, capsys):
     pyvista = pytest.importorskip("pyvista", reason="missing: package pyvista (part of the extra [test])")
-    (checkout / "shapenet_car_mini.npz").symlink_to(real_data("shapenet_car_mini.npz"))
+    for name in ("shapenet_car_plaid_20.npz", "shapenet_car_mini.npz"):
+        (checkout / name).symlink_to(real_data(name))
     done = follow("tutorial.md", checkout, monkeypatch)
     assert len(done) == 12
     said = capsys.readouterr().out
@@ -76,7 +77,7 @@ def test_the_tutorial_leads_from_raw_cars_to_a_picture_in_paraview(checkout, mon
     car = pyvista.read("my_car_predicted.vtp")
     assert "predicted_pressure" in car.point_data and "predicted_pressure" in car.cell_data
     run = checkout / "exp/cars/bsa"
-    for name in ("training_range.json", "test/metrics.json", "test/worst.png", "test/export/mini_car_3.vtp"):
+    for name in ("training_range.json", "test/metrics.json", "test/worst.png", "test/export/plaid_car_14.vtp"):
         assert (run / name).stat().st_size
     for name in ("receptive.png", "receptive.vtp", "influence.png", "tree.png", "gates.png"):
         assert (run / "pictures" / name).stat().st_size

@@ -1,8 +1,7 @@
 # Your own data, prepared by: python tools/prepare_data.py custom --src <your files> --dst data/custom --target <field>
-# Here: three dimensions, one target, no input but the position. What to change for other data:
-#   target of K numbers   model.head.out_channels = model.normalizer.channels = K
-#   two dimensions        backbone.in_channels = 14 and dimensionality = 2 (PT-v3m1 has no dimensionality)
-#   further fields        name them in feat_keys beside "fourier" and add their columns to backbone.in_channels
+# which writes configs that fit the data beside them: python tools/train.py --config data/custom/bsa.py
+# Here: three dimensions, one target, no input but the position. The numbers that such a config sets are in_channels and
+# dimensionality of the backbone, out_channels of the head, channels of the normalizer, num_bands, feat_keys, batch.
 # The files may also be read as they are: data_root is their folder, and each of data.train, data.val and data.test gets
 # target=("<field>",) and, if wanted, fields, fractions, seed, ...
 

@@ -206,7 +206,10 @@ def test_an_interrupted_run_goes_on_and_ends_the_same(files, tmp_path, prepare_t
     listed = [sorted(p.relative_to(r).as_posix() for p in r.rglob("*")) for r in (whole, cut)]
     assert listed[0] == listed[1]
     for path in whole.rglob("*.*"):
-        assert path.read_bytes() == (cut / path.relative_to(whole)).read_bytes(), path
+        other = (cut / path.relative_to(whole)).read_bytes()
+        if path.suffix == ".py":  # configs name their folder
+            other = other.replace(bytes(cut), bytes(whole)).replace(b"exp/cut/", b"exp/whole/")
+        assert path.read_bytes() == other, path
 
 
 def test_other_options_are_not_mixed_into_one_folder(files, tmp_path, prepare_tool, capsys):

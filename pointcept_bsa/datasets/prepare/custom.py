@@ -19,6 +19,7 @@ from pointcept_bsa.datasets.own.scan import Scan, constant_targets, precision_li
 from pointcept_bsa.datasets.own.sources import find_samples
 from pointcept_bsa.datasets.own.splits import Lists, make_split
 from pointcept_bsa.datasets.own.stores import FIELDS_FILE, Field, fields_content, notes_of
+from pointcept_bsa.datasets.own.suggested_config import suggested_configs
 from pointcept_bsa.datasets.own.table import Table, check_rows, read_parameters
 from pointcept_bsa.datasets.prepare.layout import (
     check_place,
@@ -191,6 +192,9 @@ class _Plan:
             print(line)
         for key, offset in offsets.items():
             print(f"{key}: far from 0, kept in float64; the samples are given without {_numbers(offset)}")
+        fields = statistics["protocols"][self.protocol]["fields"]
+        points = [seen.points[name] for name in names]
+        _write_configs(root, suggested_configs(root, content, fields, self.used["train"], points), self.overwrite)
 
     def report(self, problems: Sequence[InputError]) -> None:
         """Print what the dry run has found."""
@@ -230,6 +234,19 @@ class _Plan:
         for part in ("train", "test"):
             if not self.used[part]:
                 raise InputError(f"--skip-bad: no sample of {part!r} is left; the first that cannot be used: {first}")
+
+
+def _write_configs(root: Path, suggested: tuple[dict[str, str], str], overwrite: bool) -> None:
+    """Write the configs that fit the data; those there that say something else are kept without ``overwrite``."""
+    texts, told = suggested
+    for name, text in texts.items():
+        path = root / name
+        if overwrite or not path.exists():
+            write_text(path, text)
+        elif path.read_text(encoding="utf-8", errors="replace") != text:
+            print(f"{path}: is there and differs from what fits now, kept; --overwrite writes it anew")
+    print(f"configs that fit these data, {', '.join(texts)}: {told}")
+    print(f"python tools/train.py --config {root / 'bsa.py'}")
 
 
 def _refuse_other_recipe(root: Path, content: dict[str, Any], overwrite: bool) -> None:

@@ -1,0 +1,5 @@
+_base_ = ["../_base_/shapenet_car_laptop.py"]
+
+save_path = "exp/shapenet_car_mini24/full_attention_laptop"
+
+model = dict(backbone=dict(type="FullAttention-v1m1", in_channels=24, channels=64, depth=4, num_heads=8, qk_norm=True))

@@ -1,0 +1,130 @@
+"""Configs that fit prepared own data: their numbers are read off the data, all else is that of ``configs/custom``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from pointcept_bsa.datasets.arrays import read_npy
+from pointcept_bsa.datasets.inputs import GLOBAL
+from pointcept_bsa.datasets.prepared import sample_folder_name
+
+NETWORKS = {"bsa": True, "erwin": True, "erwin_nsa": True, "full_attention": True, "ptv3": False}  # has dimensionality
+MAX_BANDS = 3  # more overfit, see docs/recipe.md
+POINTS_A_WAVE = 2.5  # of the highest frequency
+MAX_POINTS = 8192  # of a cloud in training
+POINTS_A_BATCH = 2 * MAX_POINTS
+MAX_BATCH = 8
+LOOKED_AT = 16  # training samples whose spacing is measured
+PLAIN = (0.2, 2.0)  # features whose largest value lies here are given as they are, others standardised
+
+
+def number_of_bands(spacing: float) -> int:
+    """Bands of ``FourierFeatures`` for points that are ``spacing`` apart in the box of side 2, at least 1.
+
+    The wave of the last of n bands has length 2^(2-n): at least ``POINTS_A_WAVE`` points.
+    """
+    fitting = [bands for bands in range(1, MAX_BANDS + 1) if 2.0 ** (2 - bands) >= POINTS_A_WAVE * spacing]
+    return max(fitting, default=1)
+
+
+def median_spacing(root: Path, names: Sequence[str], side: float) -> float:
+    """Distance to the nearest other point of the cloud (at most ``MAX_POINTS`` drawn), median over points and clouds.
+
+    In units of the box of side 2 whose side is ``side`` in the files; 0 where all clouds have one point.
+    """
+    chosen = [names[i] for i in np.unique(np.linspace(0, len(names) - 1, LOOKED_AT).round().astype(int))]
+    rng, found = np.random.default_rng(0), []
+    for name in chosen:
+        coord = np.asarray(read_npy(root / sample_folder_name(name) / "coord.npy"), np.float64)
+        points = np.unique(rng.permutation(coord)[:MAX_POINTS], axis=0)
+        if len(points) > 1:
+            found.append(cKDTree(points).query(points, k=2)[0][:, 1])
+    return float(np.median(np.concatenate(found))) * 2 / side if found and side > 0 else 0.0
+
+
+def suggested_configs(
+    root: Path, content: Mapping[str, Any], statistics: Mapping[str, Any], train: Sequence[str], points: Sequence[int]
+) -> tuple[dict[str, str], str]:
+    """Return the text of a config for every network of ``configs/custom``, and a line that says what they hold.
+
+    Args:
+        root: the prepared folder, as the data set is to find it.
+        content: of ``fields.json``.
+        statistics: of the fields over the training samples, {key: {"mean", "std", "min", "max"}}.
+        train: names of the training samples.
+        points: numbers of points of all samples.
+    """
+    dimension, largest = content["dimension"], max(points)
+    extent = np.subtract(statistics["coord"]["max"], statistics["coord"]["min"])
+    spacing = median_spacing(root, train, float(extent.max()))
+    bands, drawn = number_of_bands(spacing), min(largest, MAX_POINTS)
+    batch = max(1, min(2 if drawn > 1024 else MAX_BATCH, POINTS_A_BATCH // drawn, len(train)))
+    targets = sum(entry["columns"] for entry in content["target"])
+    feat_keys = ("fourier", *(entry["key"] for entry in content["fields"]))
+    channels = dimension * (2 * bands + 1) + sum(entry["columns"] for entry in content["fields"])
+    transforms = [line for entry in content["fields"] for line in _scaling(entry, statistics[entry["key"]])]
+    transforms.append(f'dict(type="FourierFeatures", keys=("coord",), num_bands={bands})')
+    grid = float(f"{max(spacing / 2, 2**-14):.2g}")
+    transforms.append(f'dict(type="AddGridCoord", grid_size={grid})')
+    keys = ("coord", "target", "name", "position", "grid_coord")
+    transforms.append(f'dict(type="CollectPoints", keys={keys!r}, feat_keys={feat_keys!r})')
+    sampling = f'[dict(type="SamplePoints", num_points={MAX_POINTS})] + ' if largest > MAX_POINTS else ""
+    clouds = f"{drawn} of up to {largest} points a cloud" if sampling else f"whole clouds of up to {largest} points"
+    told = f"{dimension}-D, {channels} inputs, {targets} targets, {bands} bands, {clouds}, {batch} clouds a batch"
+    base = _configs_folder(root)
+    texts = {}
+    for network, has_dimensionality in NETWORKS.items():
+        dimensionality = f", dimensionality={dimension}" if has_dimensionality else ""
+        lines = [
+            f"# Fits the data of this folder: {told}.",
+            "# All else comes from the base.",
+            "",
+            f"_base_ = [{f'{base}/{network}.py'!r}]",
+            "",
+            f"save_path = {f'exp/{root.resolve().name}/{network}'!r}",
+            f"batch_size = {batch}",
+            "",
+            f"data_root = {root.as_posix()!r}",
+            "_features = [",
+            *(f"    {line}," for line in transforms),
+            "]",
+            "data = dict(",
+            f"    train=dict(data_root=data_root, transform={sampling}_features),",
+            "    val=dict(data_root=data_root, transform=_features),",
+            "    test=dict(data_root=data_root, transform=_features),",
+            ")",
+            "",
+            "model = dict(",
+            f"    backbone=dict(in_channels={channels}{dimensionality}),",
+            f"    head=dict(out_channels={targets}),",
+            f"    normalizer=dict(channels={targets}),",
+            ")",
+            "",
+        ]
+        texts[f"{network}.py"] = "\n".join(lines)
+    return texts, told
+
+
+def _scaling(entry: Mapping[str, Any], statistics: Mapping[str, Sequence[float]]) -> list[str]:
+    """The transform that standardises a field of the points, where its values are not about 1; global ones are."""
+    largest = np.abs([statistics["min"], statistics["max"]]).max()
+    if entry["kind"] in GLOBAL or PLAIN[0] <= largest <= PLAIN[1]:
+        return []
+    std = [value if value > 0 else 1.0 for value in statistics["std"]]
+    return [f'dict(type="ScaleField", key={entry["key"]!r}, std={std!r}, mean={list(statistics["mean"])!r})']
+
+
+def _configs_folder(root: Path) -> str:
+    """``configs/custom`` as seen from ``root``: of the checkout that one works in, else of this package's."""
+    here, own = Path.cwd() / "configs" / "custom", Path(__file__).resolve().parents[3] / "configs" / "custom"
+    folder = here if (here / "bsa.py").is_file() else own
+    try:
+        return Path(os.path.relpath(folder, root.resolve())).as_posix()
+    except ValueError:  # another drive
+        return folder.as_posix()
