@@ -14,9 +14,9 @@ from pointcept_bsa.errors import InputError
 from pointcept_bsa.host.embedded.cli import test_main as run_test
 from pointcept_bsa.host.embedded.ema import MovingAverage
 from pointcept_bsa.host.embedded.guard import NanGuard, total_norm
-from pointcept_bsa.host.embedded.muon import orthogonalize
 from pointcept_bsa.host.embedded.optimizer import build_optimizer
 from pointcept_bsa.host.embedded.spikes import SpikeWatch
+from pointcept_bsa.host.muon import orthogonalize
 
 BAD = "model.bad_at"
 

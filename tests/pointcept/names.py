@@ -45,7 +45,7 @@ HOST_NAMES = {
     "DATASETS": {"ScanNetDataset"},
     "TESTERS": {"SemSegTester"},
 }
-BOTH_REGISTER = {"SCHEDULERS": {"WarmupCosineLR"}}  # the plugin's, which each host takes in
+BOTH_REGISTER = {"SCHEDULERS": {"WarmupCosineLR"}, "OPTIMIZERS": {"Muon"}}  # the plugin's, which each host takes in
 HOSTS_OWN = {
     "MODELS": {"PT-v3m1", "DefaultSegmentorV2"},
     "LOSSES": {"CrossEntropyLoss", "LovaszLoss"},

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from pointcept_bsa.errors import InputError
-from pointcept_bsa.host.embedded.muon import Muon
 from pointcept_bsa.host.embedded.registry import OPTIMIZERS
+from pointcept_bsa.host.muon import Muon
 
 for _name in ("SGD", "Adam", "AdamW"):
     OPTIMIZERS.register_module(name=_name, module=getattr(torch.optim, _name))

@@ -1,8 +1,8 @@
 """Binding to an installed Pointcept: the same names as ``host.embedded``, from Pointcept's own modules.
 
-Importing it adds to Pointcept what its tools lack for the shipped configs: the schedule ``WarmupCosineLR``, and a
-``Config`` that registers the plugin again in spawned processes. Nothing of Pointcept's own is replaced, and nothing is
-caught here: a Pointcept that is present but broken raises its own error.
+Importing it adds to Pointcept what its tools lack for the shipped configs: the schedule ``WarmupCosineLR``, the
+optimizer ``Muon``, and a ``Config`` that registers the plugin again in spawned processes. Nothing of Pointcept's own is
+replaced, and nothing is caught here: a Pointcept that is present but broken raises its own error.
 """
 
 from pointcept.datasets.builder import DATASETS, build_dataset
@@ -21,11 +21,13 @@ from pointcept.utils.logger import get_root_logger
 from pointcept.utils.optimizer import OPTIMIZERS
 from pointcept.utils.scheduler import SCHEDULERS
 
+from pointcept_bsa.host.muon import Muon
 from pointcept_bsa.host.pointcept.spawned import register_config_reducer
 from pointcept_bsa.host.pointcept.tester import TesterBase
 from pointcept_bsa.host.warmup_cosine import WarmupCosineLR
 
 SCHEDULERS.register_module(module=WarmupCosineLR)
+OPTIMIZERS.register_module(module=Muon)
 register_config_reducer(Config)
 
 __all__ = [
