@@ -30,7 +30,7 @@ from pointcept_bsa.engine.visualization.scaling import read_results
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.host.embedded.checkpoint import evaluated_weights, load_checkpoint, load_weights
 from pointcept_bsa.host.embedded.cli import make_parser, train_main
-from pointcept_bsa.host.embedded.config import config_hash, config_text, load_config
+from pointcept_bsa.host.embedded.config import Config, complete_config, config_hash, config_text, load_config
 from pointcept_bsa.host.embedded.env import default_setup
 from pointcept_bsa.host.embedded.lock import unlock_folders
 from pointcept_bsa.host.embedded.opened_run import open_run
@@ -84,7 +84,6 @@ class TinyRun:
         config.write_text(f"_base_ = [{base!r}]\nema = dict(_delete_=True, decay=0.5)\n")
         options = [*TINY, f"save_path={self.folder}"]
         assert train_main(["--config", str(config), "--options", *options]) == 0
-        self.flat = (self.folder / "config.py").read_bytes()
         self.cfg = load_config(str(self.folder / "config.py"))
         self.trainer = DefaultTrainer(default_setup(load_config(str(self.folder / "config.py"), {"resume": True})))
         self.checkpoint, self.path = load_newest(self.folder / "model" / "model_last.pth")
@@ -124,13 +123,14 @@ class TinyRun:
         return save(self.checkpoint["state_dict"], texts)
 
 
-def read_options(config: Path) -> Callable[[Path], None]:
-    """Words, one a line of the file, as ``--options`` of a tool takes them."""
+def read_options(whole: Config) -> Callable[[Path], None]:
+    """Words, one a line of the file, as ``--options`` of a tool takes them; ``whole``: what the config file says."""
 
     def read(path: Path) -> None:
         words = path.read_bytes().decode("utf-8", "surrogateescape").split("\n")
-        arguments = make_parser("x").parse_args(["--config", str(config), "--options", *words])
-        cfg = load_config(arguments.config, arguments.options)
+        arguments = make_parser("x").parse_args(["--config", "x", "--options", *words])
+        cfg = copy.deepcopy(whole)
+        complete_config(cfg, arguments.options)
         record_of(cfg)
         config_hash(cfg)
         config_text(cfg)
@@ -251,7 +251,7 @@ OPTIONS = (
     b"epoch=4\neval_epoch=2\nmodel.backbone.depth=3\ndata.train.num_points=[1,2,3]",
     b"optimizer.lr=1e-3\nscheduler.max_lr=(1,2.5)\nhooks.0.type=x\nseed=None\nevaluate=False",
     b"weight=a b.pth\nsave_path='x/y'\ncustom_imports.imports=[os]\nbatch_size=3\nnum_worker=0",
-    b"param_dicts=[(a,1),[b,[2]]]\nclip_grad=nan\nema.decay=inf\ndata.test={a:1}\nresume=weights",
+    b"param_dicts=[(a,1),[b,[2]]]\nclip_grad=2\nema.decay=0.9\ntest.pictures=True\nresume=weights",
 )
 CARD = {"dataset": "s", "protocol": "A", "split": "test", "num_samples": 2, "split_hash": "01"}
 CARD |= {"target": ["p"], "units": ["Pa"], "notes": []}
@@ -310,20 +310,25 @@ BENCHMARK = {"environment": {"device": "cpu", "dtype": "float32"}, "baseline": N
 def run_targets(folder: Path) -> list[Target]:
     """Those that need a run; ``folder`` takes it."""
     run = TinyRun(folder)
-    flat = folder / "flat.py"
-    flat.write_bytes(run.flat)
     values = run.cfg.to_dict()
     for key in ("custom_imports", "_base_"):
         values.pop(key, None)
     carried = json.loads(portable_config(run.cfg))
+
+    def written(name: str) -> Any:
+        return json.loads((run.folder / name).read_bytes())
+
     metadata = {"format": "pt", "config": carried, "statistics": {}, "version": "0", "source": {"file": "x"}}
-    metadata |= {"training_range.json": RANGE, "training_points": {"min": 3, "median": 4, "max": 5}}
+    metadata |= {
+        "training_range.json": written("training_range.json"),
+        "training_points": {"min": 3, "median": 4, "max": 5},
+    }
     files = {"test/metrics.json": json_bytes(REPORT), "metrics.jsonl": json_lines(METRICS)}
     files |= {"env.json": json_bytes(ENVIRONMENT), "config.py": json_bytes({"save_path": "x", "batch_size": 2})}
     odd = tuple(map(Raw, EXPRESSIONS))
     report, metrics, env = "test/metrics.json", "metrics.jsonl", "env.json"
     return [
-        Target("options", "options", read_options(flat), list(OPTIONS)),
+        Target("options", "options", read_options(run.cfg), list(OPTIONS)),
         Target("values.py", "configs", round_trip, [values], config_file, odd),
         Target("carried.json", "configs", read_carried, [json_bytes(carried)]),
         Target("values.safetensors", "weights", open_alone, [metadata], run.alone, JSON),
@@ -331,9 +336,9 @@ def run_targets(folder: Path) -> list[Target]:
         Target("weights.pth", "checkpoints", run.load, [run.checkpoint, run.checkpoint["state_dict"]], saved, ENTRIES),
         Target("report.json", "files of runs", read_runs(files, report), [REPORT], json_bytes, JSON),
         Target("metrics.jsonl", "files of runs", read_runs(files, metrics), [METRICS], json_lines, JSON),
-        Target("env.json", "files of runs", read_runs(files, env), [ENVIRONMENT], json_bytes, JSON),
-        Target("data.json", "files of runs", read_data, [DATA], json_bytes, JSON),
-        Target("training_range.json", "files of runs", read_range, [RANGE], json_bytes, JSON),
+        Target("env.json", "files of runs", read_runs(files, env), [ENVIRONMENT, written("env.json")], json_bytes, JSON),
+        Target("data.json", "files of runs", read_data, [DATA, written("data.json")], json_bytes, JSON),
+        Target("training_range.json", "files of runs", read_range, [RANGE, written("training_range.json")], json_bytes, JSON),
         Target("benchmark.json", "files of runs", read_benchmark, [BENCHMARK], json_bytes, JSON),
         Target("bytes.jsonl", "files of runs", read_runs(files, metrics), [json_lines(METRICS)]),
         Target("a.zip", "archives", unpack, [zip_of(**{"x/a.npy": b"12345" * 9, "b.npy": b"1", "c.txt": b"2"})]),
