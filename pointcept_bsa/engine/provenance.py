@@ -71,6 +71,7 @@ def read_recorded(path: Path) -> dict[str, Any]:
 def _is_described(part: Any) -> bool:
     card, names = (part.get("card"), part.get("names")) if isinstance(part, dict) else (None, None)
     good = isinstance(card, dict) and isinstance(card.get("num_samples"), int) and "split_hash" in card
+    good = good and "names" in part
     return good and (names is None or (isinstance(names, list) and all(isinstance(name, str) for name in names)))
 
 

@@ -93,6 +93,19 @@ def test_what_must_not_differ_is_refused_and_named(two, tmp_path, change, words)
     assert words in list(csv.DictReader(io.StringIO(csv_text(forced))))[0]["not_comparable"]
 
 
+@pytest.mark.parametrize("value", [None, 1e299])
+def test_a_seed_that_diverged_leaves_no_mean_and_no_end(tmp_path, value):
+    """Its metric is null. (A very large one is a number.)"""
+    for seed, mse in ((0, 2.0), (1, value)):
+        write_run(tmp_path / "runs" / f"seed_{seed}", mse or 0.0, seed=seed)
+        path = tmp_path / "runs" / f"seed_{seed}" / "test" / "metrics.json"
+        report = json.loads(path.read_text())
+        report["metrics"]["mse"] = {"mean": mse, "std": mse}
+        path.write_text(json.dumps(report))
+    found = compare(find_runs([str(tmp_path / "runs")], load)).groups[0].metrics["mse"]
+    assert math.isnan(found.mean) == math.isnan(found.std) == (value is None)
+
+
 def test_one_run_copied_is_not_two_seeds(two, tmp_path):
     copy = str(write_run(tmp_path / "copy", 11.0, seed=1))
     with pytest.raises(InputError, match="seed 1 of the same config comes 2 times"):

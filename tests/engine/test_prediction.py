@@ -261,6 +261,9 @@ def test_a_run_without_a_record_says_where_its_range_comes_from(small_run, ellip
     unknown = open_network(cfg, open_run(str(small_run)).model, None)
     assert unknown.training is None and "UNKNOWN" in unknown.remarks[0]
     assert list(unknown.names) == ["pressure"]
+    cfg.data.train = dict(type="NoSuchDataset")
+    with pytest.raises(InputError, match="data.train.type='NoSuchDataset': wanted the registered name of a data set"):
+        open_network(cfg, run.model, None)
 
 
 def test_a_vector_target_is_written_as_a_vector():

@@ -109,7 +109,8 @@ def test_a_metric_that_was_not_finite_is_compared_as_none(tmp_path, word):
 
 
 def test_a_damaged_record_of_the_samples_is_one_line(tmp_path):
-    for text in ("{", "[]", '{"train": 3}', '{"train": {"card": {"num_samples": 1, "split_hash": ""}, "names": [1]}}'):
+    card = '{"train": {"card": {"num_samples": 1, "split_hash": ""}'
+    for text in ("{", "[]", '{"train": 3}', card + "}}", card + ', "names": [1]}}'):
         (tmp_path / "data.json").write_text(text)
         with pytest.raises(InputError, match="data.json") as error:
             provenance(tmp_path, ["x"])

@@ -198,9 +198,13 @@ def test_scaling_draws_the_rows_of_a_result(tmp_path):
     content = dict(environment=dict(device="cpu", dtype="fp32"), baseline=None, rows=[row, {**row, "points": 4096}])
     (tmp_path / "benchmark.json").write_text(json.dumps(content))
     assert draw_scaling([str(tmp_path)], tmp_path / "out.png").read_bytes().startswith(b"\x89PNG")
-    (tmp_path / "benchmark.json").write_text("[]")
-    with pytest.raises(InputError, match="not a result"):
-        draw_scaling([str(tmp_path)], tmp_path / "out.png")
+    wrong = [[], {**content, "environment": {"device": 3}}, {**content, "rows": [3]}, {**content, "rows": {}}]
+    for key, values in dict(points=("x", 0, None), forward_ms=("1", True, -1.0), name=(3, None), mode=([],)).items():
+        wrong += [{**content, "rows": [{**row, key: value}]} for value in values]
+    for other in wrong:
+        (tmp_path / "benchmark.json").write_text(json.dumps(other))
+        with pytest.raises(InputError, match="not a result|has no rows"):
+            draw_scaling([str(tmp_path)], tmp_path / "out.png")
 
 
 def test_every_picture_of_a_run_is_made_and_its_cloud_read_by_another_reader(small_run, tmp_path, tool):

@@ -9,14 +9,15 @@ import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from fuzz_values import JSON, json_bytes
 
 from pointcept_bsa.datasets.arrays import read_npy, read_npz
 from pointcept_bsa.datasets.own.splits import make_split
-from pointcept_bsa.datasets.own.stores import read_fields_file
+from pointcept_bsa.datasets.own.stores import PreparedStore, read_fields_file
 from pointcept_bsa.datasets.own.table import read_parameters
 from pointcept_bsa.datasets.prepare.cosmology import COLUMNS, read_halos
 from pointcept_bsa.datasets.prepare.crc32c import masked_crc32c
@@ -34,12 +35,18 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class Target(NamedTuple):
-    """``read(path)`` reads a file ``name``; a seed is damaged and then put into the file by ``wrap``."""
+    """``read(path)`` reads a file ``name``; a seed is damaged and then put into the file by ``wrap``.
+
+    Seeds are bytes, or, where ``odd`` has what is put into them, nested values. Targets of one ``kind`` share the
+    examples of a long run. The file has the last part of ``name`` as its name.
+    """
 
     name: str
+    kind: str
     read: Callable[[Path], object]
-    seeds: list[bytes]
-    wrap: Callable[[bytes], bytes] = bytes
+    seeds: list[Any]
+    wrap: Callable[[Any], bytes] = bytes
+    odd: tuple[Any, ...] = ()
 
 
 def written(folder: Path, name: str, mesh: Mesh) -> bytes:
@@ -340,6 +347,20 @@ def prepared_reader(name: str) -> Callable[[Path], None]:
     return read
 
 
+def prepared_store(name: str) -> Callable[[Path], None]:
+    """The same, of own data, as training opens it."""
+
+    def read(path: Path) -> None:
+        for other, content in (("split.json", SPLIT), ("stats.json", STATS), ("fields.json", FIELDS)):
+            if other != name:
+                path.with_name(other).write_bytes(content)
+        store = PreparedStore(str(path.parent), (), None, None)
+        for field in (*store.target, *store.fields):
+            store.statistics(field.info.key)
+
+    return read
+
+
 SPLIT = json.dumps({"default": "A", "protocols": {"A": {"train": ["a"], "test": ["b"], "holdout": []}}}).encode()
 FIELD = {"mean": [0.5], "std": [1.0], "min": [0.0], "max": [1.0]}
 STATS = json.dumps({"protocols": {"A": {"samples": 1, "fields": {"p": FIELD}}}}).encode()
@@ -395,46 +416,54 @@ def all_targets(folder: Path) -> list[Target]:
     xml = [packed_xml("UnstructuredGrid", False), packed_xml("UnstructuredGrid", True), written(folder, "a.vtu", body)]
     surfaces = [XML_TEXT, packed_xml("PolyData", True), written(folder, "a.vtp", mesh)]
     return [
-        Target("a.vtk", read_mesh, legacy),
-        Target("quads.vtk", read_quad_mesh, [VTK_QUADS]),
-        Target("a.vtu", read_mesh, xml),
-        Target("a.vtp", read_mesh, surfaces),
-        Target("a.ply", read_mesh, [PLY_TEXT, PLY_TEXT.replace(b"\n", b"\r"), written(folder, "a.ply", mesh)]),
-        Target("a.stl", read_mesh, [STL_TEXT, written(folder, "a.stl", bare)]),
-        Target("mesh.npz", read_mesh, [npz(**arrays), written(folder, "a.npz", mesh)]),
-        Target("inner.npz", read_mesh, [inner], lambda content: zip_of(**{"coord.npy": content})),
-        Target("arrays.npz", read_npz, [npz(**arrays)]),
-        Target("points.npy", read_mesh, [inner]),
-        Target("mapped.npy", read_npy, [inner, npy(np.asfortranarray(mesh.points))]),
-        Target("a.tfrecord", read_tfrecord, [framed(halos()) * 2]),
-        Target("inner.tfrecord", read_tfrecord, [halos()], framed),
-        Target("a.h5", lambda path: (read_hdf5(path, "position"), read_hdf5(path, "packed")), [hdf5(folder)]),
-        Target("a.mat", lambda path: read_mat(path, {"output": (3, None)}), [matlab(False), matlab(True)]),
-        Target("a.pth", load_checkpoint, [checkpoint()]),
-        Target("inner.pth", load_checkpoint, [pickle_of_checkpoint()], pickle_of_checkpoint),
-        Target("a.safetensors", load_checkpoint, [(folder / "w.safetensors").read_bytes()]),
-        Target("config.py", read_config, config_seeds()),
-        Target("table.csv", read_parameters, [b"case,mach,alpha\na,0.5,1\nb,0.7,2\n"]),
-        Target("table.json", read_parameters, [b'{"a": {"mach": 0.5}, "b": {"mach": 1}}', b'[{"name": "a", "x": 1}]']),
-        Target("lists.json", split_reader, [LISTS]),
-        Target("split.json", prepared_reader("split.json"), [SPLIT]),
-        Target("stats.json", prepared_reader("stats.json"), [STATS]),
-        Target("fields.json", lambda path: read_fields_file(path.parent, "x"), [FIELDS]),
+        Target("a.vtk", "meshes", read_mesh, legacy),
+        Target("quads.vtk", "meshes", read_quad_mesh, [VTK_QUADS]),
+        Target("a.vtu", "meshes", read_mesh, xml),
+        Target("a.vtp", "meshes", read_mesh, surfaces),
+        Target(
+            "a.ply", "meshes", read_mesh, [PLY_TEXT, PLY_TEXT.replace(b"\n", b"\r"), written(folder, "a.ply", mesh)]
+        ),
+        Target("a.stl", "meshes", read_mesh, [STL_TEXT, written(folder, "a.stl", bare)]),
+        Target("mesh.npz", "meshes", read_mesh, [npz(**arrays), written(folder, "a.npz", mesh)]),
+        Target("inner.npz", "meshes", read_mesh, [inner], lambda content: zip_of(**{"coord.npy": content})),
+        Target("arrays.npz", "meshes", read_npz, [npz(**arrays)]),
+        Target("points.npy", "meshes", read_mesh, [inner]),
+        Target("mapped.npy", "meshes", read_npy, [inner, npy(np.asfortranarray(mesh.points))]),
+        Target("a.tfrecord", "raw data", read_tfrecord, [framed(halos()) * 2]),
+        Target("inner.tfrecord", "raw data", read_tfrecord, [halos()], framed),
+        Target(
+            "a.h5", "raw data", lambda path: (read_hdf5(path, "position"), read_hdf5(path, "packed")), [hdf5(folder)]
+        ),
+        Target("a.mat", "raw data", lambda path: read_mat(path, {"output": (3, None)}), [matlab(False), matlab(True)]),
+        Target("a.pth", "checkpoints", load_checkpoint, [checkpoint()]),
+        Target("inner.pth", "checkpoints", load_checkpoint, [pickle_of_checkpoint()], pickle_of_checkpoint),
+        Target("a.safetensors", "weights", load_checkpoint, [(folder / "w.safetensors").read_bytes()]),
+        Target("config.py", "configs", read_config, config_seeds()),
+        Target("table.csv", "tables and splits", read_parameters, [b"case,mach,alpha\na,0.5,1\nb,0.7,2\n"]),
+        Target(
+            "table.json",
+            "tables and splits",
+            read_parameters,
+            [b'{"a": {"mach": 0.5}, "b": {"mach": 1}}', b'[{"name": "a", "x": 1}]'],
+        ),
+        Target("lists.json", "tables and splits", split_reader, [LISTS]),
+        Target("split.json", "tables and splits", prepared_reader("split.json"), [SPLIT]),
+        Target("stats.json", "tables and splits", prepared_reader("stats.json"), [STATS]),
+        Target("fields.json", "tables and splits", lambda path: read_fields_file(path.parent, "x"), [FIELDS]),
+        *[
+            Target(f"values/{name}", "tables and splits", read, [json.loads(seed)], json_bytes, JSON)
+            for name, read, seed in (
+                ("table.json", read_parameters, b'{"a": {"mach": 0.5}, "b": {"mach": 1}}'),
+                ("lists.json", split_reader, LISTS),
+                ("split.json", prepared_store("split.json"), SPLIT),
+                ("stats.json", prepared_store("stats.json"), STATS),
+                ("fields.json", prepared_store("fields.json"), FIELDS),
+            )
+        ],
     ]
 
 
-NAMES = (
-    *("a.vtk", "quads.vtk", "a.vtu", "a.vtp", "a.ply", "a.stl", "mesh.npz", "inner.npz", "arrays.npz", "points.npy"),
-    *(
-        "mapped.npy",
-        "a.tfrecord",
-        "inner.tfrecord",
-        "a.h5",
-        "a.mat",
-        "a.pth",
-        "inner.pth",
-        "a.safetensors",
-        "config.py",
-    ),
-    *("table.csv", "table.json", "lists.json", "split.json", "stats.json", "fields.json"),
-)
+MESHES = ("a.vtk", "quads.vtk", "a.vtu", "a.vtp", "a.ply", "a.stl", "mesh.npz", "inner.npz", "arrays.npz")
+TABLES = ("table.json", "lists.json", "split.json", "stats.json", "fields.json")
+NAMES = (*MESHES, "points.npy", "mapped.npy", "a.tfrecord", "inner.tfrecord", "a.h5", "a.mat", "a.pth", "inner.pth")
+NAMES += ("a.safetensors", "config.py", "table.csv", *TABLES, *(f"values/{name}" for name in TABLES))

@@ -4,7 +4,8 @@ Nothing hangs, nothing is allocated out of proportion, no file is written, no pr
 
     PCBSA_FUZZ_EXAMPLES=20000 python -m pytest tests/fuzz -s
 
-draws new inputs each time and prints how many were read and how many refused.
+draws new inputs each time, 20,000 of each kind (options, configs, checkpoints, meshes, ...), shared by the targets of
+the kind, and prints how many were read and how many refused. It takes about ten minutes.
 """
 
 from __future__ import annotations
@@ -13,12 +14,15 @@ import os
 import warnings
 import zipfile
 from collections import Counter
+from pathlib import Path
 
 import pytest
 import torch
 from fuzz_mutations import mutate, operations
+from fuzz_run_targets import RUN_NAMES, run_targets
 from fuzz_sandbox import watched
 from fuzz_targets import NAMES, all_targets
+from fuzz_values import change, changes
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
@@ -26,32 +30,39 @@ from pointcept_bsa.errors import InputError
 from pointcept_bsa.host.embedded.checkpoint import load_checkpoint
 
 LONG = "PCBSA_FUZZ_EXAMPLES" in os.environ
-EXAMPLES = int(os.environ.get("PCBSA_FUZZ_EXAMPLES", "40"))
-SETTINGS = settings(
-    max_examples=EXAMPLES,
-    deadline=None,
-    derandomize=not LONG,
-    database=None,
-    phases=(Phase.generate, Phase.shrink),
-    suppress_health_check=list(HealthCheck),
-)
+EXAMPLES = int(os.environ.get("PCBSA_FUZZ_EXAMPLES", "0"))  # of a kind
+FEW = 30  # of a target, without a wish for more
+OTHERS = ("split.json", "stats.json", "fields.json")  # what readers of a folder need beside the damaged file
+
+
+def settings_of(examples):
+    return settings(
+        max_examples=examples,
+        deadline=None,
+        derandomize=not LONG,
+        database=None,
+        phases=(Phase.generate, Phase.shrink),
+        suppress_health_check=list(HealthCheck),
+    )
 
 
 @pytest.fixture(scope="session")
 def targets(tmp_path_factory):
-    return {target.name: target for target in all_targets(tmp_path_factory.mktemp("seeds"))}
+    folder = tmp_path_factory.mktemp("seeds")
+    return {target.name: target for target in (*all_targets(folder), *run_targets(folder))}
 
 
 def test_every_reader_is_listed(targets):
-    assert tuple(targets) == NAMES
+    assert tuple(targets) == (*NAMES, *RUN_NAMES)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", (*NAMES, *RUN_NAMES))
 def test_valid_files_are_read(targets, tmp_path, name):
     target = targets[name]
+    path = tmp_path / Path(name).name
     for seed in target.seeds:
-        (tmp_path / name).write_bytes(target.wrap(seed))
-        target.read(tmp_path / name)
+        path.write_bytes(target.wrap(seed))
+        target.read(path)
 
 
 def attempt(target, path, content):
@@ -66,28 +77,27 @@ def attempt(target, path, content):
             assert "\n" not in str(error), str(error)
             outcome = "refused"
     assert not seen, seen
-    assert [entry.name for entry in path.parent.iterdir() if entry.name not in ("split.json", "stats.json")] in (
-        [path.name],
-        [],
-    )
+    assert {entry.name for entry in path.parent.iterdir()} <= {path.name, *OTHERS}
     return outcome
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", (*NAMES, *RUN_NAMES))
 def test_damaged_files_are_read_or_refused(targets, tmp_path_factory, name):
     target = targets[name]
-    path = tmp_path_factory.mktemp("fuzz") / name
+    path = tmp_path_factory.mktemp("fuzz") / Path(name).name
     counts: Counter = Counter()
+    damage = (lambda seed, steps: change(seed, steps, target.odd)) if target.odd else mutate
+    share = -(-EXAMPLES // sum(other.kind == target.kind for other in targets.values()))
 
-    @SETTINGS
-    @given(st.integers(0, len(target.seeds) - 1), operations)
+    @settings_of(share if LONG else FEW)
+    @given(st.integers(0, len(target.seeds) - 1), changes if target.odd else operations)
     def run(seed, steps):
-        counts[attempt(target, path, target.wrap(mutate(target.seeds[seed], steps)))] += 1
+        counts[attempt(target, path, target.wrap(damage(target.seeds[seed], steps)))] += 1
 
     run()
     assert counts["refused"] > 0  # the damage shows
     if LONG:
-        print(f"\n{name}: {sum(counts.values())} inputs, {counts['read']} read, {counts['refused']} refused")
+        print(f"\n{target.kind}: {name}: {counts.total()} inputs, {counts['read']} read, {counts['refused']} refused")
 
 
 def test_checkpoints_that_announce_more_than_they_hold_are_refused(tmp_path):

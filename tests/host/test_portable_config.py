@@ -190,6 +190,13 @@ def test_values_without_a_form_as_data_are_refused_by_key(cfg):
             portable_config(cfg)
 
 
+@pytest.mark.parametrize("transform", [dict(type="ToTensor"), [dict(key="coord")], ["ToTensor"]])
+def test_what_could_not_be_read_is_not_exported(cfg, transform):
+    cfg.data.test.transform = transform
+    with pytest.raises(InputError, match=r"data\.test\.transform is no list of transforms, each with a type"):
+        portable_config(cfg)
+
+
 def test_arguments_that_name_files_are_not_among_those_taken():
     assert not {"data_root", "parameters", "split_file", "cache", "weight", "loop"} & set(DATA_KEYS)
 

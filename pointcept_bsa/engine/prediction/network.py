@@ -136,7 +136,7 @@ def open_network(
     training = read_training_range(folder) if folder is not None else None
     if metadata and FILE in metadata:
         training = parse_training_range(metadata[FILE], "RUN")
-    kind = DATASETS.get(cfg["data"]["train"]["type"])
+    kind = _class_of(cfg["data"]["train"]["type"])
     if training is None or ("inputs" not in training and issubclass(kind, OwnPointFieldDataset)):
         training, remark = _from_data(cfg)
         remarks.append(remark)
@@ -164,6 +164,14 @@ def open_network(
     if training is None:
         _refuse_raw(network, kind)
     return network
+
+
+def _class_of(name: Any) -> type:
+    """The data set of the training. Raises InputError for a name that no data set has."""
+    kind = DATASETS.get(name) if isinstance(name, str) else name
+    if not isinstance(kind, type):
+        raise InputError(f"data.train.type={name!r}: wanted the registered name of a data set")
+    return kind
 
 
 def _inputs(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import fields
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,8 @@ from pointcept_bsa.engine.benchmark.plot import draw_times
 from pointcept_bsa.engine.benchmark.report import Row
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.files.json_file import read_json
+
+WITH_DEFAULT = [each.name for each in fields(Row) if each.default is not MISSING]  # null there: none was written
 
 
 def draw_scaling(results: Sequence[str], output: Path) -> Path:
@@ -41,11 +43,31 @@ def read_results(path: str) -> tuple[list[Row], dict[str, Any]]:
         raise InputError(f"RESULT {path!r}: no such file, wanted the benchmark.json of tools/benchmark.py")
     content = read_json(file, words_as_null=True)
     try:
-        known = {f.name for f in fields(Row)}
         complete = [{"mode": "", "ops": "", **row} for row in content["rows"]]  # which older results lack
-        rows = [Row(**{key: value for key, value in row.items() if key in known}) for row in complete]
+        rows = [_row(row) for row in complete]
+        texts = [content["environment"].get(key, "") for key in ("device", "dtype")] + [content.get("baseline") or ""]
+        if not all(isinstance(text, str) for text in texts):
+            raise ValueError("a name that is no text")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"RESULT {path!r}: not a result of tools/benchmark.py ({error})") from error
     if not rows:
         raise InputError(f"RESULT {path!r}: it has no rows")
     return rows, content
+
+
+def _row(values: Mapping[str, Any]) -> Row:
+    """Raises ValueError for an entry that is not of the kind that ``Row`` says, TypeError for one that is missing."""
+    given = {each.name: values[each.name] for each in fields(Row) if each.name in values}
+    row = Row(**{name: value for name, value in given.items() if value is not None or name not in WITH_DEFAULT})
+    for each in fields(Row):
+        value, kinds = getattr(row, each.name), str(each.type).split(" | ")
+        number = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e300
+        good = {
+            "None": value is None,
+            "str": isinstance(value, str),
+            "int": number and isinstance(value, int),
+            "float": number,
+        }
+        if not any(good[kind] for kind in kinds) or (each.name in ("points", "batch_size") and value < 1):
+            raise ValueError(f"{each.name} is {str(value)[:40]!r}")
+    return row

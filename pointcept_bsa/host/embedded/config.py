@@ -25,6 +25,7 @@ __all__ = [
     "DictAction",
     "check_config",
     "check_values",
+    "complete_config",
     "config_hash",
     "config_text",
     "load_config",
@@ -98,14 +99,19 @@ def load_config(path: str, options: Mapping[str, Any] | None = None) -> Config:
     except Exception as error:
         raise InputError(f"--config {path!r}: {type(error).__name__}: {error}") from error
     run_custom_imports(cfg)
-    merge_options(cfg, options or {})
+    complete_config(cfg, options or {})
+    return cfg
+
+
+def complete_config(cfg: Config, options: Mapping[str, Any]) -> None:
+    """Apply ``options`` to what a file says, add what it leaves out, and check it. Raises ``InputError``."""
+    merge_options(cfg, options)
     for key in list(cfg):
         cfg[key] = plain_values(cfg[key])
     for key, value in DEFAULTS.items():
         if key not in cfg:
             cfg[key] = value
     check_config(cfg)
-    return cfg
 
 
 def _refuse_other_files(path: str, where: str) -> None:

@@ -30,12 +30,18 @@ OLDER = (
 
 
 def portable_config(cfg: Mapping[str, Any]) -> str:
-    """The text that goes into a file of weights. Raises InputError for values that JSON has not, by key."""
+    """The text that goes into a file of weights.
+
+    Raises:
+        InputError: values that JSON has not, by key; what :func:`read_portable_config` would refuse.
+    """
     data = {split: cfg["data"][split] for split in SPLITS if isinstance(cfg["data"].get(split), dict)}
     chosen = {split: {key: part[key] for key in part if key in DATA_KEYS} for split, part in data.items()}
     content = {"model": json_values(cfg["model"], "model"), "data": json_values(chosen, "data")}
-    _check_types(content, "")
-    return json_text({"format": FORMAT, "version": VERSION, **content}, indent=None).strip()
+    content = {"format": FORMAT, "version": VERSION, **content}
+    _check_shape(content, "config")
+    _check_types(content, "config")
+    return json_text(content, indent=None).strip()
 
 
 def read_portable_config(text: str, where: str, options: Mapping[str, Any] | None = None) -> Config:
