@@ -35,6 +35,7 @@ INSTALL_REQUIRES = [
 
 EXTRAS_REQUIRE = {
     "test": [
+        "optuna>=4.4",
         "pytest>=8",
         "pytest-xdist>=3",
         "pytest-cov>=5",
@@ -53,6 +54,7 @@ EXTRAS_REQUIRE = {
         "torch-scatter",
     ],
     "viz": ["pyvista>=0.44"],
+    "tune": ["optuna>=4.4"],
 }
 
 setup(

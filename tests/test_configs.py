@@ -36,7 +36,7 @@ CONFIGS = sorted(path.relative_to(FOLDER).as_posix() for path in REGRESSIONS)
 DATA_SETS = sorted({Path(name).parent.name for name in CONFIGS})
 POINTS = (200, 70)
 FIELDS = {  # data set -> space dimensions, target channels, channels of further fields
-    "ShapeNetCarDataset": (3, 1, dict()),
+    "ShapeNetCarDataset": (3, 1, dict(normal=3)),
     "PeriodicHillsDataset": (2, 2, dict(wall_distance=1)),
     "EllipsoidFlowDataset": (3, 1, dict(normal=3)),
     "ElasticityDataset": (2, 1, dict()),
@@ -45,6 +45,11 @@ FIELDS = {  # data set -> space dimensions, target channels, channels of further
     "AirfRANSSurfaceDataset": (2, 1, dict(flow=3)),
     "TissueBeamsDataset": (3, 3, dict(material=2)),
     "VentricleDataset": (3, 3, dict(node_features=10, material=4)),
+    "ProteinSurfaceDataset": (
+        3,
+        1,
+        dict(normal=3, coulomb=4, atom_density=12, atom_distance=5, hbond=1, hydropathy=1),
+    ),
     "AirfoilDataset": (2, 1, dict()),
     "PipeDataset": (2, 1, dict()),
     "PlasticityDataset": (2, 4, dict(die=1, time=1)),
@@ -54,6 +59,10 @@ FIELDS = {  # data set -> space dimensions, target channels, channels of further
 }
 EDGES = {"MolecularDynamicsDataset", "EagleDataset"}  # data sets whose samples bring the edges of the message passing
 BACKBONES = ("bsa", "erwin", "erwin_nsa", "full_attention", "ptv3")
+COMPARED = (  # sets that have BSA with group compression too
+    *("airfrans", "beams", "ellipsoid_flow", "periodic_hills", "proteins", "shapenet_car", "shapenet_car_mini24"),
+    "ventricle",
+)
 OWN = {  # what a config sets beside its backbone
     "beams/bsa_twice_clamped.py": {"data"},  # another beam
     "beams/bsa_twisting.py": {"data"},
@@ -96,7 +105,8 @@ def made_up_batch(cfg, split):
 
 @pytest.mark.parametrize("data_set", DATA_SETS)
 def test_every_backbone_has_a_config(data_set):
-    assert {f"{data_set}/{backbone}.py" for backbone in BACKBONES} <= set(CONFIGS)
+    further = ("bsa_group_compression",) if data_set in COMPARED else ()
+    assert {f"{data_set}/{backbone}.py" for backbone in (*BACKBONES, *further)} <= set(CONFIGS)
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -146,7 +156,7 @@ def test_the_model_takes_a_step(name):
 def test_configs_of_one_data_set_differ_in_their_backbone_alone(name):
     one, other = settings(f"{Path(name).parent.name}/bsa.py"), settings(name)
     differing = {key for key in one.keys() | other.keys() if one.get(key) != other.get(key)}
-    assert differing - {"model.backbone", "save_path", "cuda_graph", "pad_clouds"} == OWN.get(name, set())
+    assert differing - {"model.backbone", "save_path", "cuda_graph", "pad_clouds", "search"} == OWN.get(name, set())
 
 
 def test_the_published_size_of_the_polymer_network():

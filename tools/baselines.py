@@ -1,4 +1,5 @@
-"""What is reached without a network: constant mean, linear least squares, nearest training sample:
+"""What is reached without a network: constant mean, linear least squares, nearest training sample and, where the data
+allow it, the mean field by the index of the vertex and least squares on screened sums of charges:
 
 python tools/baselines.py --config configs/airfrans/bsa.py
 
@@ -25,7 +26,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", required=True, help="config file; its data and features are used")
     parser.add_argument("--options", nargs="+", action=DictAction, default={}, help="key=value, as for the other tools")
-    parser.add_argument("--baselines", nargs="+", default=list(BASELINES), help=f"names from {list(BASELINES)}")
+    parser.add_argument(
+        "--baselines", nargs="+", help=f"names from {list(BASELINES)}; default: all that the data allow"
+    )
     parser.add_argument("--folder", help="where the results go")
     return parser
 

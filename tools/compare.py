@@ -2,8 +2,10 @@
 
 python tools/compare.py exp/ellipsoid_flow/bsa exp/ellipsoid_flow/erwin --output exp/comparison
 
-RUN is the folder of a run, or one that tools/train.py --seeds filled with seed_0, seed_1, ... Runs of equal config make
-a row. Runs of other data, samples or length of training are refused; --force compares them and says so in the table.
+RUN is the folder of a run, one that tools/train.py --seeds filled with seed_0, seed_1, ..., or any folder with such
+below it; of a run its test/metrics.json is enough. Runs of equal config make a row. "better" and "worse" than the
+reference (the first row) is what a paired test over samples and seeds says. Runs of other data, samples or length of
+training are refused; --force compares them and says so in the table.
 """
 
 import argparse
@@ -24,12 +26,17 @@ from pointcept_bsa.host.embedded.config import load_config
 
 def build_parser() -> argparse.ArgumentParser:
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", nargs="+", metavar="RUN", help="folder of a run, or of seed_* runs")
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="folder of a run or of several, or a metrics.json")
     parser.add_argument(
         "--output", metavar="DIR", help="write compare.md, compare.csv, compare.tex, compare.json there"
     )
     parser.add_argument("--metrics", nargs="+", metavar="METRIC", help="columns; all that every run has, if left out")
     parser.add_argument("--units", choices=list(UNITS), default="physical", help="of the metrics")
+    parser.add_argument(
+        "--reference",
+        metavar="CONFIG",
+        help="what the others are tested against: label or path (default: the first)",
+    )
     parser.add_argument("--force", action="store_true", help="compare what cannot be compared, and say so")
     return parser
 
@@ -39,7 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def work() -> int:
         arguments = build_parser().parse_args(argv)
-        found = compare(find_runs(arguments.runs, load_config), arguments.metrics, arguments.units, arguments.force)
+        runs = find_runs(arguments.runs, load_config)
+        found = compare(runs, arguments.metrics, arguments.units, arguments.force, arguments.reference)
         if arguments.output:
             for path in write_tables(found, arguments.output):
                 print(f"Written: {path}")

@@ -1,4 +1,6 @@
-"""Write a trained model as one ``.safetensors`` file: weights, config, target statistics and version, no code.
+"""Write a trained model as one ``.safetensors`` file: weights, config as data, target statistics and version.
+
+No code: what of the config builds the model and its inputs stands there as JSON (see docs/config.md).
 
 python tools/export.py exp/shapenet_car/bsa --output model.safetensors
 python tools/test.py --config exp/shapenet_car/bsa/config.py --options weight=model.safetensors
@@ -14,11 +16,16 @@ if find_spec("pointcept_bsa") is None:  # run from a checkout that is not instal
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from pointcept_bsa import __version__
+from pointcept_bsa.engine.prediction.network import POINTS
+from pointcept_bsa.engine.training_points import training_points
 from pointcept_bsa.engine.training_range import FILE as TRAINING_RANGE
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.host.embedded.checkpoint import evaluated_weights, load_checkpoint
 from pointcept_bsa.host.embedded.cli import Parser, exit_code
+from pointcept_bsa.host.embedded.config import load_config
 from pointcept_bsa.host.embedded.export import metadata_of, save_safetensors
+from pointcept_bsa.host.embedded.opened_run import run_folder
+from pointcept_bsa.host.embedded.portable_config import portable_config
 from pointcept_bsa.host.weight import resolve_weight
 
 
@@ -33,15 +40,19 @@ def find_checkpoint(run: str) -> Path:
 def export(run: str, output: str) -> None:
     """Write the evaluated weights of ``run`` (their moving average, where one was kept) to ``output``."""
     source = find_checkpoint(run)
-    config = source.resolve().parent.parent / "config.py"
-    if not config.is_file():
-        raise InputError(f"RUN {run!r}: there is no {config}, whose text belongs into the file")
+    folder = run_folder(source)
+    if folder is None:
+        raise InputError(f"RUN {run!r}: not in the folder of a run, <run>/model beside <run>/config.py")
+    config = portable_config(load_config(str(folder / "config.py")))
     checkpoint = load_checkpoint(source)
     weights = evaluated_weights(checkpoint)
-    metadata = metadata_of(checkpoint, source, config.read_text(encoding="utf-8"), __version__)
-    training_range = config.with_name(TRAINING_RANGE)
+    metadata = metadata_of(checkpoint, source, config, __version__)
+    training_range = folder / TRAINING_RANGE
     if training_range.is_file():
         metadata[TRAINING_RANGE] = training_range.read_text(encoding="utf-8")
+    points = training_points(folder, {})
+    if points is not None:
+        metadata[POINTS] = points.to_json()
     save_safetensors(output, weights, metadata)
     count = sum(weight.numel() for weight in weights.values())
     print(f"{output}: {len(weights)} tensors, {count:,} numbers, from {source}")

@@ -3,12 +3,14 @@
 python tools/prepare_data.py shapenet_car --src <mlcfd_data folder> --dst data/shapenet_car
 python tools/prepare_data.py shapenet_car --download --dst data/shapenet_car
 python tools/prepare_data.py shapenet_car --src shapenet_car_mini.npz --dst data/shapenet_car_mini
+python tools/prepare_data.py shapenet_car --src shapenet_car_{plaid_20,mini}.npz --dst data/shapenet_car_mini24
 python tools/prepare_data.py periodic_hills --src periodic_hills_29.npz --dst data/periodic_hills
 python tools/prepare_data.py elasticity --src <folder of Random_UnitCell_*_10.npy> --dst data/elasticity
 python tools/prepare_data.py cosmology --src <folder of halos*.tfrecord> --dst data/cosmology
 python tools/prepare_data.py airfrans --src airfrans_surface_cp_200.npz --dst data/airfrans
 python tools/prepare_data.py beams --src soft_tissue_beams_fem.npz --dst data/beams
 python tools/prepare_data.py ventricle --src lv_passive_fem_15.npz --dst data/ventricle
+python tools/prepare_data.py proteins --src masif_pb_surface_59.npz --dst data/proteins
 python tools/prepare_data.py nbody --src abacus_mini_n64_l32.npz --dst data/nbody
 python tools/prepare_data.py md --src <folder of polymer_train, polymer_test and splits> --dst data/md
 python tools/prepare_data.py airfoil --src <folder of NACA_Cylinder_{X,Y,Q}.npy> --dst data/airfoil
@@ -55,6 +57,7 @@ def build_parser() -> argparse.ArgumentParser:
         ): "airfrans_surface_cp_200.npz",
         commands.add_parser("beams", help="three soft beams, displacement"): "soft_tissue_beams_fem.npz",
         commands.add_parser("ventricle", help="one left ventricle, displacement"): "lv_passive_fem_15.npz",
+        commands.add_parser("proteins", help="59 protein surfaces, potential"): "masif_pb_surface_59.npz",
         commands.add_parser("nbody", help="sub-boxes of dark matter, velocity"): "abacus_mini_n64_l32.npz",
     }
     custom = commands.add_parser("custom", help="your own mesh or array files")
@@ -69,7 +72,9 @@ def build_parser() -> argparse.ArgumentParser:
         command.add_argument(
             "--allow-partial", action="store_true", help="accept other numbers of samples (protocol 'partial')"
         )
-    car.add_argument("--src", help="raw folder or shapenet_car_mini.npz; with --download: where to unpack")
+    car.add_argument(
+        "--src", nargs="+", help="raw folder or shapenet_car_{mini,plaid_20}.npz; with --download: where to unpack"
+    )
     car.add_argument("--download", dest="fetch", action="store_true", help="fetch the raw data first")
     car.add_argument("--url", default=argparse.SUPPRESS, help="another place of the archive (a mirror)")
     car.add_argument("--workers", type=int, default=1, help="threads (default 1)")

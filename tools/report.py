@@ -24,11 +24,16 @@ from pointcept_bsa.host.embedded.config import load_config
 
 def build_parser() -> argparse.ArgumentParser:
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", nargs="+", metavar="RUN", help="folder of a run, or of seed_* runs")
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="folder of a run or of several, or a metrics.json")
     parser.add_argument("--output", default="report.html", metavar="FILE", help="file to write (default report.html)")
     parser.add_argument("--title", help="heading of the page")
     parser.add_argument("--metrics", nargs="+", metavar="METRIC", help="columns; all that every run has, if left out")
     parser.add_argument("--units", choices=list(UNITS), default="physical", help="of the first table")
+    parser.add_argument(
+        "--reference",
+        metavar="CONFIG",
+        help="what the others are tested against: label or path (default: the first)",
+    )
     parser.add_argument("--force", action="store_true", help="show together what cannot be compared, and say so")
     return parser
 
@@ -39,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     def work() -> int:
         args = build_parser().parse_args(argv)
         runs = find_runs(args.runs, load_config)
-        path = write_report(runs, args.output, args.title, args.metrics, args.units, args.force)
+        path = write_report(runs, args.output, args.title, args.metrics, args.units, args.force, args.reference)
         print(f"Written: {path} ({path.stat().st_size / 1e6:.1f} MB, {len(runs)} runs)")
         return 0
 

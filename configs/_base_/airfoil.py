@@ -3,7 +3,7 @@
 # of the physical values, the standardised positions below (box: mean -+ standard deviation). Not as published: the
 # features, which there are cos(2^k pi x), k = 0 .. 63, of the first coordinate alone.
 
-_base_ = ["default_runtime.py"]
+_base_ = ["search_bands.py"]
 
 batch_size = 8
 cuda_graph = True
@@ -43,6 +43,7 @@ data = dict(
 
 model = dict(
     type="DefaultRegressor",
+    norm="cloud",  # in place of BatchNorm: statistics of each cloud alone; as published: "batch"
     head=dict(type="RegressionHead", in_channels=64, out_channels=1),
     normalizer=dict(type="TargetNormalizer", channels=1),
     criteria=[dict(type="RelativeL2Loss")],

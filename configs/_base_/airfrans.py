@@ -1,7 +1,7 @@
 # AirFRANS surface: position, speed, angle of attack and Reynolds number -> pressure coefficient. 120 to 158 points.
 # The box scales both axes alike and holds every airfoil.
 
-_base_ = ["default_runtime.py"]
+_base_ = ["recipe.py"]
 
 batch_size = 8
 max_iters = 10000
@@ -13,7 +13,7 @@ dataset_type = "AirfRANSSurfaceDataset"
 data_root = "data/airfrans"
 _transform = [
     dict(type="ScaleCoord", min=(-0.1, -0.65), max=(1.1, 0.55), to=(-1.0, 1.0)),
-    dict(type="FourierFeatures", keys=("coord",), num_bands=6),
+    dict(type="FourierFeatures", keys=("coord",), num_bands=3),
     dict(type="AddGridCoord", grid_size=0.02),  # 22% of the points share a cell; a cell touches 1 other
     dict(
         type="CollectPoints",
@@ -54,6 +54,3 @@ model = dict(
     normalizer=dict(type="TargetNormalizer", channels=1),
     criteria=[dict(type="RelativeL2Loss")],
 )
-
-optimizer = dict(type="AdamW", lr=1e-3, weight_decay=0.01)
-scheduler = dict(type="WarmupCosineLR", warmup_ratio=0.05)

@@ -2,7 +2,7 @@
 # loss and standardised positions as in the published Erwin code; 5000 iterations.
 # The box is mean -+ standard deviation of the positions, the published constants.
 
-_base_ = ["default_runtime.py"]
+_base_ = ["search.py"]
 
 batch_size = 16
 enable_amp = True
@@ -49,6 +49,7 @@ data = dict(
 
 model = dict(
     type="DefaultRegressor",
+    norm="cloud",  # in place of BatchNorm: statistics of each cloud alone; as published: "batch"
     head=dict(type="RegressionHead", in_channels=64, out_channels=3),
     normalizer=dict(type="TargetNormalizer", channels=3),
     criteria=[dict(type="MSELoss")],

@@ -4,7 +4,7 @@
 custom_imports = dict(imports=["pointcept_bsa"], allow_failed_imports=False)
 
 weight = None  # checkpoint to start from, or to test; testing without one takes the best, else the last of save_path
-resume = False  # go on with the run in save_path (or with the run of `weight`), exactly where it stopped
+resume = False  # True: go on with the run in save_path (or of `weight`), exactly where it stopped; "weights": a new run
 evaluate = True  # evaluate after every epoch
 test_only = False
 
@@ -61,3 +61,4 @@ keep_last = 2  # newest checkpoints kept: a damaged one falls back to the one be
 nan_guard = "stop"  # a loss or gradient that is not finite: "stop", "skip" the step, None goes on
 ema = None  # dict(decay=0.999): evaluate and test a moving average of the weights, saved beside them
 matmul_precision = "highest"  # "high": TF32
+search = dict()  # what tools/tune.py searches, see search.py; no part of what a run is

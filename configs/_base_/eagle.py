@@ -3,7 +3,7 @@
 # below, MSE of the velocities plus a tenth of that of the pressures, no clipping. Not as published: single steps, there
 # five unrolled ones and rollouts of 400 frames in the test.
 
-_base_ = ["default_runtime.py"]
+_base_ = ["search.py"]
 
 batch_size = 12
 batch_size_val = 12
@@ -55,6 +55,7 @@ data = dict(
 
 model = dict(
     type="DefaultRegressor",
+    norm="cloud",  # in place of BatchNorm: statistics of each cloud alone; as published: "batch"
     head=dict(type="RegressionHead", in_channels=64, out_channels=4),
     normalizer=dict(type="TargetNormalizer", channels=4),
     criteria=[dict(type="WeightedMSELoss", channel_weights=(2.0, 2.0, 0.2, 0.2))],

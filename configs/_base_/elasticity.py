@@ -2,7 +2,7 @@
 # iterations as 1500 passes over 1000 meshes take, 5% warm-up, gradients clipped, loss and standardised positions as in
 # the published Erwin code. The box is mean -+ standard deviation of the positions, the published constants.
 
-_base_ = ["default_runtime.py"]
+_base_ = ["search.py"]
 
 batch_size = 2
 cuda_graph = True
@@ -43,6 +43,7 @@ data = dict(
 
 model = dict(
     type="DefaultRegressor",
+    norm="cloud",  # in place of BatchNorm: statistics of each cloud alone; as published: "batch"
     head=dict(type="RegressionHead", in_channels=64, out_channels=1),
     normalizer=dict(type="TargetNormalizer", channels=1),
     criteria=[dict(type="RelativeL2Loss")],

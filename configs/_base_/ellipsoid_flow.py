@@ -1,6 +1,6 @@
 # Ellipsoid flow: position and normal -> pressure coefficient. Exact, generated, small enough for a laptop.
 
-_base_ = ["default_runtime.py"]
+_base_ = ["recipe.py"]
 
 seed = 0
 batch_size = 4
@@ -14,7 +14,7 @@ eval_epoch = 3  # evaluated every 128
 dataset_type = "EllipsoidFlowDataset"
 _transform = [
     dict(type="FourierFeatures", keys=("coord",), num_bands=3),
-    dict(type="AddGridCoord", grid_size=0.06),  # 31% of the points share a cell; a cell touches 3 others
+    dict(type="AddGridCoord", grid_size=0.004),  # every point has a cell of its own, see ptv3.py
     dict(type="CollectPoints", keys=("coord", "target", "name", "grid_coord"), feat_keys=("fourier", "normal")),
 ]
 data = dict(
@@ -27,8 +27,5 @@ model = dict(
     type="DefaultRegressor",
     head=dict(type="RegressionHead", in_channels=32, out_channels=1),
     normalizer=dict(type="TargetNormalizer", channels=1),
-    criteria=[dict(type="MSELoss")],
+    criteria=[dict(type="RelativeL2Loss")],
 )
-
-optimizer = dict(type="AdamW", lr=2e-3, weight_decay=0.01)
-scheduler = dict(type="WarmupCosineLR", warmup_ratio=0.05)

@@ -3,7 +3,7 @@
 # likelihood, no clipping, no noise, positions, velocities and accelerations over the standard deviations below.
 # Here in addition: validation on every 32nd window of the validation trajectories (published: all of them).
 
-_base_ = ["default_runtime.py"]
+_base_ = ["search.py"]
 
 batch_size = 32
 batch_size_val = 32
@@ -48,6 +48,7 @@ data = dict(
 
 model = dict(
     type="GaussianRegressor",
+    norm="cloud",  # in place of BatchNorm: statistics of each cloud alone; as published: "batch"
     head=dict(type="GaussianHead", in_channels=64, out_channels=3),
     normalizer=dict(type="TargetNormalizer", channels=3),
     criteria=[dict(type="GaussianNLLLoss")],

@@ -2,7 +2,7 @@
 # Grid cells, for backbones that want them: matter is so clustered that no size fits all of it. In cells of 0.16 Mpc/h
 # half of the points share a cell and a cell touches 3 others.
 
-_base_ = ["default_runtime.py"]
+_base_ = ["search.py"]
 
 batch_size = 1
 enable_amp = True
@@ -45,10 +45,11 @@ data = dict(
 
 model = dict(
     type="DefaultRegressor",
+    norm="cloud",  # in place of BatchNorm: statistics of each cloud alone; as published: "batch"
     head=dict(type="RegressionHead", in_channels=64, out_channels=3),
     normalizer=dict(type="TargetNormalizer", channels=3),
-    criteria=[dict(type="MSELoss")],
+    criteria=[dict(type="RelativeL2Loss")],
 )
 
-optimizer = dict(type="AdamW", lr=1e-3, weight_decay=0.01)
+optimizer = dict(type="Muon", lr=2e-3, weight_decay=0.01)
 scheduler = dict(type="WarmupCosineLR", warmup_ratio=0.05)

@@ -4,7 +4,7 @@
 # the walls share cells (15,600 points are in 7,800 cells, 8192 of them in 5,200), and 5% of the cells, of 8192 points
 # 14%, touch no other; smaller cells cut the core apart, larger ones blur the boundary layer.
 
-_base_ = ["default_runtime.py"]
+_base_ = ["recipe.py"]
 
 batch_size = 1
 enable_amp = True
@@ -19,7 +19,7 @@ dataset_type = "PeriodicHillsDataset"
 data_root = "data/periodic_hills"
 _features = [
     dict(type="ScaleCoord", min=(0.0, -5.0), max=(14.0, 9.0), to=(-1.0, 1.0)),
-    dict(type="FourierFeatures", keys=("coord", "wall_distance"), num_bands=6),
+    dict(type="FourierFeatures", keys=("coord", "wall_distance"), num_bands=3),
     dict(type="AddGridCoord", grid_size=0.005),
     dict(type="CollectPoints", keys=("coord", "target", "name", "position", "grid_coord"), feat_keys=("fourier",)),
 ]
@@ -48,6 +48,3 @@ model = dict(
     normalizer=dict(type="TargetNormalizer", channels=2),
     criteria=[dict(type="RelativeL2Loss")],
 )
-
-optimizer = dict(type="AdamW", lr=1e-3, weight_decay=0.01)
-scheduler = dict(type="WarmupCosineLR", warmup_ratio=0.05)

@@ -3,7 +3,7 @@
 # physical values, 128 x 128 points, the standardised positions below (box: mean -+ standard deviation). Not as
 # published: the features, which there are cosines and sines of up to 2^31 pi times the first coordinate.
 
-_base_ = ["default_runtime.py"]
+_base_ = ["search_bands.py"]
 
 batch_size = 4
 cuda_graph = True
@@ -46,6 +46,7 @@ data = dict(
 
 model = dict(
     type="DefaultRegressor",
+    norm="cloud",  # in place of BatchNorm: statistics of each cloud alone; as published: "batch"
     head=dict(type="RegressionHead", in_channels=64, out_channels=1),
     normalizer=dict(type="TargetNormalizer", channels=1),
     criteria=[dict(type="RelativeL2Loss")],

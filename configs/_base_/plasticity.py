@@ -3,7 +3,7 @@
 # cosine to 1e-7, gradients clipped at 1, relative L2 of the physical values, the standardised die below. Not as
 # published: the embedding of the time, here Fourier features as those of position and die.
 
-_base_ = ["default_runtime.py"]
+_base_ = ["search_bands.py"]
 
 batch_size = 8
 cuda_graph = True
@@ -43,6 +43,7 @@ data = dict(
 
 model = dict(
     type="DefaultRegressor",
+    norm="cloud",  # in place of BatchNorm: statistics of each cloud alone; as published: "batch"
     head=dict(type="RegressionHead", in_channels=64, out_channels=4),
     normalizer=dict(type="TargetNormalizer", channels=4),
     criteria=[dict(type="RelativeL2Loss")],

@@ -2,7 +2,7 @@
 # Box and scale of the positions as in the protocol of UPT and Erwin; AdamW, 100,000 iterations as in the BSA paper.
 # Grid cells, for backbones that want them, are cubes of the scaled coordinates: 3.2 x 4.4 x 8.4 cm of the car.
 
-_base_ = ["default_runtime.py"]
+_base_ = ["search.py"]
 
 batch_size = 2
 enable_amp = True
@@ -28,6 +28,7 @@ data = dict(
 
 model = dict(
     type="DefaultRegressor",
+    norm="cloud",  # in place of BatchNorm: statistics of each cloud alone; as published: "batch"
     head=dict(type="RegressionHead", in_channels=64, out_channels=1),
     normalizer=dict(type="TargetNormalizer", channels=1),
     criteria=[dict(type="MSELoss")],

@@ -1,7 +1,7 @@
 # Left ventricle: position, fibres and material -> displacement. Eleven simulations to train on.
 # The box scales the three axes alike.
 
-_base_ = ["default_runtime.py"]
+_base_ = ["recipe.py"]
 
 batch_size = 1
 enable_amp = True
@@ -14,7 +14,7 @@ dataset_type = "VentricleDataset"
 data_root = "data/ventricle"
 _transform = [
     dict(type="ScaleCoord", min=(-4.0, -4.0, -8.0), max=(4.0, 4.0, 0.0), to=(-1.0, 1.0)),
-    dict(type="FourierFeatures", keys=("coord",), num_bands=4),
+    dict(type="FourierFeatures", keys=("coord",), num_bands=3),
     dict(type="AddGridCoord", grid_size=0.03),  # 20% of the points share a cell; a cell touches 4 others
     dict(
         type="CollectPoints",
@@ -55,6 +55,3 @@ model = dict(
     normalizer=dict(type="TargetNormalizer", channels=3),
     criteria=[dict(type="RelativeL2Loss")],
 )
-
-optimizer = dict(type="AdamW", lr=1e-3, weight_decay=0.01)
-scheduler = dict(type="WarmupCosineLR", warmup_ratio=0.05)

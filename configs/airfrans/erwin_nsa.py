@@ -5,7 +5,7 @@ save_path = "exp/airfrans/erwin_nsa"
 model = dict(
     backbone=dict(
         type="ErwinNSA-v1m1",
-        in_channels=29,
+        in_channels=17,
         channels=64,
         depth=8,
         num_heads=4,
@@ -14,5 +14,8 @@ model = dict(
         compressed_ball_size=8,
         num_selected=4,
         dimensionality=2,
+        qk_norm=True,
     )
 )
+
+search = {"model.backbone.qk_norm": dict(choices=[True, False]), "model.backbone.phi": dict(choices=["mlp", "mean"])}

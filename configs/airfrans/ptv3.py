@@ -7,7 +7,7 @@ pad_clouds = None
 model = dict(
     backbone=dict(
         type="PT-v3m1",
-        in_channels=29,
+        in_channels=17,
         order=("z", "z-trans"),
         stride=(2, 2),
         enc_depths=(2, 2, 2),
@@ -22,3 +22,5 @@ model = dict(
         shuffle_orders=False,
     )
 )
+
+search = {"model.norm": dict(choices=["cloud", "layer"])}

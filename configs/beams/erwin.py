@@ -15,3 +15,5 @@ model = dict(
         strides=[2, 2],
     )
 )
+
+search = {"model.norm": dict(choices=["cloud", "layer"])}

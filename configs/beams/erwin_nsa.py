@@ -13,5 +13,8 @@ model = dict(
         local_ball_size=64,
         compressed_ball_size=8,
         num_selected=4,
+        qk_norm=True,
     )
 )
+
+search = {"model.backbone.qk_norm": dict(choices=[True, False]), "model.backbone.phi": dict(choices=["mlp", "mean"])}

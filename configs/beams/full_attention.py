@@ -9,5 +9,8 @@ model = dict(
         channels=64,
         depth=6,
         num_heads=4,
+        qk_norm=True,
     )
 )
+
+search = {"model.backbone.qk_norm": dict(choices=[True, False])}

@@ -21,3 +21,5 @@ model = dict(
         shuffle_orders=False,
     )
 )
+
+search = {"model.norm": dict(choices=["cloud", "layer"])}

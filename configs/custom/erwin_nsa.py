@@ -5,7 +5,7 @@ save_path = "exp/custom/erwin_nsa"
 model = dict(
     backbone=dict(
         type="ErwinNSA-v1m1",
-        in_channels=39,
+        in_channels=21,
         channels=64,
         depth=8,
         num_heads=4,
@@ -13,5 +13,8 @@ model = dict(
         local_ball_size=256,
         compressed_ball_size=16,
         num_selected=4,
+        qk_norm=True,
     )
 )
+
+search = {"model.backbone.qk_norm": dict(choices=[True, False]), "model.backbone.phi": dict(choices=["mlp", "mean"])}

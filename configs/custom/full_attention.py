@@ -5,9 +5,12 @@ save_path = "exp/custom/full_attention"
 model = dict(
     backbone=dict(
         type="FullAttention-v1m1",
-        in_channels=39,
+        in_channels=21,
         channels=64,
         depth=8,
         num_heads=4,
+        qk_norm=True,
     )
 )
+
+search = {"model.backbone.qk_norm": dict(choices=[True, False])}

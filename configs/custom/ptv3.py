@@ -5,7 +5,7 @@ save_path = "exp/custom/ptv3"
 model = dict(
     backbone=dict(
         type="PT-v3m1",
-        in_channels=39,
+        in_channels=21,
         order=("z", "z-trans"),
         stride=(2, 2),
         enc_depths=(2, 2, 2),
@@ -20,3 +20,5 @@ model = dict(
         shuffle_orders=False,
     )
 )
+
+search = {"model.norm": dict(choices=["cloud", "layer"])}

@@ -13,5 +13,8 @@ model = dict(
         block_size=8,
         topk=4,
         group_size=8,
+        qk_norm=True,
     )
 )
+
+search = {"model.backbone.qk_norm": dict(choices=[True, False]), "model.backbone.phi": dict(choices=["mlp", "mean"])}

@@ -2,4 +2,6 @@ _base_ = ["../_base_/ellipsoid_flow.py"]
 
 save_path = "exp/ellipsoid_flow/full_attention"
 
-model = dict(backbone=dict(type="FullAttention-v1m1", in_channels=24, channels=32, depth=4, num_heads=4))
+model = dict(backbone=dict(type="FullAttention-v1m1", in_channels=24, channels=32, depth=4, num_heads=4, qk_norm=True))
+
+search = {"model.backbone.qk_norm": dict(choices=[True, False])}

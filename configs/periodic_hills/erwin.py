@@ -5,7 +5,7 @@ save_path = "exp/periodic_hills/erwin"
 model = dict(
     backbone=dict(
         type="Erwin-v1m1",
-        in_channels=39,
+        in_channels=21,
         channels=[64, 64, 64],
         ball_sizes=[256, 256, 256],
         enc_num_heads=[4, 4, 4],
@@ -16,3 +16,5 @@ model = dict(
         dimensionality=2,
     )
 )
+
+search = {"model.norm": dict(choices=["cloud", "layer"])}

@@ -5,7 +5,7 @@ save_path = "exp/periodic_hills/erwin_nsa"
 model = dict(
     backbone=dict(
         type="ErwinNSA-v1m1",
-        in_channels=39,
+        in_channels=21,
         channels=64,
         depth=12,
         num_heads=4,
@@ -14,5 +14,8 @@ model = dict(
         compressed_ball_size=32,
         num_selected=16,
         dimensionality=2,
+        qk_norm=True,
     )
 )
+
+search = {"model.backbone.qk_norm": dict(choices=[True, False]), "model.backbone.phi": dict(choices=["mlp", "mean"])}

@@ -5,10 +5,13 @@ save_path = "exp/periodic_hills/full_attention"
 model = dict(
     backbone=dict(
         type="FullAttention-v1m1",
-        in_channels=39,
+        in_channels=21,
         channels=64,
         depth=12,
         num_heads=4,
         dimensionality=2,
+        qk_norm=True,
     )
 )
+
+search = {"model.backbone.qk_norm": dict(choices=[True, False])}

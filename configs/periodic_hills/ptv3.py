@@ -6,7 +6,7 @@ cuda_graph = False  # the number of pooled points depends on the points
 model = dict(
     backbone=dict(
         type="PT-v3m1",
-        in_channels=39,
+        in_channels=21,
         order=("z", "z-trans"),
         stride=(2, 2, 2),
         enc_depths=(2, 2, 2, 2),
@@ -21,3 +21,5 @@ model = dict(
         shuffle_orders=False,
     )
 )
+
+search = {"model.norm": dict(choices=["cloud", "layer"])}

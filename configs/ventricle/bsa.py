@@ -5,7 +5,7 @@ save_path = "exp/ventricle/bsa"
 model = dict(
     backbone=dict(
         type="BSA-v1m1",
-        in_channels=41,
+        in_channels=35,
         channels=64,
         depth=12,
         num_heads=4,
@@ -13,5 +13,8 @@ model = dict(
         block_size=8,
         topk=4,
         group_size=8,
+        qk_norm=True,
     )
 )
+
+search = {"model.backbone.qk_norm": dict(choices=[True, False]), "model.backbone.phi": dict(choices=["mlp", "mean"])}

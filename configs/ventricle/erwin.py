@@ -5,7 +5,7 @@ save_path = "exp/ventricle/erwin"
 model = dict(
     backbone=dict(
         type="Erwin-v1m1",
-        in_channels=41,
+        in_channels=35,
         channels=[64, 64, 64],
         ball_sizes=[256, 256, 256],
         enc_num_heads=[4, 4, 4],
@@ -15,3 +15,5 @@ model = dict(
         strides=[2, 2],
     )
 )
+
+search = {"model.norm": dict(choices=["cloud", "layer"])}

@@ -5,7 +5,7 @@ save_path = "exp/ventricle/erwin_nsa"
 model = dict(
     backbone=dict(
         type="ErwinNSA-v1m1",
-        in_channels=41,
+        in_channels=35,
         channels=64,
         depth=12,
         num_heads=4,
@@ -13,5 +13,8 @@ model = dict(
         local_ball_size=256,
         compressed_ball_size=32,
         num_selected=16,
+        qk_norm=True,
     )
 )
+
+search = {"model.backbone.qk_norm": dict(choices=[True, False]), "model.backbone.phi": dict(choices=["mlp", "mean"])}

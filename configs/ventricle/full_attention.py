@@ -5,9 +5,12 @@ save_path = "exp/ventricle/full_attention"
 model = dict(
     backbone=dict(
         type="FullAttention-v1m1",
-        in_channels=41,
+        in_channels=35,
         channels=64,
         depth=12,
         num_heads=4,
+        qk_norm=True,
     )
 )
+
+search = {"model.backbone.qk_norm": dict(choices=[True, False])}

@@ -33,6 +33,7 @@ class BSATransformer(Backbone):
         skip_every: an extra residual connection around each so many blocks; 0 for none.
         dimensionality: space dimensions of ``coord``, 2 or 3.
         checkpoint: less memory in training, see :class:`.TransformerBlock`.
+        qk_norm, rotary: see :class:`.BallSparseAttention`.
     """
 
     def __init__(
@@ -55,6 +56,8 @@ class BSATransformer(Backbone):
         skip_every: int = 0,
         dimensionality: int = 3,
         checkpoint: bool = False,
+        qk_norm: bool = False,
+        rotary: float | None = None,
     ):
         super().__init__(in_channels, channels, dimensionality)
         self.tree = SingleTree(ball_size, block_size, rotate)
@@ -74,6 +77,8 @@ class BSATransformer(Backbone):
                     mask_own_ball,
                     distance_bias,
                     dimensionality,
+                    qk_norm,
+                    rotary,
                 ),
                 channels,
                 mlp_ratio,

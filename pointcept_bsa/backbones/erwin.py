@@ -71,6 +71,8 @@ class ErwinTransformer(Backbone):
         ValueError: lists of unequal lengths, or sizes that do not fit each other.
     """
 
+    tells_clouds = True  # its norms are told which rows are of which cloud
+
     def __init__(
         self,
         in_channels: int = 3,

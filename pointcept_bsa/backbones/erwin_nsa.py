@@ -40,6 +40,7 @@ class ErwinNSATransformer(Backbone):
             ``neighbor_index`` (N, k) replaces the search, see :class:`.PointEmbedding`.
         dimensionality: space dimensions of ``coord``, 2 or 3.
         checkpoint: less memory in training, see :class:`.TransformerBlock`.
+        qk_norm, rotary: see :class:`.NativeSparseAttention`.
 
     Raises:
         ValueError: sizes that do not fit each other.
@@ -66,6 +67,8 @@ class ErwinNSATransformer(Backbone):
         radius: float | None = None,
         dimensionality: int = 3,
         checkpoint: bool = False,
+        qk_norm: bool = False,
+        rotary: float | None = None,
     ):
         super().__init__(in_channels, channels, dimensionality)
         ratio = local_ball_size // compressed_ball_size
@@ -88,6 +91,8 @@ class ErwinNSATransformer(Backbone):
                     mask_own_ball,
                     distance_bias,
                     dimensionality,
+                    qk_norm,
+                    rotary,
                 ),
                 channels,
                 mlp_ratio,

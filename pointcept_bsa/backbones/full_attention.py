@@ -31,6 +31,7 @@ class FullAttentionTransformer(Backbone):
         mlp_ratio: hidden width of the SwiGLU over C.
         dimensionality: space dimensions of ``coord``.
         checkpoint: less memory in training, see :class:`.TransformerBlock`.
+        qk_norm, rotary: see :class:`.FullAttention`.
     """
 
     def __init__(
@@ -42,11 +43,18 @@ class FullAttentionTransformer(Backbone):
         mlp_ratio: int = 4,
         dimensionality: int = 3,
         checkpoint: bool = False,
+        qk_norm: bool = False,
+        rotary: float | None = None,
     ):
         super().__init__(in_channels, channels, dimensionality)
         self.embedding = Linear(in_channels, channels)
         self.blocks = nn.ModuleList(
-            TransformerBlock(FullAttention(channels, num_heads, dimensionality), channels, mlp_ratio, checkpoint)
+            TransformerBlock(
+                FullAttention(channels, num_heads, dimensionality, qk_norm=qk_norm, rotary=rotary),
+                channels,
+                mlp_ratio,
+                checkpoint,
+            )
             for _ in range(depth)
         )
         self.norm = RMSNorm(channels)

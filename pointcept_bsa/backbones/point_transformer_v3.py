@@ -36,6 +36,7 @@ from pointcept_bsa.geometry.ball_tree import cloud_lengths
 from pointcept_bsa.geometry.padding import VALID
 from pointcept_bsa.geometry.serialization import MAX_DEPTH, check_order
 from pointcept_bsa.host import MODELS, Point
+from pointcept_bsa.layers.cloud_norm import normalize_rows
 from pointcept_bsa.layers.grid_pooling import GridPooling, GridUnpooling
 from pointcept_bsa.layers.patch_attention_block import PatchAttentionBlock
 from pointcept_bsa.layers.serialized_level import SerializedLevel, read_cells
@@ -67,6 +68,8 @@ class PointTransformerV3(nn.Module):
     Raises:
         InputError: arguments that do not fit together; in ``forward``, missing or malformed inputs.
     """
+
+    tells_clouds = True  # its norms are told which rows are of which cloud
 
     def __init__(
         self,
@@ -196,8 +199,9 @@ class PointTransformerV3(nn.Module):
             return _pooled_point(point, feat, level, finer)
         for stage in _stages(self.dec):
             assert stage.up is not None
-            skip, level, cluster = finer.pop()
-            feat, skip = stage.up(feat, skip, cluster)
+            skip, skip_level, cluster = finer.pop()
+            feat, skip = stage.up(feat, skip, cluster, level, skip_level)
+            level = skip_level
             feat = stage(feat, level, position_input=skip)
         point.update(_level_entries(level), feat=feat)
         return point
@@ -228,7 +232,7 @@ class _Embedding(nn.Module):
 
     def forward(self, feat: Tensor, level: SerializedLevel) -> Tensor:
         conv, norm, act = self.stem
-        return act(norm(conv(feat, level.voxels)))
+        return act(normalize_rows(norm, conv(feat, level.voxels), lambda: level.cloud_sizes))
 
 
 class _Stage(nn.Module):

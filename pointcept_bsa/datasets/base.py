@@ -34,11 +34,16 @@ def per_point_keys(data: dict[str, Any]) -> list[str]:
 
 
 def check_test_cfg(test_cfg: Mapping[str, Any] | None) -> None:
-    """Raise InputError unless ``test_cfg`` is None or has only ``max_points`` and ``votes``, positive integers."""
+    """Raise InputError unless ``test_cfg`` is None or has only what :class:`PointFieldDataset` says."""
     for key, value in (test_cfg or {}).items():
         good = isinstance(value, int) and not isinstance(value, bool) and value > 0
-        if key not in ("max_points", "votes") or not (good or (key == "max_points" and value is None)):
-            raise InputError(f"test_cfg: got {key}={value!r}, wanted max_points and votes, positive integers")
+        if key == "piece_points" and value == "training":
+            continue
+        if key not in ("max_points", "votes", "piece_points") or not (good or (key != "votes" and value is None)):
+            raise InputError(
+                f"test_cfg: got {key}={value!r}, wanted max_points, votes and piece_points, positive integers "
+                "(piece_points also 'training')"
+            )
 
 
 class PointFieldDataset(Dataset):
@@ -58,7 +63,9 @@ class PointFieldDataset(Dataset):
         transform: list of transform configs, applied to ``get_data(idx)``.
         test_mode: as in Pointcept: ``loop`` counts as 1.
         test_cfg: None, or how the evaluation goes through these clouds: ``dict(max_points=..., votes=1)`` bounds the
-            points of one forward pass, see :mod:`pointcept_bsa.engine.bounded`. Pointcept's other test-time views
+            points of one forward pass; ``piece_points="training"`` (or a number) predicts clouds with more points than
+            those of training in random pieces of as many as these, every point once a vote; see
+            :mod:`pointcept_bsa.engine.bounded`. Pointcept's other test-time views
             (voxels, crops) do not exist for fields.
         cache: keep the loaded fields in memory (in each process).
         loop: how many times an epoch runs through the samples.
@@ -71,6 +78,7 @@ class PointFieldDataset(Dataset):
     target_fields: tuple[str, ...] = ()
     target_names: tuple[str, ...] = ()
     target_units: tuple[str, ...] = ()
+    vertices_correspond = False  # row i is the same place of every sample, which networks must not make use of
     up_axis = "z"  # which way is up in a picture
     # For data whose target is the pressure on a surface: density, velocity, and the directions (3 numbers each) of the
     # stream ("flow") and of lift ("up"); "coefficient": True where the target is a pressure coefficient.

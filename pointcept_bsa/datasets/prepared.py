@@ -10,7 +10,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ import numpy as np
 
 from pointcept_bsa.datasets.arrays import Shape, read_npy
 from pointcept_bsa.errors import InputError, nearest
+from pointcept_bsa.files.json_file import read_json
 
 STATISTICS = ("mean", "std", "min", "max")
 
@@ -110,11 +110,9 @@ class PreparedFolder:
         if not path.is_file():
             raise InputError(f"{path}: is missing (not prepared, or not finished); run: {self.prepare_hint}")
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-        except (ValueError, RecursionError) as error:
-            raise InputError(f"{path}: is not JSON ({error}); prepare the data again: {self.prepare_hint}") from None
+            content = read_json(path, words_as_null=True)
+        except InputError as error:
+            raise InputError(f"{error}; prepare the data again: {self.prepare_hint}") from None
         if not isinstance(content, dict) or "protocols" not in content:
             raise InputError(f"{path}: has no 'protocols'; prepare the data again: {self.prepare_hint}")
         return content

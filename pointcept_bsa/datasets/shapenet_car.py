@@ -23,19 +23,23 @@ class ShapeNetCarDataset(PointFieldDataset):
 
     Args:
         protocol: "A" (700 train, 189 test: UPT, Erwin, BSA), "B" (789 train, 100 test: Transolver, AB-UPT), "mini"
-            (three real cars and one), "partial"; None: the default that the prepared folder names.
+            (three real cars and one), "mini24" (14 and 10 real cars, of this package), "partial"; None: the default
+            that the prepared folder names.
         validation: "holdout": validation samples are drawn from the training samples and left out of training;
             "test": the papers' way: train on the whole training split, validate on the test samples.
         with_face: also give ``face (F, 3|4)`` where the folder has it.
+        with_normal: also give the outward ``normal (N, 3)``, which a folder of protocol "mini24" has.
         split, data_root, transform, test_mode, test_cfg, cache, loop: see ``PointFieldDataset``.
 
     The data lie along: x width, y height, z length, the flow along +z. Pressure is the solver's, at density 1.
+    Vertex i lies at the same place of every car: a leak for whatever looks at the order of the points.
     """
 
     name = "shapenet_car"
     target_fields = ("pressure",)
     target_names = ("pressure",)
     target_units = ("Pa",)
+    vertices_correspond = True
     up_axis = "y"
     surface_pressure = {"density": 1.0, "velocity": 20.0, "flow": [0.0, 0.0, 1.0], "up": [0.0, 1.0, 0.0]}
 
@@ -46,6 +50,7 @@ class ShapeNetCarDataset(PointFieldDataset):
         protocol: str | None = None,
         validation: str = "holdout",
         with_face: bool = True,
+        with_normal: bool = False,
         **common: Any,
     ) -> None:
         if validation not in VALIDATIONS:
@@ -56,6 +61,7 @@ class ShapeNetCarDataset(PointFieldDataset):
         self.protocol = self.folder.choose_protocol(protocol)
         self.validation = validation
         self.with_face = with_face
+        self.with_normal = with_normal
         super().__init__(split=split, data_root=data_root, **common)
 
     def list_samples(self) -> list[str]:
@@ -77,6 +83,13 @@ class ShapeNetCarDataset(PointFieldDataset):
         }
         if self.with_face and self.folder.file(name, "face").is_file():
             fields["face"] = self.folder.read(name, "face", (None, None), kind="iu")
+        if self.with_normal:
+            if not self.folder.file(name, "normal").is_file():
+                raise InputError(
+                    f"with_normal: got True, but {self.folder.root} holds no normals, wanted the data of protocol "
+                    f"mini24 or with_normal=False"
+                )
+            fields["normal"] = self.folder.read(name, "normal", (None, 3))
         return fields
 
     def where(self, index: int, field: str) -> str:
@@ -93,6 +106,8 @@ class ShapeNetCarDataset(PointFieldDataset):
 
     def notes(self) -> list[str]:
         notes = ["pressure of the solver at density 1"]
+        if self.protocol == "mini24":
+            notes.append("24 cars, split by this package: not to be compared with published numbers")
         if self.protocol == self.folder.default_protocol:
             notes.append("protocol is the default of the prepared folder")
         if self.validation == "test":

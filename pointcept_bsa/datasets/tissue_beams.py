@@ -44,6 +44,7 @@ class TissueBeamsDataset(FolderDataset):
     raw = "soft_tissue_beams_fem.npz"
     columns = {"displacement": 3}
     global_fields = {"material": 2}
+    vertices_correspond = True
     target_fields = ("displacement",)
     target_names = ("displacement_x", "displacement_y", "displacement_z")
 

@@ -37,6 +37,7 @@ class VentricleDataset(FolderDataset):
     raw = "lv_passive_fem_15.npz"
     columns = {"displacement": 3, "node_features": 10}
     global_fields = {"material": 4}
+    vertices_correspond = True
     target_fields = ("displacement",)
     target_names = ("displacement_x", "displacement_y", "displacement_z")
     target_units = ("unit of the mesh",) * 3

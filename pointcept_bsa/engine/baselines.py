@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,8 +18,8 @@ from scipy.spatial import cKDTree
 from pointcept_bsa.datasets.base import PointFieldDataset, per_point_keys
 from pointcept_bsa.datasets.statistics import RunningStatistics
 from pointcept_bsa.engine.evaluation import Record, check_metrics, judge, summarize
-from pointcept_bsa.engine.json_file import write_json
 from pointcept_bsa.errors import InputError, nearest
+from pointcept_bsa.files.json_file import write_json
 from pointcept_bsa.host import Config, build_dataset
 
 METRICS = ("relative_l2", "mse", "rmse", "mae", "r2")  # those of RegressionTester
@@ -27,15 +27,33 @@ RANK_TOLERANCE = 1e-10  # singular values below this fraction of the largest cou
 
 
 class Sample(NamedTuple):
-    """One cloud: raw ``inputs`` (N, I), the config's ``feat`` (N, C), ``target`` (N, K), its name."""
+    """One cloud: raw ``inputs`` (N, I), the config's ``feat`` (N, C), ``target`` (N, K), name, raw ``fields``."""
 
     inputs: np.ndarray
     feat: np.ndarray
     target: np.ndarray
     name: str
+    fields: Mapping[str, np.ndarray] = {}
 
 
-class ConstantMean:
+class Baseline:
+    """What is fitted on the training samples and predicts a field (N, K); base class."""
+
+    meaning = ""
+
+    @classmethod
+    def missing(cls, train: PointFieldDataset) -> str | None:
+        """Say what the data lack that this baseline rests on; None: nothing."""
+        return None
+
+    def fit(self, samples: Iterator[Sample]) -> None:
+        raise NotImplementedError
+
+    def predict(self, sample: Sample) -> np.ndarray:
+        raise NotImplementedError
+
+
+class ConstantMean(Baseline):
     """The mean of the target over all points of the training split."""
 
     meaning = "the mean of the target over all points of the training split, everywhere"
@@ -50,7 +68,7 @@ class ConstantMean:
         return np.tile(self.mean, (len(sample.feat), 1))
 
 
-class LinearLeastSquares:
+class LinearLeastSquares(Baseline):
     """Least squares of the target on the features that the config's networks get, and a constant; every point alike.
 
     The triangular factor of the stacked (features, 1, target) is carried from cloud to cloud, so that memory does not
@@ -62,16 +80,71 @@ class LinearLeastSquares:
     def fit(self, samples: Iterator[Sample]) -> None:
         columns, factor = 0, np.zeros((0, 0))
         for sample in samples:
-            rows = np.concatenate([_with_constant(sample.feat), sample.target.astype(np.float64)], axis=1)
-            columns = sample.feat.shape[1] + 1
+            design = _with_constant(self.columns(sample))
+            rows = np.concatenate([design, sample.target.astype(np.float64)], axis=1)
+            columns = design.shape[1]
             factor = np.asarray(np.linalg.qr(np.concatenate([factor.reshape(-1, rows.shape[1]), rows]), mode="r"))
         self.weight = np.linalg.lstsq(factor[:, :columns], factor[:, columns:], rcond=RANK_TOLERANCE)[0]
 
     def predict(self, sample: Sample) -> np.ndarray:
-        return _with_constant(sample.feat) @ self.weight
+        return _with_constant(self.columns(sample)) @ self.weight
+
+    def columns(self, sample: Sample) -> np.ndarray:
+        """What the target is fitted on, (N, any)."""
+        return sample.feat
 
 
-class NearestSample:
+class ScreenedCoulombLeastSquares(LinearLeastSquares):
+    """Least squares of an electrostatic potential on screened sums of charges alone: field ``coulomb`` of the data set.
+
+    In a uniform medium with salt the potential of a charge q is proportional to q exp(-r / L) / r; the fit chooses the
+    medium.
+    """
+
+    meaning = "linear least squares of the target on the screened sums of charges (field 'coulomb') and a constant"
+
+    @classmethod
+    def missing(cls, train: PointFieldDataset) -> str | None:
+        return None if "coulomb" in train.get_data(0) else "an input field 'coulomb'"
+
+    def columns(self, sample: Sample) -> np.ndarray:
+        return sample.fields["coulomb"].reshape(len(sample.target), -1)
+
+
+class MeanFieldByIndex(Baseline):
+    """The mean training field, row by row: for data whose row i is the same place of every sample.
+
+    It reads the order of the points, which no network does: the average sample, not a method for new shapes. A network
+    that is worse has learned nothing that the average does not tell.
+    """
+
+    meaning = "the mean training field by the index of the vertex, which no network may use"
+
+    @classmethod
+    def missing(cls, train: PointFieldDataset) -> str | None:
+        return None if train.vertices_correspond else "vertices that correspond from sample to sample"
+
+    def fit(self, samples: Iterator[Sample]) -> None:
+        count, total = 0, np.zeros(0)
+        for sample in samples:
+            target = sample.target.astype(np.float64)
+            total = target if not count else total + self._same_rows(sample, target, total)
+            count += 1
+        self.mean = total / count
+
+    def predict(self, sample: Sample) -> np.ndarray:
+        return self._same_rows(sample, self.mean, sample.target)
+
+    def _same_rows(self, sample: Sample, values: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+        if values.shape != wanted.shape:
+            raise InputError(
+                f"mean_field_by_index: sample {sample.name!r} has {len(sample.target)} points, others have another "
+                "number, wanted the same in all"
+            )
+        return values
+
+
+class NearestSample(Baseline):
     """The field of the most similar training sample, looked up at the nearest of its points.
 
     Distances are Euclidean between input columns divided by their standard deviations over the training split: the
@@ -110,10 +183,12 @@ class NearestSample:
         return self.targets[best][self.trees[best].query(points)[1]]
 
 
-BASELINES: dict[str, Callable[[], Any]] = {
+BASELINES: dict[str, type[Baseline]] = {
     "constant_mean": ConstantMean,
     "linear_least_squares": LinearLeastSquares,
     "nearest_sample": NearestSample,
+    "mean_field_by_index": MeanFieldByIndex,
+    "screened_coulomb_least_squares": ScreenedCoulombLeastSquares,
 }
 
 
@@ -121,7 +196,7 @@ def run_baselines(
     cfg: Config,
     folder: str | Path,
     logger: logging.Logger,
-    names: Sequence[str] = tuple(BASELINES),
+    names: Sequence[str] | None = None,
     metrics: Sequence[str] = METRICS,
 ) -> dict[str, dict[str, Any]]:
     """Fit every baseline on ``cfg.data.train`` and judge it on ``cfg.data.test``.
@@ -133,20 +208,26 @@ def run_baselines(
         cfg: a config with ``data.train`` and ``data.test``; model and optimizer are not looked at.
         folder: ``<folder>/<name>/test/metrics.json`` is written for each, as ``RegressionTester`` writes its own.
         logger: gets the table.
-        names: of :data:`BASELINES`.
+        names: of :data:`BASELINES`; None: all that the data allow.
         metrics: names from :data:`pointcept_bsa.metrics.METRICS`.
 
     Returns:
         What was written, by name of the baseline.
 
     Raises:
-        InputError: an unknown baseline or metric, data sets that are not fields on points.
+        InputError: an unknown baseline or metric, one that the data do not allow, data sets that are not fields on
+            points.
     """
-    for name in names:
+    for name in names or ():
         if name not in BASELINES:
             raise InputError(f"baseline: got {name!r}, wanted names from {list(BASELINES)}{nearest(name, BASELINES)}")
     check_metrics(metrics, "metrics")
     train, test = _datasets(cfg)
+    if names is None:
+        names = [name for name in BASELINES if BASELINES[name].missing(train) is None]
+    for name in names:
+        if lacking := BASELINES[name].missing(train):
+            raise InputError(f"baseline: got {name!r}, which wants {lacking}; {type(train).__name__} has none")
     reports = {}
     for name in names:
         start = time.perf_counter()
@@ -180,10 +261,11 @@ def _samples(dataset: PointFieldDataset) -> Iterator[Sample]:
             )
         keys = ["coord", *(k for k in per_point_keys(data) if k not in ("coord", "target"))]
         inputs = np.concatenate([data[k].reshape(len(data["coord"]), -1) for k in keys], axis=1).astype(np.float64)
-        yield Sample(inputs, collected["feat"].numpy(), collected["target"].numpy(), data["name"])
+        fields = {k: data[k] for k in keys}
+        yield Sample(inputs, collected["feat"].numpy(), collected["target"].numpy(), data["name"], fields)
 
 
-def _judged(baseline: Any, sample: Sample, metrics: Sequence[str]) -> list[Record]:
+def _judged(baseline: Baseline, sample: Sample, metrics: Sequence[str]) -> list[Record]:
     prediction = torch.from_numpy(np.asarray(baseline.predict(sample), dtype=np.float64))
     target = torch.from_numpy(sample.target.astype(np.float64))
     return judge(prediction, target, torch.tensor([len(target)]), [sample.name], metrics)

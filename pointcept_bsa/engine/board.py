@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from pointcept_bsa.engine.bounded import bounded
+from pointcept_bsa.engine.bounded import bounded, test_settings
 from pointcept_bsa.engine.gates import GateMeans
 from pointcept_bsa.engine.picture import draw_fields
 from pointcept_bsa.host import HOOKS, HookBase, collate_fn, comm
@@ -35,6 +35,8 @@ class BoardWriter(HookBase):
         gates: write the gate means, of models that have gates.
         max_points: no picture of a cloud with more points than this, which is said once.
     """
+
+    only_watches = True
 
     def __init__(self, sample: int = 0, pictures: bool = True, gates: bool = True, max_points: int = 200_000) -> None:
         self.sample, self.pictures, self.gates, self.max_points = sample, pictures, gates, max_points
@@ -66,12 +68,13 @@ class BoardWriter(HookBase):
         self, model: Any, dataset: Any, batch: Mapping[str, Any], means: GateMeans | None
     ) -> Mapping[str, Any]:
         training = model.training
+        predict = bounded(model, test_settings(dataset), self.trainer.comm_info.get("training_points"))
         model.eval()
         try:
             if means is None:
-                return bounded(model, dataset)(batch)
+                return predict(batch)
             with means.watching():
-                return bounded(model, dataset)(batch)
+                return predict(batch)
         finally:
             model.train(training)
 

@@ -1,9 +1,12 @@
-"""Evaluation within a bound on the points of one forward pass.
+"""Evaluation within a bound on the points of one forward pass, or at the density of training.
 
 Clouds of a batch are run apart where together they are too many: that changes nothing. A cloud that alone is too large
-is split at random into pieces of nearly equal size, each a sample of the whole cloud like those that
-``SamplePoints`` trains on, so that every point is predicted once from a piece. That is an approximation: each piece
-sees the cloud at a lower density. Several votes average the predictions of as many random splits.
+is split at random into pieces, each a sample of the whole cloud like those that ``SamplePoints`` trains on, so that
+every point is predicted from a piece. Each piece sees the whole geometry at a lower density. Where that is done for
+the memory (``max_points``) the pieces are of nearly equal size, and it is an approximation. Where it is done for the
+density (``piece_points``) every piece has the size of the clouds in training: a network whose neighbours and balls
+shrink when a cloud has more points than in training may predict better so. Several votes average the predictions of as
+many random splits.
 
 (Balls of the tree as pieces would keep the density but lose all that lies outside; the networks here look at the whole
 cloud in every layer.)
@@ -11,13 +14,16 @@ cloud in every layer.)
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from pointcept_bsa.engine.training_points import TrainingPoints
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.host.batch import offset_of
 from pointcept_bsa.host.memory import memory_watched
@@ -27,20 +33,49 @@ OF_THE_WHOLE = ("tree_order", "neighbor_index", "face")
 NOT_NEEDED = ("target", "segment")  # or every piece would compute a loss
 
 
+DENSER = 1.1  # a cloud of up to so many times the points of training is of its density
+TRAINING = "training"
+WHOLE, AT_TRAINING = "whole", "at_training_density"  # names of ways in records, reports and curves
+
+
+@dataclass(frozen=True)
+class Split:
+    """How a cloud is predicted: ``votes`` times in ``count`` pieces of ``size`` points.
+
+    With ``even`` its points are shared out evenly and ``size`` is the most of a piece; else the last piece is filled up
+    with points of others.
+    """
+
+    size: int
+    count: int
+    votes: int
+    even: bool
+
+
 class BoundedModel:
-    """Calls a model in evaluation mode on at most ``max_points`` points at once.
+    """Calls a model in evaluation mode on at most ``max_points`` points at once, on clouds at a density.
 
     Args:
         model: batch -> dict with ``pred`` (N, K) and maybe other tensors of N rows (``variance`` of the prediction).
         max_points: None for no bound.
         votes: random splits of a cloud that is too large; predictions are averaged.
+        piece_points: points of a piece of a cloud that is too dense; None: no cloud is.
+        dense: a cloud of more points than this is too dense; None: of more than ``piece_points``.
 
     Attributes:
         pieces: name of each cloud that was split -> number of its pieces.
     """
 
-    def __init__(self, model: nn.Module, max_points: int | None = None, votes: int = 1) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        max_points: int | None = None,
+        votes: int = 1,
+        piece_points: int | None = None,
+        dense: float | None = None,
+    ) -> None:
         self.model, self.max_points, self.votes = model, max_points, votes
+        self.piece_points, self.dense = piece_points, piece_points if dense is None else dense
         self.pieces: dict[str, int] = {}
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -50,7 +85,8 @@ class BoundedModel:
             OutOfMemory: with what to lower.
         """
         with memory_watched("evaluation", batch, batch["coord"].device, self.advice):
-            if self.max_points is None or len(batch["coord"]) <= self.max_points:
+            within = self.max_points is None or len(batch["coord"]) <= self.max_points
+            if within and not any(self.plan(batch)):
                 return self.model(batch)
             return join(list(self.parts(batch)))
 
@@ -60,41 +96,112 @@ class BoundedModel:
             return f"lower test_cfg.max_points (now {self.max_points:,})"
         return "lower batch_size_val, batch_size_test, or bound a forward pass: data.test.test_cfg=dict(max_points=...)"
 
-    def parts(self, batch: Mapping[str, Any]) -> Iterator[dict[str, Tensor]]:
-        """Outputs of runs of consecutive clouds within the bound, and of large clouds."""
-        assert self.max_points is not None
+    def plan(self, batch: Mapping[str, Any]) -> list[Split | None]:
+        """How each cloud is split; None: not at all."""
         starts = cloud_starts(batch)
+        return [self.split(b - a) for a, b in zip(starts[:-1], starts[1:], strict=True)]
+
+    def split(self, n: int) -> Split | None:
+        """How a cloud of n points is split; None: not at all."""
+        if self.piece_points is not None and self.dense is not None and n > self.dense:
+            size = self.piece_points if self.max_points is None else min(self.piece_points, self.max_points)
+            return Split(size, -(-n // size), self.votes, even=False)
+        if self.max_points is not None and n > self.max_points:
+            return Split(self.max_points, -(-n // self.max_points), self.votes, even=True)
+        return None
+
+    def parts(self, batch: Mapping[str, Any]) -> Iterator[dict[str, Tensor]]:
+        """Outputs of runs of consecutive clouds within the bound, and of clouds that are split."""
+        starts, plan = cloud_starts(batch), self.plan(batch)
+        most = math.inf if self.max_points is None else self.max_points
         first = 0
         while first < len(starts) - 1:
             last = first + 1
-            while last < len(starts) - 1 and starts[last + 1] - starts[first] <= self.max_points:
+            while plan[first] is None and last < len(plan) and plan[last] is None:
+                if starts[last + 1] - starts[first] > most:
+                    break
                 last += 1
             clouds = cut_clouds(batch, starts, first, last)
-            too_large = starts[last] - starts[first] > self.max_points
-            yield self.in_pieces(clouds) if too_large else per_point(self.model(clouds), clouds)
+            split = plan[first]
+            yield per_point(self.model(clouds), clouds) if split is None else self.in_pieces(clouds, split)
             first = last
 
-    def in_pieces(self, cloud: Mapping[str, Any]) -> dict[str, Tensor]:
-        """The output for one cloud, of ``votes`` random splits."""
-        assert self.max_points is not None
+    def in_pieces(self, cloud: Mapping[str, Any], split: Split) -> dict[str, Tensor]:
+        """The output for one cloud, of random splits."""
         n, device = len(cloud["coord"]), cloud["coord"].device
-        count = -(-n // self.max_points)
         name = cloud["name"][0] if "name" in cloud else ""
-        self.pieces[name] = count
+        self.pieces[name] = split.count
         votes = []
-        for vote in range(self.votes):
+        for vote in range(split.votes):
             order = random_order(n, name, vote).to(device)
-            pieces = [piece.sort().values for piece in order.tensor_split(count)]
-            found = join([per_point(self.model(part), part) for part in (cut_points(cloud, i) for i in pieces)])
-            places = torch.argsort(torch.cat(pieces))
+            found = join([self.piece(cloud, points, keep) for points, keep in shares(order, split)])
+            places = torch.argsort(order)
             votes.append({key: value[places] for key, value in found.items()})
         return average(votes)
 
+    def piece(self, cloud: Mapping[str, Any], points: Tensor, keep: int) -> dict[str, Tensor]:
+        """The output for the first ``keep`` of ``points``, a piece, which the model gets in the order of the cloud."""
+        index, order = points.sort()
+        part = cut_points(cloud, index)
+        places = torch.argsort(order)[:keep]
+        return {key: value[places] for key, value in per_point(self.model(part), part).items()}
 
-def bounded(model: nn.Module, dataset: Any) -> BoundedModel:
-    """The model within the bound of ``dataset.test_cfg``: ``max_points`` and ``votes``."""
-    test_cfg = getattr(dataset, "test_cfg", None) or {}
-    return BoundedModel(model, test_cfg.get("max_points"), test_cfg.get("votes", 1))
+
+def shares(order: Tensor, split: Split) -> Iterator[tuple[Tensor, int]]:
+    """The points of each piece, and how many of them, from the first, no other piece has had."""
+    if split.even:
+        yield from ((points, len(points)) for points in order.tensor_split(split.count))
+        return
+    for points in order.split(split.size):
+        yield torch.cat([points, order[: split.size - len(points)]]), len(points)
+
+
+def test_settings(dataset: Any) -> Mapping[str, Any]:
+    """``test_cfg`` of a data set, of any host."""
+    return getattr(dataset, "test_cfg", None) or {}
+
+
+def bounded(model: nn.Module, test_cfg: Mapping[str, Any], trained: TrainingPoints | None = None) -> BoundedModel:
+    """The model as ``test_cfg`` wants it: ``max_points``, ``votes`` and ``piece_points``.
+
+    Raises:
+        InputError: pieces of the training's density where that is not known (``trained``).
+    """
+    piece_points = test_cfg.get("piece_points")
+    if piece_points != TRAINING:
+        return BoundedModel(model, test_cfg.get("max_points"), test_cfg.get("votes", 1), piece_points)
+    if trained is None:
+        raise InputError(
+            "test_cfg.piece_points: got 'training', but nothing says how many points clouds had in training; "
+            "wanted a number"
+        )
+    return at_training_density(model, test_cfg, trained)
+
+
+def at_training_density(model: nn.Module, test_cfg: Mapping[str, Any], trained: TrainingPoints) -> BoundedModel:
+    """The model on clouds of the training's density: larger ones in pieces of the median of training."""
+    dense = DENSER * trained.max
+    return BoundedModel(model, test_cfg.get("max_points"), test_cfg.get("votes", 1), trained.median, dense)
+
+
+def both_ways(model: nn.Module, test_cfg: Mapping[str, Any], trained: TrainingPoints | None) -> dict[str, BoundedModel]:
+    """The model on whole clouds and, where it is known, at the density of training: ``WHOLE``, ``AT_TRAINING``.
+
+    Both are within the memory bound of ``test_cfg``; where that is below the pieces' size there is only the one.
+    """
+    bound = test_cfg.get("max_points")
+    ways = {WHOLE: BoundedModel(model, bound, test_cfg.get("votes", 1))}
+    if trained is not None and (bound is None or bound >= trained.median):
+        ways[AT_TRAINING] = at_training_density(model, test_cfg, trained)
+    return ways
+
+
+def describe_way(name: str, way: BoundedModel) -> str:
+    """What people read for the name of one of :func:`both_ways`."""
+    if name == WHOLE:
+        return "whole clouds"
+    votes = f", {way.votes} votes" if way.votes > 1 else ""
+    return f"at the density of training (pieces of {way.piece_points} points{votes})"
 
 
 def random_order(n: int, name: str, vote: int) -> Tensor:

@@ -8,28 +8,16 @@ wrapper, whose own embedding and head are left out).
 from __future__ import annotations
 
 import re
-import struct
 from collections.abc import Mapping
 from pathlib import Path
-from pickle import UnpicklingError
 
-import torch
 from torch import Tensor, nn
 
 from pointcept_bsa.errors import InputError
+from pointcept_bsa.files.checkpoint_file import read_checkpoint
+from pointcept_bsa.layers.cloud_norm import MARK
 
-# What torch.load raises on files that are cut, damaged, foreign or hold more than tensors and plain containers.
-UNREADABLE: tuple[type[Exception], ...] = (
-    OSError,
-    EOFError,
-    RuntimeError,
-    UnpicklingError,
-    ValueError,
-    KeyError,
-    IndexError,
-    TypeError,
-)
-UNREADABLE += (AttributeError, AssertionError, MemoryError, struct.error)
+STATISTICS = ("norm.running_mean", "norm.running_var", "norm.num_batches_tracked")
 
 _WRAPPERS = ("module.", "_orig_mod.")
 _NETWORK = ("main_model.", "dynamics_model.")
@@ -90,20 +78,22 @@ def load_erwin_weights(model: nn.Module, path: str | Path) -> None:
     """Load a checkpoint of the published code into an ``Erwin-v1m1`` of the same shape.
 
     Args:
-        model: :class:`.ErwinTransformer`; the published outputs take ``pad="power_of_two", tree="balltree"``.
+        model: :class:`.ErwinTransformer`; the published outputs take ``pad="power_of_two", tree="balltree"``, and its
+            BatchNorms. With another norm in their place (``norm`` of a model, which has this as its backbone) weight
+            and bias are loaded and the running statistics left out: a start for a training.
         path: file written by ``torch.save``: a state dict, or a dict with one under ``model_state_dict``.
 
     Raises:
         InputError: no such file, keys that are not Erwin's, or weights that do not fit ``model``.
     """
-    try:
-        saved = torch.load(path, map_location="cpu", weights_only=True)
-    except UNREADABLE as error:
-        raise InputError(f"path: got {str(path)!r}, wanted a checkpoint file of torch.save") from error
+    saved = read_checkpoint(path, "path")
     if not isinstance(saved, Mapping):
         raise InputError(f"path: {str(path)!r} holds a {type(saved).__name__}, wanted a state dict")
     state = convert_erwin_state_dict(saved.get("model_state_dict", saved))
     wanted = model.state_dict()
+    if any(key.startswith(MARK) for key in wanted):  # other norms than the published ones
+        wanted = {key: value for key, value in wanted.items() if not key.startswith(MARK)}
+        state = {key: value for key, value in state.items() if not key.endswith(STATISTICS)}
     odd = sorted(
         key
         for key in wanted.keys() | state.keys()
@@ -111,7 +101,7 @@ def load_erwin_weights(model: nn.Module, path: str | Path) -> None:
     )
     if odd:
         raise InputError(f"path: {str(path)!r} does not fit the model; missing, left over or of another shape: {odd}")
-    model.load_state_dict(state)
+    model.load_state_dict(state, strict=False)  # all keys have been compared
 
 
 def _network(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -9,11 +9,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from pointcept_bsa.engine.comparison import Comparison, Group, Value, best, compare
-from pointcept_bsa.engine.json_file import write_json, write_text
+from pointcept_bsa.engine.comparison import Comparison, Group, Value, compare
+from pointcept_bsa.engine.comparison_statistics import Verdict
 from pointcept_bsa.engine.runs import Loader, find_runs
+from pointcept_bsa.files.json_file import write_json, write_text
 
-COSTS = ("parameters", "GFLOPs", "ms/iteration", "memory MiB")
+VERDICT = ("ratio", "ratio_low", "ratio_high", "p", "samples", "verdict")
+COSTS = ("parameters", "GFLOPs", "ms/iteration", "training s", "memory MiB")
 
 
 def plus_minus(mean: float, std: float, sign: str = "+-") -> str:
@@ -29,37 +31,78 @@ def plus_minus(mean: float, std: float, sign: str = "+-") -> str:
 
 
 def cost_cells(group: Group) -> list[str]:
-    """Parameters, GFLOPs, ms an iteration, peak memory; empty where not known."""
+    """Parameters, GFLOPs, ms an iteration, seconds of training, peak memory; empty where not known."""
     return [
         "" if group.parameters is None else f"{group.parameters:,}",
         "" if group.gflops is None else f"{group.gflops:.4g}",
         "" if group.ms_per_iteration is None else f"{group.ms_per_iteration:.4g}",
+        "" if group.train_seconds is None else f"{group.train_seconds:.4g}",
         "" if group.memory_mb is None else f"{group.memory_mb:,.0f}",
     ]
+
+
+def verdict_text(verdict: Verdict | None) -> str:
+    """``0.83 (0.75 to 0.92) better``."""
+    if verdict is None:
+        return "no test"
+    return f"{verdict.ratio:.3g} ({verdict.low:.3g} to {verdict.high:.3g}) {verdict.word}"
+
+
+def verdict_record(verdict: Verdict | None) -> dict[str, Any]:
+    """The parts ``VERDICT``; None each where there is no test."""
+    if verdict is None:
+        return dict.fromkeys(VERDICT)
+    return {
+        "ratio": verdict.ratio,
+        "ratio_low": verdict.low,
+        "ratio_high": verdict.high,
+        "p": verdict.adjusted,
+        "samples": verdict.samples,
+        "verdict": verdict.word,
+    }
+
+
+def verdict_headings(comparison: Comparison) -> list[str]:
+    """Headings of the columns about the first metric: the verdicts, and what is reached at equal cost."""
+    if comparison.reference is None:
+        return []
+    verdicts = f"{comparison.metrics[0]} against {comparison.reference}"
+    return [verdicts, *(column.heading for column in comparison.equal)]
+
+
+def verdict_cells(comparison: Comparison, group: Group) -> list[str]:
+    """The cells below :func:`verdict_headings`."""
+    if comparison.reference is None:
+        return []
+    first = comparison.verdicts[comparison.metrics[0]]
+    verdict = "reference" if group.label == comparison.reference else verdict_text(first[group.label])
+    values = [column.values.get(group.label) for column in comparison.equal]
+    return [verdict, *("" if value is None else f"{value:.4g}" for value in values)]
 
 
 def _rows(
     comparison: Comparison, escape: Callable[[str], str], bold: Callable[[str], str], sign: str
 ) -> tuple[list[str], list[list[str]]]:
-    """Header and body; ``escape`` for texts, ``bold`` around the best mean of a metric."""
-    header = ["config", "backbone", "seeds", *comparison.metrics, *COSTS, "validation"]
-    leaders = {metric: best(comparison, metric) for metric in comparison.metrics}
+    """Header and body; ``escape`` for texts, ``bold`` around what leads in a metric."""
+    further = verdict_headings(comparison)
+    header = ["config", "backbone", "seeds", *comparison.metrics, *further, *COSTS, "validation"]
 
     def cell(group: Group, metric: str) -> str:
         value: Value = group.metrics[metric]
         text = plus_minus(value.mean, value.std, sign)
-        return bold(text) if leaders[metric] is group else text
+        return bold(text) if group.label in comparison.leaders[metric] else text
 
     body = [
         [escape(group.label), escape(group.backbone), escape(group.seeds)]
         + [cell(group, metric) for metric in comparison.metrics]
-        + [escape(text) for text in (*cost_cells(group), group.validation)]
+        + [escape(text) for text in (*verdict_cells(comparison, group), *cost_cells(group), group.validation)]
         for group in comparison.groups
     ]
     for row in comparison.published:
         values = [f"{row['value']:g}" if metric == row["metric"] else "" for metric in comparison.metrics]
         source = f"{row['source']}, {row['table']}"
-        body.append([escape(f"published: {row['model']}"), escape(source), "", *values, *[""] * (len(COSTS) + 1)])
+        empty = [""] * (len(further) + len(COSTS) + 1)
+        body.append([escape(f"published: {row['model']}"), escape(source), "", *values, *empty])
     return [escape(text) for text in header], body
 
 
@@ -75,29 +118,37 @@ def markdown(comparison: Comparison) -> str:
 
 
 def csv_text(comparison: Comparison) -> str:
-    """A row a config, numbers bare: mean, std and the values of the seeds for each metric."""
+    """A row a config, numbers bare: of each metric mean, std, values of the seeds, and the test against the reference
+    (ratio, its interval, p adjusted, verdict)."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    columns = [f"{metric}_{part}" for metric in comparison.metrics for part in ("mean", "std", "values")]
-    costs = ("parameters", "gflops", "ms_per_iteration", "memory_mib")
-    writer.writerow(["config", "backbone", "seeds", "units", *columns, *costs, "validation", "not_comparable"])
+    parts = ("mean", "std", "values", *VERDICT)
+    columns = [f"{metric}_{part}" for metric in comparison.metrics for part in parts]
+    costs = ("parameters", "gflops", "ms_per_iteration", "train_seconds", "memory_mib")
+    equal = [column.heading for column in comparison.equal]
+    last = ("reference", "validation", "not_comparable")
+    writer.writerow(["config", "backbone", "seeds", "units", *columns, *costs, *equal, *last])
     for group in comparison.groups:
         cells: list[Any] = []
         for metric in comparison.metrics:
             value = group.metrics[metric]
-            std = "" if math.isnan(value.std) else value.std
-            cells += [value.mean, std, " ".join(str(v) for v in value.values)]
-        known = (group.parameters, group.gflops, group.ms_per_iteration, group.memory_mb)
-        cells += ["" if cost is None else cost for cost in known]
+            std = value.std if math.isfinite(value.std) else ""
+            mean = value.mean if math.isfinite(value.mean) else ""
+            verdict = verdict_record(comparison.verdicts[metric].get(group.label))
+            cells += [mean, std, " ".join(str(v) for v in value.values), *(verdict[key] for key in VERDICT)]
+        known = (group.parameters, group.gflops, group.ms_per_iteration, group.train_seconds, group.memory_mb)
+        reached = [column.values.get(group.label) for column in comparison.equal]
         warning = "; ".join(comparison.differences)
         seeds = group.seeds.replace(",", "")
-        writer.writerow([group.label, group.backbone, seeds, comparison.units, *cells, group.validation, warning])
+        cells += [*known, *reached, comparison.reference, group.validation, warning]
+        whole = [group.label, group.backbone, seeds, comparison.units, *cells]
+        writer.writerow(["" if cell is None else cell for cell in whole])
     for row in comparison.published:
         cells = []
         for metric in comparison.metrics:
-            cells += [row["value"] if metric == row["metric"] else "", "", ""]
+            cells += [row["value"] if metric == row["metric"] else "", *[""] * (len(parts) - 1)]
         name, source = f"published: {row['model']}", f"{row['source']}, {row['table']}"
-        writer.writerow([name, source, "", comparison.units, *cells, *[""] * 6])
+        writer.writerow([name, source, "", comparison.units, *cells, *[""] * (len(costs) + len(equal) + len(last))])
     return out.getvalue()
 
 
@@ -142,6 +193,7 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
     """The same for programs."""
     return {
         "units": comparison.units,
+        "reference": comparison.reference,
         "not_comparable": list(comparison.differences),
         "notes": list(comparison.notes),
         "configs": [
@@ -151,12 +203,23 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
                 "runs": [str(run.path) for run in group.runs],
                 "seeds": [run.seed for run in group.runs],
                 "metrics": {
-                    metric: {"mean": v.mean, "std": None if math.isnan(v.std) else v.std, "values": list(v.values)}
+                    metric: {"mean": v.mean, "std": v.std, "values": list(v.values)}
                     for metric, v in group.metrics.items()
+                },
+                "against_reference": {
+                    metric: verdict_record(of[group.label])
+                    for metric, of in comparison.verdicts.items()
+                    if group.label in of
+                },
+                "at_equal_cost": {
+                    column.heading: column.values[group.label]
+                    for column in comparison.equal
+                    if group.label in column.values
                 },
                 "parameters": group.parameters,
                 "gflops": group.gflops,
                 "ms_per_iteration": group.ms_per_iteration,
+                "train_seconds": group.train_seconds,
                 "memory_mib": group.memory_mb,
                 "validation": group.validation,
             }

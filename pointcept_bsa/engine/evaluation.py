@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pointcept_bsa.engine.bounded import BoundedModel
+from pointcept_bsa.engine.bounded import AT_TRAINING, BoundedModel
 from pointcept_bsa.errors import InputError, nearest
 from pointcept_bsa.host import comm
 from pointcept_bsa.host.batch import to_device
+from pointcept_bsa.host.memory import OutOfMemory
 from pointcept_bsa.metrics import DISTRIBUTION_METRICS, METRICS
 
 # {"name": str, "points": int, <metric>: float, ...} of one sample; "normalized": {<metric>: float, ...} where asked for
@@ -35,6 +36,7 @@ def evaluate(
     metrics: Sequence[str],
     on_batch: Callable[[Mapping[str, Any], Tensor], None] | None = None,
     normalized: bool = False,
+    others: Mapping[str, BoundedModel] | None = None,
 ) -> list[Record]:
     """Judge every sample once.
 
@@ -45,6 +47,8 @@ def evaluate(
         metrics: names from :data:`.METRICS` and :data:`.DISTRIBUTION_METRICS`.
         on_batch: called with each batch and its prediction.
         normalized: also judge in the units of the model's target normaliser (a model without one is left at that).
+        others: the same model with clouds split otherwise, by name. A record has their metrics under that name (and
+            ``pieces`` there), unless the memory was not enough for it.
 
     Returns:
         One record a sample, sorted by name, gathered from all processes and without the repetitions that a
@@ -63,22 +67,55 @@ def evaluate(
                 raise InputError(f"batch: got keys {sorted(batch)}, wanted also 'name' and 'target' to evaluate")
             batch = to_device(batch, device)
             output = predict(batch)
-            pred, target, variance = output["pred"].double(), batch["target"].double(), output.get("variance")
-            found = judge(pred, target, batch["offset"], batch["name"], metrics, variance)
-            if normalizer is not None:
-                scaled = variance / normalizer.std.double().square() if variance is not None else None
-                pair = normalizer.normalize(pred), normalizer.normalize(target)
-                for record, other in zip(
-                    found, judge(*pair, batch["offset"], batch["name"], metrics, scaled), strict=True
-                ):
-                    record["normalized"] = {metric: other[metric] for metric in metrics}
-            records += [mark(record, predict.pieces.get(record["name"])) for record in found]
+            found = judge_batch(batch, output, metrics, predict, normalizer)
+            for name, other in (others or {}).items():
+                add_other(found, name, other, predict, batch, metrics, normalizer)
+            records += found
             if on_batch is not None:
-                on_batch(batch, pred)
+                on_batch(batch, output["pred"].double())
     finally:
         model.train(training)
     unique = {record["name"]: record for part in comm.all_gather(records) for record in part}
     return [unique[name] for name in sorted(unique)]
+
+
+def judge_batch(
+    batch: Mapping[str, Any],
+    output: Mapping[str, Tensor],
+    metrics: Sequence[str],
+    predict: BoundedModel,
+    normalizer: Any | None,
+) -> list[Record]:
+    """Records of the clouds of a batch, of which ``predict`` has made ``output``."""
+    pred, target, variance = output["pred"].double(), batch["target"].double(), output.get("variance")
+    found = judge(pred, target, batch["offset"], batch["name"], metrics, variance)
+    if normalizer is not None:
+        scaled = variance / normalizer.std.double().square() if variance is not None else None
+        pair = normalizer.normalize(pred), normalizer.normalize(target)
+        for record, other in zip(found, judge(*pair, batch["offset"], batch["name"], metrics, scaled), strict=True):
+            record["normalized"] = {metric: other[metric] for metric in metrics}
+    return [mark(record, predict.pieces.get(record["name"])) for record in found]
+
+
+def add_other(
+    records: list[Record],
+    name: str,
+    other: BoundedModel,
+    first: BoundedModel,
+    batch: Mapping[str, Any],
+    metrics: Sequence[str],
+    normalizer: Any | None,
+) -> None:
+    """Add to a batch's records what ``other`` makes of it, which is known where it splits clouds as ``first``."""
+    found = records
+    if other.plan(batch) != first.plan(batch):
+        try:
+            output = other(batch)
+        except OutOfMemory:
+            return
+        found = judge_batch(batch, output, metrics, other, normalizer)
+    for record, judged in zip(records, found, strict=True):
+        record[name] = {key: judged[key] for key in (*metrics, "normalized", "pieces") if key in judged}
 
 
 def mark(record: Record, pieces: int | None) -> Record:
@@ -110,6 +147,16 @@ def _value(metric: str, pred: Tensor, target: Tensor, offset: Tensor, variance: 
     if variance is None:
         raise InputError(f"metrics: got {metric!r}, but the model predicts no 'variance'; wanted {sorted(METRICS)}")
     return DISTRIBUTION_METRICS[metric](pred, target, offset, variance.to(pred.dtype))
+
+
+def other_way(records: Sequence[Record], name: str) -> list[Record]:
+    """What the records have under the name of a way of :func:`.both_ways`; empty where that way was not gone.
+
+    Whole clouds are all of them, none in pieces; at the density of training some of them are in pieces.
+    """
+    found = [record[name] for record in records if name in record]
+    split = any("pieces" in record for record in found)
+    return found if len(found) == len(records) and split == (name == AT_TRAINING) else []
 
 
 def summarize(records: Sequence[Record], metrics: Sequence[str]) -> dict[str, dict[str, float]]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from pointcept_bsa.engine.bounded import bounded
-from pointcept_bsa.engine.evaluation import check_metrics, evaluate, summarize
+from pointcept_bsa.engine.bounded import AT_TRAINING, BoundedModel, both_ways, bounded, describe_way, test_settings
+from pointcept_bsa.engine.evaluation import Record, check_metrics, evaluate, other_way, summarize
 from pointcept_bsa.engine.provenance import record_data
+from pointcept_bsa.engine.running_statistics import compare_modes
+from pointcept_bsa.engine.training_points import PointCounter, record_points, training_points
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.host import HOOKS, HOST, HookBase, comm
 from pointcept_bsa.metrics import HIGHER_IS_BETTER
@@ -22,6 +24,10 @@ class RegressionEvaluator(HookBase):
     begins it writes down which samples train and which validate (``{save_path}/data.json``), for the test to compare
     with its own.
 
+    Where clouds have more points than in training, the metrics of whole clouds and those at the density of training
+    are both told; ``test_cfg`` of the data set decides which count. A network with running statistics is judged on
+    training samples with these and with the samples' own: if they do not fit, a line says what to do.
+
     Args:
         metrics: names from :data:`pointcept_bsa.metrics.METRICS`.
         key: the metric that chooses the best checkpoint.
@@ -32,6 +38,7 @@ class RegressionEvaluator(HookBase):
         self.key = key
         self.metrics = tuple(dict.fromkeys([*metrics, key]))
         self.recorded = False
+        self.counter = PointCounter()
 
     def before_train(self) -> None:
         if HOST == "pointcept" and self.trainer.cfg.evaluate and len(self.trainer.val_loader.dataset) == 0:
@@ -44,14 +51,28 @@ class RegressionEvaluator(HookBase):
         trainer = self.trainer
         if comm.is_main_process() and not self.recorded:
             val = trainer.val_loader.dataset if trainer.cfg.evaluate else None
+            before = training_points(trainer.cfg.save_path, {}) if trainer.cfg.resume else None
             record_data(trainer.cfg.save_path, trainer.train_loader.dataset, val)
+            if before is not None:
+                record_points(trainer.cfg.save_path, before)
             self.recorded = True
+
+    def before_step(self) -> None:
+        self.counter.note(self.trainer.comm_info["input_dict"])
 
     def after_epoch(self) -> None:
         trainer = self.trainer
+        trained = self.counter.result() or training_points(trainer.cfg.save_path, trainer.cfg)
+        if trained is not None:
+            trainer.comm_info["training_points"] = trained
+            if comm.is_main_process():
+                record_points(trainer.cfg.save_path, trained)
         if not trainer.cfg.evaluate:
             return
-        records = evaluate(bounded(trainer.model, trainer.val_loader.dataset), trainer.val_loader, self.metrics)
+        self.check_running_statistics()
+        test_cfg = test_settings(trainer.val_loader.dataset)
+        predict, ways = bounded(trainer.model, test_cfg, trained), both_ways(trainer.model, test_cfg, trained)
+        records = evaluate(predict, trainer.val_loader, self.metrics, others=ways)
         if not records:
             trainer.logger.warning("Validation: the set has NO SAMPLES; no metric, no best checkpoint")
             return
@@ -61,7 +82,33 @@ class RegressionEvaluator(HookBase):
         if comm.is_main_process() and trainer.writer is not None:
             for metric, s in summary.items():
                 trainer.writer.add_scalar(f"val/{metric}", s["mean"], trainer.epoch + 1)
+        self.report_ways(records, ways)
         mean = summary[self.key]["mean"]
         larger = self.key in HIGHER_IS_BETTER
         trainer.comm_info["current_metric_value"] = mean if larger else -mean
         trainer.comm_info["current_metric_name"] = self.key if larger else f"-{self.key}"
+
+    def report_ways(self, records: Sequence[Record], ways: Mapping[str, BoundedModel]) -> None:
+        """A line and curves of whole clouds and of the density of training, where one of them was split."""
+        trainer = self.trainer
+        if not other_way(records, AT_TRAINING) and not any("pieces" in record for record in records):
+            return
+        for name, way in ways.items():
+            found = other_way(records, name)
+            if not found:
+                continue
+            summary = summarize(found, self.metrics)
+            text = ", ".join(f"{m} {s['mean']:.5g} +- {s['std']:.3g}" for m, s in summary.items())
+            trainer.logger.info(f"  {describe_way(name, way)}: {text}")
+            if comm.is_main_process() and trainer.writer is not None:
+                for metric, s in summary.items():
+                    trainer.writer.add_scalar(f"val_{name}/{metric}", s["mean"], trainer.epoch + 1)
+
+    def check_running_statistics(self) -> None:
+        """Say so if evaluation with running statistics is much worse than with the samples' own."""
+        trainer = self.trainer
+        model = getattr(trainer.model, "module", trainer.model)
+        clouds = trainer.cfg.get("batch_size_per_gpu") or 1
+        errors = compare_modes(model, trainer.train_loader.dataset, clouds)
+        if errors is not None and errors.differ:
+            trainer.logger.warning(errors.advice())

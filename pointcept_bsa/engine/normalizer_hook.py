@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pointcept_bsa.engine.json_file import write_json
 from pointcept_bsa.engine.training_range import FILE, describe_training_data
 from pointcept_bsa.errors import InputError
+from pointcept_bsa.files.json_file import write_json
 from pointcept_bsa.host import HOOKS, HookBase, comm
 
 
@@ -23,6 +23,7 @@ class FitTargetNormalizer(HookBase):
     have none.
     """
 
+    only_watches = True  # a resumed run has the statistics of its checkpoint
     training_range: dict[str, Any] | None = None
 
     def before_train(self) -> None:

@@ -6,12 +6,12 @@ So what a report says does not rest on what a config calls its splits.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pointcept_bsa.engine.json_file import write_json
+from pointcept_bsa.errors import InputError
+from pointcept_bsa.files.json_file import read_json, write_json
 
 FILE = "data.json"
 MOST_NAMES = 200_000  # longer lists are not written; their overlap with others is not known then
@@ -51,12 +51,27 @@ def provenance(folder: str | Path | None, tested: Sequence[str]) -> dict[str, An
     if path is None or not path.is_file():
         recorded: dict[str, Any] = {}
     else:
-        recorded = json.loads(path.read_text(encoding="utf-8"))
+        recorded = read_recorded(path)
     train, val = recorded.get("train"), recorded.get("val")
     known = bool(recorded) and train is not None
     training = _counted(train, tested)
     validation = {**_counted(val, tested), **_judged(train, val, tested, known)}
     return {"training": training, "validation": validation}
+
+
+def read_recorded(path: Path) -> dict[str, Any]:
+    """The content of ``data.json``. Raises InputError for one that ``record_data`` did not write."""
+    content = read_json(path, words_as_null=True)
+    parts = [content.get(part) for part in ("train", "val")] if isinstance(content, dict) else [0]
+    if not all(part is None or _is_described(part) for part in parts):
+        raise InputError(f"{path}: is damaged: wanted cards and names of the samples of train and val; remove it")
+    return content
+
+
+def _is_described(part: Any) -> bool:
+    card, names = (part.get("card"), part.get("names")) if isinstance(part, dict) else (None, None)
+    good = isinstance(card, dict) and isinstance(card.get("num_samples"), int) and "split_hash" in card
+    return good and (names is None or (isinstance(names, list) and all(isinstance(name, str) for name in names)))
 
 
 def _counted(part: Mapping[str, Any] | None, tested: Sequence[str]) -> dict[str, Any]:

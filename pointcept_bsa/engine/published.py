@@ -6,7 +6,6 @@ test split; otherwise it is said which protocols the published ones used and why
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from functools import cache
@@ -14,6 +13,7 @@ from importlib.resources import files
 from typing import Any
 
 from pointcept_bsa.engine.provenance import UNKNOWN
+from pointcept_bsa.files.json_file import parse_json
 from pointcept_bsa.metrics import HIGHER_IS_BETTER
 
 Row = dict[str, Any]  # {"model", "metric", "units", "value", "source", "table", "note"?}
@@ -22,7 +22,7 @@ Row = dict[str, Any]  # {"model", "metric", "units", "value", "source", "table",
 @cache
 def published_table() -> dict[str, Any]:
     """The content of ``published.json``: version, sources, protocols, results."""
-    return json.loads(files("pointcept_bsa.engine").joinpath("published.json").read_text(encoding="utf-8"))
+    return parse_json(files("pointcept_bsa.engine").joinpath("published.json").read_bytes(), "published.json")
 
 
 def published_for(card: Mapping[str, Any]) -> dict[str, Any]:

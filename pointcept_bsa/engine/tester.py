@@ -12,16 +12,22 @@ import numpy as np
 import torch
 from torch import nn
 
-from pointcept_bsa.engine.bounded import bounded, cut_points
-from pointcept_bsa.engine.evaluation import Record, check_metrics, evaluate, summarize
+from pointcept_bsa.engine.bounded import AT_TRAINING, WHOLE, both_ways, bounded, cut_points, describe_way, test_settings
+from pointcept_bsa.engine.evaluation import Record, check_metrics, evaluate, other_way, summarize
 from pointcept_bsa.engine.export_fields import FieldExporter, check_export, faces_of
 from pointcept_bsa.engine.flops import count_flops
-from pointcept_bsa.engine.json_file import write_json
 from pointcept_bsa.engine.picture import draw_fields
 from pointcept_bsa.engine.provenance import provenance, sample_names
 from pointcept_bsa.engine.published import comparison_lines, published_for
+from pointcept_bsa.engine.runs import run_record
+from pointcept_bsa.engine.training_points import training_points
+from pointcept_bsa.errors import InputError
+from pointcept_bsa.files.checkpoint_file import read_checkpoint
+from pointcept_bsa.files.json_file import read_json, write_json
 from pointcept_bsa.host import TESTERS, TesterBase, collate_fn, comm
 from pointcept_bsa.host.batch import to_device
+from pointcept_bsa.host.flat_config import flat_config
+from pointcept_bsa.host.weight import identity
 from pointcept_bsa.metrics import HIGHER_IS_BETTER
 
 VALIDATION_NOTES = ("validation =", "no validation samples")
@@ -34,7 +40,10 @@ class RegressionTester(TesterBase):
     Metrics are computed per sample, then averaged over the samples, in physical units and in those of the model's
     target normaliser; mean and standard deviation are printed, published results of the same protocol beside them. The
     file also has every sample's values, the data set's card (protocol, split and its hash), which samples
-    trained and validated, the seed, the number of parameters and the GFLOPs of one sample.
+    trained and validated, the seed, the number of parameters and the GFLOPs of one sample, and of the run its config,
+    times and validation curve: enough for ``tools/compare.py`` without the run's folder. Where clouds have more points
+    than in training it has ``whole`` and ``at_training_density``, too: the metrics of whole clouds, and of clouds in
+    random pieces of as many points as those of training; ``data.test.test_cfg`` decides which are *the* metrics.
 
     Args:
         cfg, model, test_loader, verbose: as every tester.
@@ -62,7 +71,6 @@ class RegressionTester(TesterBase):
         check_metrics([*metrics, key], "test.metrics")
         super().__init__(cfg, model, test_loader, verbose)
         self.model: nn.Module
-        self.predict = bounded(self.model, self.test_loader.dataset)
         self.metrics = tuple(dict.fromkeys([*metrics, key]))
         self.key = key
         self.pictures = pictures or "png" in export
@@ -73,14 +81,29 @@ class RegressionTester(TesterBase):
     def test(self) -> dict[str, Any]:
         """Run the test; returns what is written to ``metrics.json``."""
         start = time.perf_counter()
-        records = evaluate(self.predict, self.with_progress(), self.metrics, self.write_files, normalized=True)
+        test_cfg, trained = test_settings(self.test_loader.dataset), training_points(self.run_folder(), self.cfg)
+        self.predict, self.ways = bounded(self.model, test_cfg, trained), both_ways(self.model, test_cfg, trained)
+        records = evaluate(
+            self.predict, self.with_progress(), self.metrics, self.write_files, normalized=True, others=self.ways
+        )
         report = self.report(records, time.perf_counter() - start)
         if comm.is_main_process():
+            self.say_what_is_replaced(report)
             write_json(self.folder / "metrics.json", report)
             self.print(report)
             if self.pictures and records:
                 self.draw(records)
         return report
+
+    def say_what_is_replaced(self, report: Mapping[str, Any]) -> None:
+        """A result of other weights that lies there goes, and is named."""
+        path = self.folder / "metrics.json"
+        try:
+            before = read_json(path, words_as_null=True).get("weight_sha256")
+        except (InputError, AttributeError):
+            return  # there is none that could be read
+        if isinstance(before, str) and before != report["weight_sha256"]:
+            self.logger.warning(f"{path}: the result of other weights (sha256 {before[:12]}...) is replaced")
 
     def with_progress(self) -> Iterator[Mapping[str, Any]]:
         """The batches, with a line about rate and time left now and then."""
@@ -107,14 +130,17 @@ class RegressionTester(TesterBase):
             "metrics": summarize(records, self.metrics),
             "metrics_normalized": self.normalized(records),
             **provenance(self.run_folder(), sample_names(dataset, card) if card else []),
+            "run": run_record(self.run_folder(), flat_config(self.cfg)),
             "published": published_for(card),
             "approximation": self.approximation(records),
+            **{name: self.other_way(records, name) for name in (WHOLE, AT_TRAINING)},
             "samples": records,
             "backbone": dict(backbone),
             "parameters": sum(p.numel() for p in model.parameters()),
             "gflops": self.gflops(model),
             "seed": self.seed(),
             "weight": getattr(self, "weight", None) or "the model in memory",
+            **(getattr(self, "weight_identity", None) or identity(getattr(self, "weight", None))),
             "seconds": round(seconds, 3),
             "torch": torch.__version__,
             "device": torch.cuda.get_device_name() if next(model.parameters()).is_cuda else "cpu",
@@ -133,13 +159,28 @@ class RegressionTester(TesterBase):
         folder = Path(weight).resolve().parent
         return folder.parent if folder.name == "model" else None
 
+    def other_way(self, records: list[Record], name: str) -> dict[str, Any] | None:
+        """The summaries of a way of :func:`.both_ways`; None where it was not gone, or no cloud is split in any."""
+        found, way = other_way(records, name), self.ways.get(name)
+        split = other_way(records, AT_TRAINING) or any("pieces" in record for record in records)
+        if not found or not split or way is None:
+            return None
+        pieces = {} if name == WHOLE else {"piece_points": way.piece_points, "votes": way.votes}
+        return {**pieces, "metrics": summarize(found, self.metrics), "metrics_normalized": self.normalized(found)}
+
     def approximation(self, records: list[Record]) -> str | None:
         """What ``data.test.test_cfg`` made of the clouds; None if the model saw every cloud whole."""
         split = [record["pieces"] for record in records if "pieces" in record]
         if not split:
             return None
+        which = f"{len(split)} of {len(records)} clouds"
+        if self.predict.piece_points is not None:
+            return (
+                f"{which} predicted in {min(split)} to {max(split)} random pieces of {self.predict.piece_points} "
+                f"points, {self.predict.votes} vote(s)"
+            )
         return (
-            f"{len(split)} of {len(records)} clouds exceed max_points={self.predict.max_points}: predicted in "
+            f"{which} exceed max_points={self.predict.max_points}: predicted in "
             f"2 to {max(split)} random pieces, {self.predict.votes} vote(s); NOT what the model says of the whole cloud"
         )
 
@@ -148,9 +189,9 @@ class RegressionTester(TesterBase):
         if len(self.test_loader.dataset) == 0:
             return None
         batch = self.batch_of(0)
-        bound = self.predict.max_points
-        if bound is not None and len(batch["coord"]) > bound:  # the cost of one forward pass: of a piece
-            batch = cut_points(batch, torch.arange(bound, device=batch["coord"].device))
+        split = self.predict.split(len(batch["coord"]))
+        if split is not None:  # the cost of one forward pass: of a piece
+            batch = cut_points(batch, torch.arange(split.size, device=batch["coord"].device))
         return {"points": len(batch["coord"]), "value": count_flops(model, batch) / 1e9}
 
     def seed(self) -> int | None:
@@ -158,7 +199,7 @@ class RegressionTester(TesterBase):
         weight = getattr(self, "weight", None)
         if not weight or str(weight).endswith(".safetensors"):
             return self.cfg.seed
-        return torch.load(weight, map_location="cpu", weights_only=True).get("seed")
+        return read_checkpoint(weight).get("seed")
 
     def batch_of(self, index: int) -> dict[str, Any]:
         """One test sample as a batch on the model's device."""
@@ -175,6 +216,7 @@ class RegressionTester(TesterBase):
             f"Validation: {report['validation']['statement']}",
             f"{'metric':<14}{'mean':>14}{'std':>14}{'normalised':>14}{'std':>14}  (physical: {card.get('units', '?')})",
             *(metric_line(m, s, report["metrics_normalized"].get(m)) for m, s in report["metrics"].items()),
+            *self.ways_lines(report),
             *(f"note: {note}" for note in card.get("notes", [])),
             *([f"APPROXIMATE: {report['approximation']}"] if report["approximation"] else []),
             *comparison_lines(report),
@@ -182,6 +224,15 @@ class RegressionTester(TesterBase):
         ]
         for line in lines:
             self.logger.info(line)
+
+    def ways_lines(self, report: Mapping[str, Any]) -> list[str]:
+        """The same table for whole clouds and for the density of training, where these are two."""
+        lines = []
+        for name in (WHOLE, AT_TRAINING):
+            if found := report[name]:
+                lines.append(f"{describe_way(name, self.ways[name])}:")
+                lines += [metric_line(m, s, found["metrics_normalized"].get(m)) for m, s in found["metrics"].items()]
+        return lines
 
     def draw(self, records: list[Record]) -> None:
         """Pictures of the best, the median and the worst sample."""

@@ -12,7 +12,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ import numpy as np
 from pointcept_bsa.datasets.base import PointFieldDataset, per_point_keys
 from pointcept_bsa.datasets.statistics import RunningStatistics
 from pointcept_bsa.errors import InputError
+from pointcept_bsa.files.json_file import parse_json
 
 FILE = "training_range.json"
 MOST_SAMPLES, MOST_POINTS = 512, 20_000_000  # read for the range, evenly chosen
@@ -86,12 +86,50 @@ def read_training_range(folder: Path) -> dict[str, Any] | None:
 
 def parse_training_range(text: str, where: str) -> dict[str, Any]:
     """The content from its text. Raises InputError, naming ``where`` it is from."""
+    content = parse_json(text, where, words_as_null=True)
     try:
-        content = json.loads(text)
-        content["fields"]["coord"]["min"], content["target"]["names"], content["points"][1]
-    except (ValueError, KeyError, TypeError, IndexError) as error:
+        _check(content)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{where}: damaged training range ({error!r}); remove it, or train again") from error
     return content
+
+
+def _check(content: Any) -> None:
+    """Raise one of ValueError, KeyError, TypeError where a value is of another kind than this package writes."""
+    fewest, most = content["points"]
+    _wanted(all(type(count) is int for count in (fewest, most)), "points")
+    _wanted("coord" in content["fields"], "fields")
+    for key, statistics in content["fields"].items():
+        _check_numbers(key, statistics, ("min", "max"), also=("extent_min", "extent_max") if key == "coord" else ())
+    for key, scale in content["standardize"].items():
+        _check_numbers(key, scale, ("mean", "std"))
+    target = content["target"]
+    for part in ("names", "units"):
+        _wanted(all(isinstance(text, str) for text in list(target[part])), f"target.{part}")
+    widths = [width for name, width in target["fields"] if isinstance(name, str) and type(width) is int and width > 0]
+    _wanted(len(widths) == len(target["fields"]), "target.fields")
+    _wanted(sum(widths) == len(target["names"]) == len(target["units"]) > 0, "target")
+    pressure = content["surface_pressure"]
+    if pressure is not None:
+        _wanted(all(_is_number(pressure[key]) and pressure[key] > 0 for key in ("density", "velocity")), "density")
+        _check_numbers("surface_pressure", pressure, ("flow", "up"))
+        _wanted(len(pressure["flow"]) == 3, "flow")
+
+
+def _check_numbers(name: str, lists: Mapping[str, Any], keys: tuple[str, ...], also: tuple[str, ...] = ()) -> None:
+    """Lists of numbers, all of one length; the same for those of ``also`` that are there."""
+    found = [lists[key] for key in (*keys, *(key for key in also if key in lists))]
+    numbers = all(isinstance(each, list) and each and all(map(_is_number, each)) for each in found)
+    _wanted(numbers and len({len(each) for each in found}) == 1, name)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _wanted(good: bool, name: str) -> None:
+    if not good:
+        raise ValueError(f"{name} is of another kind than this package writes")
 
 
 def outside_range(sample: Mapping[str, np.ndarray], known: Mapping[str, Any]) -> list[str]:

@@ -1,8 +1,12 @@
-"""Which checkpoint a test takes; the same in both hosts."""
+"""Which checkpoint a test takes, and whether a result is of the checkpoint that lies there; the same in both hosts."""
 
 from __future__ import annotations
 
+import hashlib
 import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 from pointcept_bsa.errors import InputError
 
@@ -24,3 +28,31 @@ def weight_to_test(weight: str | None, save_path: str) -> str:
             f"name a checkpoint with --options weight=PATH"
         )
     return path
+
+
+def identity(path: str | Path | None) -> dict[str, str | None]:
+    """What a result says about the file of its weights: ``weight_file``, its name, and ``weight_sha256``."""
+    if path is None:
+        return {"weight_file": None, "weight_sha256": None}
+    with open(path, "rb") as file:
+        return {"weight_file": Path(path).name, "weight_sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+
+
+def of_other_weights(folder: str | Path, report: Any) -> str | None:
+    """Why a result in the folder of a run is not that of the checkpoint that lies there.
+
+    None: it is, or there is no checkpoint, or the result does not say what made it.
+
+    Args:
+        folder: of the run.
+        report: ``test/metrics.json`` in it.
+    """
+    wanted = report.get("weight_sha256") if isinstance(report, Mapping) else None
+    present = sorted(path for path in Path(folder, "model").glob("*.pth") if path.name != "model_new.pth")
+    if not isinstance(wanted, str) or not present:
+        return None
+    named = [path for path in present if path.name == report.get("weight_file")]
+    if any(identity(path)["weight_sha256"] == wanted for path in named or present):
+        return None
+    name = named[0].name if named else present[0].name
+    return f"its test is of other weights than the {name} that lies there now (sha256 {wanted[:12]}...); test it again"

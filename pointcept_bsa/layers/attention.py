@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from pointcept_bsa.geometry.ball_tree import BallLayout
 from pointcept_bsa.layers.attention_layer import AttentionLayer
 from pointcept_bsa.layers.linear import Linear, linear_parts
+from pointcept_bsa.layers.query_key import QueryKey
 from pointcept_bsa.ops.ball_attention import ball_attention
 from pointcept_bsa.ops.dense_attention import dense_attention
 
@@ -32,20 +33,33 @@ class BallAttention(AttentionLayer):
     """Multi-head attention inside balls with relative positions and distance bias (Erwin eq. 8-10).
 
     h = x + W_pos (pos - ball mean); q, k, v = W_qkv h; softmax(q k^T / sqrt(D) + sigma_h distance) v; projection.
+    ``qk_norm`` and ``rotary``, not in the paper: see :class:`.QueryKey`.
     """
 
-    def __init__(self, dim: int, num_heads: int, dimensionality: int = 3, *, distance_bias: bool = True):
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        dimensionality: int = 3,
+        *,
+        distance_bias: bool = True,
+        qk_norm: bool = False,
+        rotary: float | None = None,
+    ):
         super().__init__()
         check_heads(dim, num_heads)
         self.num_heads = num_heads
         self.position = Linear(dimensionality, dim)
         self.qkv = Linear(dim, 3 * dim)
+        self.query_key = QueryKey.wanted(dim // num_heads, dimensionality, qk_norm, rotary)
         self.sigma = distance_weight(num_heads) if distance_bias else None
         self.projection = Linear(dim, dim)
 
     def attend(self, h: Tensor, layout: BallLayout) -> Tensor:
         head = self.num_heads, h.shape[-1] // self.num_heads
         (q,), (k,), (v,) = linear_parts(h, [self.qkv], [head] * 3, (1, 1, 1))
+        if self.query_key is not None:
+            q, k = self.query_key(q, k, layout.coord)
         out = ball_attention(q, k, v, layout.ball_size, coord=layout.coord, sigma=self.sigma, valid=layout.valid)
         return out.flatten(-2)
 
@@ -54,14 +68,18 @@ class FullAttention(AttentionLayer):
     """Multi-head attention of every point to every point of its cloud, with absolute positions.
 
     h = x + W_pos (pos - cloud mean); q, k, v = W_qkv h; softmax(q k^T / sqrt(D)) v; projection.
+    ``qk_norm`` and ``rotary``: see :class:`.QueryKey`.
     """
 
-    def __init__(self, dim: int, num_heads: int, dimensionality: int = 3):
+    def __init__(
+        self, dim: int, num_heads: int, dimensionality: int = 3, *, qk_norm: bool = False, rotary: float | None = None
+    ):
         super().__init__()
         check_heads(dim, num_heads)
         self.num_heads = num_heads
         self.position = Linear(dimensionality, dim)
         self.qkv = Linear(dim, 3 * dim)
+        self.query_key = QueryKey.wanted(dim // num_heads, dimensionality, qk_norm, rotary)
         self.projection = Linear(dim, dim)
 
     def place(self, *geometry: Any) -> Tensor:
@@ -75,4 +93,6 @@ class FullAttention(AttentionLayer):
         """
         head = self.num_heads, h.shape[-1] // self.num_heads
         (q,), (k,), (v,) = linear_parts(h, [self.qkv], [head] * 3, (1, 1, 1))
+        if self.query_key is not None:
+            q, k = self.query_key(q, k, centred)
         return dense_attention(q, k, v, lengths, lengths, key_valid=valid).flatten(-2)

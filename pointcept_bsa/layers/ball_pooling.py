@@ -9,17 +9,20 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.geometry.ball_tree import BallLayout, BallTree, invert, rotate_layout
 from pointcept_bsa.geometry.host_tables import derived, places
+from pointcept_bsa.layers.cloud_norm import CloudNorm
 from pointcept_bsa.layers.linear import Linear
 
 
 class BallPooling(nn.Module):
     """BatchNorm(W [features of the s children, their positions relative to their mean]); the identity for s = 1.
 
-    With stride 1 it has no parameters. Empty slots enter as zeros and are left out of the statistics.
+    With stride 1 it has no parameters. Empty slots enter as zeros and are left out of the statistics. In place of
+    BatchNorm a model may have put another norm, see :func:`.replace_batch_norms`.
     """
 
     def __init__(self, in_dim: int, out_dim: int, stride: int, dimensionality: int = 3):
@@ -69,8 +72,10 @@ def child_position(fine: BallLayout, coarse: BallLayout) -> Tensor:
 
 
 def normalize_points(norm: nn.Module, x: Tensor, layout: BallLayout) -> Tensor:
-    """BatchNorm over the slots that hold points. The others never enter the statistics."""
-    if layout.valid is None or not norm.training:
+    """A norm over the slots that hold points. The others never enter its statistics."""
+    if isinstance(norm, CloudNorm):
+        return norm(x, layout.slots, layout.valid)
+    if layout.valid is None or not (norm.training and isinstance(norm, _BatchNorm)):
         return norm(x)
     if layout.host_valid is None:
         return masked_batch_norm(norm, x, layout.valid)

@@ -22,6 +22,7 @@ from pointcept_bsa.ops.side_streams import SideBySide
 from .attention import check_heads, distance_weight
 from .attention_layer import AttentionLayer
 from .linear import Linear, linear_parts
+from .query_key import QueryKey
 
 POOLING = ("mean", "mlp")
 
@@ -114,6 +115,8 @@ class BallSparseAttention(AttentionLayer):
         mask_own_ball: no block of the own ball is selected.
         distance_bias: sigma_h * distance in the ball branch.
         dimensionality: space dimensions.
+        qk_norm, rotary: queries and keys of all branches normalised, and turned by position with that wavelength; not
+            in the paper. See :class:`.QueryKey`.
 
     Raises:
         ValueError: sizes that do not fit each other.
@@ -133,6 +136,8 @@ class BallSparseAttention(AttentionLayer):
         mask_own_ball: bool = True,
         distance_bias: bool = True,
         dimensionality: int = 3,
+        qk_norm: bool = False,
+        rotary: float | None = None,
     ):
         super().__init__()
         check_heads(dim, num_heads)
@@ -158,6 +163,7 @@ class BallSparseAttention(AttentionLayer):
         self.position = Linear(dimensionality, dim)
         self.qkv = Linear(dim, 3 * dim)
         self.gate = Linear(dim, 3 * num_heads)
+        self.query_key = QueryKey.wanted(dim // num_heads, dimensionality, qk_norm, rotary)
         self.sigma = distance_weight(num_heads) if distance_bias else None
         self.pool_k = self._pooling(phi, dim // num_heads, block_size)
         self.pool_v = self._pooling(phi, dim // num_heads, block_size)
@@ -171,7 +177,10 @@ class BallSparseAttention(AttentionLayer):
     def attend(self, h: Tensor, layout: BallLayout) -> Tensor:
         head = self.num_heads, h.shape[-1] // self.num_heads
         shapes = head, head, head, (3 * self.num_heads,)
-        q, k, v, (gate,) = linear_parts(h, [self.qkv, self.gate], shapes, (4, 3, 3, 1))  # by use
+        uses = (4, 3, 3, 1) if self.query_key is None else (1, 1, 3, 1)
+        q, k, v, (gate,) = linear_parts(h, [self.qkv, self.gate], shapes, uses)
+        if self.query_key is not None:
+            q, k = ((x,) * 4 for x in self.query_key(q[0], k[0], layout.coord))
         with SideBySide(h) as branches:
             with branches.aside():
                 ball = self.ball(q[1], k[1], v[1], layout)

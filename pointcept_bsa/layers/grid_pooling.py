@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.geometry.serialization import sort_codes
+from pointcept_bsa.layers.cloud_norm import normalize_rows
 from pointcept_bsa.layers.serialized_level import SerializedLevel
 from pointcept_bsa.ops.segment_reduce import segment_reduce
 
@@ -60,7 +61,7 @@ class GridPooling(nn.Module):
         feat = segment_reduce(self.proj(feat)[level.order[0]], starts, self.reduce)
         if self.shuffle_orders:
             pooled_level = pooled_level.with_shuffled_orders()
-        return self.act(self.norm(feat)), pooled_level, cluster
+        return self.act(run_rows(self.norm, feat, pooled_level)), pooled_level, cluster
 
 
 class GridUnpooling(nn.Module):
@@ -92,10 +93,22 @@ class GridUnpooling(nn.Module):
         self.proj = branch(in_channels)
         self.proj_skip = branch(skip_channels)
 
-    def forward(self, feat: Tensor, skip: Tensor, cluster: Tensor) -> tuple[Tensor, Tensor]:
-        """Add ``feat (M, C_in)`` to ``skip (N, C_skip)``: the sum and the skip branch alone, each ``(N, C_out)``."""
-        skip = self.proj_skip(skip)
-        return skip + self.proj(feat)[cluster], skip
+    def forward(
+        self, feat: Tensor, skip: Tensor, cluster: Tensor, pooled_level: SerializedLevel, level: SerializedLevel
+    ) -> tuple[Tensor, Tensor]:
+        """Add ``feat (M, C_in)`` to ``skip (N, C_skip)``: the sum and the skip branch alone, each ``(N, C_out)``.
+
+        ``pooled_level`` and ``level`` are theirs.
+        """
+        skip = run_rows(self.proj_skip, skip, level)
+        return skip + run_rows(self.proj, feat, pooled_level)[cluster], skip
+
+
+def run_rows(modules: nn.Module, feat: Tensor, level: SerializedLevel) -> Tensor:
+    """The modules of an ``nn.Sequential`` one after the other on the points of a level; nothing for another module."""
+    for module in modules.children():
+        feat = normalize_rows(module, feat, lambda: level.cloud_sizes)
+    return feat
 
 
 def pool_level(level: SerializedLevel, shift: int) -> tuple[SerializedLevel, Tensor, Tensor]:

@@ -14,6 +14,7 @@ from pointcept_bsa.layers.attention import distance_weight
 from pointcept_bsa.layers.attention_layer import AttentionLayer
 from pointcept_bsa.layers.ball_sparse_attention import POOLING, BlockMean, BlockMLP, pool_both
 from pointcept_bsa.layers.linear import Linear, linear_parts
+from pointcept_bsa.layers.query_key import QueryKey
 from pointcept_bsa.ops.ball_attention import ball_attention
 from pointcept_bsa.ops.block_selection import select_blocks
 from pointcept_bsa.ops.dense_attention import dense_attention
@@ -47,6 +48,8 @@ class NativeSparseAttention(AttentionLayer):
         mask_own_ball: a point's own compressed ball cannot be selected (the paper allows it).
         distance_bias: sigma_h * distance in the local branch.
         dimensionality: space dimensions.
+        qk_norm, rotary: queries and keys of all branches normalised, and turned by position with that wavelength; not
+            in the paper. See :class:`.QueryKey`.
 
     Raises:
         ValueError: sizes that do not fit each other.
@@ -63,6 +66,8 @@ class NativeSparseAttention(AttentionLayer):
         mask_own_ball: bool = False,
         distance_bias: bool = True,
         dimensionality: int = 3,
+        qk_norm: bool = False,
+        rotary: float | None = None,
     ):
         super().__init__()
         if num_kv_heads < 1 or num_heads < 1 or num_heads % num_kv_heads:
@@ -82,6 +87,7 @@ class NativeSparseAttention(AttentionLayer):
         self.query = Linear(dim, num_heads * self.head_dim)
         self.key_value = Linear(dim, 2 * num_kv_heads * self.head_dim)
         self.gate = Linear(dim, 3 * num_heads)
+        self.query_key = QueryKey.wanted(self.head_dim, dimensionality, qk_norm, rotary)
         self.sigma = distance_weight(num_heads) if distance_bias else None
         self.pool_k = self._pooling(phi)
         self.pool_v = self._pooling(phi)
@@ -95,7 +101,10 @@ class NativeSparseAttention(AttentionLayer):
         kv = self.num_kv_heads, self.head_dim
         shapes = (self.num_heads, self.head_dim), kv, kv, (3 * self.num_heads,)
         layers = self.query, self.key_value, self.gate
-        q, k, v, (gate,) = linear_parts(h, layers, shapes, (3, 3, 3, 1))  # by use
+        uses = (3, 3, 3, 1) if self.query_key is None else (1, 1, 3, 1)
+        q, k, v, (gate,) = linear_parts(h, layers, shapes, uses)
+        if self.query_key is not None:
+            q, k = ((x,) * 3 for x in self.query_key(q[0], k[0], layout.coord))
         with SideBySide(h) as branches:
             with branches.aside():
                 bias = dict(coord=layout.coord, sigma=self.sigma)

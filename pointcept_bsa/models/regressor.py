@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.geometry.padding import CloudPadding
 from pointcept_bsa.host import LOSSES, MODELS
+from pointcept_bsa.layers.cloud_norm import replace_batch_norms
 from pointcept_bsa.models.padding import backbone_padding, valid_slots
 
 
@@ -24,6 +25,9 @@ class DefaultRegressor(nn.Module):
         head: config of a head: (N, C) -> (N, K) normalised.
         normalizer: config of the target normaliser.
         criteria: configs of the losses, which are added up.
+        norm: what stands in the place of each BatchNorm of the backbone, whosever it is:
+            ``"batch"`` as published; ``"layer"``, ``"cloud"`` and others compute the same in training and evaluation,
+            see :func:`.replace_batch_norms`.
     """
 
     def __init__(
@@ -32,9 +36,11 @@ class DefaultRegressor(nn.Module):
         head: Mapping[str, Any],
         normalizer: Mapping[str, Any],
         criteria: Sequence[Mapping[str, Any]],
+        norm: str = "batch",
     ):
         super().__init__()
         self.backbone = MODELS.build(backbone)
+        replace_batch_norms(self.backbone, norm)
         self.head = MODELS.build(head)
         given, taken = (
             getattr(m, name, None) for m, name in ((self.backbone, "out_channels"), (self.head, "in_channels"))

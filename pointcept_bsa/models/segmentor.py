@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.geometry.padding import CloudPadding
 from pointcept_bsa.host import LOSSES, MODELS
+from pointcept_bsa.layers.cloud_norm import replace_batch_norms
 from pointcept_bsa.models.padding import backbone_padding, valid_slots
 
 
@@ -27,6 +28,7 @@ class DefaultSegmentorV2(nn.Module):
         backbone: config of a backbone: sample -> Point with ``feat`` (N, C) (or (N, C) itself).
         criteria: configs of the losses, which are added up.
         freeze_backbone: train the head only.
+        norm: see :class:`.DefaultRegressor`. (Pointcept's own segmentor has no such argument.)
 
     Raises:
         InputError: no criteria.
@@ -39,12 +41,14 @@ class DefaultSegmentorV2(nn.Module):
         backbone: Mapping[str, Any],
         criteria: Sequence[Mapping[str, Any]],
         freeze_backbone: bool = False,
+        norm: str = "batch",
     ) -> None:
         super().__init__()
         if not criteria:
             raise InputError("criteria: got none, wanted at least one loss")
         self.seg_head = nn.Linear(backbone_out_channels, num_classes) if num_classes > 0 else nn.Identity()
         self.backbone = MODELS.build(backbone)
+        replace_batch_norms(self.backbone, norm)
         self.criteria = nn.ModuleList(LOSSES.build(c) for c in criteria)
         self.freeze_backbone = freeze_backbone
         if freeze_backbone:

@@ -73,6 +73,8 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
 
 def check_passed_on(passed_on: Sequence[str]) -> None:
     """Refuse what Pointcept would take for something else."""
+    if any(word.startswith("resume=") and "weights" in word for word in passed_on):
+        raise InputError("resume=weights: Pointcept takes it for resume=True, wanted weight=PATH alone")
     if "resume=True" in passed_on and not any(word.startswith("weight=") for word in passed_on):
         raise InputError("resume=True: Pointcept starts anew without a checkpoint, wanted weight=PATH as well")
 

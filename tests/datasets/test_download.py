@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import http.server
 import io
+import random
+import shutil
 import tarfile
 import threading
 import zipfile
@@ -165,6 +168,53 @@ def test_damaged_or_empty_archives_are_refused_by_name(tmp_path):
         assert not (tmp_path / "raw").exists()
     with pytest.raises(InputError, match="holds none of the files"):
         extract(make_zip(tmp_path / "none.zip", {"x.txt": b"x"}), tmp_path / "raw", WANTED)
+
+
+def pax_zero() -> bytes:
+    """A tar whose member has a name with a zero byte in it, which plain headers cannot have."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as bundle:
+        info = tarfile.TarInfo("x")
+        info.pax_headers = {"path": "a/\0/press.npy"}
+        info.size = 1
+        bundle.addfile(info, io.BytesIO(b"p"))
+    return buffer.getvalue()
+
+
+def encrypted(data: bytes) -> bytes:
+    """A zip with the flags of its members set to encrypted."""
+    changed = bytearray(data)
+    for mark, place in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        changed[changed.index(mark) + place] |= 1
+    return bytes(changed)
+
+
+def test_foreign_members_are_one_line(tmp_path):
+    (tmp_path / "zero.tar").write_bytes(pax_zero())
+    (tmp_path / "secret.zip").write_bytes(encrypted(make_zip(tmp_path / "a.zip", {"press.npy": b"p"}).read_bytes()))
+    for name in ("zero.tar", "secret.zip"):
+        with pytest.raises(InputError, match=f"{name}: cannot be unpacked") as error:
+            extract(tmp_path / name, tmp_path / "raw", WANTED)
+        assert "\n" not in str(error.value) and not (tmp_path / "raw").exists() and not list(tmp_path.glob(".raw*"))
+
+
+@pytest.mark.parametrize("name", ["a.zip", "a.tar", "a.tar.gz"])
+def test_flipped_bytes_are_unpacked_or_refused(tmp_path, name):
+    members = {"x/press.npy": bytes(range(256)) * 3, "y/param0.tar.gz": tar_bytes({"press.npy": b"p" * 600})}
+    data = make_zip(tmp_path / "b.zip", members).read_bytes() if name == "a.zip" else tar_bytes(members)
+    data = gzip.decompress(data) if name == "a.tar" else data
+    draw = random.Random(0)
+    for _ in range(400):
+        changed = bytearray(data)
+        for _ in range(draw.choice([1, 1, 4, 30])):
+            changed[draw.randrange(len(changed))] = draw.randrange(256)
+        (tmp_path / name).write_bytes(changed)
+        try:
+            extract(tmp_path / name, tmp_path / "raw", WANTED)
+        except InputError as error:
+            assert "\n" not in str(error)
+        shutil.rmtree(tmp_path / "raw", ignore_errors=True)
+        assert not list(tmp_path.glob(".raw*"))
 
 
 def test_download_option_end_to_end(server, tmp_path, make_raw_car, prepare_tool, capsys):

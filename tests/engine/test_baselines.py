@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 
 from pointcept_bsa.datasets.base import PointFieldDataset
-from pointcept_bsa.engine.baselines import BASELINES, NearestSample, Sample, run_baselines
+from pointcept_bsa.engine.baselines import NearestSample, Sample, run_baselines
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.host import DATASETS, Config
 
 ROOT = Path(__file__).resolve().parents[2]
 COUNTS = {"train": 6, "val": 0, "test": 3}
+ALWAYS = {"constant_mean", "linear_least_squares", "nearest_sample"}  # whatever the data
 
 
 @DATASETS.register_module("BaselineToyDataset")
@@ -69,7 +70,7 @@ def toy_config(field="linear", feat_keys=("coord", "height", "coord"), **test):
 
 
 def run(cfg, folder, *names):
-    return run_baselines(cfg, folder, logging.getLogger("test"), names or tuple(BASELINES))
+    return run_baselines(cfg, folder, logging.getLogger("test"), names or None)
 
 
 def test_linear_least_squares_finds_a_linear_field_though_features_repeat(tmp_path):
@@ -116,13 +117,65 @@ def test_nearest_sample_looks_at_global_parameters():
 
 
 def test_what_is_written_is_what_a_test_writes(tmp_path):
-    run(toy_config(), tmp_path)
-    for name in BASELINES:
+    assert run(toy_config(), tmp_path).keys() == ALWAYS
+    for name in ALWAYS:
         report = json.loads((tmp_path / name / "test" / "metrics.json").read_text())
         assert {"data", "units", "metrics", "samples", "backbone", "parameters", "gflops", "seed"} <= report.keys()
         assert report["backbone"]["type"] == name and report["data"]["split"] == "test"
         assert report["fitted_on"]["num_samples"] == 6 and len(report["samples"]) == 3
         assert report["metrics"].keys() == {"relative_l2", "mse", "rmse", "mae", "r2"}
+
+
+@DATASETS.register_module("BaselineChargesDataset")
+class BaselineChargesDataset(PointFieldDataset):
+    """Five points, the same in every sample; the value at point i is 3 coulomb + 2, the charges are random."""
+
+    name = "charges"
+    target_fields = ("value",)
+    target_names = ("u",)
+    target_units = ("1",)
+    vertices_correspond = True
+
+    def __init__(self, split="train", rows=5, **common):
+        self.rows = rows
+        super().__init__(split=split, **common)
+
+    def list_samples(self):
+        return [f"{self.split}_{i}" for i in range(COUNTS[self.split])]
+
+    def load_fields(self, index):
+        rng = np.random.default_rng([index, self.split == "test"])
+        coulomb = rng.normal(size=(self.rows + index * (self.rows != 5), 1))
+        return {"coord": np.eye(len(coulomb), 3), "coulomb": coulomb, "value": 3 * coulomb + 2}
+
+
+def charges_config(**own):
+    common = dict(type="BaselineChargesDataset", transform=[dict(type="CollectPoints")], **own)
+    return Config(dict(data=dict(train=dict(**common, split="train"), test=dict(**common, split="test"))))
+
+
+def test_baselines_that_the_data_allow_are_found(tmp_path):
+    reports = run(charges_config(), tmp_path)
+    assert reports.keys() == ALWAYS | {"mean_field_by_index", "screened_coulomb_least_squares"}
+    assert "no network may use" in reports["mean_field_by_index"]["backbone"]["meaning"]
+    assert reports["screened_coulomb_least_squares"]["metrics"]["relative_l2"]["mean"] < 1e-6
+    assert reports["linear_least_squares"]["metrics"]["relative_l2"]["mean"] > 0.1  # the features are places alone
+    train = [DATASETS.build(dict(type="BaselineChargesDataset")).get_data(i)["target"] for i in range(6)]
+    test = DATASETS.build(dict(type="BaselineChargesDataset", split="test"))
+    mean = np.mean(train, axis=0, dtype=np.float64)
+    for record, sample in zip(reports["mean_field_by_index"]["samples"], test, strict=True):
+        assert record["mse"] == pytest.approx(np.mean((sample["target"] - mean) ** 2), rel=1e-5)
+
+
+def test_baselines_that_the_data_do_not_allow_are_refused(tmp_path):
+    for name, message in [
+        ("mean_field_by_index", "wants vertices that correspond"),
+        ("screened_coulomb_least_squares", "wants an input field 'coulomb'"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            run(toy_config(), tmp_path, name)
+    with pytest.raises(InputError, match="mean_field_by_index: sample 'train_1' has 8 points"):
+        run(charges_config(rows=7), tmp_path, "mean_field_by_index")
 
 
 def test_wrong_input_is_named(tmp_path):
@@ -154,7 +207,7 @@ def test_the_tool_on_a_shipped_config(tool, tmp_path, capsys):
     assert tool.main(command) == 0
     folder = tmp_path / "exp" / "baselines"
     errors = {
-        n: json.loads((folder / n / "test" / "metrics.json").read_text())["metrics"]["mse"]["mean"] for n in BASELINES
+        n: json.loads((folder / n / "test" / "metrics.json").read_text())["metrics"]["mse"]["mean"] for n in ALWAYS
     }
     assert errors["linear_least_squares"] < errors["constant_mean"]
     assert tool.main([*command, "--baselines", "linear_squares"]) == 2

@@ -214,7 +214,7 @@ def test_clouds_fit_and_differ(dimensionality):
 
 
 def test_clouds_have_the_dimensions_of_the_config(benchmark_tool):
-    for name, expected in (("periodic_hills", (2, 39, 2)), ("shapenet_car", (3, 3, 1))):
+    for name, expected in (("periodic_hills", (2, 21, 2)), ("shapenet_car", (3, 3, 1))):
         cfg = benchmark_tool.load(str(ROOT / f"configs/{name}/bsa.py"), SMALL)
         assert input_shape(build_model(cfg["model"]), cfg) == expected
 

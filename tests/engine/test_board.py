@@ -13,6 +13,7 @@ from pointcept_bsa.engine.board import hyper_parameters
 from pointcept_bsa.engine.gates import GateMeans
 from pointcept_bsa.host import MODELS
 from pointcept_bsa.host.embedded.cli import train_main
+from pointcept_bsa.host.embedded.events import MetricsWriter
 
 CONFIG = str(Path(__file__).parents[2] / "configs" / "ellipsoid_flow" / "bsa.py")
 OPTIONS = ["device=cpu", "num_worker=0", "max_iters=4", "eval_every=2", "log_interval=1", "model.backbone.depth=2"]
@@ -100,3 +101,18 @@ def test_gate_means_are_those_of_the_layers(kind, branches, own):
     expected = dict(zip(branches, (1 / (1 + math.exp(-x)) for x in logits)))
     assert means.result() == [pytest.approx(expected)] * (2 if branches else 0)
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
+
+
+def test_hyper_parameters_that_are_not_finite_are_texts(tmp_path):
+    """TensorBoard makes JSON of them, which has no such numbers."""
+    writer = MetricsWriter(str(tmp_path))
+    writer.add_hparams({"clip_grad": float("inf"), "lr": 0.5, "type": "Adam"}, {"test/mse": float("nan")})
+    writer.write({"step": 1, "loss": float("nan"), "lr": float("inf")}, {"loss": float("nan")}, 1)
+    writer.close()
+    found = events(tmp_path / "hparams").summary_metadata["_hparams_/session_start_info"]
+    metadata = pytest.importorskip("tensorboard.plugins.hparams.metadata")
+    started = metadata.parse_session_start_info_plugin_data(found.plugin_data.content)
+    to_json = pytest.importorskip("google.protobuf.json_format").MessageToJson  # as TensorBoard's server does
+    hparams = json.loads(to_json(started))["hparams"]
+    assert hparams == {"clip_grad": "inf", "lr": 0.5, "type": "Adam"}
+    assert json.loads((tmp_path / "metrics.jsonl").read_text()) == {"step": 1, "loss": None, "lr": None}

@@ -107,5 +107,26 @@ def test_a_file_is_loaded_into_a_network_of_its_shape_only(tmp_path):
     with pytest.raises(InputError, match="wanted a checkpoint file"):
         load_erwin_weights(model, tmp_path / "none.pt")
     path.write_text("not a checkpoint")
-    with pytest.raises(InputError, match="wanted a checkpoint file"):
+    with pytest.raises(InputError, match="not a readable checkpoint"):
         load_erwin_weights(model, path)
+
+
+def test_published_weights_start_a_training_with_another_norm(tmp_path):
+    state = published()
+    torch.save(state, tmp_path / "best.pt")
+    model = MODELS.build(
+        dict(
+            type="DefaultRegressor",
+            norm="layer",
+            backbone=dict(CONFIG),
+            head=dict(type="RegressionHead", in_channels=4, out_channels=1),
+            normalizer=dict(type="TargetNormalizer", channels=1),
+            criteria=[dict(type="MSELoss")],
+        )
+    )
+    load_erwin_weights(model.backbone, tmp_path / "best.pt")
+    want = convert_erwin_state_dict(state)
+    assert not any("running" in name for name in model.state_dict())
+    for name, parameter in model.backbone.named_parameters():
+        assert torch.equal(parameter, want.pop(name)), name
+    assert all("running" in name or "tracked" in name for name in want)

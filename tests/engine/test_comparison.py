@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+import random
 import runpy
 import sys
 from pathlib import Path
@@ -26,8 +27,9 @@ from pointcept_bsa.engine.comparison_tables import (
     summarize_seeds,
     write_tables,
 )
-from pointcept_bsa.engine.runs import find_runs, open_run
+from pointcept_bsa.engine.runs import find_runs, open_run, run_record
 from pointcept_bsa.errors import InputError
+from pointcept_bsa.host.flat_config import flat_config
 
 TOOLS = Path(__file__).parents[2] / "tools"
 
@@ -166,7 +168,7 @@ def test_a_line_cut_short_at_the_end_is_left_out_and_elsewhere_refused(two):
     path.write_text(whole + '{"kind": "tra')
     assert len(open_run(folder, load).records) == len(whole.splitlines())
     path.write_text('{"kind": "tra\n' + whole)
-    with pytest.raises(InputError, match="line 1 cannot be read"):
+    with pytest.raises(InputError, match="line 1: is not JSON"):
         open_run(folder, load)
 
 
@@ -203,3 +205,121 @@ def test_mistakes_in_options(two, tmp_path, capsys, options):
     options = [o.replace("{file}", str(tmp_path / "file")) for o in options]
     assert tool("compare", *two, *options) == 2
     assert capsys.readouterr().err.startswith("error: ")
+
+
+# ------------------------------------------------------------------- better or not, at equal cost, from reports alone
+
+
+def write_sampled(folder, factor, seed=0, parameters=1000, samples=12, seconds=0.01, values=(4.0, 2.0), **options):
+    """A run of so many samples, with times and a validation curve of its own."""
+    write_run(folder, factor, seed, **options)
+    path = folder / "test" / "metrics.json"
+    report = json.loads(path.read_text())
+    draw = random.Random(f"{seed} {factor}")
+    wobble = [math.exp(draw.gauss(0, 0.02)) for _ in range(samples)]
+    report["samples"] = [{"name": f"s{i}", "mse": factor * (1 + i) * w} for i, w in enumerate(wobble)]
+    report["parameters"] = parameters
+    path.write_text(json.dumps(report))
+    lines = [{"kind": "train", "iter": i, "epoch": i, "loss": 1.0, "lr": 1.0, "iter_time": seconds} for i in (1, 2)]
+    lines += [{"step": i + 1, "val/mse": value} for i, value in enumerate(values)]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return folder
+
+
+@pytest.fixture
+def three(tmp_path):
+    """Three seeds each of a reference, a better and an equal network."""
+    for seed in range(3):
+        write_sampled(tmp_path / "ref" / f"seed_{seed}", 1.0, seed, depth=1)
+        write_sampled(tmp_path / "good" / f"seed_{seed}", 0.5, seed, depth=2, parameters=4000, seconds=0.02)
+        write_sampled(tmp_path / "same" / f"seed_{seed}", 1.0, seed + 5, depth=3, parameters=1050)
+    return [str(tmp_path / name) for name in ("ref", "good", "same")]
+
+
+def test_better_is_what_the_test_says(three):
+    found = compared(three)
+    assert found.reference == "ref"
+    verdicts = found.verdicts["mse"]
+    assert {label: verdict.word for label, verdict in verdicts.items()} == {"good": "better", "same": "not told apart"}
+    assert verdicts["good"].ratio == pytest.approx(0.5, rel=0.02) and verdicts["good"].samples == 12
+    assert found.leaders["mse"] == {"good"}
+    text = markdown(found)
+    assert "mse against ref" in text and ") better" in text and "Holm for 2 comparisons" in text
+    assert "over 12 samples and these seeds: 3 (ref), 3 (good), 3 (same)" in text
+    row = list(csv.DictReader(io.StringIO(csv_text(found))))[1]
+    assert row["mse_verdict"] == "better" and row["mse_samples"] == "12" and row["reference"] == "ref"
+    assert float(row["mse_ratio_low"]) < 0.5 < float(row["mse_ratio_high"])
+
+
+def test_another_reference(three):
+    for name in ("good", three[1], f"{three[1]}/seed_0"):
+        verdicts = compared(three, reference=name).verdicts["mse"]
+        assert {label: verdict.word for label, verdict in verdicts.items()} == {"ref": "worse", "same": "worse"}
+    with pytest.raises(InputError, match=r"--reference 'godo': .*did you mean 'good'"):
+        compared(three, reference="godo")
+
+
+def test_what_is_not_told_apart_from_the_best_is_bold_as_well(three):
+    found = compared([three[0], three[2]])
+    assert found.leaders["mse"] == {"ref", "same"}
+    rows = markdown(found).splitlines()[2:4]
+    assert all("**" in row for row in rows)
+
+
+def test_one_seed_is_ahead_and_not_better(three):
+    text = markdown(compared([f"{path}/seed_0" for path in three]))
+    assert ") ahead" in text and "better" not in text and "of these weights and not of the network" in text
+
+
+def test_r2_is_judged_by_what_is_left_to_explain(tmp_path):
+    for label, rest in (("a", 0.2), ("b", 0.1)):
+        for seed in range(3):
+            folder = write_run(tmp_path / label / f"seed_{seed}", 1.0, seed, depth=ord(label))
+            path = folder / "test" / "metrics.json"
+            report = json.loads(path.read_text())
+            report["samples"] = [{"name": str(i), "r2": 1 - rest * (1 + 0.1 * i + 0.01 * seed)} for i in range(8)]
+            path.write_text(json.dumps(report))
+    verdict = compared([str(tmp_path / "a"), str(tmp_path / "b")], metrics=["r2"]).verdicts["r2"]["b"]
+    assert verdict.ratio == pytest.approx(0.5) and verdict.word == "better"
+
+
+def test_equal_parameters_and_equal_time(three, tmp_path):
+    big = [str(write_sampled(tmp_path / "big" / "seed_0", 0.25, 0, depth=8, parameters=16000))]
+    found = compared([*three[:2], *big], reference="good", force=True)
+    columns = {column.heading: column.values for column in found.equal}
+    assert columns["mse at 4,000 parameters"] == pytest.approx({"good": 0.5, "ref": 0.5, "big": 0.5})  # 1 and 0.25
+    # ref and big are over after 0.02 s; good has its first evaluation there and its second at 0.04 s.
+    assert columns["validation mse after 0.02 s"] == pytest.approx({"ref": 2.0, "good": 4.0, "big": 2.0})
+    assert compared(three).groups[1].train_seconds == pytest.approx(0.04)
+    other = str(write_sampled(tmp_path / "other", 0.1, 0, parameters=5000, backbone="Erwin-v1m1"))
+    near = {c.heading: c.values for c in compared([*three, other], force=True).equal}["mse at 1,000 parameters"]
+    assert near == pytest.approx({"ref": 1.0, "same": 1.0, "good": 1.0})  # of the other no smaller size is known
+
+
+def test_reports_alone_make_the_same_table(three, tmp_path):
+    """As RegressionTester writes them: with what they keep of the run."""
+    for path in three:
+        for folder in Path(path).iterdir():
+            report = json.loads((folder / "test" / "metrics.json").read_text())
+            report["run"] = run_record(folder, flat_config(load(str(folder / "config.py"))))
+            report["run"]["environment"] = json.loads((folder / "env.json").read_text())
+            (folder / "test" / "metrics.json").write_text(json.dumps(report))
+            for form in ("kept/{0}/{1}.json", "deeper/{0}/{1}/metrics.json"):
+                target = tmp_path / form.format(Path(path).name, folder.name)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_text(json.dumps(report))
+            (tmp_path / "kept" / "seeds.json").write_text('{"configs": []}')  # another file
+    whole = markdown(compared(sorted(three)))
+    assert "training s" in whole and "validation mse after" in whole
+    for folder in ("kept", "deeper"):
+        assert markdown(compared([str(tmp_path / folder)])) == whole
+    files = [str(path) for path in sorted((tmp_path / "kept").glob("*/*.json"))]
+    assert markdown(compared(files)) == whole
+
+
+def test_a_folder_above_runs_finds_them_in_the_order_of_their_seeds(three, tmp_path):
+    for seed in (3, 10):
+        write_sampled(tmp_path / "ref" / f"seed_{seed}", 1.0, seed, depth=1)
+    found = find_runs([str(tmp_path)], load)
+    assert [run.seed for run in found if run.path.parent.name == "ref"] == [0, 1, 2, 3, 10]
+    assert len(found) == 11 and all(run.path.is_dir() for run in found)

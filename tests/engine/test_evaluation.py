@@ -100,7 +100,7 @@ def test_a_likelihood_needs_a_variance():
 
 @pytest.mark.parametrize(("key", "value", "name"), [("mse", -1.0, "-mse"), ("r2", 1.0, "r2")])
 def test_the_larger_of_the_published_values_is_the_better(monkeypatch, key, value, name):
-    monkeypatch.setattr(evaluator, "evaluate", lambda *a: [{"name": "a", "points": 1, "mse": 1.0, "r2": 1.0}])
+    monkeypatch.setattr(evaluator, "evaluate", lambda *a, **k: [{"name": "a", "points": 1, "mse": 1.0, "r2": 1.0}])
     monkeypatch.setattr(evaluator, "bounded", lambda *a: None)
     hook = evaluator.RegressionEvaluator(metrics=("mse", "r2"), key=key)
     hook.trainer = MagicMock(epoch=0, comm_info={})

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,7 @@ def test_any_value_trains_or_is_refused(backbone, tmp_path, capsys):
         changed = [f"{key}={value}" for key, value in pairs]
         options = [*TINY, f"save_path={tmp_path / 'run'}", *changed]
         torch.manual_seed(0)
+        shutil.rmtree(tmp_path / "run", ignore_errors=True)  # a folder has one run
         with watched(tmp_path, seconds=120) as seen:
             code = train_main(["--config", str(CONFIGS / f"{backbone}.py"), "--options", *options])
         error = capsys.readouterr().err.strip().splitlines()

@@ -100,6 +100,8 @@ class BlockLine(CloudLine):
 class KillAt(HookBase):
     """Kills the process of one rank before an iteration, unless torchrun has started it anew already."""
 
+    only_watches = True
+
     def __init__(self, iteration: int, rank: int = 1) -> None:
         self.iteration, self.rank = iteration, rank
 
@@ -141,6 +143,8 @@ class ToyCloud:
 @HOOKS.register_module()
 class Diary(HookBase):
     """Notes every moment, and which samples came, in a list that outlives the trainer."""
+
+    only_watches = True
 
     notes: list[str] = []
     names: list[str] = []
@@ -191,19 +195,23 @@ class ToyEvaluator(HookBase):
 
 @HOOKS.register_module()
 class StopAt(HookBase):
-    """Breaks the run off, as a kill would, in the given epoch."""
+    """Breaks the run off, as a kill would, in the given epoch, or after so many iterations."""
 
-    def __init__(self, epoch: int) -> None:
-        self.epoch = epoch
+    only_watches = True
+
+    def __init__(self, epoch: int | None = None, iteration: int | None = None) -> None:
+        self.epoch, self.iteration = epoch, iteration
 
     def before_step(self) -> None:
-        if self.trainer.epoch == self.epoch:
+        if self.trainer.epoch == self.epoch or self.trainer.global_iter == self.iteration:
             raise RuntimeError("killed")
 
 
 @HOOKS.register_module()
 class SignalAt(HookBase):
     """Sends this process a signal in an iteration, or while an epoch is evaluated."""
+
+    only_watches = True
 
     def __init__(self, iteration: int | None = None, epoch: int | None = None, number: int = signal.SIGTERM) -> None:
         self.iteration, self.epoch, self.number = iteration, epoch, number
@@ -220,6 +228,8 @@ class SignalAt(HookBase):
 @HOOKS.register_module()
 class Mover(HookBase):
     """Takes a folder away in the third iteration."""
+
+    only_watches = True
 
     def __init__(self, folder: str) -> None:
         self.folder = Path(folder)

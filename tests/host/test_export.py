@@ -16,6 +16,7 @@ from pointcept_bsa.errors import InputError
 from pointcept_bsa.host.embedded.checkpoint import load_checkpoint
 from pointcept_bsa.host.embedded.cli import test_main as run_test
 from pointcept_bsa.host.embedded.export import load_safetensors, metadata_of
+from pointcept_bsa.host.embedded.portable_config import read_portable_config
 
 pytest.importorskip("safetensors")
 
@@ -34,7 +35,12 @@ def test_exported_weights_are_tested_and_trained_on(config, run_dir, tmp_path, t
     weights, metadata = load_safetensors(output)
     best = load(run_dir, "best")
     assert_same_state(weights, best["ema"])
-    assert metadata["config"] == (run_dir / "config.py").read_text()
+    carried = read_portable_config(metadata["config"], "x")
+    assert carried.model == {"type": "ToyLine"} and carried.data.test == {
+        "type": "ToyCloud",
+        "split": "test",
+        "num_samples": 3,
+    }
     assert metadata["version"] == pointcept_bsa.__version__ and metadata["format"] == "pt"
     source = json.loads(metadata["source"])
     assert source["file"] == "model_best.pth" and source["iter"] == best["iter"] and source["moving_average"]

@@ -14,6 +14,7 @@ from pointcept_bsa.errors import InputError
 from pointcept_bsa.host.embedded.cli import test_main as run_test
 from pointcept_bsa.host.embedded.ema import MovingAverage
 from pointcept_bsa.host.embedded.guard import NanGuard, total_norm
+from pointcept_bsa.host.embedded.muon import orthogonalize
 from pointcept_bsa.host.embedded.optimizer import build_optimizer
 from pointcept_bsa.host.embedded.spikes import SpikeWatch
 
@@ -160,14 +161,13 @@ def test_the_moving_average_is_evaluated_saved_and_tested(config, run_dir, tmp_p
     assert_same_state(load(plain)["state_dict"], load(run_dir)["state_dict"])  # the training itself is the same
 
 
-def test_matmul_precision(config):
+def test_matmul_precision(config, tmp_path):
     assert train(config, "matmul_precision=high", "max_iters=1") == 0
     assert torch.get_float32_matmul_precision() == "high" and torch.backends.cudnn.allow_tf32
-    assert train(config, "max_iters=1") == 0
+    assert train(config, "max_iters=1", f"save_path={tmp_path / 'highest'}") == 0
     assert torch.get_float32_matmul_precision() == "highest" and not torch.backends.cudnn.allow_tf32
 
 
-@pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="torch before 2.9 has no Muon")
 def test_muon_trains_and_resumes(config, tmp_path):
     path = tmp_path / "muon.py"
     path.write_text('_base_ = ["toy.py"]\nscheduler = dict(_delete_=True, type="PolyLR")\n')
@@ -182,23 +182,50 @@ def test_muon_trains_and_resumes(config, tmp_path):
     assert_same_run(load(unbroken), load(broken))
 
 
-@pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="torch before 2.9 has no Muon")
 def test_muon_takes_the_matrices_and_adamw_the_rest():
     model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
     params = [{"keyword": "1.weight", "adamw": True, "lr_scale": 0.1}]
     optimizer = build_optimizer({"type": "Muon", "lr": 0.1}, model, params)
     parts = optimizer.parts
-    assert isinstance(parts["muon"], torch.optim.Muon) and isinstance(parts["adamw"], torch.optim.AdamW)
+    assert isinstance(parts["adamw"], torch.optim.AdamW)
     assert [p.shape for g in parts["muon"].param_groups for p in g["params"]] == [(4, 3)]
     assert [g["lr"] for g in optimizer.param_groups] == pytest.approx([0.1, 0.1, 0.01])
-    reference = torch.optim.Muon(
-        [model[0].weight.detach().clone().requires_grad_()], lr=0.1, adjust_lr_fn="match_rms_adamw"
-    )
-    for parameter in (*model.parameters(), reference.param_groups[0]["params"][0]):
-        parameter.grad = torch.ones_like(parameter)
-    optimizer.step()
-    reference.step()
-    torch.testing.assert_close(model[0].weight, reference.param_groups[0]["params"][0], rtol=0, atol=0)
+
+
+@pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="torch before 2.9 has no Muon to compare with")
+@pytest.mark.parametrize("adjust", ["original", "match_rms_adamw"])
+@pytest.mark.parametrize("nesterov", [True, False])
+def test_muon_steps_as_torchs(adjust, nesterov):
+    shapes = [(8, 24), (24, 8), (8, 24), (6, 6), (24, 8), (8, 24)]
+    start = [torch.randn(s, generator=torch.Generator().manual_seed(7)) for s in shapes]
+    ours, torchs = ([nn.Parameter(p.clone()) for p in start] for _ in range(2))
+    options = {"lr": 0.05, "weight_decay": 0.1, "momentum": 0.9, "nesterov": nesterov, "adjust_lr_fn": adjust}
+    own = build_optimizer({"type": "Muon", **options}, nn.ParameterList(ours))
+    reference = torch.optim.Muon(torchs, **options)
+    for step in range(3):
+        for p, q in zip(ours, torchs, strict=True):
+            p.grad = torch.randn(p.shape, generator=torch.Generator().manual_seed(step))
+            q.grad = p.grad.clone()
+        own.step()
+        reference.step()
+    for p, q in zip(ours, torchs, strict=True):  # torch's iterates in bfloat16, also on a CPU
+        moved = 3 * 0.05 * (0.2 * 24**0.5 if adjust == "match_rms_adamw" else 3**0.5)
+        torch.testing.assert_close(p, q, rtol=0, atol=0.02 * moved)
+    mine, its = own.state_dict()["parts"]["muon"]["state"], reference.state_dict()["state"]
+    assert mine.keys() == its.keys()
+    for index in mine:
+        torch.testing.assert_close(mine[index]["momentum_buffer"], its[index]["momentum_buffer"])
+
+
+@pytest.mark.parametrize("shape", [(3, 8, 24), (3, 24, 8), (2, 16, 16)])
+def test_orthogonalized_matrices_keep_their_singular_vectors(shape):
+    matrices = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    u, _, vh = torch.linalg.svd(matrices.double(), full_matrices=False)
+    turned = orthogonalize(matrices).double()
+    core = u.mT @ turned @ vh.mT
+    values = core.diagonal(dim1=1, dim2=2)
+    assert values.min() > 0.3 and values.max() < 1.3
+    assert (core - torch.diag_embed(values)).abs().max() < 1e-4
 
 
 def test_lion_is_timms_or_an_error_that_says_so():

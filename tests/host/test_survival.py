@@ -22,7 +22,7 @@ from host_toys import REPOSITORY, read_metrics
 from test_training import assert_same_run, load, train
 
 from pointcept_bsa.errors import InputError
-from pointcept_bsa.host.embedded import files, store
+from pointcept_bsa.host.embedded import files
 from pointcept_bsa.host.embedded.cli import test_main as run_test
 from pointcept_bsa.host.embedded.faults import guarded
 
@@ -244,17 +244,6 @@ def test_a_dead_worker_is_one_line(config, run_dir, capfd):
     error = capfd.readouterr().err
     assert error.startswith("error: num_worker: a process that loads data has died") and error.count("\n") == 1
     assert files.is_intact(run_dir / "model" / "model_last.pth")
-
-
-def test_a_fresh_run_takes_the_place_of_an_earlier_one_only_when_it_can_save(config, run_dir, capsys, monkeypatch):
-    assert train(config, "save_every=2") == 0
-    before = {path.name: path.read_bytes() for path in (run_dir / "model").iterdir()}
-    monkeypatch.setattr(store, "write_checked", lambda *_: (_ for _ in ()).throw(OSError(errno.EIO, "broken")))
-    assert train(config) == 2
-    assert {path.name: path.read_bytes() for path in (run_dir / "model").iterdir()} == before
-    monkeypatch.undo()
-    assert train(config, "evaluate=False", "hooks.5.metrics=[nan,nan]") == 0
-    assert {p.name for p in (run_dir / "model").glob("*.pth")} == {"model_last.pth", "model_last.1.pth"}
 
 
 @pytest.mark.parametrize(

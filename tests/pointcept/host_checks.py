@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import itertools
 import multiprocessing
 import os
 import pickle
@@ -233,12 +234,13 @@ def check_backbones_of_the_host_in_our_regressor() -> None:
         raise Missing("spconv, of which there is a stand-in: PT-v3m1 and SpUNet-v1m1 can be built, not run")
     level = dict(enc_depths=(1, 1), enc_channels=(16, 32), enc_num_head=(2, 4), enc_patch_size=(64, 64))
     back = dict(dec_depths=(1,), dec_channels=(32,), dec_num_head=(4,), dec_patch_size=(64,))
+    back |= dict(drop_path=0.0, shuffle_orders=False, order=("z",))  # Pointcept's pooling shuffles in any case
     backbones = {32: dict(type="PT-v3m1", in_channels=3, stride=(2,), enable_flash=False, **level, **back)}
     if host.MODELS.get("SpUNet-v1m1") is not None:
         sizes = dict(base_channels=16, channels=(16, 16, 16, 16), layers=(1, 1, 1, 1))
         backbones[16] = dict(type="SpUNet-v1m1", in_channels=3, num_classes=0, **sizes)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    for channels, backbone in backbones.items():
+    for (channels, backbone), norm in itertools.product(backbones.items(), ("batch", "layer", "cloud")):
         model = host.build_model(
             dict(
                 type="DefaultRegressor",
@@ -246,16 +248,35 @@ def check_backbones_of_the_host_in_our_regressor() -> None:
                 head=dict(type="RegressionHead", in_channels=channels, out_channels=2),
                 normalizer=dict(type="TargetNormalizer", channels=2, mean=[0.0, 1.0], std=[1.0, 2.0]),
                 criteria=[dict(type="MSELoss")],
+                norm=norm,
             )
         ).to(device)
-        coord = torch.rand(300, 3)
-        batch = dict(coord=coord, feat=coord, target=coord[:, :2], offset=torch.tensor([120, 300]))
+        place = torch.randperm(10**3)[:300]  # one point a cell: spconv takes any of several
+        cells = torch.stack([place // 100, place // 10 % 10, place % 10], 1)
+        coord = cells / 10
+        batch = dict(coord=coord, feat=coord, target=coord[:, :2], grid_coord=cells, offset=torch.tensor([120, 300]))
         batch = {key: value.to(device) for key, value in batch.items()}
-        batch["grid_coord"] = (batch["coord"] * 20).long()
-        assert model.eval()(dict(batch))["pred"].shape == (300, 2)
+        with torch.no_grad():
+            pred = model.eval()(dict(batch))["pred"]
+        assert pred.shape == (300, 2)
+        if norm != "batch":
+            _alone(model, batch, pred)
         if device == "cuda" or host.HOST == "embedded":  # spconv has no backward pass on the CPU
             model.train()(dict(batch))["loss"].backward()
             assert all(p.grad is not None and p.grad.isfinite().all() for p in model.head.parameters())
+
+
+def _alone(model: torch.nn.Module, batch: dict[str, Any], pred: torch.Tensor) -> None:
+    """Predictions are those of the clouds one by one, and those of the training mode."""
+    start = 0
+    for end in batch["offset"].tolist():
+        cloud = {key: value[start:end] for key, value in batch.items() if key != "offset"}
+        cloud["offset"] = batch["offset"].new_tensor([end - start])
+        with torch.no_grad():
+            assert torch.allclose(model(cloud)["pred"], pred[start:end], atol=1e-4)
+        start = end
+    with torch.no_grad():
+        assert torch.allclose(model.normalizer.denormalize(model.train().predict(dict(batch))), pred, atol=1e-4)
 
 
 def raises(errors: Any, call: Any) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from pointcept_bsa.errors import InputError
+from pointcept_bsa.files.json_file import parse_json
 from pointcept_bsa.mesh_io.source import read_file
 
 SPLITS = ("train", "val", "test")
@@ -96,12 +96,7 @@ def _with_validation(protocol: str, lists: Lists, seed: int) -> tuple[str, Lists
 
 def _from_file(names: Sequence[str], split_file: str) -> Lists:
     path = Path(split_file)
-    try:
-        content = json.loads(read_file(path, "a JSON file of lists train, val, test").decode())
-    except (ValueError, RecursionError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{path}: is not JSON ({' '.join(str(error).split())[:100]})") from None
+    content = parse_json(read_file(path, "a JSON file of lists train, val, test"), path)
     parts = content if isinstance(content, dict) else {}
     good = all(isinstance(part, list) and all(isinstance(n, str) for n in part) for part in parts.values())
     if not parts or not good or set(parts) - set(SPLITS):

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -21,6 +20,7 @@ from pointcept_bsa.datasets.own.table import read_parameters
 from pointcept_bsa.datasets.prepared import PreparedFolder
 from pointcept_bsa.datasets.statistics import RunningStatistics
 from pointcept_bsa.errors import InputError, nearest
+from pointcept_bsa.files.json_file import read_json
 
 FIELDS_FILE = "fields.json"
 FORMAT = 1
@@ -201,15 +201,15 @@ def read_fields_file(root: Path, hint: str) -> dict[str, Any]:
     """
     path = root / FIELDS_FILE
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
         whole = content["format"] == FORMAT and content["dimension"] in (2, 3) and isinstance(content["notes"], list)
         for part in ("target", "fields"):
             whole = whole and all(field_key(entry["key"]) == entry["key"] for entry in content[part])
             whole = whole and all(isinstance(entry["columns"], int) for entry in content[part])
             whole = whole and all(str(entry["source"] + entry["kind"] + entry["unit"]) for entry in content[part])
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); run: {hint}") from None
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except InputError as error:
+        raise InputError(f"{error}; run: {hint}") from None
+    except (ValueError, KeyError, TypeError):
         whole = False
     if not whole:
         raise InputError(f"{path}: is damaged, or of another version of this package; prepare the data again: {hint}")

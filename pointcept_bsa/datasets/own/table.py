@@ -7,12 +7,12 @@ such objects with an entry ``name``.
 from __future__ import annotations
 
 import csv
-import json
 import math
 from pathlib import Path
 from typing import Any
 
 from pointcept_bsa.errors import InputError
+from pointcept_bsa.files.json_file import parse_json
 from pointcept_bsa.mesh_io.source import read_file
 
 Table = dict[str, dict[str, float]]  # sample -> parameter -> value
@@ -29,9 +29,9 @@ def read_parameters(path: str | Path) -> Table:
     if suffix not in (".csv", ".json"):
         raise InputError(f"--parameters: got {str(path)!r}, wanted a .csv or .json file")
     try:
-        text = read_file(path, "a table of parameters").decode("utf-8-sig")
-        rows = _csv_rows(text) if suffix == ".csv" else _json_rows(json.loads(text))
-    except (ValueError, csv.Error, RecursionError) as error:
+        content, fault = read_file(path, "a table of parameters"), f"{path}: is no table of parameters"
+        rows = _csv_rows(content.decode("utf-8-sig")) if suffix == ".csv" else _json_rows(parse_json(content, fault))
+    except (ValueError, csv.Error) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{path}: is no table of parameters ({' '.join(str(error).split())[:100]})") from None

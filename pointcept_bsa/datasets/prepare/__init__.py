@@ -16,6 +16,7 @@ from pointcept_bsa.datasets.prepare.molecular_dynamics import prepare_md
 from pointcept_bsa.datasets.prepare.nbody_box import prepare_nbody
 from pointcept_bsa.datasets.prepare.periodic_hills import prepare_periodic_hills
 from pointcept_bsa.datasets.prepare.plasticity import prepare_plasticity
+from pointcept_bsa.datasets.prepare.proteins import prepare_proteins
 from pointcept_bsa.datasets.prepare.shapenet_car import prepare_shapenet_car
 from pointcept_bsa.datasets.prepare.structured_mesh import prepare_airfoil, prepare_pipe
 from pointcept_bsa.datasets.prepare.tissue_beams import prepare_beams
@@ -31,6 +32,7 @@ PREPARERS: dict[str, Callable[..., None]] = {
     "airfrans": prepare_airfrans,
     "beams": prepare_beams,
     "ventricle": prepare_ventricle,
+    "proteins": prepare_proteins,
     "nbody": prepare_nbody,
     "md": prepare_md,
     "airfoil": prepare_airfoil,

@@ -5,7 +5,6 @@ Every file is looked at before anything is written; a run that was cut short goe
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -24,6 +23,7 @@ from pointcept_bsa.datasets.prepare.layout import finish, is_finished, refuse_ot
 from pointcept_bsa.datasets.prepare.progress import Progress
 from pointcept_bsa.datasets.prepare.samples import SAFE_NAME
 from pointcept_bsa.errors import InputError, nearest
+from pointcept_bsa.files.json_file import json_text, parse_json, read_json
 
 
 def prepare_custom(
@@ -123,7 +123,7 @@ def _write(
     if overwrite:
         (root / "split.json").unlink(missing_ok=True)  # until all is there
         _remove_orphans(root, names)
-    write_text(root / FIELDS_FILE, json.dumps(content, indent=1) + "\n")
+    write_text(root / FIELDS_FILE, json_text(content))
     progress = Progress("prepare", len(todo))
     for name in todo:
         sample = read_sample(sources[name], name, recipe, table, seen.dimension)
@@ -145,10 +145,10 @@ def _refuse_other_recipe(root: Path, content: dict[str, Any], overwrite: bool) -
     if overwrite or not path.is_file():
         return
     try:
-        there = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
+        there = read_json(path)
+    except InputError:
         there = None
-    same = json.loads(json.dumps(content))
+    same = parse_json(json_text(content), path)
     if not isinstance(there, dict) or any(there.get(key) != same[key] for key in ("recipe", "target", "fields")):
         raise InputError(
             f"--dst: {root} was prepared with other fields or options, wanted another folder or --overwrite"

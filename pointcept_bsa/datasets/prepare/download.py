@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import http.client
+import lzma
 import os
 import shutil
+import struct
 import tarfile
 import urllib.error
 import urllib.request
 import zipfile
+import zlib
 from collections.abc import Collection, Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO
@@ -28,6 +31,9 @@ MAX_RATIO = 100  # unpacked over packed, of an archive beyond SMALL bytes unpack
 SMALL = 1 << 30
 MAX_FILES = 1_000_000
 MAX_DEPTH = 3  # archives inside archives
+# What the readers raise on archives that are damaged, encrypted or foreign; ValueError: names that are no paths.
+DAMAGE: tuple[type[Exception], ...] = (zipfile.BadZipFile, tarfile.TarError, EOFError, OSError, zlib.error)
+DAMAGE += (lzma.LZMAError, RuntimeError, NotImplementedError, ValueError, struct.error)
 
 
 def download(url: str, archive: Path) -> None:
@@ -192,7 +198,9 @@ def _extract_into(archive: Path, target: Path, wanted: frozenset[str], budget: B
             else:
                 count += 1
                 progress.update()
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError, OSError) as error:
+    except InputError:
+        raise
+    except DAMAGE as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{archive}: cannot be unpacked ({reason}), wanted a whole archive") from None
     progress.close()

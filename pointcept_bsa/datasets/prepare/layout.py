@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Iterable, Sequence
@@ -16,6 +15,7 @@ from pointcept_bsa.datasets.base import split_hash
 from pointcept_bsa.datasets.prepared import sample_folder_name
 from pointcept_bsa.datasets.statistics import RunningStatistics
 from pointcept_bsa.errors import InputError
+from pointcept_bsa.files.json_file import json_text, read_json
 
 Protocols = dict[str, dict[str, list[str]]]
 
@@ -64,7 +64,7 @@ def refuse_other_data(root: Path, sample_ids: Iterable[str], overwrite: bool) ->
     if overwrite or not path.is_file():
         return
     try:
-        protocols = json.loads(path.read_text(encoding="utf-8"))["protocols"]
+        protocols = read_json(path, words_as_null=True)["protocols"]
         present = {name for lists in protocols.values() for names in lists.values() for name in names}
     except (ValueError, KeyError, TypeError, AttributeError):
         return  # a foreign or damaged split.json is replaced
@@ -106,9 +106,9 @@ def finish(
     ``statistics`` is the content of ``stats.json`` where it is not that of ``field_statistics``.
     """
     root.mkdir(parents=True, exist_ok=True)
-    write_text(root / "stats.json", _json(statistics or field_statistics(root, protocols, fields)))
+    write_text(root / "stats.json", json_text(statistics or field_statistics(root, protocols, fields)))
     write_text(root / "README.md", card_text + _split_table(protocols, default))
-    write_text(root / "split.json", _json({"default": default, "protocols": protocols}))
+    write_text(root / "split.json", json_text({"default": default, "protocols": protocols}))
 
 
 def _split_table(protocols: Protocols, default: str) -> str:
@@ -118,7 +118,3 @@ def _split_table(protocols: Protocols, default: str) -> str:
         rows += [f"| {shown} | {part} | {len(names)} | {split_hash(names)} |" for part, names in lists.items()]
     rows += ["", "The hash is the first 16 hex digits of the sha256 of the sorted sample names, one a line.", ""]
     return "\n".join(rows)
-
-
-def _json(content: Any) -> str:
-    return json.dumps(content, indent=1) + "\n"

@@ -58,18 +58,19 @@ def full_protocols(ids: list[str]) -> Protocols:
     """Return protocols A and B over the 889 sorted ids."""
     train = [i for i in ids if not i.startswith("param0/")]
     test = [i for i in ids if i.startswith("param0/")]
-    return {"A": random_split(ids, NUM_TEST), "B": {"train": train, "test": test, "holdout": _holdout(train)}}
+    return {"A": random_split(ids, NUM_TEST), "B": {"train": train, "test": test, "holdout": holdout(train)}}
 
 
 def random_split(ids: list[str], num_test: int) -> dict[str, list[str]]:
     order = torch.randperm(len(ids), generator=torch.Generator().manual_seed(0)).tolist()
     chosen = set(order[:num_test])
     train = [name for i, name in enumerate(ids) if i not in chosen]
-    return {"train": train, "test": [ids[i] for i in sorted(chosen)], "holdout": _holdout(train)}
+    return {"train": train, "test": [ids[i] for i in sorted(chosen)], "holdout": holdout(train)}
 
 
-def _holdout(train: list[str]) -> list[str]:
-    count = min(NUM_HOLDOUT, len(train) // 10)
+def holdout(train: list[str], count: int | None = None) -> list[str]:
+    """Return ``count`` training samples that validate (None: a tenth, at most 50), in the order of ``train``."""
+    count = min(NUM_HOLDOUT, len(train) // 10) if count is None else count
     order = torch.randperm(len(train), generator=torch.Generator().manual_seed(HOLDOUT_SEED)).tolist()
     return [train[i] for i in sorted(order[:count])]
 

@@ -40,7 +40,8 @@ def write_samples(
     Args:
         protocols: protocol -> part -> sample names; the first protocol is the default.
         fields: names of the arrays of a sample.
-        load: sample name -> its arrays (converted to float32) and the place they come from, for errors.
+        load: sample name -> its arrays (converted to float32) and the place they come from, for errors. An array
+            "face" (F, 3|4) of integers beside ``fields`` is written too.
         card: text of ``README.md``, completed by the table of splits.
         dry_run: report what would be written, write nothing.
         overwrite: write samples again that are there, replace other data.
@@ -78,6 +79,8 @@ def _checked(name: str, fields: Sequence[str], arrays: Arrays, where: str) -> di
     for field in fields:
         check_finite(arrays[field], field, where)
         checked[field] = np.ascontiguousarray(arrays[field], dtype=np.float32)
+    if "face" in arrays:
+        checked["face"] = np.ascontiguousarray(arrays["face"], dtype=np.int32)
     if len(checked["coord"]) == 0:
         raise InputError(f"{where}: sample {name!r} has no points, wanted at least one")
     return checked

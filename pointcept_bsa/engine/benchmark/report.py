@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -13,6 +12,7 @@ from pointcept_bsa.engine.benchmark.case import NEEDS_CUDA, NOT_ASKED, OK, OOM, 
 from pointcept_bsa.engine.benchmark.entries import Entry
 from pointcept_bsa.engine.benchmark.replacing import replacing
 from pointcept_bsa.engine.benchmark.variants import MODES, REFERENCE
+from pointcept_bsa.files.json_file import json_text
 
 
 @dataclass
@@ -230,7 +230,7 @@ def write_results(
     """
     content = {"environment": dict(environment), "baseline": baseline, "rows": [asdict(row) for row in rows]}
     with replacing(folder / "benchmark.json") as path:
-        path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        path.write_text(json_text(content), encoding="utf-8")
     with replacing(folder / "benchmark.csv") as path, open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, [f.name for f in fields(Row)])
         writer.writeheader()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -17,6 +16,7 @@ from pointcept_bsa.engine.benchmark.inputs import make_batch
 from pointcept_bsa.engine.benchmark.replacing import replacing
 from pointcept_bsa.engine.benchmark.report import number
 from pointcept_bsa.engine.benchmark.timing import Timing, cpu_timer, cuda_timer, time_calls
+from pointcept_bsa.files.json_file import json_text
 from pointcept_bsa.geometry.ball_tree import BallTree
 
 BALL_SIZE, BLOCK_SIZE, DEGREES = 256, 8, 45.0
@@ -112,7 +112,7 @@ def write_trees(folder: Path, rows: Sequence[TreeRow], environment: Mapping[str,
     """``tree.json``, ``tree.csv`` and ``tree.md``."""
     with replacing(folder / "tree.json") as path:
         content = {"environment": dict(environment), "rows": [asdict(row) for row in rows]}
-        path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        path.write_text(json_text(content), encoding="utf-8")
     with replacing(folder / "tree.csv") as path, open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, [f.name for f in fields(TreeRow)])
         writer.writeheader()

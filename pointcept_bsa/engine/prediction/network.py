@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +11,15 @@ import numpy as np
 import torch
 from torch import nn
 
-from pointcept_bsa.engine.bounded import BoundedModel
+from pointcept_bsa.datasets.base import check_test_cfg
+from pointcept_bsa.engine.bounded import BoundedModel, bounded
+from pointcept_bsa.engine.training_points import TrainingPoints, training_points
 from pointcept_bsa.engine.training_range import FILE, describe_training_data, parse_training_range, read_training_range
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.host import DATASETS, Compose, build_dataset, collate_fn
 from pointcept_bsa.host.batch import to_device
 
+POINTS = "training_points"  # in the metadata of exported weights
 ALWAYS_THERE = ("coord", "name", "target")
 
 
@@ -34,6 +37,8 @@ class Network:
         standardize: {field: {"mean", "std"}} of fields the network gets standardised.
         surface_pressure: see ``PointFieldDataset``; None for other targets.
         remarks: what a user should know about where this comes from.
+        test_cfg: how the test goes through large clouds, see ``PointFieldDataset``: so does the prediction.
+        trained: points of the clouds in training; None where they are unknown.
     """
 
     model: nn.Module
@@ -46,6 +51,8 @@ class Network:
     standardize: Mapping[str, Any]
     surface_pressure: Mapping[str, Any] | None
     remarks: tuple[str, ...]
+    test_cfg: Mapping[str, Any] = field(default_factory=dict)
+    trained: TrainingPoints | None = None
 
     def needed_fields(self) -> dict[str, str]:
         """Point fields that the transforms read, and which transform it is."""
@@ -64,6 +71,8 @@ class Network:
     def predict(self, sample: Mapping[str, Any], max_points: int | None = None) -> tuple[np.ndarray, int]:
         """(N, K) in physical units for one sample of the data set's kind, and in how many pieces it was made.
 
+        ``max_points`` replaces that of ``test_cfg``.
+
         Raises:
             InputError: fields the transforms cannot use, or transforms that leave out points.
         """
@@ -74,10 +83,22 @@ class Network:
                 f"data.test.transform: it keeps {len(collected['coord'])} of {n} points, wanted all of them to predict"
             )
         device = next(self.model.parameters()).device
-        bounded = BoundedModel(self.model, max_points)
+        predict = self.bounded(max_points)
         with torch.no_grad():
-            pred = bounded(to_device(collate_fn([collected]), device))["pred"]
-        return pred.float().cpu().numpy(), max(bounded.pieces.values(), default=1)
+            pred = predict(to_device(collate_fn([collected]), device))["pred"]
+        return pred.float().cpu().numpy(), max(predict.pieces.values(), default=1)
+
+    def reason(self, max_points: int | None = None) -> str:
+        """Why a cloud is predicted in pieces."""
+        if self.test_cfg.get("piece_points") is not None:
+            return "test_cfg.piece_points of the run"
+        bound = "--max-points" if max_points is not None else "test_cfg.max_points of the run"
+        return f"{bound}: an approximation"
+
+    def bounded(self, max_points: int | None = None) -> BoundedModel:
+        """The model as it goes through clouds. Raises InputError."""
+        bound = {} if max_points is None else {"max_points": max_points}
+        return bounded(self.model, {**self.test_cfg, **bound}, self.trained)
 
 
 def open_network(
@@ -102,6 +123,8 @@ def open_network(
         training, remark = _from_data(cfg)
         remarks.append(remark)
     known = training or _from_class(cfg, model)
+    test_cfg = cfg["data"]["test"].get("test_cfg") or {}
+    check_test_cfg(test_cfg)
     return Network(
         model,
         transforms,
@@ -113,6 +136,8 @@ def open_network(
         known["standardize"],
         known["surface_pressure"],
         tuple(remarks),
+        test_cfg,
+        training_points(folder, cfg, (metadata or {}).get(POINTS)),
     )
 
 

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from pointcept_bsa.engine.json_file import write_json
 from pointcept_bsa.engine.prediction.forces import Reference, pressure_forces, summary
 from pointcept_bsa.engine.prediction.inputs import prepare_input
 from pointcept_bsa.engine.prediction.network import Network, open_network
 from pointcept_bsa.engine.prediction.outputs import with_prediction
 from pointcept_bsa.engine.training_range import outside_range
 from pointcept_bsa.errors import InputError
+from pointcept_bsa.files.json_file import write_json
 from pointcept_bsa.mesh_io import SUFFIXES, read_mesh, write_mesh
 
 FORMATS = ("vtp", "vtu", "vtk", "ply", "npz")
@@ -91,7 +91,7 @@ def predict_file(
             warnings.append(f"WARNING: outside the training range, an extrapolation: {'; '.join(outside)}")
     pred, pieces = network.predict(prepared.sample, settings.max_points)
     if pieces > 1:
-        remarks.append(f"predicted in {pieces} random pieces of the cloud (--max-points): an approximation")
+        remarks.append(f"predicted in {pieces} random pieces of the cloud ({network.reason(settings.max_points)})")
     forces = None
     if reference is not None:
         if prepared.surface is None:

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Any
 
-from pointcept_bsa.engine.comparison import Comparison, best
-from pointcept_bsa.engine.comparison_tables import COSTS, cost_cells, plus_minus
+from pointcept_bsa.engine.comparison import Comparison
+from pointcept_bsa.engine.comparison_tables import COSTS, cost_cells, plus_minus, verdict_cells, verdict_headings
 from pointcept_bsa.engine.published import chosen_by
 from pointcept_bsa.engine.report.chart import COLOURS
 from pointcept_bsa.engine.report.curves import charts
@@ -105,10 +105,10 @@ def legend(comparison: Comparison) -> str:
 def results(comparison: Comparison) -> str:
     """The table of metrics and costs, with published results below."""
     header = [("config", False), ("backbone", False), ("seeds", False)]
-    header += [(name, True) for name in (*comparison.metrics, *COSTS)]
+    further = verdict_headings(comparison)
+    header += [(name, True) for name in (*comparison.metrics, *further, *COSTS)]
     mixed = len({group.validation for group in comparison.groups}) > 1  # else a note says it for all
     header += [("validation", False)] if mixed else []
-    leaders = {metric: best(comparison, metric) for metric in comparison.metrics}
     rows = []
     for i, group in enumerate(comparison.groups):
         cells = [
@@ -118,9 +118,10 @@ def results(comparison: Comparison) -> str:
         cells.append(f"<td>{text(group.seeds)}</td>")
         for metric in comparison.metrics:
             value = group.metrics[metric]
-            kind = "number best" if leaders[metric] is group else "number"
+            kind = "number best" if group.label in comparison.leaders[metric] else "number"
             cells.append(f'<td class="{kind}">{text(plus_minus(value.mean, value.std, chr(177)))}</td>')
-        cells += [f'<td class="number">{text(cell)}</td>' for cell in cost_cells(group)]
+        shown = (*verdict_cells(comparison, group), *cost_cells(group))
+        cells += [f'<td class="number">{text(cell)}</td>' for cell in shown]
         cells += [f"<td>{text(group.validation)}</td>"] if mixed else []
         rows.append(f"<tr>{''.join(cells)}</tr>")
     for row in comparison.published:
@@ -129,7 +130,7 @@ def results(comparison: Comparison) -> str:
             f"<td>published: {text(row['model'])}</td><td>{text(row['source'])}, {text(row['table'])}</td><td></td>"
         ]
         cells += [f'<td class="number">{value}</td>' for value in values]
-        rows.append(f'<tr class="published">{"".join(cells)}{"<td></td>" * (len(COSTS) + mixed)}</tr>')
+        rows.append(f'<tr class="published">{"".join(cells)}{"<td></td>" * (len(further) + len(COSTS) + mixed)}</tr>')
     return f'<p class="note">In {text(comparison.units)} units.</p>' + table(header, rows)
 
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pointcept_bsa.engine.comparison import UNITS, compare
-from pointcept_bsa.engine.json_file import write_text
 from pointcept_bsa.engine.report.page import page
 from pointcept_bsa.engine.runs import Run
 from pointcept_bsa.errors import InputError
+from pointcept_bsa.files.json_file import write_text
 
 
 def write_report(
@@ -19,6 +19,7 @@ def write_report(
     metrics: Sequence[str] | None = None,
     units: str = "physical",
     force: bool = False,
+    reference: str | None = None,
 ) -> Path:
     """Write the page of ``runs`` to ``output``; arguments as of :func:`.compare`.
 
@@ -28,9 +29,9 @@ def write_report(
     path = Path(output)
     if path.suffix not in (".html", ".htm") or path.is_dir():
         raise InputError(f"--output {str(output)!r}: expected the name of a file that ends in .html")
-    found = compare(runs, metrics, units, force)
+    found = compare(runs, metrics, units, force, reference)
     other = next(name for name in UNITS if name != units)
     has_other = all(run.report.get(UNITS[other]) for run in runs)
-    second = compare(runs, metrics, other, force=True) if has_other else None
+    second = compare(runs, metrics, other, force=True, reference=reference) if has_other else None
     write_text(path, page(found, second, title or f"{found.groups[0].runs[0].card.get('dataset')}: runs compared"))
     return path

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 from pointcept_bsa.engine.benchmark.plot import draw_times
 from pointcept_bsa.engine.benchmark.report import Row
 from pointcept_bsa.errors import InputError
+from pointcept_bsa.files.json_file import read_json
 
 
 def draw_scaling(results: Sequence[str], output: Path) -> Path:
@@ -39,8 +39,8 @@ def read_results(path: str) -> tuple[list[Row], dict[str, Any]]:
     file = Path(path) / "benchmark.json" if Path(path).is_dir() else Path(path)
     if not file.is_file():
         raise InputError(f"RESULT {path!r}: no such file, wanted the benchmark.json of tools/benchmark.py")
+    content = read_json(file, words_as_null=True)
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
         known = {f.name for f in fields(Row)}
         complete = [{"mode": "", "ops": "", **row} for row in content["rows"]]  # which older results lack
         rows = [Row(**{key: value for key, value in row.items() if key in known}) for row in complete]

@@ -27,8 +27,10 @@ from pointcept_bsa.host.embedded.faults import (
     lost_process,
     plain_message,
 )
+from pointcept_bsa.host.embedded.folder import begin_from_weights, claim
 from pointcept_bsa.host.embedded.interruption import Interrupted
 from pointcept_bsa.host.embedded.launch import launch
+from pointcept_bsa.host.embedded.lock import unlock_folders
 from pointcept_bsa.host.embedded.logger import close_log_file
 from pointcept_bsa.host.embedded.registry import TESTERS, TRAINERS
 from pointcept_bsa.host.embedded.seeds import Summarize, train_seeds
@@ -171,9 +173,15 @@ def _translated(run: Callable[[], int]) -> int:
 
 
 def _train(cfg: Config) -> None:
-    go_on_after_restart(cfg)
-    trainer = TRAINERS.build(dict(cfg=cfg, **cfg.train), path="train")
-    trainer.train()
+    try:
+        go_on_after_restart(cfg)
+        if cfg.resume == "weights":
+            begin_from_weights(cfg)
+        claim(cfg)
+        trainer = TRAINERS.build(dict(cfg=cfg, **cfg.train), path="train")
+        trainer.train()
+    finally:
+        unlock_folders()
 
 
 def _test(cfg: Config) -> None:

@@ -16,6 +16,7 @@ from mmengine.config import Config
 from mmengine.utils import import_modules_from_strings
 
 from pointcept_bsa.errors import InputError, nearest
+from pointcept_bsa.host.embedded.config_text import plain_values, python_text
 from pointcept_bsa.host.embedded.options import DictAction
 
 __all__ = [
@@ -23,9 +24,11 @@ __all__ = [
     "Config",
     "DictAction",
     "check_config",
+    "check_values",
     "config_hash",
     "config_text",
     "load_config",
+    "merge_options",
     "run_custom_imports",
 ]
 
@@ -68,10 +71,17 @@ DEFAULTS: dict[str, Any] = {
     "nan_guard": "stop",
     "ema": None,
     "matmul_precision": "highest",
+    "search": {},
 }
 REQUIRED = ("model", "data", "optimizer", "scheduler", "hooks", "test")
 # Names other than keys that configs define for their own use, and keys of Pointcept without a meaning here.
-DERIVED = ("batch_size_per_gpu", "batch_size_val_per_gpu", "batch_size_test_per_gpu", "num_worker_per_gpu")
+DERIVED = (
+    "batch_size_per_gpu",
+    "batch_size_val_per_gpu",
+    "batch_size_test_per_gpu",
+    "num_worker_per_gpu",
+    "seed_drawn",
+)
 TOLERATED = ("custom_imports", "dataset_type", "data_root", "wandb_project", "wandb_key")
 
 
@@ -79,17 +89,37 @@ def load_config(path: str, options: Mapping[str, Any] | None = None) -> Config:
     """Read the config file ``path``, apply ``options`` and check it. Raises ``InputError``."""
     if not os.path.isfile(path):
         raise InputError(f"--config {path!r}: no such file")
+    _refuse_other_files(path, f"--config {path!r}")
     try:
+        _refuse_other_bases(os.path.abspath(path))
         cfg = Config.fromfile(path, lazy_import=False, import_custom_modules=False)
+    except InputError:
+        raise
     except Exception as error:
         raise InputError(f"--config {path!r}: {type(error).__name__}: {error}") from error
     run_custom_imports(cfg)
-    _merge_options(cfg, options or {})
+    merge_options(cfg, options or {})
+    for key in list(cfg):
+        cfg[key] = plain_values(cfg[key])
     for key, value in DEFAULTS.items():
         if key not in cfg:
             cfg[key] = value
     check_config(cfg)
     return cfg
+
+
+def _refuse_other_files(path: str, where: str) -> None:
+    """A config is Python. mmengine reads YAML and JSON, too, and runs what a YAML file says, which looks like data."""
+    if not str(path).endswith(".py"):
+        raise InputError(f"{where}: wanted a Python file, its name ending in .py")
+
+
+def _refuse_other_bases(path: str, seen: frozenset[str] = frozenset()) -> None:
+    for base in Config._get_base_files(path) if path not in seen else ():
+        _refuse_other_files(base, f"_base_={base!r} in {path}")
+        inner = os.path.join(os.path.dirname(path), base)
+        if os.path.isfile(inner):
+            _refuse_other_bases(os.path.normpath(inner), seen | {path})
 
 
 def run_custom_imports(cfg: Config) -> None:
@@ -104,18 +134,22 @@ def run_custom_imports(cfg: Config) -> None:
 
 
 def config_text(cfg: Config) -> str:
-    """The config as a file that can be loaded again: without what ``default_setup`` derives from it."""
-    return Config({key: cfg[key] for key in cfg if key not in DERIVED}).pretty_text
+    """The config as a file that can be loaded again: without what ``default_setup`` derives from it.
+
+    Raises ``InputError`` naming the key of a value that has no text.
+    """
+    return python_text({key: cfg[key] for key in cfg if key not in DERIVED})
 
 
 def config_hash(cfg: Config) -> str:
     """16 hexadecimal digits for what is trained and how, not for where it is kept or which seed it has."""
-    skipped = (*DERIVED, "save_path", "weight", "resume", "seed", "log_interval", "save_every", "keep_last")
-    text = Config({key: cfg[key] for key in cfg if key not in skipped}).pretty_text
+    skipped = (*DERIVED, "save_path", "weight", "resume", "seed", "log_interval", "save_every", "keep_last", "search")
+    text = python_text({key: cfg[key] for key in cfg if key not in skipped})
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _merge_options(cfg: Config, options: Mapping[str, Any]) -> None:
+def merge_options(cfg: Config, options: Mapping[str, Any]) -> None:
+    """Set ``options`` ({"a.b": value}) in ``cfg``. Raises ``InputError`` for keys that no config has."""
     known = [*DEFAULTS, *REQUIRED, *TOLERATED]
     for name, value in options.items():
         top = name.split(".")[0]
@@ -160,6 +194,7 @@ _BOOL = (_is_bool, "True or False")
 
 RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "weight": (_optional(_is_text), "None or a path"),
+    "resume": (lambda v: isinstance(v, bool) or v == "weights", "True, False or 'weights'"),
     "seed": (_optional(_is_int(0)), "None or an integer of at least 0"),
     "save_path": (_is_text, "a path"),
     "num_worker": _COUNT,
@@ -171,6 +206,7 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "nan_guard": (lambda v: v in ("stop", "skip", None), "'stop', 'skip' or None"),
     "ema": (_is_ema, "None or dict(decay=number from 0 to below 1)"),
     "matmul_precision": (lambda v: v in ("highest", "high"), "'highest' (float32) or 'high' (TF32)"),
+    "search": (_is_dict, "a dict that tools/tune.py reads"),
     "compile": (lambda v: isinstance(v, bool) or _is_text(v), "True, False or the name of a backend"),
     "parallel": (lambda v: v in ("ddp", "flat", "fsdp2"), "'ddp', 'flat' or 'fsdp2'"),
     "hooks": (lambda v: isinstance(v, list | tuple), "a list of dicts"),
@@ -180,7 +216,7 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
         ("batch_size_val", "batch_size_test", "max_iters", "eval_every", "save_every", "pad_clouds"), _OPTIONAL_NATURAL
     ),
     **dict.fromkeys(
-        ("resume", "evaluate", "test_only", "sync_bn", "enable_amp", "empty_cache", "empty_cache_per_epoch")
+        ("evaluate", "test_only", "sync_bn", "enable_amp", "empty_cache", "empty_cache_per_epoch")
         + ("find_unused_parameters", "deterministic", "cuda_graph"),
         _BOOL,
     ),
@@ -197,9 +233,7 @@ def check_config(cfg: Config) -> None:
     for key in REQUIRED:
         if key not in cfg:
             raise InputError(f"the config has no key {key!r}; start it from _base_/default_runtime.py")
-    for key, (check, wanted) in RULES.items():
-        if not check(cfg[key]):
-            raise InputError(f"{key}={cfg[key]!r}: expected {wanted}")
+    check_values(cfg)
     for part in ("train", "test") + (("val",) if cfg.evaluate else ()):
         if not isinstance(cfg.data.get(part), dict):
             raise InputError(f"data.{part}: expected a dict that describes a data set, got {cfg.data.get(part)!r}")
@@ -208,3 +242,10 @@ def check_config(cfg: Config) -> None:
             raise InputError(f"eval_every={cfg.eval_every}: only with max_iters; else the evaluations are eval_epoch")
         if cfg.epoch % cfg.eval_epoch:
             raise InputError(f"epoch={cfg.epoch}: expected a multiple of eval_epoch={cfg.eval_epoch}")
+
+
+def check_values(cfg: Config) -> None:
+    """Raise ``InputError`` for a top-level value of the wrong kind."""
+    for key, (check, wanted) in RULES.items():
+        if key in cfg and not check(cfg[key]):
+            raise InputError(f"{key}={cfg[key]!r}: expected {wanted}")

@@ -6,11 +6,14 @@ Checkpoints carry the name of the launch that wrote them; processes that find on
 
 from __future__ import annotations
 
+import itertools
 import os
 import socket
+from typing import Any
 
 from pointcept_bsa.host.embedded import comm
 from pointcept_bsa.host.embedded.config import Config
+from pointcept_bsa.host.embedded.folder import version_folders
 from pointcept_bsa.host.embedded.logger import get_root_logger
 from pointcept_bsa.host.embedded.store import load_newest
 
@@ -26,16 +29,25 @@ def launch_name() -> str | None:
 
 def go_on_after_restart(cfg: Config) -> None:
     """Set ``resume`` in ``cfg`` (and drop ``weight``) if this launch has written a checkpoint into ``save_path``."""
-    path = os.path.join(cfg.save_path, "model", "model_last.pth")
     launch = launch_name()
     found = None
-    if comm.is_main_process() and launch is not None and os.path.isfile(path):
-        checkpoint, source = load_newest(path)
-        if checkpoint.get("launch") == launch:
-            found = source, checkpoint["iter"]
+    if comm.is_main_process() and launch is not None:
+        folders = [cfg.save_path]
+        if cfg.resume == "weights":  # which trains in a folder within where save_path holds a run
+            folders += map(str, itertools.takewhile(os.path.isdir, version_folders(cfg.save_path)))
+        found = next(filter(None, (_written_by(launch, folder) for folder in folders)), None)
     found = comm.broadcast(found)
     if found is not None:
-        cfg.resume, cfg.weight = True, None
+        cfg.resume, cfg.weight, cfg.save_path = True, None, found[2]
         get_root_logger().warning(
             f"RESTARTED by torchrun (launch {launch}): going on from {found[0]}, iteration {found[1]}"
         )
+
+
+def _written_by(launch: str, folder: str) -> tuple[str, Any, str] | None:
+    """(checkpoint, its iteration, folder) if the newest checkpoint of a folder is of that launch."""
+    path = os.path.join(folder, "model", "model_last.pth")
+    if not os.path.isfile(path):
+        return None
+    checkpoint, source = load_newest(path)
+    return (source, checkpoint.get("iter"), folder) if checkpoint.get("launch") == launch else None

@@ -19,10 +19,11 @@ from pointcept_bsa.host.embedded.config import Config
 def default_setup(cfg: Config) -> Config:
     """Settle seed, device and per-process sizes of ``cfg``, in place; call once in every process.
 
-    Sets ``seed`` (drawn and shared if it is None), ``num_worker_per_gpu``, ``batch_size_per_gpu``,
+    Sets ``seed`` (drawn and shared if it is None: ``seed_drawn``), ``num_worker_per_gpu``, ``batch_size_per_gpu``,
     ``batch_size_val_per_gpu``, ``batch_size_test_per_gpu`` and ``data.train.loop`` as Pointcept does.
     """
     world_size = comm.get_world_size()
+    cfg.seed_drawn = cfg.seed is None
     if cfg.seed is None:
         cfg.seed = comm.broadcast(int.from_bytes(os.urandom(4), "little") >> 1)
     for key in ("batch_size", "batch_size_val", "batch_size_test"):

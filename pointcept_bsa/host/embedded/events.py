@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections import defaultdict
@@ -10,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, BinaryIO
 
 from pointcept_bsa.errors import InputError
+from pointcept_bsa.files.json_file import json_text
 from pointcept_bsa.host.embedded.logger import get_root_logger
 
 
@@ -87,7 +87,7 @@ class MetricsWriter:
 
     def write(self, record: dict[str, Any], board: dict[str, float], step: int) -> None:
         """``record`` as one JSON line (a number that is not finite becomes null), ``board`` to TensorBoard."""
-        line = json.dumps({key: _jsonable(value) for key, value in record.items()}) + "\n"
+        line = json_text(record, indent=None)
         try:
             self._open().write(line.encode())
             if self._board is not None:
@@ -104,7 +104,8 @@ class MetricsWriter:
 
     def add_hparams(self, hparams: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
         """Hyper-parameters (numbers, texts, truth values) and what they led to, for TensorBoard alone."""
-        self._show(lambda board: board.add_hparams(dict(hparams), dict(metrics), run_name="hparams"))
+        shown = {name: _hyper_parameter(value) for name, value in hparams.items()}
+        self._show(lambda board: board.add_hparams(shown, dict(metrics), run_name="hparams"))
 
     def _show(self, act: Callable[[Any], object]) -> None:
         try:
@@ -139,11 +140,10 @@ class MetricsWriter:
             self._file, self.append = None, True
 
 
-def _jsonable(value: Any) -> Any:
-    if value is None or isinstance(value, str | int):
-        return value
-    value = float(value)
-    return value if math.isfinite(value) else None
+def _hyper_parameter(value: Any) -> Any:
+    """As TensorBoard's table of hyper-parameters takes it: that is JSON, where a number is finite."""
+    finite = isinstance(value, float) and math.isfinite(value)
+    return value if finite or isinstance(value, bool | int | str) else str(value)
 
 
 def _summary_writer(save_path: str, purge_step: int | None) -> Any:

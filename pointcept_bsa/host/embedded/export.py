@@ -1,20 +1,20 @@
 """Trained weights as one ``.safetensors`` file: tensors and text, no code, readable in any framework.
 
-The metadata (text by name): ``format`` ("pt"), ``config`` (the config file's text), ``statistics`` (JSON: the model's
-buffers of the target normaliser), ``version`` (of pointcept_bsa), ``source`` (JSON: file, iteration, metric, whether
-the weights are a moving average).
+The metadata (text by name): ``format`` ("pt"), ``config`` (JSON, see ``portable_config``), ``statistics`` (JSON: the
+model's buffers of the target normaliser), ``version`` (of pointcept_bsa), ``source`` (JSON: file, iteration, metric,
+whether the weights are a moving average).
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from pointcept_bsa.errors import InputError
+from pointcept_bsa.files.json_file import json_text
 from pointcept_bsa.host.embedded.files import write_checked
 
 
@@ -40,17 +40,26 @@ def save_safetensors(path: str | Path, weights: Mapping[str, Tensor], metadata: 
 
 def load_safetensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Weights, on the CPU, and metadata of a file. Raises ``InputError``."""
+    return _read(path, lambda file: {name: file.get_tensor(name) for name in file.keys()}), load_metadata(path)
+
+
+def load_metadata(path: str | Path) -> dict[str, str]:
+    """What a file says beside the weights. Raises ``InputError``."""
+    return _read(path, lambda file: dict(file.metadata() or {}))
+
+
+def _read(path: str | Path, take: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
     safetensors = _safetensors()
     try:
         with safetensors.safe_open(str(path), framework="pt", device="cpu") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})
+            return take(file)
     except (safetensors.SafetensorError, OSError, ValueError) as error:
         reason = str(error).split("\n")[0][:200]
         raise InputError(f"weight={str(path)!r}: not a readable .safetensors file ({reason})") from error
 
 
 def metadata_of(checkpoint: Mapping[str, Any], source: Path, config: str, version: str) -> dict[str, str]:
-    """What the file says beside the weights."""
+    """What the file says beside the weights; ``config``: the text of ``portable_config``."""
     statistics = {
         name: value.tolist() for name, value in checkpoint["state_dict"].items() if "normalizer." in f".{name}"
     }
@@ -65,7 +74,7 @@ def metadata_of(checkpoint: Mapping[str, Any], source: Path, config: str, versio
     return {
         "format": "pt",
         "config": config,
-        "statistics": json.dumps(statistics),
+        "statistics": json_text(statistics, indent=None).strip(),
         "version": version,
-        "source": json.dumps(origin),
+        "source": json_text(origin, indent=None).strip(),
     }

@@ -1,4 +1,9 @@
-"""Muon for the matrices of a network, AdamW for everything else, as one optimizer."""
+"""Muon for the matrices of a network, AdamW for everything else, as one optimizer.
+
+Own code beside torch's ``Muon`` because that orthogonalises one matrix after the other: the hundred small ones of a
+network here are 1,500 launches a step, which take four times as long as the rest of the step. Together by shape they
+are a few dozen.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +11,75 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from pointcept_bsa.errors import InputError
 
+QUINTIC = (3.4445, -4.7750, 2.0315)  # coefficients of Jordan et al. 2024, kellerjordan.github.io/posts/muon
+
+
+def orthogonalize(matrices: Tensor, steps: int = 5) -> Tensor:
+    """The nearest (semi-)orthogonal matrix of each, nearly: singular values between 0.7 and 1.2 instead of 1.
+
+    ``steps`` Newton-Schulz iterations X <- a X + (b A + c A^2) X with A = X X^T (Jordan et al. 2024), all matrices at
+    once; in bfloat16 on CUDA, whose rounding the method bears, else in single precision.
+
+    Args:
+        matrices: (n, rows, columns).
+
+    Returns:
+        (n, rows, columns), of the dtype it was computed in.
+    """
+    a, b, c = QUINTIC
+    tall = matrices.shape[1] > matrices.shape[2]
+    x = (matrices.mT if tall else matrices).to(torch.bfloat16 if matrices.is_cuda else torch.float32)
+    x = x / x.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
+    for _ in range(steps):
+        gram = x @ x.mT
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return x.mT if tall else x
+
+
+def _length(shape: torch.Size, adjust_lr_fn: str | None) -> float:
+    """Factor of the learning rate for a matrix of that shape, as torch's ``Muon`` names them."""
+    rows, columns = shape
+    if adjust_lr_fn == "match_rms_adamw":
+        return 0.2 * max(rows, columns) ** 0.5
+    return max(1.0, rows / columns) ** 0.5
+
+
+class _MatrixMuon(torch.optim.Optimizer):
+    """torch's ``Muon``: same options, groups, state and steps, matrices of one shape at a time."""
+
+    def __init__(self, params: Iterable[Any], **defaults: Any) -> None:
+        super().__init__(params, defaults)
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
+        for group in self.param_groups:
+            by_shape: dict[torch.Size, list[Tensor]] = {}
+            for p in group["params"]:
+                if p.grad is not None:
+                    by_shape.setdefault(p.shape, []).append(p)
+            for shape, params in by_shape.items():
+                self._step(params, group, group["lr"] * _length(shape, group["adjust_lr_fn"]))
+
+    def _step(self, params: list[Tensor], group: dict[str, Any], rate: float) -> None:
+        grads = [p.grad for p in params if p.grad is not None]
+        for p in params:
+            if "momentum_buffer" not in self.state[p]:
+                self.state[p]["momentum_buffer"] = torch.zeros_like(p)
+        momenta = [self.state[p]["momentum_buffer"] for p in params]
+        momentum = group["momentum"]
+        torch._foreach_lerp_(momenta, grads, 1 - momentum)
+        updates = torch._foreach_lerp(grads, momenta, momentum) if group["nesterov"] else momenta
+        turned = orthogonalize(torch.stack(list(updates)), group["ns_steps"]).to(params[0].dtype)
+        torch._foreach_mul_(params, 1 - group["lr"] * group["weight_decay"])
+        torch._foreach_add_(params, list(turned.unbind()), alpha=-rate)
+
 
 class Muon(torch.optim.Optimizer):
-    """torch's ``Muon`` (version 2.9 on), which takes matrices only, and its ``AdamW`` for the other parameters.
+    """Muon (Jordan et al. 2024), which takes matrices only, and torch's ``AdamW`` for the other parameters.
 
     Every group is split in two: its matrices, then the rest. Parameters whose name contains one of Muon's usual
     exceptions (embeddings, the output layer) can be kept from it by a group of ``param_dicts`` with ``adamw=True``.
@@ -36,8 +104,8 @@ class Muon(torch.optim.Optimizer):
         betas: tuple[float, float] = (0.9, 0.95),
         eps: float = 1e-8,
     ) -> None:
-        if not hasattr(torch.optim, "Muon"):
-            raise InputError(f"torch {torch.__version__} has no Muon; it came with 2.9")
+        if adjust_lr_fn not in ("original", "match_rms_adamw"):
+            raise InputError(f"Muon: got adjust_lr_fn {adjust_lr_fn!r}, wanted 'original' or 'match_rms_adamw'")
         matrices, others = _split(list(params))
         shared: dict[str, Any] = {"lr": lr, "weight_decay": weight_decay}
         own: dict[str, Any] = {
@@ -48,7 +116,7 @@ class Muon(torch.optim.Optimizer):
         }
         self.parts: dict[str, torch.optim.Optimizer] = {}
         if matrices:
-            self.parts["muon"] = torch.optim.Muon(matrices, **shared, **own)
+            self.parts["muon"] = _MatrixMuon(matrices, **shared, **own)
         if others:
             self.parts["adamw"] = torch.optim.AdamW(others, **shared, betas=(betas[0], betas[1]), eps=eps)
         super().__init__([group for part in self.parts.values() for group in part.param_groups], {})

@@ -10,7 +10,6 @@ name; a process that finds its own number in the roll answers with that name; wh
 
 from __future__ import annotations
 
-import json
 import os
 import time
 import uuid
@@ -21,6 +20,7 @@ from typing import Any
 import torch.distributed as dist
 
 from pointcept_bsa.errors import InputError
+from pointcept_bsa.files.json_file import json_text, parse_json
 
 PAUSE = 0.02  # seconds between two looks
 
@@ -43,7 +43,7 @@ def agree_on_name(store: Any, rank: int, world_size: int, timeout: timedelta) ->
     found: list[str] = []
 
     def called() -> bool:
-        roll = json.loads(_read(store, "roll") or "{}")
+        roll = parse_json(_read(store, "roll") or "{}", "torchrun's store")
         if len(roll.get("numbers", ())) == world_size and roll["numbers"][rank] == number:
             found[:] = [roll["name"]]
             store.set(f"answer/{rank}", roll["name"])
@@ -64,7 +64,7 @@ def _call_roll(store: Any, world_size: int, until: float) -> str:
             return False
         if present != numbers:
             numbers[:], name = present, uuid.uuid4().hex
-            store.set("roll", json.dumps({"name": name, "numbers": numbers}))
+            store.set("roll", json_text({"name": name, "numbers": numbers}))
         return all(_read(store, f"answer/{rank}") == name for rank in range(1, world_size))
 
     _wait(complete, until, 0)

@@ -114,6 +114,6 @@ class ScanNetDataset(Dataset):
 
 def _load(path: Path) -> np.ndarray:
     try:
-        return np.load(path)
-    except (OSError, ValueError) as error:
+        return np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
         raise InputError(f"{path}: cannot be read ({error})") from error

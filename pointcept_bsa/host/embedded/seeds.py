@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from pointcept_bsa.errors import InputError
+from pointcept_bsa.files.json_file import read_json
 from pointcept_bsa.host.embedded.checkpoint import load_checkpoint
 from pointcept_bsa.host.embedded.config import Config, load_config
 from pointcept_bsa.host.embedded.interruption import forwarding
 from pointcept_bsa.host.flat_config import config_differences, flat_config
+from pointcept_bsa.host.weight import of_other_weights
 
 Summarize = Callable[[Sequence[str], str], None]
 Work = Callable[[argparse.Namespace], int]
@@ -100,10 +102,26 @@ def _state(folder: Path, cfg: Config) -> str:
     if config.is_file():
         _check_same(folder, load_config(str(config)), cfg)
     checkpoint = load_checkpoint(last)
-    if checkpoint.get("iter", 0) < checkpoint.get("total_iters", 1):
+    done, total = checkpoint.get("iter", 0), checkpoint.get("total_iters", 1)
+    if not (isinstance(done, int) and isinstance(total, int)):
+        raise InputError(f"--seeds: {last}: its iter and total_iters are {done!r}, {total!r}, wanted integers")
+    if done < total:
         return "goes on"
-    tested = _metrics(folder)
-    return "done" if tested.is_file() and tested.stat().st_mtime >= last.stat().st_mtime else "to be tested"
+    return "done" if _is_tested(folder, last) else "to be tested"
+
+
+def _is_tested(folder: Path, last: Path) -> bool:
+    """Whether the result is that of the weights that lie there; of one that does not say, whether it is the younger."""
+    path = _metrics(folder)
+    if not path.is_file():
+        return False
+    try:
+        report = read_json(path, words_as_null=True)
+    except InputError:
+        return False
+    if isinstance(report, dict) and report.get("weight_sha256") is not None:
+        return of_other_weights(folder, report) is None
+    return path.stat().st_mtime >= last.stat().st_mtime
 
 
 def _check_same(folder: Path, there: Config, here: Config) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor
 
 from pointcept_bsa.errors import InputError
+from pointcept_bsa.files.json_file import json_text
 from pointcept_bsa.host.batch import to_device
 from pointcept_bsa.host.embedded import comm
 from pointcept_bsa.host.embedded.collate import collate_fn
@@ -19,6 +19,7 @@ from pointcept_bsa.host.embedded.files import write_atomic, write_text_atomic
 from pointcept_bsa.host.embedded.hooks.base import HookBase
 from pointcept_bsa.host.embedded.registry import HOOKS, TESTERS
 from pointcept_bsa.host.embedded.tester import TesterBase
+from pointcept_bsa.host.weight import identity
 
 
 def class_counts(pred: Tensor, segment: Tensor, num_classes: int, ignore_index: int) -> Tensor:
@@ -38,7 +39,7 @@ def scores(counts: Tensor) -> dict[str, Any]:
 
 
 def _saving(array: np.ndarray) -> Callable[[Any], object]:
-    return lambda file: np.save(file, array)
+    return lambda file: np.save(file, array, allow_pickle=False)
 
 
 def _judged(logits: Tensor, batch: dict[str, Any], classes: tuple[int, int]) -> Tensor:
@@ -106,9 +107,10 @@ class SemSegTester(TesterBase):
         found = {name: counts for part in comm.all_gather(records) for name, counts in part.items()}
         report = scores(torch.stack(list(found.values())).sum(0))
         report |= {"names": list(data.names), "scenes": {name: scores(found[name])["mIoU"] for name in sorted(found)}}
+        report |= self.weight_identity or identity(None)
         if comm.is_main_process():
             (folder / "test").mkdir(exist_ok=True)
-            write_text_atomic(folder / "test" / "metrics.json", json.dumps(report, indent=1) + "\n")
+            write_text_atomic(folder / "test" / "metrics.json", json_text(report))
             text = "/".join(f"{report[key]:.4f}" for key in ("mIoU", "mAcc", "allAcc"))
             self.logger.info(f"Test of {len(found)} scenes: mIoU/mAcc/allAcc {text}")
             for name, value in zip(data.names, report["iou"], strict=True):

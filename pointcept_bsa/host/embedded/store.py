@@ -24,11 +24,10 @@ class CheckpointStore:
     Args:
         folder: where they are; it exists.
         keep_last: at least 1.
-        fresh: a new run: the first checkpoint it finishes takes the place of all that an earlier run left here.
     """
 
-    def __init__(self, folder: str | Path, keep_last: int, fresh: bool) -> None:
-        self.folder, self.keep_last, self.fresh = Path(folder), keep_last, fresh
+    def __init__(self, folder: str | Path, keep_last: int) -> None:
+        self.folder, self.keep_last = Path(folder), keep_last
         self.last, self.best = self.folder / "model_last.pth", self.folder / "model_best.pth"
         self._begun = False
 
@@ -41,9 +40,6 @@ class CheckpointStore:
         new = self.folder / "model_new.pth"
         try:
             write_checked(new, lambda file: torch.save(dict(checkpoint), cast(BinaryIO, file)))
-            if not self._begun and self.fresh:
-                for path in (self.best, *versions(self.last)):
-                    remove_checked(path)
             if is_best:
                 link_checked(new, self.best)
             if name is not None:

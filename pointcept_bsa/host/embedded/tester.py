@@ -16,7 +16,7 @@ from pointcept_bsa.host.embedded.env import get_device
 from pointcept_bsa.host.embedded.loader import build_eval_loader
 from pointcept_bsa.host.embedded.logger import get_root_logger
 from pointcept_bsa.host.embedded.registry import build_dataset, build_model
-from pointcept_bsa.host.weight import weight_to_test
+from pointcept_bsa.host.weight import identity, weight_to_test
 
 
 class TesterBase:
@@ -24,8 +24,11 @@ class TesterBase:
 
     With a ``model`` (after a training) it is tested as it is; without one it is built from ``cfg.model`` and loads
     ``cfg.weight``, or for None and ``"auto"`` the best, else the last checkpoint under ``cfg.save_path``. The test set
-    is ``cfg.data.test``. Subclasses write ``test()``; they never touch the training's own files.
+    is ``cfg.data.test``. ``weight_identity`` tells the file that has the tested weights.
+    Subclasses write ``test()``; they never touch the training's own files.
     """
+
+    weight_identity: dict[str, str | None] | None = None
 
     def __init__(
         self,
@@ -49,11 +52,14 @@ class TesterBase:
         """Build the model on the device and load its weights."""
         model = build_model(self.cfg.model, path="model").to(get_device(self.cfg))
         path = weight_to_test(self.cfg.weight, self.cfg.save_path)
-        checkpoint = load_checkpoint(path)
+        while True:
+            found, checkpoint = identity(path), load_checkpoint(path)
+            if found == identity(path):  # a training that goes on has not replaced it meanwhile
+                break
         load_weights(model, evaluated_weights(checkpoint), path)
         if checkpoint.get("ema"):
             self.logger.info("Its weights are the moving average (ema)")
-        self.weight = path
+        self.weight, self.weight_identity = path, found
         return model
 
     def build_test_loader(self) -> DataLoader:

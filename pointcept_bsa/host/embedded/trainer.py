@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
@@ -32,11 +33,13 @@ from pointcept_bsa.host.embedded.guard import NanGuard, total_norm
 from pointcept_bsa.host.embedded.hooks.base import HookBase
 from pointcept_bsa.host.embedded.interruption import Interrupted, Interruption
 from pointcept_bsa.host.embedded.loader import TrainLoader, build_eval_loader, build_train_loader
+from pointcept_bsa.host.embedded.lock import unlock_folders
 from pointcept_bsa.host.embedded.logger import get_root_logger, hold_for_file
 from pointcept_bsa.host.embedded.memory_advice import training_advice
 from pointcept_bsa.host.embedded.optimizer import build_optimizer
 from pointcept_bsa.host.embedded.parallel import check_parallel, distribute, mode_of, needs_scaler, share_buffers
-from pointcept_bsa.host.embedded.plan import make_plan
+from pointcept_bsa.host.embedded.plan import TrainingPlan, make_plan
+from pointcept_bsa.host.embedded.record import record_of
 from pointcept_bsa.host.embedded.registry import HOOKS, TRAINERS, build_dataset, build_model
 from pointcept_bsa.host.embedded.scheduler import build_scheduler
 from pointcept_bsa.host.embedded.sharding import gathered
@@ -115,8 +118,10 @@ class DefaultTrainer(TrainerBase):
         self.global_iter, self.epochs_done, self.stepped = 0, 0, False
         self.interruption, self.interrupted = Interruption(), 0
         self.last_saved: int | None = None
-        self.config_text = config_text(cfg)
+        self.resumed, self.origin = False, cfg.weight  # origin: the weights that the run began with
+        self.best_file: str | None = None  # best weights so far of a run that goes on in another folder
         self.config_hash = config_hash(cfg)
+        self._record: dict[str, Any] | None = None
         self._micro = 0  # batches since the last optimizer step
         self.mode = mode_of(cfg, self.device)
         self.model = self.build_model()
@@ -130,7 +135,7 @@ class DefaultTrainer(TrainerBase):
             cfg.max_iters,
             cfg.eval_every,
         )
-        self.max_epoch, self.max_iter = self.plan.max_epoch, self.plan.total_iters
+        self.adopt_plan(self.plan)
         self.train_loader.start_epoch(self.plan, 0)
         self.optimizer = self.build_optimizer()
         self.ema = MovingAverage(unwrap(self.model), **cfg.ema) if cfg.ema is not None else None
@@ -145,6 +150,8 @@ class DefaultTrainer(TrainerBase):
         """Run the training, or what a resumed run has left of it."""
         try:
             self.before_train()
+            if self.cfg.resume and not self.resumed:
+                raise InputError("resume=True: hooks has no CheckpointLoader, which goes on with a run")
             open_save_path(self)
             with self.interruption:
                 for epoch in range(self.start_epoch, self.max_epoch):
@@ -265,6 +272,23 @@ class DefaultTrainer(TrainerBase):
         self._call_hooks("on_exit")
         if self.writer is not None:
             self.writer.close()
+        unlock_folders()
+
+    def adopt_plan(self, plan: TrainingPlan) -> None:
+        """Train by ``plan`` from now on (a resumed run's has the epochs that are done as they were)."""
+        self.plan = plan
+        self.max_epoch, self.max_iter = plan.max_epoch, plan.total_iters
+
+    def config_text(self) -> str:
+        """The config of what is trained, as a file: that of the run from its beginning, resumed or not."""
+        return config_text(Config({**{key: self.cfg[key] for key in self.cfg}, "resume": False, "weight": self.origin}))
+
+    def record(self) -> dict[str, Any]:
+        """What trains, for the checkpoint, see :mod:`.record`."""
+        if self._record is None:
+            self._record = record_of(self.cfg, self.train_loader.dataset)
+            self._record["config"]["weight"] = self.origin
+        return self._record
 
     def reseed(self, seed: int) -> None:
         """Go on with the random stream of data of another seed (a resumed run's)."""
@@ -274,6 +298,10 @@ class DefaultTrainer(TrainerBase):
     def build_model(self) -> nn.Module:
         check_parallel(self.cfg, self.device)
         model = build_model(self.cfg.model, path="model")
+        if self.cfg.sync_bn and not any(isinstance(module, _BatchNorm) for module in model.modules()):
+            self.logger.warning(
+                "sync_bn=True: the model has no BatchNorm (see model.norm), so there is nothing to share"
+            )
         if self.cfg.sync_bn and comm.get_world_size() > 1:
             model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
         model = model.to(self.device)

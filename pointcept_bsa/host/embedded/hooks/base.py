@@ -13,6 +13,9 @@ class HookBase:
     """Base of all hooks. The trainer sets ``self.trainer`` (a weak proxy) before ``before_train``."""
 
     trainer: DefaultTrainer
+    only_watches = False
+    """Whether training and choice of the best weights are the same without it: a resumed run may do so (embedded host
+    only)."""
 
     def before_train(self) -> None:
         """Once, when everything is built."""
@@ -42,7 +45,7 @@ class HookBase:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Undo ``state_dict``, before ``before_train`` of the hooks that follow ``CheckpointLoader``; ``{}``: nothing
-        was saved."""
+        was saved. Raises ``ValueError``, ``TypeError`` or ``KeyError`` for a state that is none of its own."""
 
     def on_exit(self) -> None:
         """However the training ended, also by an error (embedded host only): let go of what the hook holds."""

@@ -9,9 +9,10 @@ from pointcept_bsa.errors import InputError
 from pointcept_bsa.host.embedded import comm
 from pointcept_bsa.host.embedded.checkpoint import evaluated_weights, load_checkpoint, load_weights
 from pointcept_bsa.host.embedded.diagnosis import check_numbers
+from pointcept_bsa.host.embedded.folder import checkpoint_to_resume, is_own
 from pointcept_bsa.host.embedded.hooks.base import HookBase
 from pointcept_bsa.host.embedded.registry import HOOKS
-from pointcept_bsa.host.embedded.state import collect, restore
+from pointcept_bsa.host.embedded.state import check, collect, restore
 from pointcept_bsa.host.embedded.store import CheckpointStore, load_newest
 
 
@@ -26,19 +27,20 @@ class CheckpointLoader(HookBase):
     a checkpoint of another model; False takes what fits by name, for fine-tuning under another head.
     """
 
+    only_watches = True  # what a resumed run loads is the checkpoint's, see ``check``
+
     def __init__(self, keywords: str = "", replacement: str | None = None, strict: bool = True) -> None:
         self.keywords, self.strict = keywords, strict
         self.replacement = keywords if replacement is None else replacement
 
     def before_train(self) -> None:
         cfg = self.trainer.cfg
-        path = cfg.weight
-        if path is None and cfg.resume:
-            path = os.path.join(cfg.save_path, "model", "model_last.pth")
+        path = checkpoint_to_resume(cfg) if cfg.resume else cfg.weight
         if path is None:
             return
         if cfg.resume:
             checkpoint, path = load_newest(path)
+            check(self.trainer, checkpoint, path)
             weights = checkpoint["state_dict"]
         else:
             checkpoint = load_checkpoint(path)
@@ -49,8 +51,7 @@ class CheckpointLoader(HookBase):
         average = " (their moving average)" if checkpoint.get("ema") and not cfg.resume else ""
         self.trainer.logger.info(f"Weights{average} loaded from {path}")
         if cfg.resume:
-            own = os.path.realpath(os.path.dirname(path)) == os.path.realpath(os.path.join(cfg.save_path, "model"))
-            restore(self.trainer, checkpoint, path, own)
+            restore(self.trainer, checkpoint, path, is_own(path, cfg))
 
 
 @HOOKS.register_module()
@@ -62,6 +63,8 @@ class CheckpointSaver(HookBase):
     its checksum beside it. The metric is ``comm_info["current_metric_value"]``; larger is better. ``save_freq=k`` also
     keeps ``epoch_{n}.pth`` every k epochs.
     """
+
+    only_watches = True
 
     def __init__(self, save_freq: int | None = None) -> None:
         if save_freq is not None and (isinstance(save_freq, bool) or not isinstance(save_freq, int) or save_freq < 0):
@@ -90,7 +93,7 @@ class CheckpointSaver(HookBase):
     def _own_store(self) -> CheckpointStore:
         cfg = self.trainer.cfg
         if self._store is None:
-            self._store = CheckpointStore(os.path.join(cfg.save_path, "model"), cfg.keep_last, fresh=not cfg.resume)
+            self._store = CheckpointStore(os.path.join(cfg.save_path, "model"), cfg.keep_last)
         return self._store
 
     def after_train(self) -> None:

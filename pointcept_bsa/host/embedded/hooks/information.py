@@ -31,6 +31,8 @@ class IterationTimer(HookBase):
     queueing it; over many steps the mean is the device's.
     """
 
+    only_watches = True
+
     def __init__(self, warmup_iter: int = 1) -> None:
         self.warmup_iter = warmup_iter
         self._steps = 0
@@ -62,6 +64,8 @@ class InformationWriter(HookBase):
     names its iteration and origin; with ``"skip"`` the means are those of the finite losses. A mean loss above
     ``spike`` times the running median of the readings is logged.
     """
+
+    only_watches = True
 
     def __init__(self, max_wait: float = 5.0, spike: float = 5.0) -> None:
         self.max_wait = max_wait
@@ -185,9 +189,16 @@ class InformationWriter(HookBase):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         if state:
-            self._sums = {name: value.to(self.trainer.device, copy=True) for name, value in state["sums"].items()}
-            self._batches, self._clouds, self._iters = state["counts"]
-            self._spikes.load(state["recent"])
+            sums, counts, recent = (dict(state["sums"]), list(state["counts"]), list(state["recent"]))
+            if not all(isinstance(name, str) and isinstance(v, Tensor) and v.ndim == 0 for name, v in sums.items()):
+                raise ValueError("sums: wanted numbers by name, as tensors")
+            if not all(isinstance(value, int) and value >= 0 for value in counts):
+                raise ValueError(f"counts: got {counts}, wanted integers of at least 0")
+            if not all(isinstance(value, float) for value in recent):
+                raise ValueError("recent: wanted numbers")
+            self._sums = {name: value.to(self.trainer.device, torch.float32, copy=True) for name, value in sums.items()}
+            self._batches, self._clouds, self._iters = counts
+            self._spikes.load(recent)
 
 
 def _count_clouds(batch: dict) -> int:

@@ -11,6 +11,8 @@ from pointcept_bsa.host.embedded.registry import HOOKS
 class ModelHook(HookBase):
     """Passes every moment on to the model if it derives from ``HookBase``."""
 
+    only_watches = True  # the model is compared by its own key
+
     def before_train(self) -> None:
         model = unwrap(self.trainer.model)
         self.model = model if isinstance(model, HookBase) else HookBase()

@@ -10,6 +10,7 @@ from pointcept_bsa.host.embedded.checkpoint import evaluated_weights, load_check
 from pointcept_bsa.host.embedded.hooks.base import HookBase
 from pointcept_bsa.host.embedded.registry import HOOKS, TESTERS
 from pointcept_bsa.host.embedded.sharding import gathered
+from pointcept_bsa.host.weight import identity
 
 
 @HOOKS.register_module()
@@ -20,6 +21,8 @@ class PreciseEvaluator(HookBase):
 
     The tester and its data are made before the training, so that a mistake in them does not come out after it.
     """
+
+    only_watches = True
 
     def __init__(self, test_last: bool = False) -> None:
         self.test_last = test_last
@@ -34,11 +37,20 @@ class PreciseEvaluator(HookBase):
         if self.test_last or trainer.best_metric_value == -math.inf:
             average = trainer.ema.state_dict() if trainer.ema is not None else {}
             unwrap(trainer.model).load_state_dict(average, strict=False)
+            self.tester.weight_identity = identity(self._last())
             trainer.logger.info(f"Testing the last weights{', their moving average' if average else ''}")
         else:
             path = os.path.join(trainer.cfg.save_path, "model", "model_best.pth")
             checkpoint = load_checkpoint(path)
             load_weights(trainer.model, evaluated_weights(checkpoint), path)
+            self.tester.weight_identity = identity(path)
             trainer.logger.info(f"Testing {path}{', its moving average' if checkpoint.get('ema') else ''}")
         with gathered(unwrap(trainer.model)):
             trainer.comm_info["test_report"] = self.tester.test()
+
+    def _last(self) -> str | None:
+        """The file that has the weights in memory; None: they are not saved."""
+        trainer = self.trainer
+        path = os.path.join(trainer.cfg.save_path, "model", "model_last.pth")
+        is_saved = trainer.last_saved == trainer.global_iter or trainer.start_epoch == trainer.max_epoch
+        return path if is_saved and os.path.isfile(path) else None

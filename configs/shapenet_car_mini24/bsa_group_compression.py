@@ -1,0 +1,5 @@
+_base_ = ["bsa.py"]
+
+save_path = "exp/shapenet_car_mini24/bsa_group_compression"
+
+model = dict(backbone=dict(group_compression=True, query_pooling="mlp"))

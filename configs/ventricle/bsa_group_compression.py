@@ -1,0 +1,5 @@
+_base_ = ["bsa.py"]
+
+save_path = "exp/ventricle/bsa_group_compression"
+
+model = dict(backbone=dict(group_compression=True, query_pooling="mlp"))

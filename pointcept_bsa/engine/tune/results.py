@@ -1,0 +1,95 @@
+"""What a study leaves for people: a table, as Markdown and CSV, and a picture of what mattered."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pointcept_bsa.engine.tune.study import REASON, Study
+from pointcept_bsa.files.json_file import write_text
+
+FEWEST = 4  # complete trials without which importances mean nothing
+COLUMNS = ("trial", "state", "seconds", "iterations")
+
+
+def natural(error: float, metric: str) -> float:
+    """The metric as it is known: errors are negated metrics where larger is better."""
+    return error if metric.startswith("-") else -error
+
+
+def metric_name(metric: str) -> str:
+    return metric.removeprefix("-")
+
+
+def shown(value: Any) -> str:
+    """A parameter's value in four digits."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def error_of(trial: Any) -> float:
+    """The smallest error of a trial so far; infinite where there was no evaluation."""
+    return min(trial.intermediate_values.values(), default=math.inf)
+
+
+def rows(study: Study, metric: str) -> list[dict[str, Any]]:
+    """One a trial, complete ones first, the best at the top."""
+    order = {"COMPLETE": 0, "PRUNED": 1, "RUNNING": 2, "FAIL": 3}
+    found = []
+    for trial in sorted(study.trials, key=lambda t: (order[t.state.name], error_of(t), t.number)):
+        error = error_of(trial)
+        found.append(
+            {
+                "trial": trial.number,
+                "state": {"FAIL": "failed"}.get(trial.state.name, trial.state.name.lower()),
+                metric_name(metric): "" if math.isinf(error) else natural(error, metric),
+                "seconds": trial.user_attrs.get("seconds", ""),
+                "iterations": trial.user_attrs.get("iterations", ""),
+                **trial.params,
+                "reason": trial.user_attrs.get(REASON, ""),
+            }
+        )
+    return found
+
+
+def write_tables(study: Study, metric: str, heading: Sequence[str]) -> list[Path]:
+    """Write ``trials.md`` and ``trials.csv``."""
+    table = rows(study, metric)
+    header = list(table[0])
+    out = io.StringIO()
+    writer = csv.DictWriter(out, header, lineterminator="\n", restval="")
+    writer.writeheader()
+    writer.writerows(table)
+    cells = [[shown(row.get(name, "")).replace("|", "\\|") for name in header] for row in table]
+    lines = ["| " + " | ".join(line) + " |" for line in (header, ["---"] * len(header), *cells)]
+    paths = [study.folder / "trials.md", study.folder / "trials.csv"]
+    write_text(paths[0], "\n".join([*heading, "", *lines]) + "\n")
+    write_text(paths[1], out.getvalue())
+    return paths
+
+
+def draw_importance(study: Study, metric: str) -> Path | str:
+    """Optuna's importance plot in ``importance.png``; a word why not where it says nothing."""
+    complete = study.complete
+    if len(complete) < FEWEST:
+        return f"no picture of importances: {len(complete)} complete trials, wanted at least {FEWEST}"
+    if len({trial.value for trial in complete}) < 2:
+        return "no picture of importances: all trials came to the same"
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+    from optuna.visualization.matplotlib import plot_param_importances
+
+    path = study.folder / "importance.png"
+    with pyplot.style.context("default"):
+        axes = plot_param_importances(study.study, target_name=metric_name(metric))
+        axes.set_title(f"What the validation {metric_name(metric)} of {len(complete)} trials depends on", loc="left")
+        figure: Any = axes.figure
+        figure.set_size_inches(8, 1.5 + 0.45 * len(study.space))
+        figure.savefig(path, dpi=120, bbox_inches="tight")
+        pyplot.close(figure)
+    return path

@@ -1,0 +1,118 @@
+"""Each kind of file has one reader and one writer; other modules call these.
+
+Found in the sources: calls that read what may hold code (torch.load, pickle, np.load, yaml, eval), JSON, and files
+opened for writing. Each stands in its home, or in a list here with the reason.
+"""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SOURCES = sorted(path for folder in ("pointcept_bsa", "tools") for path in (ROOT / folder).rglob("*.py"))
+HOMES = {
+    "torch.load": {"files/checkpoint_file.py"},
+    "json": {"files/json_file.py"},
+    "np.load": {"host/embedded/scannet.py"},  # below mesh_io, whose reader of .npy all others use; without pickles
+    "pickle": set(),
+    "yaml": set(),
+    "eval": {"pointcept/inside.py"},  # Pointcept's own tool, run in this process
+    "import_module": set(),
+    "extractall": set(),
+    "np.save": {
+        "datasets/prepare/layout.py",  # into a folder that gets its name when it is whole
+        "engine/molecular_dynamics_tester.py",  # to a temporary name, then renamed
+        "engine/tester.py",
+        "host/embedded/semantic_segmentation.py",  # through write_atomic
+        "mesh_io/numpy_mesh.py",  # through write_file
+    },
+    "write": {
+        "files/json_file.py",  # texts and JSON
+        "host/embedded/files.py",  # checkpoints and their sums
+        "host/embedded/events.py",  # metrics.jsonl, appended to
+        "host/embedded/lock.py",  # the lock of a run, with the name of who has it
+        "engine/tune/study.py",  # the lock of a study: empty
+        "mesh_io/source.py",  # meshes
+        "datasets/prepare/layout.py",  # cards and lists of a prepared folder
+        "datasets/prepare/download.py",  # archives, as they come
+        "engine/benchmark/report.py",  # all through replacing()
+        "engine/benchmark/trees.py",
+        "engine/benchmark/losses.py",
+        "engine/benchmark/profile.py",
+    },
+}
+
+
+def kinds(node: ast.Call) -> set[str]:
+    """What a call does, of the kinds in ``HOMES``."""
+    called = ast.unparse(node.func)
+    owner, _, name = called.rpartition(".")
+    found = set()
+    if called == "torch.load":
+        found.add("torch.load")
+    if owner == "json" and name in ("load", "loads", "dump", "dumps"):
+        found.add("json")
+    if owner in ("np", "numpy") and name in ("load", "loadtxt", "genfromtxt"):
+        found.add("np.load")
+    if owner in ("np", "numpy") and name.startswith("save"):
+        found.add("np.save")
+    if owner in ("pickle", "joblib", "dill", "marshal", "shelve") and name != "UnpicklingError":
+        found.add("pickle")
+    if owner == "yaml":
+        found.add("yaml")
+    if called in ("eval", "exec", "compile", "__import__"):
+        found.add("eval")
+    if name == "import_module" or called == "import_module":
+        found.add("import_module")
+    if name == "extractall" or (name == "extract" and owner):
+        found.add("extractall")
+    if name in ("write_text", "write_bytes") and owner and owner.split(".")[-1] not in ("json_file", "files"):
+        found.add("write")
+    if (called == "open" or (name == "open" and owner not in ("os", "zipfile", "tarfile"))) and writes(node):
+        found.add("write")
+    return found
+
+
+def writes(node: ast.Call) -> bool:
+    values = [*node.args, *(keyword.value for keyword in node.keywords if keyword.arg == "mode")]
+    constants = [part for value in values for part in ast.walk(value) if isinstance(part, ast.Constant)]
+    modes = [part.value for part in constants if isinstance(part.value, str)]
+    return any(mode.strip("rwxabt+") == "" and set(mode) & set("wxa+") for mode in modes if mode)
+
+
+def calls(path: Path) -> list[ast.Call]:
+    return [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)]
+
+
+@pytest.mark.parametrize("kind", HOMES)
+def test_one_home(kind):
+    homes = {
+        str(path.relative_to(ROOT)).removeprefix("pointcept_bsa/")
+        for path in SOURCES
+        if any(kind in kinds(node) for node in calls(path))
+    }
+    assert homes == HOMES[kind]
+
+
+def test_pickles_are_never_asked_for():
+    for path in SOURCES:
+        for node in calls(path):
+            values = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
+            assert values.get("allow_pickle", "False") == "False", path
+            assert values.get("weights_only", "True") == "True", path
+            name = ast.unparse(node.func)
+            if name == "torch.load":
+                assert "weights_only" in values, path
+            if name == "np.load":
+                assert "allow_pickle" in values, path
+
+
+def test_the_search_finds_what_it_looks_for():
+    text = "torch.load(f); json.dumps(1); np.load(f); pickle.loads(b); open(p, 'wb'); p.open('a'); eval(s)"
+    found = set().union(*(kinds(node) for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Call)))
+    assert found == {"torch.load", "json", "np.load", "pickle", "write", "eval"}
+    reading = ast.walk(ast.parse("open(p, 'rb'); open(p); os.open(p, os.O_RDONLY)"))
+    assert not any(kinds(node) for node in reading if isinstance(node, ast.Call))
