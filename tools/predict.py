@@ -56,6 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     def work() -> int:
         args = build_parser().parse_args(argv)
         fields = dict(pair.partition("=")[::2] for pair in args.field)
+        if len(fields) != len(args.field):
+            raise InputError(f"--field: got {' '.join(args.field)}, wanted every field once")
         for name, value in fields.items():
             if not name or not value:
                 raise InputError(f"--field {name}: wanted NAME=X, a name in the file or numbers")

@@ -13,12 +13,11 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from pointcept_bsa.datasets.arrays import check_finite
+from pointcept_bsa.datasets.inputs import INDICES, InputDescription, check_narrowed
 from pointcept_bsa.errors import InputError, nearest
 from pointcept_bsa.host import Compose
 
 SPLITS = ("train", "val", "test")
-# Arrays that name points of their cloud: selecting rows makes them wrong.
-INDICES = ("face", "neighbor_index", "tree_order")
 
 
 def split_hash(names: Iterable[str]) -> str:
@@ -53,7 +52,7 @@ class PointFieldDataset(Dataset):
 
     - ``list_samples() -> list[str]``: the sample names of ``self.split``, in order;
     - ``load_fields(index) -> dict``: ``coord (N, d)``, every field of ``target_fields`` (N,) or (N, k), optional extra
-      per-point fields, optional ``face (F, 3|4)``; physical units;
+      per-point fields, global fields (1, k) that ``input_scales`` names, optional ``face (F, 3|4)``; physical units;
     - ``target_statistics()``;
     - ``where(index, field) -> str``: the place (a file) that an error about this field names.
 
@@ -112,6 +111,7 @@ class PointFieldDataset(Dataset):
         self.data_list = self.list_samples()
         if not self.data_list and split != "val":
             raise InputError(f"{type(self).__name__}: split {split!r} has no samples, wanted at least one")
+        self.input_description = self.describe_inputs()
 
     def list_samples(self) -> Sequence[str]:
         raise NotImplementedError
@@ -126,6 +126,14 @@ class PointFieldDataset(Dataset):
     def input_scales(self) -> dict[str, dict[str, list[float]]]:
         """Return {field: {"mean", "std"}} of the input fields that a sample holds standardised; none here."""
         return {}
+
+    def describe_inputs(self) -> InputDescription:
+        """Return what is done to the arrays of ``load_fields``, see :mod:`.inputs`."""
+        return InputDescription(scales=self.input_scales())
+
+    def target_offset(self) -> np.ndarray:
+        """Return (K,) what is subtracted from the target: physical value = ``target`` + this; zeros here."""
+        return np.zeros(len(self.target_names))
 
     def where(self, index: int, field: str) -> str:
         """Return the place an error about ``field`` of sample ``index`` names."""
@@ -145,7 +153,7 @@ class PointFieldDataset(Dataset):
         return self.data_list[self._index(idx)]
 
     def get_data(self, idx: int) -> dict[str, Any]:
-        """Return one sample in physical units: arrays the caller may change.
+        """Return one sample, physical units where ``input_description`` says no other: arrays the caller may change.
 
         Returns:
             ``coord (N, d)`` and ``target (N, K)`` float32, the extra fields, ``face`` if there is one, ``name``.
@@ -191,19 +199,22 @@ class PointFieldDataset(Dataset):
             raise InputError(f"{self.where(index, 'coord')}: coord has shape {coord.shape}, wanted (N, 2) or (N, 3)")
         if len(coord) == 0:
             raise InputError(f"{self.where(index, 'coord')}: sample {self.data_list[index]!r} has no points")
-        data: dict[str, Any] = {"coord": _floats(coord)}
+        for key, values in fields.items():
+            check_finite(values, key, self.where(index, key))
+        fields = self.input_description.sample(fields)
+        data: dict[str, Any] = {"coord": fields["coord"]}
         for key, values in fields.items():
             if key == "face":
                 data[key] = self._checked_face(index, values, len(coord))
                 continue
-            check_finite(values, key, self.where(index, key))
+            check_narrowed(values, key, self.where(index, key))
             if len(values) != len(coord):
                 raise InputError(
                     f"{self.where(index, key)}: field {key!r} has {len(values)} rows, wanted {len(coord)} as coord has"
                 )
             if key not in self.target_fields:
-                data[key] = np.array(values) if key in INDICES else _floats(values)
-        columns = [_floats(fields[key]).reshape(len(coord), -1) for key in self.target_fields]
+                data[key] = np.array(values) if key in INDICES else values
+        columns = [fields[key].reshape(len(coord), -1) for key in self.target_fields]
         data["target"] = np.concatenate(columns, axis=1)  # (N, K)
         data["name"] = self.data_list[index]
         return data
@@ -214,7 +225,3 @@ class PointFieldDataset(Dataset):
                 f"{self.where(index, 'face')}: names points {face.min()} to {face.max()}, wanted 0 to {num_points - 1}"
             )
         return np.array(face)
-
-
-def _floats(values: np.ndarray) -> np.ndarray:
-    return np.array(values, dtype=np.float32)

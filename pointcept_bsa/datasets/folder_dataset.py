@@ -8,10 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
-from pointcept_bsa.datasets.arrays import check_finite
 from pointcept_bsa.datasets.base import PointFieldDataset
+from pointcept_bsa.datasets.inputs import FieldInfo, InputDescription, scale_of
 from pointcept_bsa.datasets.prepared import PreparedFolder
 from pointcept_bsa.errors import InputError, nearest
 
@@ -68,7 +66,6 @@ class FolderDataset(PointFieldDataset):
         self.protocol = self.folder.choose_protocol(protocol)
         self.validation = validation
         super().__init__(split=split, data_root=data_root, **common)
-        self._scales = {field: self._scale(field) for field in self.input_fields if field in self.global_fields}
 
     def list_samples(self) -> list[str]:
         lists = self.folder.split(self.protocol)
@@ -86,17 +83,18 @@ class FolderDataset(PointFieldDataset):
         coord = self.folder.read(name, "coord", (None, self.dimensions))
         fields: dict[str, Any] = {"coord": coord}
         for field in (*self.input_fields, *self.target_fields):
-            if field in self.columns:
-                fields[field] = self.folder.read(name, field, (None, self.columns[field]))
-                continue
-            values = self.folder.read(name, field, (1, self.global_fields[field]))
-            check_finite(values, field, self.where(index, field))
-            mean, std = self._scales[field]
-            fields[field] = np.repeat((values - mean) / std, len(coord), axis=0)
+            rows, columns = (None, self.columns) if field in self.columns else (1, self.global_fields)
+            fields[field] = self.folder.read(name, field, (rows, columns[field]))
         return fields
 
     def input_scales(self) -> dict[str, dict[str, list[float]]]:
-        return {field: {"mean": mean.tolist(), "std": std.tolist()} for field, (mean, std) in self._scales.items()}
+        names = [field for field in self.input_fields if field in self.global_fields]
+        return {field: scale_of(self.folder.field_statistics(self.protocol, field)) for field in names}
+
+    def describe_inputs(self) -> InputDescription:
+        infos = [FieldInfo(f, f, "point", self.columns[f]) for f in self.columns if f not in self.target_fields]
+        infos += [FieldInfo(f, f, "mesh", columns) for f, columns in self.global_fields.items()]
+        return InputDescription(self.dimensions, tuple(infos), self.input_scales())
 
     def where(self, index: int, field: str) -> str:
         return str(self.folder.file(self.data_list[index], field))
@@ -123,11 +121,6 @@ class FolderDataset(PointFieldDataset):
         if not lists["holdout"]:
             return ["no validation samples"]
         return [f"validation = {len(lists['holdout'])} samples held out of the training split"]
-
-    def _scale(self, field: str) -> tuple[np.ndarray, np.ndarray]:
-        statistics = self.folder.field_statistics(self.protocol, field)
-        std = np.asarray(statistics["std"])
-        return np.asarray(statistics["mean"]), np.where(std > 0, std, 1.0)
 
 
 def check_fields(fields: Sequence[str], known: Sequence[str], targets: Sequence[str]) -> tuple[str, ...]:

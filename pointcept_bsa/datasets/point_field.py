@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from pointcept_bsa.datasets.arrays import check_finite
 from pointcept_bsa.datasets.base import PointFieldDataset
 from pointcept_bsa.datasets.folder_dataset import VALIDATIONS
+from pointcept_bsa.datasets.inputs import InputDescription, scale_of
 from pointcept_bsa.datasets.own.recipe import Recipe
 from pointcept_bsa.datasets.own.splits import samples_of
 from pointcept_bsa.datasets.own.stores import PreparedStore, Store, files_store, is_prepared
@@ -70,27 +70,41 @@ class OwnPointFieldDataset(PointFieldDataset):
         self.target_fields = tuple(field.info.key for field in self.store.target)
         self.target_names = tuple(name for field in self.store.target for name in _column_names(field.info))
         self.target_units = tuple(field.unit for field in self.store.target for _ in range(field.info.columns))
-        box = [self._box()] if scale_to_box else []
-        super().__init__(split=split, data_root=data_root, transform=[*box, *(transform or [])], **options)
-        self._scales = {field.info.key: self._scale(field.info.key) for field in self.store.fields if field.is_global}
+        self.box = [self._box()] if scale_to_box else []
+        placed = InputDescription(offsets=self.store.offsets, transform=tuple(self.box)).placed(transform or [])
+        super().__init__(split=split, data_root=data_root, transform=[*self.box, *placed], **options)
 
     def list_samples(self) -> list[str]:
         return samples_of(self.store.lists, self.split, self.validation)
 
     def load_fields(self, index: int) -> dict[str, Any]:
-        arrays = self.store.read(self.data_list[index])
-        for key, (mean, std) in self._scales.items():
-            check_finite(arrays[key], key, self.where(index, key))
-            arrays[key] = np.repeat((arrays[key] - mean) / std, len(arrays["coord"]), axis=0)
-        return arrays
+        return self.store.read(self.data_list[index])
+
+    def input_scales(self) -> dict[str, dict[str, list[float]]]:
+        names = [field.info.key for field in self.store.fields if field.is_global]
+        return {name: scale_of(self.store.statistics(name)) for name in names}
+
+    def describe_inputs(self) -> InputDescription:
+        return InputDescription(
+            self.store.dimension,
+            tuple(field.info for field in self.store.fields),
+            self.input_scales(),
+            self.store.offsets,
+            tuple(self.box),
+            self.store.recipe_options,
+        )
+
+    def target_offset(self) -> np.ndarray:
+        return self.input_description.target_offset((field.info.key, field.info.columns) for field in self.store.target)
 
     def where(self, index: int, field: str) -> str:
         return self.store.where(self.data_list[index], field)
 
     def target_statistics(self) -> dict[str, Any]:
         parts = [self.store.statistics(key) for key in self.target_fields]
+        means = [value for part in parts for value in part["mean"]]
         return {
-            "mean": [value for part in parts for value in part["mean"]],
+            "mean": (np.asarray(means) - self.target_offset()).tolist(),
             "std": [value for part in parts for value in part["std"]],
             "source": f"training split, protocol {self.store.protocol}",
         }
@@ -99,22 +113,24 @@ class OwnPointFieldDataset(PointFieldDataset):
         return self.store.protocol
 
     def notes(self) -> list[str]:
+        notes = [*self.store.notes, *(self._offset_note(*pair) for pair in self.store.offsets.items())]
         if "val" in self.store.lists:
-            return list(self.store.notes)
+            return notes
         if self.validation == "test":
-            return [*self.store.notes, "validation = test samples"]
+            return [*notes, "validation = test samples"]
         count = len(self.store.lists["holdout"])
-        return [*self.store.notes, f"validation = {count} samples held out of the training split"]
+        return [*notes, f"validation = {count} samples held out of the training split"]
 
-    def _scale(self, key: str) -> tuple[np.ndarray, np.ndarray]:
-        statistics = self.store.statistics(key)
-        std = np.asarray(statistics["std"])
-        return np.asarray(statistics["mean"]), np.where(std > 0, std, 1.0)
+    def _offset_note(self, key: str, offset: Sequence[float]) -> str:
+        numbers = ", ".join(f"{number:.10g}" for number in offset)
+        errors = "; relative errors are of what remains" if key in self.target_fields else ""
+        return f"{key}: ({numbers}) is subtracted before float32, and added again in exports and predictions{errors}"
 
     def _box(self) -> dict[str, Any]:
         """The transform that scales a cube around all training samples to [-1, 1]."""
         statistics = self.store.statistics("coord")
-        low, high = np.asarray(statistics["min"]), np.asarray(statistics["max"])
+        offset = np.asarray(self.store.offsets.get("coord", 0.0))
+        low, high = np.asarray(statistics["min"]) - offset, np.asarray(statistics["max"]) - offset
         center, half = (low + high) / 2, (high - low).max() / 2 or 1.0
         return dict(type="ScaleCoord", min=(center - half).tolist(), max=(center + half).tolist(), to=(-1.0, 1.0))
 

@@ -3,7 +3,8 @@
 ::
 
     <root>/split.json   {"default": "A", "protocols": {"A": {"train": [..], "test": [..], "holdout" or "val": [..]}}}
-    <root>/stats.json   {"protocols": {"A": {"samples": n, "fields": {"pressure": {"mean": [..], "std": [..], ...}}}}}
+    <root>/stats.json   {"protocols": {"A": {"samples": n, "fields": {"pressure": {"mean": [..], "std": [..], ...}},
+                        "offsets": {"coord": [..]}}}}: see ``datasets.inputs``; mostly not there
     <root>/README.md    the card
     <root>/<sample id with / replaced by __>/<field>.npy
 """
@@ -81,6 +82,24 @@ class PreparedFolder:
                 f"{self.root / 'stats.json'}: no statistics of {field!r} under protocol {protocol!r}; "
                 f"prepare the data again: {self.prepare_hint}"
             ) from None
+
+    def offsets(self, protocol: str) -> dict[str, list[float]]:
+        """Return what is subtracted from fields before they become float32, {field: [k numbers]}; mostly empty.
+
+        Raises:
+            InputError: damaged.
+        """
+        found = self._stats["protocols"].get(protocol, {}).get("offsets", {})
+        try:
+            good = all(isinstance(v, list) and all(math.isfinite(number) for number in v) for v in found.values())
+        except (AttributeError, TypeError, OverflowError):
+            good = False
+        if not good:
+            raise InputError(
+                f"{self.root / 'stats.json'}: 'offsets' of protocol {protocol!r} are no lists of numbers; "
+                f"prepare the data again: {self.prepare_hint}"
+            )
+        return found
 
     def file(self, sample_id: str, field: str) -> Path:
         return self.root / sample_folder_name(sample_id) / f"{field}.npy"

@@ -26,8 +26,9 @@ class RunningStatistics:
         if n == 0:
             return
         values = np.asarray(values, dtype=np.float64).reshape(n, -1)
-        mean = values.mean(axis=0)
-        squares = np.square(values - mean).sum(axis=0)
+        with np.errstate(over="ignore"):  # numbers beyond 1e154, which float32 does not hold: refused elsewhere
+            mean = values.mean(axis=0)
+            squares = np.square(values - mean).sum(axis=0)
         low, high = values.min(axis=0), values.max(axis=0)
         if self._mean is None or self._squares is None or self._min is None or self._max is None:
             self.count, self._mean, self._squares, self._min, self._max = n, mean, squares, low, high

@@ -6,13 +6,14 @@ None of them changes an array in place. Letters: N points, d space dimensions, C
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
-from pointcept_bsa.datasets.base import INDICES, per_point_keys
+from pointcept_bsa.datasets.base import per_point_keys
+from pointcept_bsa.datasets.inputs import INDICES
 from pointcept_bsa.errors import InputError, nearest
 from pointcept_bsa.host import TRANSFORMS
 
@@ -227,6 +228,39 @@ class CollectPoints:
         collected["feat"] = _collectable(_concatenate("CollectPoints", data, self.feat_keys))
         collected["offset"] = torch.tensor([len(data["coord"])])
         return collected
+
+
+# What a transform adds to a sample under a name of its own.
+MADE = {
+    "ScaleCoord": ("position",),
+    "AddGridCoord": ("grid_coord",),
+    "AddTreeOrder": ("tree_order",),
+    "AddNeighbors": ("neighbor_index",),
+}
+
+
+def fields_read(transforms: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Return the fields that transforms, by their configs, take from the data set -> the first type that does.
+
+    ``coord``, ``name``, ``target`` and what earlier transforms make are not among them.
+    """
+    made = {"coord", "name", "target"}
+    needed: dict[str, str] = {}
+    for transform in transforms:
+        kind = transform["type"]
+        single = [transform["key"]] if "key" in transform else []
+        for key in (
+            *transform.get("keys", ()),
+            *transform.get("feat_keys", ()),
+            *transform.get("vector_keys", ()),
+            *single,
+        ):
+            if key not in made:
+                needed.setdefault(key, kind)
+        made.update(MADE.get(kind, ()))
+        if kind == "FourierFeatures":
+            made.add(transform.get("out", "fourier"))
+    return needed
 
 
 def _collectable(value: Any) -> Any:

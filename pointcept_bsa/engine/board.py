@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from pointcept_bsa.datasets.inputs import in_files, physical_target
 from pointcept_bsa.engine.bounded import bounded, test_settings
 from pointcept_bsa.engine.gates import GateMeans
 from pointcept_bsa.engine.picture import draw_fields
@@ -93,7 +94,9 @@ class BoardWriter(HookBase):
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "sample.png"
             up, names, units = getattr(dataset, "up_axis", "z"), dataset.target_names, dataset.target_units
-            draw_fields(path, coord, batch["target"].cpu().numpy(), pred, names, units, title, up, face)
+            coord = in_files(dataset, "coord", coord)
+            truth, pred = (physical_target(dataset, values) for values in (batch["target"].cpu().numpy(), pred))
+            draw_fields(path, coord, truth, pred, names, units, title, up, face)
             image = (imread(path)[..., :3] * 255).round().astype(np.uint8)
         self.trainer.writer.add_image("validation_sample", image, step, dataformats="HWC")
 

@@ -206,7 +206,8 @@ def describe_way(name: str, way: BoundedModel) -> str:
 
 def random_order(n: int, name: str, vote: int) -> Tensor:
     """A random order of n points, always the same for a cloud's name and a vote."""
-    generator = torch.Generator().manual_seed(zlib.crc32(f"{name} {vote}".encode()))
+    own = name.rsplit("/", 1)[-1]  # tools/predict.py knows a sample by its file alone
+    generator = torch.Generator().manual_seed(zlib.crc32(f"{own} {vote}".encode()))
     return torch.randperm(n, generator=generator)
 
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from pointcept_bsa.datasets.base import per_point_keys
+from pointcept_bsa.datasets.inputs import in_files, physical_target
 from pointcept_bsa.errors import InputError, nearest
 from pointcept_bsa.mesh_io import Mesh, write_mesh
 
@@ -66,16 +67,20 @@ class FieldExporter:
         whole = len(raw["coord"]) == len(coord)  # else the transforms have left out points
         fields: dict[str, np.ndarray] = {}
         if whole:
-            fields |= {key: raw[key] for key in per_point_keys(raw) if key not in OTHER_KEYS}
+            coord = raw["coord"]  # of the data set: transforms may have scaled it
+            own = [key for key in per_point_keys(raw) if key not in OTHER_KEYS]
+            fields |= {key: in_files(self.dataset, key, raw[key]) for key in own}
+        error = pred - truth
+        truth, pred = (physical_target(self.dataset, values) for values in (truth, pred))
         for k, channel in enumerate(self.dataset.target_names):
             fields[f"truth_{channel}"] = truth[:, k]
             fields[f"predicted_{channel}"] = pred[:, k]
-            fields[f"error_{channel}"] = pred[:, k] - truth[:, k]
+            fields[f"error_{channel}"] = error[:, k]
         face = raw.get("face") if whole else None
         cells = {"vertex": np.arange(len(coord), dtype=np.int64)[:, None]}
         if face is not None:
             cells = {"triangle" if face.shape[1] == 3 else "quad": face.astype(np.int64)}
-        return Mesh(coord.astype(np.float64), cells, fields)
+        return Mesh(in_files(self.dataset, "coord", coord).astype(np.float64), cells, fields)
 
 
 def faces_of(dataset: Any, index: int, num_points: int) -> np.ndarray | None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pointcept_bsa.engine.training_range import FILE, describe_training_data
+from pointcept_bsa.datasets.transforms import fields_read
+from pointcept_bsa.engine.training_range import FILE, describe_training_data, refuse_other_inputs
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.files.json_file import write_json
 from pointcept_bsa.host import HOOKS, HookBase, comm
@@ -32,8 +33,17 @@ class FitTargetNormalizer(HookBase):
         if normalizer is None:
             raise InputError(f"FitTargetNormalizer: model {type(model).__name__} has none, wanted a DefaultRegressor")
         dataset = self.trainer.train_loader.dataset
+        validation = getattr(getattr(self.trainer, "val_loader", None), "dataset", None)
+        if hasattr(dataset, "input_description") and hasattr(validation, "input_description"):
+            refuse_other_inputs(validation, dataset.input_description, "data.train")
         if comm.is_main_process() and hasattr(dataset, "input_scales"):  # a PointFieldDataset, maybe wrapped
             self.training_range = describe_training_data(dataset)
+            self._tell_unused(dataset)
+        if bool(normalizer.fitted) and hasattr(dataset, "target_offset") and dataset.target_offset().any():
+            raise InputError(
+                "model.normalizer: got mean and std, but the data give the target without the constant "
+                f"{dataset.target_offset().tolist()}; wanted neither, so that they come from the data"
+            )
         if bool(normalizer.fitted):
             self.trainer.logger.info("Target statistics: from the config")
             return
@@ -42,6 +52,17 @@ class FitTargetNormalizer(HookBase):
         self.trainer.logger.info(
             f"Target statistics: mean {statistics['mean']}, std {statistics['std']} ({statistics['source']})"
         )
+
+    def _tell_unused(self, dataset: Any) -> None:
+        """Fields of own data that no transform takes."""
+        described = dataset.input_description
+        needed = fields_read([*described.transform, *(self.trainer.cfg.data.train.get("transform") or [])])
+        for info in described.fields or () if described.recipe else ():
+            if info.key not in needed:
+                self.trainer.logger.warning(
+                    f"data.train: the field {info.key!r} of the data is not used: no transform names it (feat_keys of "
+                    "CollectPoints makes it an input; fields=(...) of the data set chooses)"
+                )
 
     def before_epoch(self) -> None:
         """The folder is there by now."""

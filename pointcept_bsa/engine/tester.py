@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from pointcept_bsa.datasets.inputs import in_files, physical_target
 from pointcept_bsa.engine.bounded import AT_TRAINING, WHOLE, both_ways, bounded, cut_points, describe_way, test_settings
 from pointcept_bsa.engine.evaluation import Record, check_metrics, evaluate, other_way, summarize
 from pointcept_bsa.engine.export_fields import FieldExporter, check_export, faces_of
@@ -21,6 +22,7 @@ from pointcept_bsa.engine.provenance import provenance, sample_names
 from pointcept_bsa.engine.published import comparison_lines, published_for
 from pointcept_bsa.engine.runs import run_record
 from pointcept_bsa.engine.training_points import training_points
+from pointcept_bsa.engine.training_range import check_same_inputs
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.files.checkpoint_file import read_checkpoint
 from pointcept_bsa.files.json_file import read_json, write_json
@@ -71,6 +73,7 @@ class RegressionTester(TesterBase):
         check_metrics([*metrics, key], "test.metrics")
         super().__init__(cfg, model, test_loader, verbose)
         self.model: nn.Module
+        check_same_inputs(self.test_loader.dataset, self.run_folder())
         self.metrics = tuple(dict.fromkeys([*metrics, key]))
         self.key = key
         self.pictures = pictures or "png" in export
@@ -250,6 +253,8 @@ class RegressionTester(TesterBase):
             path = self.folder / f"{label}.png"
             up = getattr(dataset, "up_axis", "z")
             face = faces_of(dataset, index[record["name"]], len(coord))
+            coord = in_files(dataset, "coord", coord)
+            target, pred = (physical_target(dataset, values) for values in (target, pred))
             draw_fields(path, coord, target, pred, dataset.target_names, dataset.target_units, title, up, face)
             self.logger.info(f"Picture of the {label} sample: {path}")
 
@@ -269,7 +274,13 @@ class RegressionTester(TesterBase):
         for i, name in enumerate(batch["name"]):
             path = folder / (name.replace("/", "__") + ".npz")
             temporary = path.with_suffix(".tmp.npz")
-            np.savez(temporary, **{key: values[i].numpy() for key, values in parts.items()})
+            own = {key: values[i].numpy() for key, values in parts.items()}
+            dataset = self.test_loader.dataset
+            own = {
+                "coord": in_files(dataset, "coord", own["coord"]),
+                **{key: physical_target(dataset, own[key]) for key in ("target", "pred")},
+            }
+            np.savez(temporary, **own)
             os.replace(temporary, path)
 
 

@@ -6,6 +6,7 @@
      "points": [3586, 3586],                              fewest and most points of a cloud
      "fields": {"coord": {"min", "max", "mean", "std", "extent_min", "extent_max"}, "normal": {...}},
      "standardize": {"flow": {"mean", "std"}},            fields the data set gives standardised
+     "inputs": {...},                                     how a sample is made, see ``datasets.inputs``
      "target": {"names", "units", "fields": [["pressure", 1]]},
      "up_axis": "y", "surface_pressure": {...} or null}
 """
@@ -13,15 +14,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pointcept_bsa.datasets.base import PointFieldDataset, per_point_keys
+from pointcept_bsa.datasets.inputs import FieldInfo, InputDescription
 from pointcept_bsa.datasets.statistics import RunningStatistics
 from pointcept_bsa.errors import InputError
-from pointcept_bsa.files.json_file import parse_json
+from pointcept_bsa.files.json_file import parse_json, read_json
 
 FILE = "training_range.json"
 MOST_SAMPLES, MOST_POINTS = 512, 20_000_000  # read for the range, evenly chosen
@@ -47,6 +50,7 @@ def _describe(dataset: PointFieldDataset) -> dict[str, Any]:
     count = min(total, MOST_SAMPLES, affordable)
     chosen = np.unique(np.linspace(0, total - 1, count).round().astype(int)).tolist()
     statistics: dict[str, RunningStatistics] = {}
+    offsets = dataset.input_description.offsets
     extents, points = RunningStatistics(), []
     for index in chosen:
         sample = dataset.get_data(index)
@@ -54,7 +58,8 @@ def _describe(dataset: PointFieldDataset) -> dict[str, Any]:
         extents.update(np.ptp(sample["coord"], axis=0)[None])
         for key in per_point_keys(sample):
             if key != "target" and np.issubdtype(sample[key].dtype, np.number):
-                statistics.setdefault(key, RunningStatistics()).update(sample[key])
+                values = sample[key] + np.asarray(offsets[key]) if key in offsets else sample[key]  # as in the files
+                statistics.setdefault(key, RunningStatistics()).update(values)
     fields = {key: each.result() for key, each in statistics.items()}
     extent = extents.result()
     fields["coord"] |= {"extent_min": extent["min"], "extent_max": extent["max"]}
@@ -65,10 +70,19 @@ def _describe(dataset: PointFieldDataset) -> dict[str, Any]:
         "points": [min(points), max(points)],
         "fields": fields,
         "standardize": dataset.input_scales(),
+        "inputs": _with_fields(dataset.input_description, fields).plain(),
         "target": target_of(dataset),
         "up_axis": dataset.up_axis,
         "surface_pressure": dataset.surface_pressure,
     }
+
+
+def _with_fields(inputs: InputDescription, seen: Mapping[str, Mapping[str, Any]]) -> InputDescription:
+    """The description with the dimension and the fields as they were seen, where the data set leaves them open."""
+    known = {info.key for info in inputs.fields or ()}
+    kinds = {key: "mesh" if key in inputs.scales else "point" for key in seen if key != "coord" and key not in known}
+    new = [FieldInfo(key, key, kind, len(seen[key]["min"])) for key, kind in kinds.items()]
+    return replace(inputs, dimension=len(seen["coord"]["min"]), fields=(*(inputs.fields or ()), *new))
 
 
 def target_of(dataset: PointFieldDataset) -> dict[str, Any]:
@@ -81,15 +95,20 @@ def target_of(dataset: PointFieldDataset) -> dict[str, Any]:
 def read_training_range(folder: Path) -> dict[str, Any] | None:
     """The file in the folder of a run; None if it has none. Raises InputError for a damaged one."""
     path = folder / FILE
-    return parse_training_range(path.read_text(encoding="utf-8"), str(path)) if path.is_file() else None
+    return _checked(read_json(path, words_as_null=True), str(path)) if path.is_file() else None
 
 
 def parse_training_range(text: str, where: str) -> dict[str, Any]:
     """The content from its text. Raises InputError, naming ``where`` it is from."""
-    content = parse_json(text, where, words_as_null=True)
+    return _checked(parse_json(text, where, words_as_null=True), where)
+
+
+def _checked(content: Any, where: str) -> dict[str, Any]:
     try:
         _check(content)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        if "inputs" in content:  # not in runs of earlier versions
+            InputDescription.from_plain(content["inputs"])
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         raise InputError(f"{where}: damaged training range ({error!r}); remove it, or train again") from error
     return content
 
@@ -132,10 +151,45 @@ def _wanted(good: bool, name: str) -> None:
         raise ValueError(f"{name} is of another kind than this package writes")
 
 
+def check_same_inputs(dataset: Any, folder: Path | None) -> None:
+    """Raise ``InputError`` if samples of the data set are made otherwise than those that the run in ``folder`` saw.
+
+    Boxes, statistics of parameters and constants come from the training samples of a data set: those of other data, or
+    of data prepared again with other samples, are others.
+    """
+    known = read_training_range(folder) if folder is not None else None
+    if known is None or "inputs" not in known or not hasattr(dataset, "input_description"):
+        return
+    refuse_other_inputs(dataset, InputDescription.from_plain(known["inputs"]), FILE)
+
+
+def refuse_other_inputs(dataset: Any, trained: InputDescription, where: str) -> None:
+    """Raise ``InputError`` if samples of the data set are made otherwise than ``trained``, which is of ``where``."""
+    found = dataset.input_description
+    for part in ("scales", "offsets", "transform"):
+        if not _alike(getattr(trained, part), getattr(found, part)):
+            raise InputError(
+                f"data.{dataset.split}: the samples have other {part} than those of the training "
+                f"({getattr(found, part)}, in {where} {getattr(trained, part)}), wanted its data and options"
+            )
+
+
+def _alike(a: Any, b: Any) -> bool:
+    """Equal plain data, numbers but for rounding."""
+    if isinstance(a, Mapping) and isinstance(b, Mapping):
+        return a.keys() == b.keys() and all(_alike(a[key], b[key]) for key in a)
+    if isinstance(a, list | tuple) and isinstance(b, list | tuple):
+        return len(a) == len(b) and all(map(_alike, a, b))
+    if isinstance(a, float | int) and isinstance(b, float | int):
+        return bool(np.isclose(a, b, rtol=1e-6, atol=1e-12))
+    return bool(a == b)
+
+
 def outside_range(sample: Mapping[str, np.ndarray], known: Mapping[str, Any]) -> list[str]:
     """What of a sample lies outside the training data, a sentence each; none if nothing does."""
     found = []
     n, (fewest, most) = len(sample["coord"]), known["points"]
+    offsets = known.get("inputs", {}).get("offsets", {})
     if not fewest / POINTS_FACTOR <= n <= most * POINTS_FACTOR:
         found.append(f"{n} points, in training {fewest} to {most}" if fewest < most else f"{n} points, not {most}")
     for key, stats in known["fields"].items():
@@ -146,6 +200,7 @@ def outside_range(sample: Mapping[str, np.ndarray], known: Mapping[str, Any]) ->
         if len(low) != values.shape[1]:
             found.append(f"{key} has {values.shape[1]} columns, in training {len(low)}")
             continue
+        values = values + np.asarray(offsets.get(key, 0.0))  # as in the files
         slack = TOLERANCE * (high - low) + 1e-6 * np.maximum(abs(low), abs(high))
         found += _columns_outside(key, values.min(0), values.max(0), low - slack, high + slack, low, high)
         if "extent_min" in stats:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import unicodedata
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -150,8 +152,9 @@ def test_the_dry_run_reports_everything_and_writes_nothing(files, tmp_path, prep
     write_mesh(root / "without.vtp", Mesh(np.random.rand(4, 3), {}, {"temperature": np.zeros(4)}))
     (root / "junk.ply").write_bytes(b"ply\nformat")
     before = sorted(os.listdir(tmp_path))
-    assert prepare(prepare_tool, root, tmp_path / "out", *MORE, "--dry-run") == 0
-    out = capsys.readouterr().out
+    assert prepare(prepare_tool, root, tmp_path / "out", *MORE, "--dry-run") == 2
+    out, error = capsys.readouterr()
+    assert "error: dry run: a run would stop: " in error
     assert sorted(os.listdir(tmp_path)) == before
     sizes = [len(mesh.points) for mesh in [*meshes.values(), broken]]
     for part in (
@@ -163,7 +166,7 @@ def test_the_dry_run_reports_everything_and_writes_nothing(files, tmp_path, prep
         "has no field 'Static Pressure', it has ['temperature']",
         "junk.ply: has the header line",
         "'Static Pressure' has 1 NaN or infinite of",
-        "a run would stop: 3 samples cannot be used",
+        "and 2 more samples; --dry-run lists them); --skip-bad leaves such samples out",
         "temperature (point data), in 1 samples",
         "protocol drawn 0.1/0.1, seed 0: train",
     ):
@@ -449,10 +452,213 @@ def test_names_that_clash_or_lead_out_are_refused(tmp_path, prepare_tool, capsys
     write_mesh(tmp_path / "a.vtp", Mesh(np.random.rand(3, 3), {}, {"p": np.arange(3.0)}))
     command = ["custom", "--src", str(tmp_path), "--dst", str(tmp_path / "out"), "--target", "p"]
     assert prepare_tool.main(command) == 2 and "are both" in capsys.readouterr().err
-    (tmp_path / "a.vtp").rename(tmp_path / "a b.vtp")
+    (tmp_path / "a.vtp").unlink()
     np.savez(tmp_path / "c.npz", coord=np.random.rand(3, 3), p=np.arange(3.0))
-    assert prepare_tool.main(command) == 2
-    assert "has a sample named 'a b'" in capsys.readouterr().err and not (tmp_path / "out").exists()
+    for name, message in (("a?b", "has a sample named 'a?b'"), ("A", "would share a folder"), (" b", "named ' b'")):
+        np.savez(tmp_path / f"{name}.npz", coord=np.random.rand(3, 3), p=np.arange(3.0))
+        for more in ((), ("--dry-run",)):
+            assert prepare_tool.main([*command, *more]) == 2
+            assert message in capsys.readouterr().err and not (tmp_path / "out").exists()
+        (tmp_path / f"{name}.npz").unlink()
+
+
+def test_names_with_spaces_and_letters_of_any_language_are_samples(tmp_path, prepare_tool):
+    names = ["case 1", "Fäll 2", unicodedata.normalize("NFD", "Fäll 3"), "部品/4", "a.b"]
+    for i, name in enumerate(names):
+        (tmp_path / "src" / name).parent.mkdir(parents=True, exist_ok=True)
+        np.savez(tmp_path / "src" / f"{name}.npz", coord=np.random.rand(3, 3), p=np.arange(3.0) + i)
+    rows = [f"{unicodedata.normalize('NFC', name)},{i}" for i, name in enumerate(names)]
+    (tmp_path / "cases.csv").write_text("\n".join(["name,mach", *rows]))
+    nfc = [unicodedata.normalize("NFC", name) for name in names]
+    (tmp_path / "split.json").write_text(json.dumps({"train": nfc[1:4], "val": nfc[:1], "test": nfc[4:]}))
+    command = ["custom", "--src", str(tmp_path / "src"), "--dst", str(tmp_path / "out"), "--target", "p"]
+    command += ["--feature", "mach", "--parameters", str(tmp_path / "cases.csv")]
+    command += ["--split-file", str(tmp_path / "split.json")]
+    assert prepare_tool.main([*command, "--dry-run"]) == 0 and not (tmp_path / "out").exists()
+    assert prepare_tool.main(command) == 0
+    for data in open_all(data_root=str(tmp_path / "out")).values():
+        for name in data.data_list:
+            number = names.index(name)
+            np.testing.assert_array_equal(data.store.read(name)["mach"], [[number]])
+            np.testing.assert_array_equal(data.store.read(name)["p"].ravel(), np.arange(3.0) + number)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "name,mach, mach\nc,0.3,0.8\n",
+        "name,mach,Mach\nc,0.3,0.8\n",
+        "name,Fäll,Fa\u0308ll\nc,0.3,0.8\n",
+        "name,mach\nc,0.3\n c,0.8\n",
+        '{"c": {"mach": 0.3, "mach": 0.8}}',
+        '{"c": {"mach": 0.3, " mach": 0.8}}',
+        '{"c": {"mach": 0.3}, "c": {"mach": 0.8}}',
+        '{"c": {"mach": 0.3}, "c ": {"mach": 0.8}}',
+    ],
+)
+def test_parameters_that_can_be_read_two_ways_are_refused(text, tmp_path):
+    path = tmp_path / ("cases.json" if text.startswith("{") else "cases.csv")
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match="have one name|is there twice|comes twice in one object"):
+        read_parameters(path)
+
+
+def test_a_row_or_a_name_of_two_things_is_refused(files, tmp_path, prepare_tool, capsys):
+    root, meshes = files
+    (root / "a").mkdir()
+    write_mesh(root / "a" / "s00.vtp", meshes["s00"])
+    for row, message in (
+        ("s00,alpha", "row 's00' fits the samples 'a/s00' and 's00'"),
+        ("s01,mach", "'mach' is a field"),
+    ):
+        name, key = row.split(",")
+        (tmp_path / "cases.csv").write_text(f"name,{key}\n{name},1\n")
+        more = ["--feature", key, "--parameters", str(tmp_path / "cases.csv")]
+        assert prepare(prepare_tool, root, tmp_path / "out", *more) == 2
+        assert message in capsys.readouterr().err
+    (tmp_path / "split.json").write_text('{"train": ["s00"], "train": ["s01"], "test": ["s02"]}')
+    assert prepare(prepare_tool, root, tmp_path / "out", "--split-file", str(tmp_path / "split.json")) == 2
+    assert "the name 'train' comes twice" in capsys.readouterr().err
+
+
+def test_the_dry_run_finds_what_stops_a_run(files, tmp_path, prepare_tool, capsys):
+    """The same line from both, whatever is in the way."""
+    root, _ = files
+    (tmp_path / "file").write_text("")
+    assert prepare(prepare_tool, root, tmp_path / "there", *MORE) == 0
+    (tmp_path / "some").mkdir()
+    write_mesh(tmp_path / "some" / "other.vtp", surface(0))
+    for i in range(3):
+        write_mesh(tmp_path / "some" / f"x{i}.vtp", surface(i))
+    capsys.readouterr()
+    for source, out, more in (
+        (root, tmp_path / "file", MORE),
+        (root, tmp_path / "file" / "below", MORE),
+        (root, tmp_path / "there", ()),  # another recipe
+        (tmp_path / "some", tmp_path / "there", MORE),  # other samples
+        (root, tmp_path / "new", ("--feature", "no_such")),
+        (root, tmp_path / "new", ("--target", "velocity")),  # whose third column is 0 everywhere
+    ):
+        lines = []
+        for last in (("--dry-run",), ()):
+            assert prepare(prepare_tool, source, out, *more, *last) == 2
+            lines.append(capsys.readouterr().err.strip().splitlines()[-1])
+        told = lines[0].removeprefix("error: dry run: a run would stop: ")
+        assert told != lines[0] and told.startswith(lines[1].removeprefix("error: ")), lines
+        assert not (tmp_path / "new").exists()
+
+
+def test_a_disk_that_is_too_small_is_told_before(files, tmp_path, prepare_tool, capsys, monkeypatch):
+    from pointcept_bsa.datasets.prepare import layout
+
+    monkeypatch.setattr(layout.shutil, "disk_usage", lambda path: SimpleNamespace(free=100))
+    for more in ((), ("--dry-run",)):
+        assert prepare(prepare_tool, files[0], tmp_path / "out", *MORE, *more) == 2
+        assert "MB free, wanted" in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+def far_files(folder, spread=0.0):
+    """Points 0.1 m apart at UTM coordinates, a pressure of 0.01 Pa about 101325 Pa; ``spread``: of the samples."""
+    folder.mkdir()
+    x, y = (axis.ravel() * 0.1 for axis in np.meshgrid(np.arange(20), np.arange(20)))
+    meshes = {}
+    for i in range(6):
+        points = np.stack([x, y, np.sin(x)], axis=1) + [501234.0 + i * spread, 5212345.0, 300.0 + 0.01 * i]
+        meshes[f"s{i}"] = Mesh(points, point_data={"p": 101325 + 0.01 * np.sin(x + i), "t": 1e6 + 1e-3 * y})
+        np.savez(folder / f"s{i}.npz", points=points, **meshes[f"s{i}"].point_data)
+    return meshes
+
+
+def test_constants_are_subtracted_before_float32(tmp_path, prepare_tool, capsys):
+    meshes = far_files(tmp_path / "src")
+    command = [
+        "custom",
+        "--src",
+        str(tmp_path / "src"),
+        "--dst",
+        str(tmp_path / "out"),
+        "--target",
+        "p",
+        "--feature",
+        "t",
+    ]
+    assert prepare_tool.main(command) == 0
+    assert "kept in float64" in capsys.readouterr().out
+    statistics = json.loads((tmp_path / "out" / "stats.json").read_text())["protocols"].popitem()[1]
+    assert set(statistics["offsets"]) == {"coord", "p", "t"}
+    assert "coord: far from 0" in (tmp_path / "out" / "README.md").read_text()
+    for data in (
+        OwnPointFieldDataset("train", str(tmp_path / "out")),
+        OwnPointFieldDataset("train", str(tmp_path / "src"), ["p"], ["t"]),
+    ):
+        for i in range(len(data)):
+            sample, mesh = data[i], meshes[data.get_data_name(i)]
+            assert sample["coord"].dtype == sample["target"].dtype == sample["t"].dtype == np.float32
+            physical = data.input_description.physical
+            np.testing.assert_allclose(physical("coord", sample["coord"]), mesh.points, rtol=0, atol=1e-6)
+            np.testing.assert_allclose(physical("t", sample["t"])[:, 0], mesh.point_data["t"], rtol=0, atol=1e-9)
+            target = sample["target"].astype(np.float64) + data.target_offset()
+            np.testing.assert_allclose(target[:, 0], mesh.point_data["p"], rtol=0, atol=1e-8)
+        found = data.target_statistics()
+        train = np.concatenate([meshes[name].point_data["p"] for name in data.store.lists["train"]])
+        assert found["mean"][0] == pytest.approx(train.mean() - data.target_offset()[0], abs=1e-9)
+        assert found["std"][0] == pytest.approx(train.std(), rel=1e-6)
+        assert any("101325" in note and "relative errors" in note for note in data.notes())
+
+
+def test_what_float32_cannot_hold_is_told(tmp_path, prepare_tool, capsys):
+    far_files(tmp_path / "src", spread=1e8)
+    command = ["custom", "--src", str(tmp_path / "src"), "--dst", str(tmp_path / "out"), "--target", "p"]
+    assert prepare_tool.main([*command, "--dry-run"]) == 0
+    told = "precision: field 'coord' in 5 samples: float32 rounds by more than 0.001 of its range"
+    assert told in capsys.readouterr().out
+    assert prepare_tool.main(command) == 0
+    assert told in capsys.readouterr().out
+    assert told in OwnPointFieldDataset("train", str(tmp_path / "out")).notes()
+
+
+def test_points_that_fall_together_are_told(tmp_path, prepare_tool, capsys):
+    for i in range(4):
+        points = np.stack([np.arange(50) * 0.1 + i * 1e8, np.zeros(50), np.zeros(50)], axis=1)
+        points = np.concatenate([points, points[:1] + [0, 5e6, 0]])  # a sample of a large extent
+        np.savez(tmp_path / f"s{i}.npz", points=points, p=np.arange(51.0))
+    command = ["custom", "--src", str(tmp_path), "--dst", str(tmp_path / "out"), "--target", "p", "--dimension", "3"]
+    assert prepare_tool.main(command) == 0
+    assert "points of 3 samples fall together with others in float32" in capsys.readouterr().out
+    assert "fall together" in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_folders_prepared_before_have_no_constants(tmp_path, prepare_tool):
+    """As an earlier version wrote them: float32, no offsets."""
+    far_files(tmp_path / "src")
+    out = tmp_path / "out"
+    command = ["custom", "--src", str(tmp_path / "src"), "--dst", str(out), "--target", "p"]
+    assert prepare_tool.main(command) == 0
+    statistics = json.loads((out / "stats.json").read_text())
+    for protocol in statistics["protocols"].values():
+        del protocol["offsets"]
+    (out / "stats.json").write_text(json.dumps(statistics))
+    for path in out.glob("*/*.npy"):
+        np.save(path, np.load(path).astype(np.float32))
+    sample = OwnPointFieldDataset("train", str(out))[0]
+    np.testing.assert_array_equal(sample["coord"], np.load(out / sample["name"] / "coord.npy"))
+    assert prepare_tool.main(command) == 0  # again: writes what was float32 anew
+    assert np.load(out / "s0" / "coord.npy").dtype == np.float64
+    statistics["protocols"] = {
+        name: value | {"offsets": {"coord": ["x"]}} for name, value in statistics["protocols"].items()
+    }
+    (out / "stats.json").write_text(json.dumps(statistics))
+    with pytest.raises(InputError, match="'offsets' of protocol"):
+        OwnPointFieldDataset("train", str(out))
+
+
+def test_numbers_beyond_float32_are_refused(tmp_path):
+    far_files(tmp_path / "src")
+    for i in range(6):
+        values = np.load(tmp_path / "src" / f"s{i}.npz")
+        np.savez(tmp_path / "src" / f"s{i}.npz", points=values["points"], p=np.linspace(-1e300, 1e300, 400))
+    with pytest.raises(InputError, match="beyond 3.4e38"):
+        OwnPointFieldDataset("train", str(tmp_path / "src"), ["p"])[0]
 
 
 def test_a_damaged_prepared_folder_is_one_line(files, tmp_path, prepare_tool):
@@ -486,3 +692,26 @@ def test_config_trains_and_tests(tmp_path, prepare_tool):
     assert cli.train_main(command) == 0 and cli.test_main(command) == 0  # what tools/train.py and tools/test.py call
     metrics = (run / "test" / "metrics.json").read_text()
     assert "Static_Pressure" in metrics and "drawn 0.1/0.1, seed 0" in metrics
+
+
+def test_options_that_nothing_asks_for_are_refused(files, tmp_path, prepare_tool, capsys):
+    root, _ = files
+    (tmp_path / "cases.csv").write_text("name,alpha\ns00,1\n")
+    for more, message in (
+        (("--wall-mask", "wall"), "no field wall_distance"),
+        (("--parameters", str(tmp_path / "cases.csv"), "--feature", "mach"), "none of the columns ['alpha']"),
+        (("--unit", "Static Pressure=Pa", "Static Pressure=kPa"), "twice, wanted one unit"),
+    ):
+        assert prepare(prepare_tool, root, tmp_path / "out", *more) == 2
+        assert message in capsys.readouterr().err and not (tmp_path / "out").exists()
+    with pytest.raises(InputError, match="units: got 'wal'.*did you mean 'wall'"):
+        OwnPointFieldDataset("train", str(root), target=["wall"], units={"wal": "m"})
+
+
+def test_a_field_named_like_columns_of_another_is_refused(tmp_path):
+    for i in range(4):
+        fields = {"v": np.random.rand(5, 3), "v[0]": np.random.rand(5)}
+        write_mesh(tmp_path / f"s{i}.vtu", Mesh(np.random.rand(5, 3), {}, fields))
+    with pytest.raises(InputError, match=r"'v\[0\]' is a field and columns of 'v'"):
+        OwnPointFieldDataset("train", str(tmp_path), target=["v[0]"])
+    assert OwnPointFieldDataset("train", str(tmp_path), target=["v[1]"])[0]["target"].shape == (5, 1)

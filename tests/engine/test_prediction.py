@@ -10,10 +10,16 @@ import pytest
 import torch
 from scipy.spatial import ConvexHull
 
+from pointcept_bsa.datasets.inputs import InputDescription
 from pointcept_bsa.engine.prediction.inputs import prepare_input
 from pointcept_bsa.engine.prediction.network import Network, open_network
 from pointcept_bsa.engine.prediction.outputs import with_prediction
-from pointcept_bsa.engine.training_range import describe_training_data, outside_range, read_training_range
+from pointcept_bsa.engine.training_range import (
+    describe_training_data,
+    outside_range,
+    parse_training_range,
+    read_training_range,
+)
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.host import Compose, build_dataset, collate_fn
 from pointcept_bsa.host.embedded.opened_run import open_run
@@ -39,12 +45,11 @@ def network(dimensions=2, standardize=None, **surface):
     return Network(
         torch.nn.Linear(1, 1),
         [dict(type="ScaleCoord", min=(0, 0), max=(1, 1)), FOURIER, COLLECT],
-        dimensions,
+        InputDescription(dimensions, scales=standardize or {}),
         None,
         ["u", "v"],
         ["", ""],
         [["velocity", 2]],
-        standardize or {},
         None,
         (),
     )
@@ -90,6 +95,30 @@ def test_the_range_of_training_is_recorded_with_the_run(small_run):
     assert known["target"] == dict(names=["pressure_coefficient"], units=["1"], fields=[["pressure_coefficient", 1]])
     assert set(known["fields"]) == {"coord", "normal"}
     assert json.loads(json.dumps(describe_training_data(dataset))) == known
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        dict(offsets=[]),
+        dict(offsets={"coord": [0.0, 1.0]}),
+        dict(offsets={"coord": [0.0, "x", 1.0]}),
+        dict(scales={"normal": {"mean": [0.0]}}),
+        dict(scales={"normal": [1.0]}),
+        dict(transform=[{"type": "os.system"}]),
+        dict(transform=["x"]),
+        dict(fields=[{"key": "a"}]),
+        dict(fields=[dict(key="normal", source="normal", kind="any", columns=3)]),
+        dict(recipe={"wall_mask": 3}),
+        dict(dimension="3"),
+        dict(recipe=None),
+    ],
+)
+def test_a_damaged_description_is_one_line(small_run, change):
+    known = json.loads((small_run / "training_range.json").read_text())
+    known["inputs"] |= change
+    with pytest.raises(InputError, match="here: damaged training range"):
+        parse_training_range(json.dumps(known), "here")
 
 
 def test_what_is_outside_the_training_range_is_named(small_run):

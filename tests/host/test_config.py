@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from host_toys import REPOSITORY
 
+from pointcept_bsa.errors import InputError
 from pointcept_bsa.host.embedded.cli import test_main as run_test
 from pointcept_bsa.host.embedded.cli import train_main
 from pointcept_bsa.host.embedded.config import DEFAULTS, Config, load_config
@@ -91,3 +92,14 @@ def test_testing_needs_a_weight(config, run_dir, capsys):
     assert run_test(["--config", config]) == 2
     assert "weight: none given" in capsys.readouterr().err
     assert not Path(run_dir).exists()
+
+
+def test_the_root_of_the_data_is_set_where_a_config_uses_it():
+    config = str(REPOSITORY / "configs/custom/bsa.py")
+    cfg = load_config(config, {"data_root": "data/other"})
+    assert [cfg.data[split].data_root for split in ("train", "val", "test")] == ["data/other"] * 3
+    cfg = load_config(config, {"data.test.data_root": "data/tested", "data_root": "data/other"})
+    assert cfg.data.train.data_root == "data/other" and cfg.data.test.data_root == "data/tested"
+    generated = str(REPOSITORY / "configs/ellipsoid_flow/bsa.py")
+    with pytest.raises(InputError, match="data_root=x: no data set of the config takes it"):
+        load_config(generated, {"data_root": "x"})

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from pointcept_bsa.datasets.inputs import GLOBAL, FieldInfo
 from pointcept_bsa.datasets.own.features import average_to_points, faces_of, point_normals, used_points, wall_distance
 from pointcept_bsa.datasets.own.sources import read_source
 from pointcept_bsa.datasets.own.table import Table, parameters_of
@@ -24,7 +25,6 @@ from pointcept_bsa.mesh_io import Mesh
 RESERVED = ("coord", "name", "face", "feat", "offset", "index_valid_keys", "neighbor_index", "grid_coord")
 COLUMNS = re.compile(r"(.+)\[(\d{0,3})(:?)(\d{0,3})\]")
 MAX_GLOBAL = 64  # numbers of one global field
-GLOBAL = ("table", "mesh")  # kinds of fields that have one value a sample
 
 
 class MissingField(InputError):
@@ -33,6 +33,16 @@ class MissingField(InputError):
     def __init__(self, message: str, field: str) -> None:
         super().__init__(message)
         self.field = field
+
+
+def check_used(recipe: Recipe, table: Table) -> None:
+    """Raise ``InputError`` for a wall mask or a table of parameters that no field of the recipe asks for."""
+    if recipe.wall_mask is not None and "wall_distance" not in (*recipe.target, *recipe.fields):
+        raise InputError(f"wall_mask: got {recipe.wall_mask!r} but no field wall_distance, wanted both or none")
+    columns = sorted({key for row in table.values() for key in row})
+    asked = {match.group(1) if (match := COLUMNS.fullmatch(name)) else name for name in recipe.fields}
+    if table and not asked.intersection(columns):
+        raise InputError(f"parameters: none of the columns {columns[:20]} is among the fields {list(recipe.fields)}")
 
 
 @dataclass(frozen=True)
@@ -67,20 +77,13 @@ class Recipe:
         keys = [field_key(name) for name in names]
         for name, key in zip(names, keys, strict=True):
             if keys.count(key) > 1:
-                raise InputError(f"target, fields: {name!r} is named twice, wanted different names")
+                other = next((other for other in names if other != name and field_key(other) == key), name)
+                alike = "" if other == name else f" (as {key!r}: {other!r} comes to the same)"
+                raise InputError(f"target, fields: {name!r} is named twice{alike}, wanted different names")
             if key in RESERVED or (key == "target" and name in self.fields):
                 raise InputError(f"target, fields: {name!r} is a name that samples use otherwise, wanted another one")
         if len(set(self.columns)) != len(self.columns):
             raise InputError(f"columns: got {list(self.columns)}, wanted different names")
-
-
-class FieldInfo(NamedTuple):
-    """What a field of a sample is."""
-
-    key: str
-    source: str
-    kind: str  # "point", "cell" (averaged), "derived", "table" or "mesh"
-    columns: int
 
 
 class Sample(NamedTuple):
@@ -116,11 +119,11 @@ def sample_of(mesh: Mesh, path: Path, name: str, recipe: Recipe, table: Table, d
     if len(mesh.points) == 0:
         raise InputError(f"{path}: has no points, wanted at least one")
     if recipe.drop_loose_points:
-        mesh = _without_loose_points(mesh, path)
+        mesh = without_loose_points(mesh, path)
     space = dimension or recipe.dimension or detect_dimension(mesh.points)
     if space == 2 and detect_dimension(mesh.points) != 2:
         raise InputError(f"{path}: z is not the same at all points, wanted a flat cloud, or --dimension 3")
-    reader = _FieldReader(mesh, recipe, parameters_of(table, name), path, space)
+    reader = FieldReader(mesh, recipe, parameters_of(table, name), path, space)
     arrays = {"coord": mesh.points[:, :space]}
     infos = {}
     for source in (*recipe.target, *recipe.fields):
@@ -149,16 +152,23 @@ def available_fields(mesh: Mesh, table_row: dict[str, float]) -> dict[str, str]:
     return found | dict.fromkeys(mesh.point_data, "point data")
 
 
-class _FieldReader:
+class FieldReader:
+    """Reads fields of a mesh by name, as the recipe says; ``row``: the parameters of the table for this sample."""
+
     def __init__(self, mesh: Mesh, recipe: Recipe, row: dict[str, float], path: Path, dimension: int) -> None:
         self.mesh, self.recipe, self.row, self.path, self.dimension = mesh, recipe, row, path, dimension
 
     def read(self, source: str) -> tuple[np.ndarray, str]:
         """Values (N, k), or (1, k) of a global field, and the kind."""
         whole = self._lookup(source)
-        if whole is not None:
-            return whole
         match = COLUMNS.fullmatch(source)
+        if whole is not None:
+            places = (self.mesh.point_data, self.mesh.cell_data, self.mesh.field_data, self.row)
+            if match and any(match.group(1) in place for place in places):
+                raise InputError(
+                    f"{self.path}: {source!r} is a field and columns of {match.group(1)!r}, wanted one of them"
+                )
+            return whole
         found = self._lookup(match.group(1)) if match else None
         if match is None or found is None:
             names = [*available_fields(self.mesh, self.row)]
@@ -174,6 +184,13 @@ class _FieldReader:
 
     def _lookup(self, name: str) -> tuple[np.ndarray, str] | None:
         mesh = self.mesh
+        places = [place for place in (mesh.point_data, mesh.cell_data, mesh.field_data) if name in place]
+        if name in self.row and places:
+            raise InputError(
+                f"{self.path}: {name!r} is a field of the file and a parameter of the table, wanted one of them"
+            )
+        if name == "wall_distance" and self.recipe.wall_mask is not None and name in mesh.point_data:
+            raise InputError(f"{self.path}: has a field 'wall_distance' of its own, wanted none with a wall mask")
         if name in mesh.point_data:
             return _columns(mesh.point_data[name]), "point"
         if name in mesh.cell_data:
@@ -199,7 +216,8 @@ def _columns(values: np.ndarray) -> np.ndarray:
     return np.asarray(values, np.float64).reshape(len(values), -1)
 
 
-def _without_loose_points(mesh: Mesh, path: Path) -> Mesh:
+def without_loose_points(mesh: Mesh, path: Path) -> Mesh:
+    """Return the mesh without the points that belong to no cell. Raises InputError if none belongs to one."""
     used = used_points(mesh.cells, len(mesh.points))
     if not used.any():
         raise InputError(f"{path}: no point belongs to a cell, wanted cells to tell which points are loose")

@@ -9,13 +9,16 @@ from pathlib import Path
 
 import numpy as np
 
-from pointcept_bsa.datasets.own.recipe import FieldInfo, MissingField, Recipe, available_fields, sample_of
+from pointcept_bsa.datasets.inputs import GLOBAL, FieldInfo, offset_of
+from pointcept_bsa.datasets.own.recipe import MissingField, Recipe, available_fields, sample_of
 from pointcept_bsa.datasets.own.sources import read_source
+from pointcept_bsa.datasets.own.stores import is_far
 from pointcept_bsa.datasets.own.table import Table, parameters_of
 from pointcept_bsa.datasets.statistics import RunningStatistics
 from pointcept_bsa.errors import InputError
 
 SHOWN = 10  # of each list
+COARSE = 1e-3  # of the range of a field in a sample: a step of float32 above that is told
 
 
 @dataclass
@@ -50,6 +53,10 @@ class Scan:
         missing: field -> number of samples that lack it.
         available: name and place of every field in the files -> number of samples that have it.
         faces: samples with faces.
+        wide: fields that may have to lose a constant before they become float32.
+        shift: field -> that constant, as the first sample has it; the samples then give it exactly.
+        merged: sample -> points that lie apart in the file, but not in float32.
+        coarse: field -> samples in which a step of float32 exceeds ``COARSE`` of the field's range.
     """
 
     dimension: int = 0
@@ -60,6 +67,10 @@ class Scan:
     duplicates: dict[str, int] = field(default_factory=dict)
     available: Counter = field(default_factory=Counter)
     faces: int = 0
+    wide: set[str] = field(default_factory=set)
+    shift: dict[str, np.ndarray] = field(default_factory=dict)
+    merged: dict[str, int] = field(default_factory=dict)
+    coarse: Counter = field(default_factory=Counter)
 
     @property
     def good(self) -> list[str]:
@@ -111,6 +122,44 @@ def _look_at(seen: Scan, name: str, path: Path, recipe: Recipe, table: Table) ->
             faults.append(f"field {info.source!r} has {bad} NaN or infinite of {values.size} values")
     if faults:
         raise InputError(f"{path}: {', '.join(faults)}, wanted none")
+    for key, info in infos.items():
+        if info.kind not in GLOBAL:
+            _look_at_precision(seen, name, key, sample.arrays[key])
+
+
+def _look_at_precision(seen: Scan, name: str, key: str, values: np.ndarray) -> None:
+    """What float32 would make of the values (N, k), finite, of a sample."""
+    if is_far(key, values):
+        seen.wide.add(key)
+    low, high = values.min(axis=0), values.max(axis=0)
+    first = offset_of(key, low, high, far=0.5)
+    shift = seen.shift.setdefault(key, np.zeros(values.shape[1]) if first is None else np.asarray(first))
+    narrow = (values - shift).astype(np.float32)
+    if key == "coord":
+        merged = len(np.unique(values, axis=0)) - len(np.unique(narrow, axis=0))
+        if merged > 0:
+            seen.merged[name] = merged
+    size = np.broadcast_to((high - low).max(), low.shape) if key == "coord" else high - low
+    step = np.spacing(np.abs(narrow).max(axis=0)).astype(np.float64)
+    seen.coarse[key] += bool(np.any((size > 0) & (step > COARSE * size)))
+
+
+def precision_lines(seen: Scan) -> list[str]:
+    """Return a line for everything that float32 cannot hold as the files do; none if nothing."""
+    lines = []
+    if seen.merged:
+        worst = max(seen.merged, key=lambda name: seen.merged[name])
+        lines.append(
+            f"precision: {sum(seen.merged.values())} points of {len(seen.merged)} samples fall together with others in "
+            f"float32 (most: {worst}): the samples lie too far apart for one origin"
+        )
+    for key, count in seen.coarse.items():
+        if count:
+            source = seen.fields[key].info.source
+            lines.append(
+                f"precision: field {source!r} in {count} samples: float32 rounds by more than {COARSE:g} of its range"
+            )
+    return lines
 
 
 def constant_targets(seen: Scan, recipe_target: tuple[str, ...]) -> list[str]:
@@ -145,6 +194,7 @@ def report(seen: Scan, sources: Mapping[str, Path]) -> list[str]:
         )
     else:
         lines.append("duplicates: no two points of a sample at one place")
+    lines += precision_lines(seen)
     lines += [f"missing: {name!r} in {n} samples" for name, n in seen.missing.most_common(SHOWN)]
     lines += [f"cannot be used: {message}" for message in list(seen.bad.values())[:SHOWN]]
     if len(seen.bad) > SHOWN:

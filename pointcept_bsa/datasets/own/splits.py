@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pointcept_bsa.errors import InputError
+from pointcept_bsa.datasets.own.table import plain_name
+from pointcept_bsa.errors import InputError, nearest
 from pointcept_bsa.files.json_file import parse_json
 from pointcept_bsa.mesh_io.source import read_file
 
@@ -101,11 +102,18 @@ def _from_file(names: Sequence[str], split_file: str) -> Lists:
     good = all(isinstance(part, list) and all(isinstance(n, str) for n in part) for part in parts.values())
     if not parts or not good or set(parts) - set(SPLITS):
         raise InputError(f"{path}: wanted an object with lists of sample names {list(SPLITS)} and nothing else")
-    known, seen = set(names), set()
+    known: dict[str, str] = {}
+    for name in names:
+        if known.setdefault(plain_name(name), name) != name:
+            raise InputError(f"--src: samples {known[plain_name(name)]!r} and {name!r} have one name, wanted different")
+    lists: Lists = {}
+    seen: set[str] = set()
     for part, members in parts.items():
         for name in members:
-            if name not in known or name in seen:
-                fault = "is named twice" if name in seen else "is not there"
+            own = known.get(plain_name(name))
+            if own is None or own in seen:
+                fault = f"is not there{nearest(name, known)}" if own is None else "is named twice"
                 raise InputError(f"{path}: {part}: sample {name!r} {fault}, wanted every name once, as in --dry-run")
-            seen.add(name)
-    return {part: list(members) for part, members in parts.items()}
+            seen.add(own)
+            lists.setdefault(part, []).append(own)
+    return {part: lists.get(part, []) for part in parts}

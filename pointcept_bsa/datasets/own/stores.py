@@ -7,16 +7,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from pointcept_bsa.datasets.own.recipe import GLOBAL, FieldInfo, Recipe, field_key, read_sample
+from pointcept_bsa.datasets.inputs import GLOBAL, RECIPE_OPTIONS, FieldInfo, checked_recipe, offset_of
+from pointcept_bsa.datasets.own.recipe import Recipe, check_used, field_key, read_sample
 from pointcept_bsa.datasets.own.sources import find_samples
 from pointcept_bsa.datasets.own.splits import Lists, make_split
-from pointcept_bsa.datasets.own.table import read_parameters
+from pointcept_bsa.datasets.own.table import check_rows, read_parameters
 from pointcept_bsa.datasets.prepared import PreparedFolder
 from pointcept_bsa.datasets.statistics import RunningStatistics
 from pointcept_bsa.errors import InputError, nearest
@@ -47,6 +48,11 @@ class Store(Protocol):
     notes: list[str]
     protocol: str
     lists: Lists
+    recipe_options: dict[str, Any]  # how fields are read from files, for ``InputDescription.recipe``
+
+    @property
+    def offsets(self) -> dict[str, list[float]]:
+        """What is subtracted from fields of the points before float32, for ``InputDescription.offsets``."""
 
     def read(self, name: str) -> dict[str, np.ndarray]:
         """Return ``coord (N, d)``, target and fields (N, k), global fields (1, k), ``face`` if there is one."""
@@ -73,8 +79,15 @@ class PreparedStore:
         self.target = _chosen(content["target"], target or None, "target", root)
         self.fields = _chosen(content["fields"], fields, "fields", root)
         self.notes = [str(note) for note in content["notes"]]
+        self.recipe_options = checked_recipe(content["recipe"])
         self.protocol = self.folder.choose_protocol(protocol)
         self.lists = self.folder.split(self.protocol)
+
+    @property
+    def offsets(self) -> dict[str, list[float]]:
+        found = self.folder.offsets(self.protocol)
+        widths = {"coord": self.dimension} | {f.info.key: f.info.columns for f in (*self.target, *self.fields)}
+        return {key: found[key] for key, width in widths.items() if len(found.get(key, ())) == width}
 
     def read(self, name: str) -> dict[str, np.ndarray]:
         arrays = {"coord": self.folder.read(name, "coord", (None, self.dimension))}
@@ -114,6 +127,11 @@ class FilesStore:
         self.recipe = recipe
         self.table = read_parameters(parameters) if parameters is not None else {}
         self.sources = find_samples(root)
+        check_rows(self.table, self.sources, parameters or "")
+        check_used(recipe, self.table)
+        for name, _ in units:
+            if name not in (known := [*recipe.target, *recipe.fields]):
+                raise InputError(f"units: got {name!r}, wanted fields from {known}{nearest(name, known)}")
         self.protocol, self.lists = make_split(list(self.sources), split_file, fractions, seed)
         first = next(iter(self.sources))
         sample = read_sample(self.sources[first], first, recipe, self.table)
@@ -124,7 +142,16 @@ class FilesStore:
             for sources in (recipe.target, recipe.fields)
         )
         self.notes = notes_of(sample.infos, recipe)
+        self.recipe_options = {key: getattr(recipe, key) for key in RECIPE_OPTIONS}
+        keys = ["coord", *(f.info.key for f in (*self.target, *self.fields) if not f.is_global)]
+        self._maybe_far = [key for key in keys if is_far(key, sample.arrays[key])]
         self._statistics: dict[str, Statistics] = {}
+
+    @cached_property
+    def offsets(self) -> dict[str, list[float]]:
+        ranges = {key: self.statistics(key) for key in self._maybe_far}  # mostly none: no pass over the files
+        found = {key: offset_of(key, each["min"], each["max"]) for key, each in ranges.items()}
+        return {key: offset for key, offset in found.items() if offset is not None}
 
     def read(self, name: str) -> dict[str, np.ndarray]:
         sample = read_sample(self.sources[name], name, self.recipe, self.table, self.dimension)
@@ -154,6 +181,13 @@ class FilesStore:
 
     def where(self, name: str, key: str) -> str:
         return str(self.sources[name])
+
+
+def is_far(key: str, values: np.ndarray) -> bool:
+    """Whether the values (N, k) of a sample leave it open that ``offset_of`` all samples is not None."""
+    low, high = values.min(axis=0), values.max(axis=0)
+    half = (high - low).max() if key == "coord" else high - low  # of one value: the other samples may be alike
+    return offset_of(key, low, high, far=0.5) is not None or bool(np.any((half == 0) & (low != 0)))
 
 
 @lru_cache(maxsize=8)
@@ -203,6 +237,7 @@ def read_fields_file(root: Path, hint: str) -> dict[str, Any]:
     try:
         content = read_json(path)
         whole = content["format"] == FORMAT and content["dimension"] in (2, 3) and isinstance(content["notes"], list)
+        whole = whole and isinstance(content["recipe"], dict) and checked_recipe(content["recipe"]) is not None
         for part in ("target", "fields"):
             whole = whole and all(field_key(entry["key"]) == entry["key"] for entry in content[part])
             whole = whole and all(isinstance(entry["columns"], int) for entry in content[part])

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import csv
 import math
+import unicodedata
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -30,33 +32,72 @@ def read_parameters(path: str | Path) -> Table:
         raise InputError(f"--parameters: got {str(path)!r}, wanted a .csv or .json file")
     try:
         content, fault = read_file(path, "a table of parameters"), f"{path}: is no table of parameters"
-        rows = _csv_rows(content.decode("utf-8-sig")) if suffix == ".csv" else _json_rows(parse_json(content, fault))
+        if suffix == ".csv":
+            rows = _csv_rows(content.decode("utf-8-sig"), path)
+        else:
+            rows = _json_rows(parse_json(content, fault))
     except (ValueError, csv.Error) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{path}: is no table of parameters ({' '.join(str(error).split())[:100]})") from None
     table: Table = {}
-    for name, row in rows:
+    for given, row in rows:
+        name = plain_name(given)
         if name in table:
             raise InputError(f"{path}: sample {name!r} is there twice, wanted once")
-        table[name] = {key: _number(value, key, name, path) for key, value in row.items()}
+        _refuse_alike([str(key) for key in row], "parameters", f"{path}: sample {name!r}")
+        table[name] = {plain_name(key): _number(value, key, name, path) for key, value in row.items()}
     return table
+
+
+def plain_name(name: str) -> str:
+    """Return the name as names are compared: no spaces around it, accents in one way (NFC; files of macOS: NFD)."""
+    return unicodedata.normalize("NFC", name.strip())
+
+
+def check_rows(table: Table, names: Iterable[str], path: str | Path) -> None:
+    """Raise ``InputError`` where one row would be that of two samples: ``a/case1`` and ``b/case1`` for ``case1``."""
+    owners: dict[str, str] = {}
+    for name in names:
+        row = _row_name(table, name)
+        if row is not None and owners.setdefault(row, name) != name:
+            raise InputError(
+                f"--parameters {path}: row {row!r} fits the samples {owners[row]!r} and {name!r}, "
+                "wanted a row for each, by its whole name"
+            )
 
 
 def parameters_of(table: Table, name: str) -> dict[str, float]:
     """Return the parameters of a sample: its row by the whole name or by the last part of it; empty if none."""
-    return table.get(name) or table.get(name.rsplit("/", 1)[-1]) or {}
+    row = _row_name(table, name)
+    return {} if row is None else table[row]
 
 
-def _csv_rows(text: str) -> list[tuple[str, dict[str, Any]]]:
+def _row_name(table: Table, name: str) -> str | None:
+    whole = plain_name(name)
+    return next((row for row in (whole, whole.rsplit("/", 1)[-1]) if row in table), None)
+
+
+def _refuse_alike(names: Iterable[str], what: str, where: str) -> None:
+    """Names that differ in spaces, case or the way an accent is written only are meant to be one, or to be mistaken."""
+    seen: dict[str, str] = {}
+    for name in names:
+        key = plain_name(name).casefold()
+        if key in seen:
+            raise InputError(f"{where}: {what} {seen[key]!r} and {name!r} have one name, wanted different names")
+        seen[key] = name
+
+
+def _csv_rows(text: str, path: Path) -> list[tuple[str, dict[str, Any]]]:
     lines = [line for line in csv.reader(text.splitlines()) if line]
-    if len(lines) < 2 or len(lines[0]) < 2 or len(set(lines[0])) != len(lines[0]):
+    if len(lines) < 2 or len(lines[0]) < 2:
         raise ValueError("wanted a line of different names, then a line a sample")
     head = [name.strip() for name in lines[0]]
+    _refuse_alike(lines[0], "columns", str(path))
     for number, line in enumerate(lines[1:], 2):
         if len(line) != len(head):
             raise ValueError(f"row {number} has {len(line)} entries, wanted {len(head)}")
-    return [(line[0].strip(), dict(zip(head[1:], line[1:], strict=True))) for line in lines[1:]]
+    return [(line[0], dict(zip(head[1:], line[1:], strict=True))) for line in lines[1:]]
 
 
 def _json_rows(content: Any) -> list[tuple[str, dict[str, Any]]]:

@@ -7,23 +7,35 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pointcept_bsa.datasets.own.recipe import GLOBAL, Recipe, field_key, read_sample
-from pointcept_bsa.datasets.own.scan import Scan, constant_targets, report, scan
+from pointcept_bsa.datasets.inputs import GLOBAL
+from pointcept_bsa.datasets.own.recipe import Recipe, check_used, field_key, read_sample
+from pointcept_bsa.datasets.own.scan import Scan, constant_targets, precision_lines, report, scan
 from pointcept_bsa.datasets.own.sources import find_samples
 from pointcept_bsa.datasets.own.splits import Lists, make_split
 from pointcept_bsa.datasets.own.stores import FIELDS_FILE, Field, fields_content, notes_of
-from pointcept_bsa.datasets.own.table import Table, read_parameters
-from pointcept_bsa.datasets.prepare.layout import finish, is_finished, refuse_other_data, write_sample, write_text
+from pointcept_bsa.datasets.own.table import Table, check_rows, read_parameters
+from pointcept_bsa.datasets.prepare.layout import (
+    check_place,
+    check_sample_names,
+    field_statistics,
+    finish,
+    is_finished,
+    refuse_other_data,
+    write_sample,
+    write_text,
+)
 from pointcept_bsa.datasets.prepare.progress import Progress
-from pointcept_bsa.datasets.prepare.samples import SAFE_NAME
+from pointcept_bsa.datasets.prepared import sample_folder_name
 from pointcept_bsa.errors import InputError, nearest
 from pointcept_bsa.files.json_file import json_text, parse_json, read_json
+
+NO_TARGET = "--target: got none, wanted the names of the fields to predict (--dry-run lists those there are)"
 
 
 def prepare_custom(
@@ -54,7 +66,7 @@ def prepare_custom(
         parameters: table of global parameters, see ``own.table``.
         split_file, fractions, seed: see ``own.splits.make_split``.
         skip_bad: leave out samples that cannot be used, and say so in the card.
-        dry_run: look at everything, report it, write nothing.
+        dry_run: look at everything, report it, write nothing; what would stop a run is an error here, too.
         overwrite: write samples again that are there, replace other data.
 
     Raises:
@@ -66,77 +78,158 @@ def prepare_custom(
     )
     units = _units(unit, recipe)
     if not recipe.target and not dry_run:
-        raise InputError(
-            "--target: got none, wanted the names of the fields to predict (--dry-run lists those there are)"
-        )
+        raise InputError(NO_TARGET)
     sources = find_samples(src)
     table = read_parameters(parameters) if parameters is not None else {}
+    check_rows(table, sources, parameters or "")
     protocol, lists = make_split(list(sources), split_file, fractions, seed)
     unlisted = sorted(set(sources) - {name for names in lists.values() for name in names})
     sources = {name: path for name, path in sources.items() if name not in set(unlisted)}
     progress = Progress("look", len(sources))
     seen = scan(sources, recipe, table, progress.update)
     progress.close()
+    plan = _Plan(Path(dst), recipe, units, table, sources, seen, protocol, lists, unlisted, skip_bad, overwrite)
+    problems = plan.problems()
     if dry_run:
-        _print_report(seen, sources, recipe, dst, protocol, lists, unlisted, skip_bad)
-        return
-    lists = _without_bad(seen, sources, lists, skip_bad)
-    constant = constant_targets(seen, recipe.target)
-    if constant:
-        raise InputError(
-            f"--target: {constant[0]}, wanted a field that varies; columns are chosen as in 'velocity[:2]'"
+        plan.report(problems)
+    if problems:
+        more = f" (and {len(problems) - 1} more)" if dry_run and len(problems) > 1 else ""
+        raise InputError(f"dry run: a run would stop: {problems[0]}{more}" if dry_run else str(problems[0]))
+    if not dry_run:
+        plan.write()
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What a run writes, or why it cannot: the dry run and the run ask the same."""
+
+    root: Path
+    recipe: Recipe
+    units: dict[str, str]
+    table: Table
+    sources: dict[str, Path]
+    seen: Scan
+    protocol: str
+    lists: Lists
+    unlisted: list[str]
+    skip_bad: bool
+    overwrite: bool
+
+    @property
+    def used(self) -> Lists:
+        """The lists without the samples that cannot be used."""
+        return {part: [name for name in names if name not in self.seen.bad] for part, names in self.lists.items()}
+
+    @property
+    def names(self) -> list[str]:
+        return list(dict.fromkeys(name for part in self.used.values() for name in part))
+
+    def problems(self) -> list[InputError]:
+        """Everything that stops a run before it writes."""
+        checks = (
+            self._check_target,
+            lambda: check_used(self.recipe, self.table),
+            self._check_bad,
+            lambda: check_sample_names(self.names),
+            lambda: check_place(self.root, self._bytes(self._missing())),
+            lambda: refuse_other_data(self.root, self.names, self.overwrite),
+            lambda: _refuse_other_recipe(self.root, self.content(), self.overwrite),
         )
-    dropped = _dropped_notes(seen, unlisted)
-    _write(dst, recipe, units, table, sources, seen, {protocol: lists}, dropped, overwrite)
+        found: list[InputError] = []
+        for check in checks:
+            try:
+                check()
+            except InputError as error:
+                if str(error) not in map(str, found):
+                    found.append(error)
+        return found
 
+    def content(self) -> dict[str, Any]:
+        """The content of ``fields.json``; without fields where no sample could be read."""
+        seen, recipe = self.seen, self.recipe
+        infos = {key: count.info for key, count in seen.fields.items()}
+        target, fields = (
+            [
+                Field(infos[key], self.units.get(source, "unknown"))
+                for source in named
+                if (key := field_key(source)) in infos
+            ]
+            for named in (recipe.target, recipe.fields)
+        )
+        notes = [*notes_of(infos, recipe), *_dropped_notes(seen, self.unlisted), *precision_lines(seen)]
+        return fields_content(seen.dimension, target, fields, asdict(recipe), notes)
 
-def _write(
-    dst: str,
-    recipe: Recipe,
-    units: dict[str, str],
-    table: Table,
-    sources: dict[str, Path],
-    seen: Scan,
-    protocols: dict[str, Lists],
-    notes: list[str],
-    overwrite: bool,
-) -> None:
-    root = Path(dst)
-    names = list(dict.fromkeys(name for lists in protocols.values() for part in lists.values() for name in part))
-    for name in names:
-        if not SAFE_NAME.fullmatch(name):
-            raise InputError(f"--src: has a sample named {name!r}, wanted letters, digits and -+_./, no leading dot")
-    if len({name.replace("/", "__") for name in names}) != len(names):
-        raise InputError("--src: has two samples whose names differ in '/' and '__' only, wanted different names")
-    refuse_other_data(root, names, overwrite)
-    infos = {key: count.info for key, count in seen.fields.items()}
-    target, fields = (
-        [Field(infos[field_key(source)], units.get(source, "unknown")) for source in sources_]
-        for sources_ in (recipe.target, recipe.fields)
-    )
-    notes = notes_of(infos, recipe) + notes
-    content = fields_content(seen.dimension, target, fields, asdict(recipe), notes)
-    _refuse_other_recipe(root, content, overwrite)
-    keys = ["coord", *(field.info.key for field in (*target, *fields))]
-    todo = [name for name in names if overwrite or not is_finished(root, name, keys)]
-    root.mkdir(parents=True, exist_ok=True)
-    if overwrite:
-        (root / "split.json").unlink(missing_ok=True)  # until all is there
-        _remove_orphans(root, names)
-    write_text(root / FIELDS_FILE, json_text(content))
-    progress = Progress("prepare", len(todo))
-    for name in todo:
-        sample = read_sample(sources[name], name, recipe, table, seen.dimension)
-        arrays = {key: np.ascontiguousarray(sample.arrays[key], np.float32) for key in keys}
-        if "face" in sample.arrays:
-            arrays["face"] = sample.arrays["face"]
-        write_sample(root, name, arrays)
-        progress.update()
-    progress.close()
-    finish(root, protocols, next(iter(protocols)), keys, _card(content, keys))
-    print(f"prepared {len(names)} samples in {root} ({len(todo)} written, {len(names) - len(todo)} were there)")
-    box = ", ".join(f"{value:g}" for value in _box_side(seen))
-    print(f"dimension {seen.dimension}, sides of the box around all samples: {box}")
+    def write(self) -> None:
+        root, seen, content, names = self.root, self.seen, self.content(), self.names
+        keys = ["coord", *(entry["key"] for part in ("target", "fields") for entry in content[part])]
+        exact = {key for key, count in seen.fields.items() if count.info.kind in GLOBAL or key in seen.wide}
+        wide = [key for key in keys if key in seen.wide]
+        todo = [name for name in names if self.overwrite or not is_finished(root, name, keys, wide)]
+        root.mkdir(parents=True, exist_ok=True)
+        if self.overwrite:
+            (root / "split.json").unlink(missing_ok=True)  # until all is there
+            _remove_orphans(root, names)
+        write_text(root / FIELDS_FILE, json_text(content))
+        progress = Progress("prepare", len(todo))
+        for name in todo:
+            sample = read_sample(self.sources[name], name, self.recipe, self.table, seen.dimension)
+            kinds = {key: np.float64 if key in exact else np.float32 for key in keys}
+            arrays = {key: np.ascontiguousarray(sample.arrays[key], kind) for key, kind in kinds.items()}
+            if "face" in sample.arrays:
+                arrays["face"] = sample.arrays["face"]
+            write_sample(root, name, arrays)
+            progress.update()
+        progress.close()
+        protocols = {self.protocol: self.used}
+        statistics = field_statistics(root, protocols, keys, wide)
+        offsets = statistics["protocols"][self.protocol].get("offsets", {})
+        finish(root, protocols, self.protocol, keys, _card(content, exact, offsets), statistics)
+        print(f"prepared {len(names)} samples in {root} ({len(todo)} written, {len(names) - len(todo)} were there)")
+        box = ", ".join(f"{value:g}" for value in _box_side(seen))
+        print(f"dimension {seen.dimension}, sides of the box around all samples: {box}")
+        for line in precision_lines(seen):
+            print(line)
+        for key, offset in offsets.items():
+            print(f"{key}: far from 0, kept in float64; the samples are given without {_numbers(offset)}")
+
+    def report(self, problems: Sequence[InputError]) -> None:
+        """Print what the dry run has found."""
+        lists, seen = self.lists, self.seen
+        print(f"dry run: nothing is written. {len(self.sources)} samples to write into {self.root}")
+        counts = ", ".join(f"{part} {len(names)}" for part, names in lists.items())
+        unlisted = f"; {len(self.unlisted)} samples not listed" if self.unlisted else ""
+        print(f"protocol {self.protocol}: {counts}{unlisted}")
+        print("\n".join(report(seen, self.sources)))
+        print(f"size on disk: about {self._bytes(self.names) / 1e6:.1f} MB")
+        for problem in problems:
+            print(f"a run would stop: {problem}")
+
+    def _missing(self) -> list[str]:
+        """Samples that are not there yet."""
+        return [name for name in self.names if not (self.root / sample_folder_name(name)).is_dir()]
+
+    def _bytes(self, names: Sequence[str]) -> int:
+        """Of the arrays of points of samples."""
+        points = sum(self.seen.points[name] for name in names)
+        fields = [(key, count.info) for key, count in self.seen.fields.items() if count.info.kind not in GLOBAL]
+        return points * sum(info.columns * (8 if key in self.seen.wide else 4) for key, info in fields)
+
+    def _check_target(self) -> None:
+        if not self.recipe.target:
+            raise InputError(NO_TARGET)
+        for line in constant_targets(self.seen, self.recipe.target):
+            raise InputError(f"--target: {line}, wanted a field that varies; columns are chosen as in 'velocity[:2]'")
+
+    def _check_bad(self) -> None:
+        if not self.seen.bad:
+            return
+        first, count = next(iter(self.seen.bad.values())), len(self.seen.bad)
+        if not self.skip_bad:
+            more = f" (and {count - 1} more samples; --dry-run lists them)" if count > 1 else ""
+            raise InputError(f"{first}{more}; --skip-bad leaves such samples out")
+        for part in ("train", "test"):
+            if not self.used[part]:
+                raise InputError(f"--skip-bad: no sample of {part!r} is left; the first that cannot be used: {first}")
 
 
 def _refuse_other_recipe(root: Path, content: dict[str, Any], overwrite: bool) -> None:
@@ -163,20 +256,6 @@ def _remove_orphans(root: Path, names: Sequence[str]) -> None:
             shutil.rmtree(folder)
 
 
-def _without_bad(seen: Scan, sources: dict[str, Path], lists: Lists, skip_bad: bool) -> Lists:
-    if not seen.bad:
-        return lists
-    first = next(iter(seen.bad.values()))
-    if not skip_bad:
-        more = f" (and {len(seen.bad) - 1} more samples; --dry-run lists them)" if len(seen.bad) > 1 else ""
-        raise InputError(f"{first}{more}; --skip-bad leaves such samples out")
-    left = {part: [name for name in names if name not in seen.bad] for part, names in lists.items()}
-    for part in ("train", "test"):
-        if not left[part]:
-            raise InputError(f"--skip-bad: no sample of {part!r} is left; the first that cannot be used: {first}")
-    return left
-
-
 def _dropped_notes(seen: Scan, unlisted: list[str]) -> list[str]:
     notes = [f"left out, cannot be used: {name}" for name in seen.bad]
     if unlisted:
@@ -186,32 +265,6 @@ def _dropped_notes(seen: Scan, unlisted: list[str]) -> list[str]:
     return notes
 
 
-def _print_report(
-    seen: Scan,
-    sources: dict[str, Path],
-    recipe: Recipe,
-    dst: str,
-    protocol: str,
-    lists: Lists,
-    unlisted: list[str],
-    skip_bad: bool,
-) -> None:
-    print(f"dry run: nothing is written. {len(sources)} samples to write into {dst}")
-    counts = ", ".join(f"{part} {len(names)}" for part, names in lists.items())
-    print(f"protocol {protocol}: {counts}" + (f"; {len(unlisted)} samples not listed" if unlisted else ""))
-    print("\n".join(report(seen, sources)))
-    columns = sum(count.info.columns for count in seen.fields.values() if count.info.kind not in GLOBAL)
-    size = 4 * columns * sum(seen.points[name] for name in seen.good)
-    print(f"size on disk: about {size / 1e6:.1f} MB")
-    problems = constant_targets(seen, recipe.target)
-    if not recipe.target:
-        problems.append("no --target")
-    if seen.bad and not skip_bad:
-        problems.append(f"{len(seen.bad)} samples cannot be used; --skip-bad leaves them out")
-    for problem in problems:
-        print(f"a run would stop: {problem}")
-
-
 def _units(pairs: Sequence[str], recipe: Recipe) -> dict[str, str]:
     units = {}
     known = [*recipe.target, *recipe.fields]
@@ -219,6 +272,8 @@ def _units(pairs: Sequence[str], recipe: Recipe) -> dict[str, str]:
         name, equals, unit = pair.rpartition("=")
         if not equals or not unit or name not in known:
             raise InputError(f"--unit: got {pair!r}, wanted field=unit with a field from {known}{nearest(name, known)}")
+        if name in units:
+            raise InputError(f"--unit: got {name!r} twice, wanted one unit")
         units[name] = unit
     return units
 
@@ -228,16 +283,29 @@ def _box_side(seen: Scan) -> list[float]:
     return [high - low for low, high in zip(result["min"], result["max"], strict=True)]
 
 
-def _card(content: dict[str, Any], keys: Sequence[str]) -> str:
-    rows = [f"| coord.npy | (N, {content['dimension']}) float32 | unknown | points |"]
+def _numbers(values: Sequence[float]) -> str:
+    return "(" + ", ".join(f"{value:.10g}" for value in values) + ")"
+
+
+def _card(content: dict[str, Any], exact: set[str], offsets: dict[str, list[float]]) -> str:
+    rows = [f"| coord.npy | (N, {content['dimension']}) {_kind('coord', exact)} | unknown | points |"]
     for part, meaning in (("target", "to be predicted"), ("fields", "given")):
         for entry in content[part]:
             rows_of = "1" if entry["kind"] in GLOBAL else "N"
-            shape = f"({rows_of}, {entry['columns']}) float32"
+            shape = f"({rows_of}, {entry['columns']}) {_kind(entry['key'], exact)}"
             rows.append(f"| {entry['key']}.npy | {shape} | {entry['unit']} | {entry['source']}, {meaning} |")
-    notes = "".join(f"- {note}\n" for note in content["notes"]) or "- nothing\n"
+    told = [
+        f"{key}: far from 0, so kept in float64; {_numbers(offset)} (`offsets` of `stats.json`) is subtracted before "
+        "the samples become float32, and added again in exports and predictions"
+        for key, offset in offsets.items()
+    ]
+    notes = "".join(f"- {note}\n" for note in [*content["notes"], *told]) or "- nothing\n"
     return (
         "# Own data, prepared\n\nOne folder a sample, written by `tools/prepare_data.py custom`; `fields.json` holds "
         "the fields and options.\n\n| file | shape | unit | meaning |\n|---|---|---|---|\n" + "\n".join(rows) + "\n\n"
         "`face.npy` (F, 3 or 4) is there for meshes of triangles only or quads only.\n\n## Notes\n\n" + notes
     )
+
+
+def _kind(key: str, exact: set[str]) -> str:
+    return "float64" if key in exact else "float32"

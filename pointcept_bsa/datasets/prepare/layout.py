@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,15 @@ import numpy as np
 
 from pointcept_bsa.datasets.arrays import read_npy
 from pointcept_bsa.datasets.base import split_hash
+from pointcept_bsa.datasets.inputs import offset_of
 from pointcept_bsa.datasets.prepared import sample_folder_name
 from pointcept_bsa.datasets.statistics import RunningStatistics
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.files.json_file import json_text, read_json
 
 Protocols = dict[str, dict[str, list[str]]]
+FORBIDDEN = set('\\:*?"<>|')  # of file names on some systems, or with a meaning there
+MAX_NAME = 200  # bytes of a sample's folder name: 255 less what is added to it in exports
 
 
 def write_sample(root: Path, sample_id: str, arrays: dict[str, np.ndarray]) -> None:
@@ -40,12 +44,14 @@ def write_sample(root: Path, sample_id: str, arrays: dict[str, np.ndarray]) -> N
     part.rename(final)
 
 
-def is_finished(root: Path, sample_id: str, fields: Iterable[str]) -> bool:
-    """Tell whether a sample is there with all of ``fields``, every file whole."""
+def is_finished(root: Path, sample_id: str, fields: Iterable[str], wide: Sequence[str] = ()) -> bool:
+    """Tell whether a sample is there with all of ``fields``, every file whole, those of ``wide`` in float64."""
     folder = root / sample_folder_name(sample_id)
     try:
         for field in fields:
-            read_npy(folder / f"{field}.npy", kind="fiu")
+            values = read_npy(folder / f"{field}.npy", kind="fiu")
+            if field in wide and values.dtype.itemsize < 8:
+                return False
     except InputError:
         return False
     return True
@@ -58,8 +64,42 @@ def write_text(path: Path, text: str) -> None:
     os.replace(part, path)
 
 
+def check_sample_names(names: Sequence[str]) -> None:
+    """Raise ``InputError`` for a name that makes no folder of its own; spaces and letters of all languages are fine."""
+    folders: dict[str, str] = {}
+    for name in names:
+        folder = sample_folder_name(name)
+        parts = name.split("/")
+        good = name.isprintable() and not FORBIDDEN & set(name) and len(folder.encode(errors="replace")) <= MAX_NAME
+        if not good or any(part.startswith(".") or part != part.strip() or not part for part in parts):
+            raise InputError(
+                f"--src: has a sample named {name!r}, wanted printable characters, none of "
+                f"{' '.join(sorted(FORBIDDEN))}, no leading dot, no space at the ends, at most {MAX_NAME} bytes"
+            )
+        key = unicodedata.normalize("NFC", folder).casefold()
+        if key in folders:
+            raise InputError(
+                f"--src: samples {folders[key]!r} and {name!r} would share a folder, wanted names that differ in more "
+                "than case, accents, '/' and '__'"
+            )
+        folders[key] = name
+
+
+def check_place(root: Path, needed: int = 0) -> None:
+    """Raise ``InputError`` if no folder ``root`` can be made and filled there with ``needed`` bytes."""
+    there = next(path for path in (root.absolute(), *root.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise InputError(f"--dst: {there} is a file, wanted a folder, or a place for one")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise InputError(f"--dst: {there} cannot be written to, wanted a folder that can")
+    free = shutil.disk_usage(there).free
+    if needed > free:
+        raise InputError(f"--dst: {there} has {free / 1e6:.1f} MB free, wanted {needed / 1e6:.1f} MB")
+
+
 def refuse_other_data(root: Path, sample_ids: Iterable[str], overwrite: bool) -> None:
-    """Raise ``InputError`` if ``root`` holds a finished preparation with samples that this one would orphan."""
+    """Raise ``InputError`` if ``root`` cannot be a folder, or holds a finished preparation that this would orphan."""
+    check_place(root)
     path = root / "split.json"
     if overwrite or not path.is_file():
         return
@@ -76,8 +116,13 @@ def refuse_other_data(root: Path, sample_ids: Iterable[str], overwrite: bool) ->
         )
 
 
-def field_statistics(root: Path, protocols: Protocols, fields: Sequence[str]) -> dict[str, Any]:
-    """Return the content of ``stats.json``: mean, std, min, max of every field over each protocol's training split."""
+def field_statistics(
+    root: Path, protocols: Protocols, fields: Sequence[str], wide: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Return the content of ``stats.json``: mean, std, min, max of every field over each protocol's training split.
+
+    ``wide``: fields that are there in float64; those far from 0 get an offset, see ``datasets.inputs``.
+    """
     running = {protocol: {field: RunningStatistics() for field in fields} for protocol in protocols}
     train = {protocol: set(lists["train"]) for protocol, lists in protocols.items()}
     for sample_id in sorted(set().union(*train.values())):
@@ -86,10 +131,13 @@ def field_statistics(root: Path, protocols: Protocols, fields: Sequence[str]) ->
             for protocol in protocols:
                 if sample_id in train[protocol]:
                     running[protocol][field].update(values)
-    content = {
-        protocol: {"samples": len(train[protocol]), "fields": {field: s.result() for field, s in statistics.items()}}
-        for protocol, statistics in running.items()
-    }
+    content: dict[str, Any] = {}
+    for protocol, statistics in running.items():
+        results = {field: s.result() for field, s in statistics.items()}
+        content[protocol] = {"samples": len(train[protocol]), "fields": results}
+        offsets = {field: offset_of(field, results[field]["min"], results[field]["max"]) for field in wide}
+        if found := {field: offset for field, offset in offsets.items() if offset is not None}:
+            content[protocol]["offsets"] = found
     return {"protocols": content}
 
 

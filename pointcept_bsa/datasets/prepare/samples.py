@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -10,8 +9,10 @@ import numpy as np
 
 from pointcept_bsa.datasets.arrays import check_finite
 from pointcept_bsa.datasets.base import SPLITS
+from pointcept_bsa.datasets.inputs import check_narrowed
 from pointcept_bsa.datasets.prepare.layout import (
     Protocols,
+    check_sample_names,
     finish,
     is_finished,
     refuse_other_data,
@@ -21,7 +22,6 @@ from pointcept_bsa.datasets.prepare.progress import Progress
 from pointcept_bsa.errors import InputError
 
 Arrays = Mapping[str, np.ndarray]
-SAFE_NAME = re.compile(r"[\w+-][\w.+/-]*", re.ASCII)  # becomes a folder: nothing that leads out of the data's
 
 
 def write_samples(
@@ -52,9 +52,7 @@ def write_samples(
     """
     root = Path(dst)
     names = list(dict.fromkeys(n for parts in protocols.values() for part in parts.values() for n in part))
-    for name in names:
-        if not SAFE_NAME.fullmatch(name):
-            raise InputError(f"--src: has a sample named {name!r}, wanted letters, digits and -+_./, no leading dot")
+    check_sample_names(names)
     refuse_other_data(root, names, overwrite)
     todo = [name for name in names if overwrite or not is_finished(root, name, fields)]
     default = next(iter(protocols))
@@ -78,7 +76,9 @@ def _checked(name: str, fields: Sequence[str], arrays: Arrays, where: str) -> di
     checked = {}
     for field in fields:
         check_finite(arrays[field], field, where)
-        checked[field] = np.ascontiguousarray(arrays[field], dtype=np.float32)
+        with np.errstate(over="ignore"):
+            checked[field] = np.ascontiguousarray(arrays[field], dtype=np.float32)
+        check_narrowed(checked[field], field, where)
     if "face" in arrays:
         checked["face"] = np.ascontiguousarray(arrays["face"], dtype=np.int32)
     if len(checked["coord"]) == 0:

@@ -12,6 +12,10 @@ import torch
 from torch import nn
 
 from pointcept_bsa.datasets.base import check_test_cfg
+from pointcept_bsa.datasets.folder_dataset import FolderDataset
+from pointcept_bsa.datasets.inputs import FieldInfo, InputDescription
+from pointcept_bsa.datasets.point_field import OwnPointFieldDataset
+from pointcept_bsa.datasets.transforms import fields_read
 from pointcept_bsa.engine.bounded import BoundedModel, bounded
 from pointcept_bsa.engine.training_points import TrainingPoints, training_points
 from pointcept_bsa.engine.training_range import FILE, describe_training_data, parse_training_range, read_training_range
@@ -20,7 +24,7 @@ from pointcept_bsa.host import DATASETS, Compose, build_dataset, collate_fn
 from pointcept_bsa.host.batch import to_device
 
 POINTS = "training_points"  # in the metadata of exported weights
-ALWAYS_THERE = ("coord", "name", "target")
+PROBE_POINTS, PROBES = 64, 8  # by which transforms that draw at random are found
 
 
 @dataclass(frozen=True)
@@ -29,12 +33,11 @@ class Network:
 
     Attributes:
         model: in evaluation mode.
-        transforms: of the test set, without the target.
-        dimensions: columns of ``coord``.
+        transforms: of the data set and of the test set, without the target.
+        inputs: how a sample is made of arrays; its dimension is known.
         training: content of ``training_range.json``; None where it is unknown.
         names, units: of the K target channels.
         targets: fields the channels belong to, with their widths: [["dns_velocity", 2]].
-        standardize: {field: {"mean", "std"}} of fields the network gets standardised.
         surface_pressure: see ``PointFieldDataset``; None for other targets.
         remarks: what a user should know about where this comes from.
         test_cfg: how the test goes through large clouds, see ``PointFieldDataset``: so does the prediction.
@@ -43,30 +46,24 @@ class Network:
 
     model: nn.Module
     transforms: list[dict[str, Any]]
-    dimensions: int
+    inputs: InputDescription
     training: Mapping[str, Any] | None
     names: Sequence[str]
     units: Sequence[str]
     targets: Sequence[Sequence[Any]]
-    standardize: Mapping[str, Any]
     surface_pressure: Mapping[str, Any] | None
     remarks: tuple[str, ...]
     test_cfg: Mapping[str, Any] = field(default_factory=dict)
     trained: TrainingPoints | None = None
 
+    @property
+    def dimensions(self) -> int:
+        """Columns of ``coord``."""
+        return int(self.inputs.dimension or 3)
+
     def needed_fields(self) -> dict[str, str]:
         """Point fields that the transforms read, and which transform it is."""
-        made = set(ALWAYS_THERE)
-        needed: dict[str, str] = {}
-        for transform in self.transforms:
-            kind = transform["type"]
-            for key in (*transform.get("keys", ()), *transform.get("feat_keys", ())):
-                if key not in made:
-                    needed.setdefault(key, kind)
-            made |= {"ScaleCoord": {"position"}, "AddGridCoord": {"grid_coord"}}.get(kind, set())
-            if kind == "FourierFeatures":
-                made.add(transform.get("out", "fourier"))
-        return needed
+        return fields_read(self.transforms)
 
     def predict(self, sample: Mapping[str, Any], max_points: int | None = None) -> tuple[np.ndarray, int]:
         """(N, K) in physical units for one sample of the data set's kind, and in how many pieces it was made.
@@ -76,17 +73,22 @@ class Network:
         Raises:
             InputError: fields the transforms cannot use, or transforms that leave out points.
         """
+        for transform in self.transforms:
+            if "target" in transform.get("vector_keys", ()) and transform.get("p", 0.5) > 0:
+                raise InputError(f"data.test.transform: {transform['type']} turns the target, wanted none to predict")
         collected = Compose(self.transforms)(dict(sample))
         n = len(sample["coord"])
         if len(collected["coord"]) != n:
             raise InputError(
                 f"data.test.transform: it keeps {len(collected['coord'])} of {n} points, wanted all of them to predict"
             )
+        self._refuse_random(sample)
         device = next(self.model.parameters()).device
         predict = self.bounded(max_points)
         with torch.no_grad():
             pred = predict(to_device(collate_fn([collected]), device))["pred"]
-        return pred.float().cpu().numpy(), max(predict.pieces.values(), default=1)
+        pieces = max(predict.pieces.values(), default=1)
+        return pred.double().cpu().numpy() + self.inputs.target_offset(self.targets), pieces
 
     def reason(self, max_points: int | None = None) -> str:
         """Why a cloud is predicted in pieces."""
@@ -100,6 +102,24 @@ class Network:
         bound = {} if max_points is None else {"max_points": max_points}
         return bounded(self.model, {**self.test_cfg, **bound}, self.trained)
 
+    def _refuse_random(self, sample: Mapping[str, Any]) -> None:
+        """Transforms that draw at random give other numbers than the test's."""
+        n = len(sample["coord"])
+        probe = {
+            key: value[:PROBE_POINTS] if isinstance(value, np.ndarray) and len(value) == n else value
+            for key, value in sample.items()
+        }
+        state = np.random.get_state()
+        try:
+            seen = []
+            for seed in range(PROBES):
+                np.random.seed(seed)
+                seen.append(Compose(self.transforms)(dict(probe)))
+        finally:
+            np.random.set_state(state)
+        if any(not torch.equal(each[key], seen[0][key]) for each in seen for key in ("coord", "feat")):
+            raise InputError("data.test.transform: it draws at random, wanted transforms that do not to predict")
+
 
 def open_network(
     cfg: Mapping[str, Any], model: nn.Module, folder: Path | None, metadata: Mapping[str, str] | None = None
@@ -109,36 +129,77 @@ def open_network(
     Weights alone may carry the text of ``training_range.json`` in their ``metadata``.
     Runs older than ``training_range.json`` are asked for their training data; without these the range is unknown.
     """
-    transforms = [dict(transform) for transform in cfg["data"]["test"].get("transform") or []]
-    for transform in transforms:
-        if "keys" in transform:
-            transform["keys"] = tuple(key for key in transform["keys"] if key != "target")
-    if not transforms:
+    given = [dict(transform) for transform in cfg["data"]["test"].get("transform") or []]
+    if not given:
         raise InputError("data.test.transform: got none, wanted the transforms that make the network's features")
     remarks = []
     training = read_training_range(folder) if folder is not None else None
     if metadata and FILE in metadata:
         training = parse_training_range(metadata[FILE], "RUN")
-    if training is None:
+    kind = DATASETS.get(cfg["data"]["train"]["type"])
+    if training is None or ("inputs" not in training and issubclass(kind, OwnPointFieldDataset)):
         training, remark = _from_data(cfg)
         remarks.append(remark)
-    known = training or _from_class(cfg, model)
-    test_cfg = cfg["data"]["test"].get("test_cfg") or {}
+    known = training or _from_class(kind, model)
+    inputs = _inputs(kind, training, given, model, remarks)
+    transforms = [dict(transform) for transform in (*inputs.transform, *inputs.placed(given))]
+    for transform in transforms:
+        if "keys" in transform:
+            transform["keys"] = tuple(key for key in transform["keys"] if key != "target")
+    test_cfg = dict(cfg["data"]["test"].get("test_cfg") or {})
     check_test_cfg(test_cfg)
-    return Network(
+    network = Network(
         model,
         transforms,
-        _dimensions(training, transforms, model),
+        inputs,
         training,
         known["target"]["names"],
         known["target"]["units"],
         known["target"]["fields"],
-        known["standardize"],
         known["surface_pressure"],
         tuple(remarks),
         test_cfg,
         training_points(folder, cfg, (metadata or {}).get(POINTS)),
     )
+    if training is None:
+        _refuse_raw(network, kind)
+    return network
+
+
+def _inputs(
+    kind: Any, training: Mapping[str, Any] | None, given: list[dict[str, Any]], model: nn.Module, remarks: list[str]
+) -> InputDescription:
+    """The description of the run; of runs of earlier versions, what is known of it.
+
+    Raises:
+        InputError: own data of which nothing is known: its box, its parameters and its constants would be missing.
+    """
+    if training is not None and "inputs" in training:
+        return InputDescription.from_plain(training["inputs"])
+    if issubclass(kind, OwnPointFieldDataset):
+        raise InputError(
+            f"RUN: {remarks[-1]}; how the data set scales coordinates and parameters is not known without it, wanted "
+            "data.train.data_root where the training data are, or training_range.json of the run"
+        )
+    if training is None:
+        return InputDescription(_dimensions(given, model))
+    fields = tuple(
+        FieldInfo(key, key, "mesh" if key in training["standardize"] else "point", len(stats["min"]))
+        for key, stats in training["fields"].items()
+        if key != "coord"
+    )
+    return InputDescription(len(training["fields"]["coord"]["min"]), fields, training["standardize"])
+
+
+def _refuse_raw(network: Network, kind: Any) -> None:
+    """Global fields come standardised by the training data; without these they would go in raw."""
+    known = kind.global_fields if issubclass(kind, FolderDataset) else {}
+    for key in network.needed_fields():
+        if key in known:
+            raise InputError(
+                f"RUN: the network takes {key!r} standardised by its training data, and {network.remarks[-1]}; wanted "
+                "data.train.data_root where these are, or training_range.json of the run"
+            )
 
 
 def _from_data(cfg: Mapping[str, Any]) -> tuple[dict[str, Any] | None, str]:
@@ -154,9 +215,8 @@ def _from_data(cfg: Mapping[str, Any]) -> tuple[dict[str, Any] | None, str]:
     return describe_training_data(dataset), remark
 
 
-def _from_class(cfg: Mapping[str, Any], model: nn.Module) -> dict[str, Any]:
+def _from_class(kind: Any, model: nn.Module) -> dict[str, Any]:
     """What the class of the data set says, without data."""
-    kind = DATASETS.get(cfg["data"]["train"]["type"])
     channels = len(normalizer.mean) if (normalizer := getattr(model, "normalizer", None)) is not None else 1
     names = tuple(getattr(kind, "target_names", ()))
     if len(names) == channels:
@@ -166,14 +226,11 @@ def _from_class(cfg: Mapping[str, Any], model: nn.Module) -> dict[str, Any]:
         fields = [[name, 1] for name in names]
     return {
         "target": {"names": names, "units": units, "fields": fields},
-        "standardize": {},
         "surface_pressure": getattr(kind, "surface_pressure", None),
     }
 
 
-def _dimensions(training: Mapping[str, Any] | None, transforms: list[dict[str, Any]], model: nn.Module) -> int:
-    if training is not None:
-        return len(training["fields"]["coord"]["min"])
+def _dimensions(transforms: list[dict[str, Any]], model: nn.Module) -> int:
     for transform in transforms:
         if transform["type"] == "ScaleCoord":
             return len(transform["min"])

@@ -69,7 +69,7 @@ def visualize(settings: Settings, runs: Sequence[OpenedRun]) -> list[Path]:
     if not runs:
         raise InputError(f"{settings.what}: got no run, wanted a RUN or --config")
     first = runs[0]
-    subject = load_subject(first.cfg, first.model, settings.split, settings.sample)
+    subject = load_subject(first.cfg, first.model, settings.split, settings.sample, first.folder)
     canvas = Canvas(subject.coord, subject.face, subject.up, settings.view)
     if settings.what == "influence":
         drawing = _influence(settings, runs, subject, canvas)
@@ -104,7 +104,7 @@ def _influence(settings: Settings, runs: Sequence[OpenedRun], subject: Subject, 
     point = choose_point(subject, canvas, settings.point, settings.near)
     influences = []
     for run in runs:
-        own = load_subject(run.cfg, run.model, settings.split, settings.sample)
+        own = load_subject(run.cfg, run.model, settings.split, settings.sample, run.folder)
         if own.coord.shape != subject.coord.shape or abs(own.coord - subject.coord).max() > 1e-6:
             raise InputError(f"RUN {run.name!r}: its sample {own.name!r} has other points than that of the first run")
         influences.append((run.name, gradient_influence(run.model, own.batch, point)))

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
+from pointcept_bsa.datasets.inputs import in_files
 from pointcept_bsa.engine.canvas import Canvas
 from pointcept_bsa.engine.tester import where
+from pointcept_bsa.engine.training_range import check_same_inputs
 from pointcept_bsa.errors import InputError, nearest
 from pointcept_bsa.host import build_dataset, collate_fn
 from pointcept_bsa.host.batch import to_device
@@ -28,17 +31,22 @@ class Subject:
     up: str
 
 
-def load_subject(cfg: Mapping[str, Any], model: nn.Module, split: str, sample: str) -> Subject:
+def load_subject(
+    cfg: Mapping[str, Any], model: nn.Module, split: str, sample: str, folder: Path | None = None
+) -> Subject:
     """Sample ``sample`` (a name or a number) of the data of ``cfg``, with the transforms of the test set.
 
+    ``folder``: of the run, whose samples it must be like.
+
     Raises:
-        InputError: no such split or sample.
+        InputError: no such split or sample, or one of other data than the training's.
     """
     if split not in cfg["data"]:
         raise InputError(f"--split {split!r}: the config has {sorted(cfg['data'])}{nearest(split, cfg['data'])}")
     described = {**cfg["data"][split], "transform": cfg["data"]["test"].get("transform")}
     described.pop("loop", None)
     dataset = build_dataset(described)
+    check_same_inputs(dataset, folder)
     index = find_sample(dataset, sample)
     np.random.seed(0)  # should the transforms draw
     batch = to_device(collate_fn([dataset[index]]), next(model.parameters()).device)
@@ -47,6 +55,7 @@ def load_subject(cfg: Mapping[str, Any], model: nn.Module, split: str, sample: s
     whole = len(raw["coord"]) == len(coord)  # else the transforms have left out points
     if whole and "position" not in batch:  # scaled coordinates would show another shape
         coord = raw["coord"]
+    coord = in_files(dataset, "coord", coord)
     face = raw.get("face") if whole else None
     return Subject(dataset.get_data_name(index), batch, coord, face, getattr(dataset, "up_axis", "z"))
 

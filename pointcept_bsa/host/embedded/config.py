@@ -156,9 +156,22 @@ def merge_options(cfg: Config, options: Mapping[str, Any]) -> None:
         if top not in known:
             raise InputError(f"--options {name}={value}: unknown config key {top!r}{nearest(top, known)}")
         try:
+            if name in ("data_root", "dataset_type"):
+                _set_for_all(cfg, name, value)
             cfg.merge_from_dict({name: value})
         except (KeyError, TypeError, IndexError, AssertionError, ValueError) as error:
             raise InputError(f"--options {name}={value}: {' '.join(str(error).split())}") from error
+
+
+def _set_for_all(cfg: Config, name: str, value: Any) -> None:
+    """``data_root`` and ``dataset_type`` are names that configs use within ``data``: the option is meant for there."""
+    old, key = cfg.get(name), "type" if name == "dataset_type" else name
+    parts = [part for part, dataset in cfg.get("data", {}).items() if isinstance(dataset, dict)]
+    chosen = [part for part in parts if old is not None and cfg.data[part].get(key) == old]
+    if not chosen:
+        raise ValueError(f"no data set of the config takes it; wanted {' '.join(f'data.{p}.{key}=...' for p in parts)}")
+    for part in chosen:
+        cfg.merge_from_dict({f"data.{part}.{key}": value})
 
 
 def _is_int(low: int) -> Callable[[Any], bool]:
