@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from pointcept_bsa.engine.bounded import AT_TRAINING, BoundedModel, both_ways, bounded, describe_way, test_settings
 from pointcept_bsa.engine.evaluation import Record, check_metrics, evaluate, other_way, summarize
+from pointcept_bsa.engine.fit import ConstantErrors, Fit, training_errors
 from pointcept_bsa.engine.provenance import record_data
 from pointcept_bsa.engine.running_statistics import compare_modes
 from pointcept_bsa.engine.training_points import PointCounter, record_points, training_points
@@ -26,7 +27,8 @@ class RegressionEvaluator(HookBase):
 
     Where clouds have more points than in training, the metrics of whole clouds and those at the density of training
     are both told; ``test_cfg`` of the data set decides which count. A network with running statistics is judged on
-    training samples with these and with the samples' own: if they do not fit, a line says what to do.
+    training samples with these and with the samples' own: if they do not fit, a line says what to do. After the last
+    epoch a line says whether the network overfits, underfits, or is no better than a constant.
 
     Args:
         metrics: names from :data:`pointcept_bsa.metrics.METRICS`.
@@ -72,7 +74,8 @@ class RegressionEvaluator(HookBase):
         self.check_running_statistics()
         test_cfg = test_settings(trainer.val_loader.dataset)
         predict, ways = bounded(trainer.model, test_cfg, trained), both_ways(trainer.model, test_cfg, trained)
-        records = evaluate(predict, trainer.val_loader, self.metrics, others=ways)
+        constant = ConstantErrors(getattr(trainer.model, "module", trainer.model))
+        records = evaluate(predict, trainer.val_loader, self.metrics, on_batch=constant, others=ways)
         if not records:
             trainer.logger.warning("Validation: the set has NO SAMPLES; no metric, no best checkpoint")
             return
@@ -83,6 +86,8 @@ class RegressionEvaluator(HookBase):
             for metric, s in summary.items():
                 trainer.writer.add_scalar(f"val/{metric}", s["mean"], trainer.epoch + 1)
         self.report_ways(records, ways)
+        if trainer.epoch + 1 == trainer.max_epoch:
+            self.report_fit(records, constant.value)
         mean = summary[self.key]["mean"]
         larger = self.key in HIGHER_IS_BETTER
         trainer.comm_info["current_metric_value"] = mean if larger else -mean
@@ -103,6 +108,18 @@ class RegressionEvaluator(HookBase):
             if comm.is_main_process() and trainer.writer is not None:
                 for metric, s in summary.items():
                     trainer.writer.add_scalar(f"val_{name}/{metric}", s["mean"], trainer.epoch + 1)
+
+    def report_fit(self, records: Sequence[Record], constant: float | None) -> None:
+        """After the last epoch: training against validation, and against a constant, in a word."""
+        trainer = self.trainer
+        model = getattr(trainer.model, "module", trainer.model)
+        clouds = trainer.cfg.get("batch_size_per_gpu") or 1
+        training = training_errors(model, trainer.train_loader.dataset, clouds)
+        if "relative_l2" not in self.metrics or not training:
+            return
+        validation = summarize(other_way(records, AT_TRAINING) or records, ["relative_l2"])["relative_l2"]["mean"]
+        fit = Fit(sum(training) / len(training), validation, constant, len(training))
+        trainer.logger.info(fit.verdict())
 
     def check_running_statistics(self) -> None:
         """Say so if evaluation with running statistics is much worse than with the samples' own."""

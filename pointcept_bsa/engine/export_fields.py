@@ -15,6 +15,7 @@ from torch import Tensor
 
 from pointcept_bsa.datasets.base import per_point_keys
 from pointcept_bsa.datasets.inputs import in_files, physical_target
+from pointcept_bsa.engine.training_range import target_of
 from pointcept_bsa.errors import InputError, nearest
 from pointcept_bsa.mesh_io import Mesh, write_mesh
 
@@ -35,7 +36,8 @@ class FieldExporter:
 
     A file has the points in physical units, the faces of the sample where it has them and all its points were
     predicted, its input fields, and ``truth_<name>``, ``predicted_<name>``, ``error_<name>`` (prediction - truth) of
-    each target channel.
+    each target: of a field of several channels as one vector (of three components where there are two, the third 0, so
+    that ParaView draws arrows), as predict writes it.
 
     Args:
         folder: where to.
@@ -48,6 +50,7 @@ class FieldExporter:
         self.formats = [name for name in check_export(formats) if name != "png"]
         self.dataset = dataset
         self.index = {dataset.get_data_name(i): i for i in range(len(dataset))} if self.formats else {}
+        self.vectors = vector_channels(dataset) if self.formats else {}
 
     def __call__(self, batch: Mapping[str, Any], pred: Tensor) -> None:
         if not self.formats:
@@ -58,6 +61,7 @@ class FieldExporter:
         parts = (values.cpu().split(lengths) for values in (coord, batch["target"], pred.float()))
         for name, place, truth, own in zip(batch["name"], *parts, strict=True):
             mesh = self.mesh_of(name, place.numpy(), truth.numpy(), own.numpy())
+            mesh.point_data = with_vectors(mesh.point_data, self.vectors)
             for suffix in self.formats:
                 write_mesh(self.folder / f"{name.replace('/', '__')}.{suffix}", mesh)
 
@@ -81,6 +85,27 @@ class FieldExporter:
         if face is not None:
             cells = {"triangle" if face.shape[1] == 3 else "quad": face.astype(np.int64)}
         return Mesh(in_files(self.dataset, "coord", coord).astype(np.float64), cells, fields)
+
+
+def vector_channels(dataset: Any) -> dict[str, list[str]]:
+    """Target fields of several channels -> names of their channels."""
+    target, first = target_of(dataset), 0
+    found = {}
+    for field, width in target["fields"]:
+        if width > 1:
+            found[field] = target["names"][first : first + width]
+        first += width
+    return found
+
+
+def with_vectors(fields: Mapping[str, np.ndarray], vectors: Mapping[str, Sequence[str]]) -> dict[str, np.ndarray]:
+    """The fields with ``truth_``, ``predicted_`` and ``error_`` of several channels put together: (N, 3 or more)."""
+    joined = dict(fields)
+    for field, channels in vectors.items():
+        for kind in ("truth", "predicted", "error"):
+            columns = np.stack([joined.pop(f"{kind}_{channel}") for channel in channels], axis=1)
+            joined[f"{kind}_{field}"] = np.pad(columns, ((0, 0), (0, max(0, 3 - len(channels)))))
+    return joined
 
 
 def faces_of(dataset: Any, index: int, num_points: int) -> np.ndarray | None:

@@ -69,26 +69,36 @@ def compare_modes(model: nn.Module, dataset: Any, clouds: int, seed: int = 0) ->
     norms = statistics_norms(model)
     if not norms:
         return None
-    clouds = min(clouds, len(dataset))
-    batches = min(-(-SAMPLES // clouds), len(dataset) // clouds)
-    device, training = next(model.parameters()).device, model.training
+    training = model.training
     evaluation, own = [], []
     model.eval()
     try:
-        with fixed_seeds(seed):
-            for first in range(batches):
-                samples = [dataset[(first + i * batches) * len(dataset) // (batches * clouds)] for i in range(clouds)]
-                batch = to_device(collate_fn(samples), device)
-                evaluation += _errors(model, batch)
-                with own_statistics(norms):
-                    own += _errors(model, batch)
+        for batch in some_batches(model, dataset, clouds, seed):
+            evaluation += errors_of(model, batch)
+            with own_statistics(norms):
+                own += errors_of(model, batch)
     finally:
         model.train(training)
     return ModeErrors(statistics.fmean(evaluation), statistics.fmean(own), len(own))
 
 
-def _errors(model: nn.Module, batch: dict[str, Any]) -> list[float]:
-    """Of each cloud."""
+def some_batches(model: nn.Module, dataset: Any, clouds: int, seed: int = 0) -> Iterator[dict[str, Any]]:
+    """At least ``SAMPLES`` samples of a set, evenly over it, in whole batches of ``clouds``, on the model's device.
+
+    What they draw at random comes from ``seed``; random states are afterwards as before.
+    """
+    clouds = min(clouds, len(dataset))
+    batches = min(-(-SAMPLES // clouds), len(dataset) // clouds)
+    device = next(model.parameters()).device
+    for first in range(batches):
+        with fixed_seeds(seed + first):
+            samples = [dataset[(first + i * batches) * len(dataset) // (batches * clouds)] for i in range(clouds)]
+        yield to_device(collate_fn(samples), device)
+
+
+@torch.no_grad()
+def errors_of(model: nn.Module, batch: dict[str, Any]) -> list[float]:
+    """Relative L2 of each cloud."""
     with fixed_seeds(0):  # of networks that draw in evaluation, too
         pred = model(batch)["pred"]
     return relative_l2(pred.double(), batch["target"].double(), batch["offset"]).tolist()

@@ -33,13 +33,17 @@ FREE = {2: ({1: "vertex"}, "polyvertex"), 4: ({2: "line"}, "polyline"), 7: ({3: 
 # Cells whose points meshio puts in another order than VTK; each order is its own inverse.
 ORDER = {"wedge": [0, 2, 1, 3, 5, 4]}
 PIXELS = {8: ("quad", 4, [0, 1, 3, 2]), 11: ("hexahedron", 8, [0, 1, 3, 2, 4, 5, 7, 6])}
-POLY_VERTEX, POLY_LINE, POLYGON = 2, 4, 7
+POLY_VERTEX, POLY_LINE, STRIP, POLYGON = 2, 4, 6, 7
+# Cells without a fixed shape: their points are read, they themselves are left out.
+SHAPELESS = {0: "empty cells", 41: "convex point sets", 42: "polyhedra"}
 
 
 def sort_cells(
     types: np.ndarray, offsets: np.ndarray, connectivity: np.ndarray, where: object
-) -> tuple[dict[str, np.ndarray], np.ndarray]:
+) -> tuple[dict[str, np.ndarray], np.ndarray, tuple[str, ...]]:
     """Return the blocks of cells by name, in the order in which the names first occur, and the order of the cells.
+
+    Strips become triangles.
 
     Args:
         types: (F,) VTK's cell types.
@@ -47,7 +51,8 @@ def sort_cells(
         connectivity: point numbers of all cells, in VTK's order.
 
     Returns:
-        Blocks (f, k) int64 in meshio's order, and ``order (F,)``: cell data of the blocks are ``data[order]``.
+        Blocks (f, k) int64 in meshio's order, ``order``, by which cell data of the blocks are ``data[order]``, and the
+        kinds of cells that were left out.
 
     Raises:
         InputError: offsets that fall or lead out of the connectivity, an unknown type, a cell of a wrong size.
@@ -59,7 +64,7 @@ def sort_cells(
     if np.any(sizes < 0) or offsets[0] != 0 or offsets[-1] != len(connectivity):
         raise InputError(f"{where}: cell offsets do not rise from 0 to the {len(connectivity)} entries of the cells")
     if len(types) == 0:
-        return {}, np.empty(0, np.int64)
+        return {}, np.empty(0, np.int64), ()
     kinds, first, inverse = np.unique(
         np.stack([types.astype(np.int64), sizes], axis=1), axis=0, return_index=True, return_inverse=True
     )
@@ -67,13 +72,28 @@ def sort_cells(
     blocks: dict[str, list[np.ndarray]] = {}
     rows: dict[str, list[np.ndarray]] = {}
     for kind in np.argsort(first):
-        name, order = _name_and_order(int(kinds[kind, 0]), int(kinds[kind, 1]), where)
+        number, size = kinds[kind].tolist()
+        if number in SHAPELESS:
+            continue
         members = np.flatnonzero(inverse == kind) if len(kinds) > 1 else np.arange(len(types))
-        block = connectivity[offsets[members][:, None] + np.arange(kinds[kind, 1])].astype(np.int64)
+        block = connectivity[offsets[members][:, None] + np.arange(size)].astype(np.int64)
+        if number == STRIP and size > 2:
+            block, members = _strip_triangles(block), np.repeat(members, size - 2)
+            number, size = 5, 3
+        name, order = _name_and_order(number, size, where)
         blocks.setdefault(name, []).append(block if order is None else block[:, order])
         rows.setdefault(name, []).append(members)
     cells = {name: np.concatenate(parts) for name, parts in blocks.items()}
-    return cells, np.concatenate([part for parts in rows.values() for part in parts])
+    left_out = tuple(name for number, name in SHAPELESS.items() if np.any(types == number))
+    rows_in_order = [part for parts in rows.values() for part in parts]
+    return cells, np.concatenate([np.empty(0, np.int64), *rows_in_order]), left_out
+
+
+def _strip_triangles(strip: np.ndarray) -> np.ndarray:
+    """(f (k - 2), 3) of strips (f, k): every second triangle runs the other way round."""
+    first = np.arange(strip.shape[1] - 2)[:, None]
+    corner = np.where(first % 2 == 0, first + [0, 1, 2], first + [1, 0, 2])
+    return strip[:, corner].reshape(-1, 3)
 
 
 def vtk_cells(cells: dict[str, np.ndarray], where: object) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

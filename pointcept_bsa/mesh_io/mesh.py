@@ -25,6 +25,7 @@ class Mesh:
         point_data: name -> (N,) or (N, K).
         cell_data: name -> (F_all,) or (F_all, K), the cells in the order of ``cells``.
         field_data: name -> values of the mesh as a whole, any shape.
+        left_out: what the file has beside that and a mesh does not hold, such as arrays of text, by name.
     """
 
     points: np.ndarray
@@ -32,6 +33,7 @@ class Mesh:
     point_data: Fields = field(default_factory=dict)
     cell_data: Fields = field(default_factory=dict)
     field_data: Fields = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
 
     @property
     def num_cells(self) -> int:
@@ -40,6 +42,9 @@ class Mesh:
 
 def checked_mesh(mesh: Mesh, where: object) -> Mesh:
     """Return ``mesh`` with arrays of the types that ``Mesh`` promises; values stay, NaN among them.
+
+    Fields get a number type that every format has: float16 becomes float32, a longer float than float64 float64, bool
+    uint8, foreign byte orders this machine's.
 
     Raises:
         InputError: shapes that do not belong together, no numbers, cells naming points that are not there.
@@ -57,6 +62,7 @@ def checked_mesh(mesh: Mesh, where: object) -> Mesh:
         _checked_fields(mesh.point_data, len(points), "point", where),
         _checked_fields(mesh.cell_data, num_cells, "cell", where),
         {name: _numbers(values, name, where) for name, values in mesh.field_data.items()},
+        tuple(mesh.left_out),
     )
 
 
@@ -91,4 +97,6 @@ def _numbers(values: np.ndarray, name: str, where: object) -> np.ndarray:
         return values.astype(np.uint8)
     if values.dtype.kind not in "fiu":
         raise InputError(f"{where}: {name!r} holds {values.dtype} values, wanted numbers")
+    if values.dtype.kind == "f" and values.dtype.itemsize not in (4, 8):  # float16 and longdouble
+        return values.astype(np.float32 if values.dtype.itemsize == 2 else np.float64)
     return values.astype(values.dtype.newbyteorder("="))

@@ -26,11 +26,11 @@ class Header(NamedTuple):
     num_bytes: int  # of the values
 
 
-def read_header(file: IO[bytes], where: object) -> Header:
+def read_header(file: IO[bytes], where: object, objects: bool = False) -> Header:
     """Read the header of a ``.npy`` file; the file then stands at the first value.
 
     Raises:
-        InputError: foreign, cut, or an array of pickled objects.
+        InputError: foreign, cut, or (without ``objects``) an array of pickled objects.
     """
     try:
         version = np.lib.format.read_magic(file)
@@ -45,13 +45,20 @@ def read_header(file: IO[bytes], where: object) -> Header:
     # numpy evaluates the header's text
     except (ValueError, TypeError, SyntaxError, tokenize.TokenError, RecursionError, MemoryError, KeyError):
         raise InputError(f"{where}: is not a .npy file or its header is cut, wanted a whole .npy file") from None
-    if dtype.hasobject:
+    if dtype.hasobject and not objects:
         raise InputError(f"{where}: holds pickled objects, wanted plain numbers")
     return Header(shape, fortran_order, dtype, math.prod(shape) * dtype.itemsize)
 
 
-def read_npz(path: str | Path, keys: Sequence[str] | None = None, max_bytes: int = MAX_BYTES) -> dict[str, np.ndarray]:
+def read_npz(
+    path: str | Path,
+    keys: Sequence[str] | None = None,
+    max_bytes: int = MAX_BYTES,
+    left_out: list[str] | None = None,
+) -> dict[str, np.ndarray]:
     """Read the arrays ``keys`` (``None``: all) of an ``.npz`` archive into memory.
+
+    With a list ``left_out``, arrays of pickled objects are not an error: they are not read and their names put there.
 
     Raises:
         InputError: missing, foreign, pickled or damaged archive, an array that is not in it, more than ``max_bytes``.
@@ -63,7 +70,7 @@ def read_npz(path: str | Path, keys: Sequence[str] | None = None, max_bytes: int
         with path.open("rb") as file:
             if file.read(6) == b"\x93NUMPY":
                 raise InputError(f"{path}: is a single .npy array, wanted an .npz archive")
-            return _read_members(path, file, keys, max_bytes)
+            return _read_members(path, file, keys, max_bytes, left_out)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error}), wanted an .npz archive") from None
     except (
@@ -80,7 +87,9 @@ def read_npz(path: str | Path, keys: Sequence[str] | None = None, max_bytes: int
         raise InputError(f"{path}: is not a whole .npz archive of plain arrays ({_one_line(error)})") from None
 
 
-def _read_members(path: Path, file: IO[bytes], keys: Sequence[str] | None, max_bytes: int) -> dict[str, np.ndarray]:
+def _read_members(
+    path: Path, file: IO[bytes], keys: Sequence[str] | None, max_bytes: int, left_out: list[str] | None
+) -> dict[str, np.ndarray]:
     with zipfile.ZipFile(file) as archive:
         members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
         wanted = list(members) if keys is None else list(keys)
@@ -90,7 +99,19 @@ def _read_members(path: Path, file: IO[bytes], keys: Sequence[str] | None, max_b
         total = sum(members[key].file_size for key in set(wanted))
         if total > max_bytes:
             raise InputError(f"{path}: unfolds to {total} bytes, wanted at most {max_bytes}")
-        return {key: _read_member(archive, members[key], f"{path} array {key!r}") for key in wanted}
+        arrays = {}
+        for key in wanted:
+            where = f"{path} array {key!r}"
+            if left_out is not None and _holds_objects(archive, members[key], where):
+                left_out.append(key)
+            else:
+                arrays[key] = _read_member(archive, members[key], where)
+        return arrays
+
+
+def _holds_objects(archive: zipfile.ZipFile, info: zipfile.ZipInfo, where: str) -> bool:
+    with archive.open(info) as member:
+        return read_header(member, where, objects=True).dtype.hasobject
 
 
 def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, where: str) -> np.ndarray:

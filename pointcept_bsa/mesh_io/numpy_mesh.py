@@ -3,7 +3,7 @@
 An archive written here has ``points``, ``cells/<name>``, ``point_data/<name>``, ``cell_data/<name>`` and
 ``field_data/<name>``. In an archive from elsewhere the points are ``points``, ``coord``, ``coords``, ``pos`` or
 ``position``; ``face`` or ``faces`` (F, 3 or 4) are triangles or quads; any other array with one row a point is point
-data and the rest is field data.
+data and the rest is field data. Arrays of anything but numbers are left out.
 """
 
 from __future__ import annotations
@@ -25,7 +25,10 @@ GROUPS = ("cells", "point_data", "cell_data", "field_data")
 
 def read_npz_mesh(path: Path) -> Mesh:
     """Raises ``InputError``: no points, damaged archive."""
-    arrays = {key: values for key, values in read_npz(path).items() if values.dtype.kind in "fiub"}
+    left_out: list[str] = []
+    arrays = read_npz(path, left_out=left_out)
+    left_out += [key for key in arrays if arrays[key].dtype.kind not in "fiub"]
+    arrays = {key: values for key, values in arrays.items() if key not in left_out}
     named = [key for key in POINTS if key in arrays]
     if len(named) != 1:
         raise InputError(f"{path}: has arrays {list(arrays)[:20]}, wanted exactly one of {list(POINTS)}")
@@ -41,7 +44,7 @@ def read_npz_mesh(path: Path) -> Mesh:
             groups["point_data"][key] = values
         else:
             groups["field_data"][key] = values
-    return Mesh(points, **groups)
+    return Mesh(points, **groups, left_out=tuple(left_out))
 
 
 def write_npz_mesh(file: BinaryIO, mesh: Mesh, where: object) -> None:

@@ -2,7 +2,9 @@
 
 Point data are the scalar properties of the vertices beside x, y, z; cell data those of the faces. A field of several
 columns is written as ``name_0``, ``name_1``, .. with a comment ``columns name K`` in the header, by which it is read
-back as one; files from elsewhere keep a field a property. Other elements than vertices and faces are passed over.
+back as one; files from elsewhere keep a field a property. Names with spaces are written with %20, which a comment says.
+Integers of 64 bits, which PLY has not, are written as 32 bits or as doubles where that keeps them. Other elements than
+vertices and faces are passed over.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
+from urllib.parse import quote, unquote
 
 import numpy as np
 
@@ -28,6 +31,7 @@ NAMES |= {"f4": "float", "f8": "double"}
 CODES = {"i1": "b", "u1": "B", "i2": "h", "u2": "H", "i4": "i", "u4": "I", "f4": "f", "f8": "d"}
 FACE_LISTS = ("vertex_indices", "vertex_index")
 MAX_PROPERTIES = 1000
+QUOTED = ["comment", "quoted", "names"]  # names of this file have %20 for a space, as in URLs
 WORD = re.compile(rb"\S+")
 
 
@@ -69,17 +73,21 @@ def read_ply(path: Path) -> Mesh:
         cells,
         _joined({name: values for name, values in vertex.items() if name not in axes}, columns, "vertex"),
         _joined({name: values[rows] for name, values in face.items()}, columns, "face"),
+        left_out=tuple(f"element {element.name}" for element in elements if element.name not in ("vertex", "face")),
     )
 
 
 def _read_header(source: Source) -> tuple[str, list[_Element], dict[tuple[str, str], int]]:
     """Byte order ("" for text), elements, and the columns that comments announce."""
     where = source.where
-    if source.line() != "ply":
+    first = re.match(rb"ply[ \t]*(\r\n|\r|\n)", source.data)
+    if first is None:
         raise InputError(f"{where}: is not a PLY file (it does not begin with 'ply')")
     orders = {"ascii": "", "binary_little_endian": "<", "binary_big_endian": ">"}
-    order, elements, columns = None, [], {}
-    for line in source.filled_lines():
+    order, elements, columns, quoted = None, [], {}, False
+    ending = b"\r" if first.group(1) == b"\r" else b"\n"  # binary data may begin with the other one
+    source.position = first.end()
+    for line in source.filled_lines(ending):
         words = line.split()
         if words[0] == "end_header":
             break
@@ -91,6 +99,8 @@ def _read_header(source: Source) -> tuple[str, list[_Element], dict[tuple[str, s
             elements[-1].properties.append(_property(words, where))
         elif words[:2] == ["comment", "columns"] and len(words) == 5 and words[4].isdigit() and len(words[4]) < 4:
             columns[words[2], words[3]] = int(words[4])
+        elif words == QUOTED:
+            quoted = True
         elif words[0] not in ("comment", "obj_info"):
             raise InputError(f"{where}: has the header line {line[:60]!r}, which PLY does not know")
     else:
@@ -102,6 +112,10 @@ def _read_header(source: Source) -> tuple[str, list[_Element], dict[tuple[str, s
         own = [item.name for item in element.properties]
         if len(set(own)) != len(own) or len(own) > MAX_PROPERTIES or names.count(element.name) > 1:
             raise InputError(f"{where}: element {element.name[:40]!r} or a property of it is there twice")
+    if quoted:
+        for item in (item for element in elements for item in element.properties):
+            item.name = unquote(item.name)
+        columns = {(element, unquote(name)): count for (element, name), count in columns.items()}
     return order, elements, columns
 
 
@@ -249,7 +263,8 @@ def write_ply(file: BinaryIO, mesh: Mesh, where: object) -> None:
     """Write a little-endian binary PLY file.
 
     Raises:
-        InputError: cells other than points, lines and polygons, names with spaces, integers of 64 bits, field data.
+        InputError: cells other than points, lines and polygons, two fields of one name, integers above 2^53, data of
+            the whole mesh.
     """
     if mesh.field_data:
         raise InputError(f"{where}: PLY holds no data of the whole mesh, got {list(mesh.field_data)}")
@@ -257,6 +272,8 @@ def write_ply(file: BinaryIO, mesh: Mesh, where: object) -> None:
     points = {axis: mesh.points[:, i] for i, axis in enumerate("xyz")}
     vertex, vertex_comments = _split(mesh.point_data, "vertex", where)
     face, face_comments = _split(mesh.cell_data, "face", where)
+    if any("%" in line for line in [*vertex, *face, *vertex_comments, *face_comments]):
+        header.append(" ".join(QUOTED))
     header += vertex_comments + face_comments
     taken = [name for name in vertex if name in points]
     if taken:
@@ -281,18 +298,33 @@ def _split(fields: Fields, element: str, where: object) -> tuple[Fields, list[st
     columns: Fields = {}
     comments = []
     for name, values in fields.items():
-        kind = values.dtype.str[1:] if values.dtype != np.float16 else "f4"
-        if kind not in NAMES or not name or any(c.isspace() for c in name):
-            raise InputError(
-                f"{where}: field {name!r} holds {values.dtype}, wanted a name without spaces and numbers of at most 32 "
-                "bits or float64, as PLY has"
-            )
-        if values.ndim == 1:
-            columns[name] = values.astype(kind)
-            continue
-        comments.append(f"comment columns {element} {name} {values.shape[1]}")
-        columns |= {f"{name}_{i}": values[:, i].astype(kind) for i in range(values.shape[1])}
+        values = _narrowed(values, name, where)
+        plain = re.sub(r"[\s%\x00-\x1f]", lambda found: quote(found.group()), name)
+        if not plain:
+            raise InputError(f"{where}: a {element} field has no name, wanted one")
+        parts = {plain: values}
+        if values.ndim > 1:
+            comments.append(f"comment columns {element} {plain} {values.shape[1]}")
+            parts = {f"{plain}_{i}": values[:, i] for i in range(values.shape[1])}
+        double = [part for part in parts if part in columns]
+        if double:
+            raise InputError(f"{where}: two {element} fields would be called {double[0]!r}, wanted other names")
+        columns |= parts
     return columns, comments
+
+
+def _narrowed(values: np.ndarray, name: str, where: object) -> np.ndarray:
+    """The same numbers in a type that PLY has."""
+    if values.dtype.str[1:] in NAMES:
+        return values
+    for kind in (np.int32, np.uint32, np.float64):
+        with np.errstate(invalid="ignore"):
+            narrow = values.astype(kind)
+            if np.array_equal(narrow.astype(values.dtype), values) and (
+                kind is not np.float64 or not values.size or max(abs(int(values.min())), int(values.max())) <= 2**53
+            ):
+                return narrow
+    raise InputError(f"{where}: field {name!r} holds integers up to {values.max()}, wanted at most 2^53 as PLY has")
 
 
 def _property_lines(fields: Fields) -> list[str]:

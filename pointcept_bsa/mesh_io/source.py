@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -15,6 +17,7 @@ from pointcept_bsa.errors import InputError
 MAX_BYTES = 8 << 30  # of a mesh file; also of what a compressed file may unfold to
 MAX_RATIO = 1100  # deflate packs 1032 bytes into one at most
 WORD = 64  # longest number in a text, in characters
+NEXT_WORD = re.compile(rb"\s*(\S{1,4096})")
 
 
 def read_file(path: str | Path, wanted: str) -> bytes:
@@ -75,28 +78,53 @@ class Source:
         """Bytes that are left."""
         return len(self.data) - self.position
 
-    def line(self) -> str | None:
-        """Return the next line, stripped; None at the end.
-
-        Raises:
-            InputError: a line that is no text.
-        """
+    def line(self, end_of_line: bytes = b"\n") -> str | None:
+        """Return the next line, stripped; None at the end. What is not UTF-8 counts as Latin-1."""
         if self.position >= len(self.data):
             return None
-        end = self.data.find(b"\n", self.position)
+        end = self.data.find(end_of_line, self.position)
         end = len(self.data) if end < 0 else end
         line = self.data[self.position : min(end, self.position + 4096)]
         self.position = end + 1
-        try:
-            return line.decode().strip()
-        except UnicodeDecodeError:
-            raise InputError(f"{self.where}: holds bytes where text was wanted, at byte {end}") from None
+        return decoded(line).strip()
 
-    def filled_lines(self) -> Iterator[str]:
+    def filled_lines(self, end_of_line: bytes = b"\n") -> Iterator[str]:
         """Go through the lines that are not empty."""
-        while (line := self.line()) is not None:
+        while (line := self.line(end_of_line)) is not None:
             if line:
                 yield line
+
+    def word(self) -> str | None:
+        """Return the next word; None at the end."""
+        found = NEXT_WORD.match(self.data, self.position)
+        if found is None:
+            self.position = len(self.data)
+            return None
+        self.position = found.end()
+        return decoded(found.group(1))
+
+    def next_word(self) -> str | None:
+        """Return the next word and stay where the source is; None at the end."""
+        found = NEXT_WORD.match(self.data, self.position)
+        return None if found is None else decoded(found.group(1))
+
+    def rest_of_line(self) -> bytes:
+        """Return what is left of the line and go to the next one."""
+        end = self.data.find(b"\n", self.position)
+        end = len(self.data) if end < 0 else end
+        rest = self.data[self.position : end]
+        self.position = min(end + 1, len(self.data))
+        return rest
+
+    def skip(self, count: int, what: str) -> None:
+        """Pass over ``count`` bytes.
+
+        Raises:
+            InputError: the file does not hold as many.
+        """
+        if count > self.rest:
+            raise InputError(f"{self.where}: announces {count} bytes of {what}, {self.rest} are left: truncated")
+        self.position += count
 
     def binary(self, count: int, dtype: np.dtype, what: str) -> np.ndarray:
         """Return the next ``count`` numbers, in this machine's byte order.
@@ -151,6 +179,17 @@ class Source:
         if count < 0:
             raise InputError(f"{self.where}: announces {count} numbers of {what}, wanted 0 or more")
         return count
+
+
+def decoded(content: bytes) -> str:
+    """Return a text: UTF-8 with or without a byte order mark, UTF-16 with one, else Latin-1, which is all bytes."""
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        with contextlib.suppress(UnicodeDecodeError):
+            return content.decode("utf-16")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return content.decode("latin-1")
 
 
 def text_numbers(words: list[bytes], dtype: np.dtype, what: str, where: object) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from codecs import BOM_UTF8
 from pathlib import Path
 from typing import BinaryIO
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.mesh_io.mesh import Mesh
+from pointcept_bsa.mesh_io.polygons import triangles_of_polygons
 from pointcept_bsa.mesh_io.source import read_file, text_numbers
 
 HEADER = 80
@@ -33,13 +35,15 @@ def _read_binary(data: bytes) -> np.ndarray | None:
     if len(data) < HEADER + 4:
         return None
     count = int.from_bytes(data[HEADER : HEADER + 4], "little")
+    if count == 0:  # written as a stream whose end was not known
+        count = (len(data) - HEADER - 4) // TRIANGLE.itemsize
     if len(data) != HEADER + 4 + count * TRIANGLE.itemsize:
         return None
     return np.frombuffer(data, TRIANGLE, count, HEADER + 4)["corners"].reshape(-1, 3)
 
 
 def _read_text(data: bytes, path: Path) -> np.ndarray:
-    if not data.lstrip()[:5].lower() == b"solid":
+    if not data.removeprefix(BOM_UTF8).lstrip()[:5].lower() == b"solid":
         raise InputError(f"{path}: is neither STL text (it does not begin with 'solid') nor a whole binary STL file")
     if b"endsolid" not in data[-1024:].lower():
         raise InputError(f"{path}: does not end with 'endsolid': truncated, or no STL file")
@@ -52,7 +56,7 @@ def _read_text(data: bytes, path: Path) -> np.ndarray:
 
 
 def write_stl(file: BinaryIO, mesh: Mesh, where: object) -> None:
-    """Write a binary STL file; quads become two triangles.
+    """Write a binary STL file; quads and polygons become triangles.
 
     Raises:
         InputError: fields, other cells, or no cells at all: STL cannot hold them.
@@ -60,12 +64,12 @@ def write_stl(file: BinaryIO, mesh: Mesh, where: object) -> None:
     fields = [*mesh.point_data, *mesh.cell_data, *mesh.field_data]
     if fields:
         raise InputError(f"{where}: STL holds no fields, the mesh has {fields}; wanted .vtp, .vtu, .vtk, .ply or .npz")
-    others = [name for name in mesh.cells if name not in ("triangle", "quad")]
+    others = [name for name in mesh.cells if not re.fullmatch(r"triangle|quad|polygon\d+", name)]
     if others or not mesh.num_cells:
         raise InputError(
-            f"{where}: STL holds triangles, the mesh has cells {list(mesh.cells)}, wanted triangles, quads"
+            f"{where}: STL holds triangles, the mesh has cells {list(mesh.cells)}, wanted triangles, quads, polygons"
         )
-    faces = [block[:, part] for block in mesh.cells.values() for part in ([0, 1, 2], [0, 2, 3])[: block.shape[1] - 2]]
+    faces = [triangles_of_polygons(mesh.points, block).reshape(-1, 3) for block in mesh.cells.values()]
     corners = mesh.points[np.concatenate(faces)]  # (F, 3, 3)
     triangles = np.zeros(len(corners), TRIANGLE)
     triangles["corners"] = corners

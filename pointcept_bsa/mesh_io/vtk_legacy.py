@@ -14,7 +14,7 @@ from urllib.parse import quote, unquote
 import numpy as np
 
 from pointcept_bsa.errors import InputError
-from pointcept_bsa.mesh_io.cells import POLY_LINE, POLY_VERTEX, POLYGON, sort_cells, vtk_cells
+from pointcept_bsa.mesh_io.cells import POLY_LINE, POLY_VERTEX, POLYGON, STRIP, sort_cells, vtk_cells
 from pointcept_bsa.mesh_io.mesh import Fields, Mesh
 from pointcept_bsa.mesh_io.source import MAX_BYTES, Source, read_file, whole_number
 
@@ -37,8 +37,10 @@ TYPES = {
 }
 NAMES = {"u1": "unsigned_char", "i1": "char", "u2": "unsigned_short", "i2": "short", "u4": "unsigned_int", "i4": "int"}
 NAMES |= {"u8": "vtktypeuint64", "i8": "vtktypeint64", "f4": "float", "f8": "double"}
-CELL_SECTIONS = {"VERTICES": POLY_VERTEX, "LINES": POLY_LINE, "POLYGONS": POLYGON}
-COLUMNS = {"VECTORS": 3, "NORMALS": 3, "TENSORS": 9, "TENSORS6": 6, "GLOBAL_IDS": 1, "PEDIGREE_IDS": 1}
+TEXTS = ("string", "utf8_string", "variant")
+CELL_SECTIONS = {"VERTICES": POLY_VERTEX, "LINES": POLY_LINE, "POLYGONS": POLYGON, "TRIANGLE_STRIPS": STRIP}
+COLUMNS = {"VECTORS": 3, "NORMALS": 3, "TENSORS": 9, "TENSORS6": 6, "GLOBAL_IDS": 1, "PEDIGREE_IDS": 1, "EDGE_FLAGS": 1}
+ATTRIBUTES = ("LOOKUP_TABLE", "COLOR_SCALARS", "SCALARS", "TEXTURE_COORDINATES", *COLUMNS)
 SECTIONS: dict[str, tuple[str, ...]] = {"CELLS": ("UNSTRUCTURED_GRID",), "CELL_TYPES": ("UNSTRUCTURED_GRID",)}
 SECTIONS |= dict.fromkeys(CELL_SECTIONS, ("POLYDATA",))
 SECTIONS["POINTS"] = ("UNSTRUCTURED_GRID", "POLYDATA", "STRUCTURED_GRID")
@@ -67,21 +69,21 @@ class _LegacyReader:
         self.dimensions: list[int] = []
         self.lattice: dict[str, list[float]] = {}
         self.fields: dict[str, Fields] = {"": {}, "POINT_DATA": {}, "CELL_DATA": {}}
+        self.left_out: list[str] = []
         self.active, self.rows = "", 0
 
     def read(self) -> Mesh:
         self._read_head()
-        for line in self.source.filled_lines():
-            words = line.split()
-            self._read_section(words[0].upper(), words)
+        while (section := self.source.word()) is not None:
+            self._read_section(section.upper())
         points, types, offsets, connectivity = self._assembled()
         for kind, count in (("POINT_DATA", len(points)), ("CELL_DATA", len(types))):
             for name, values in self.fields[kind].items():
                 if len(values) != count:
                     raise InputError(f"{self.where}: {kind} {name!r} has {len(values)} rows, wanted {count}")
-        cells, order = sort_cells(types, offsets, connectivity, self.where)
+        cells, order, left_out = sort_cells(types, offsets, connectivity, self.where)
         cell_data = {name: values[order] for name, values in self.fields["CELL_DATA"].items()}
-        return Mesh(points, cells, self.fields["POINT_DATA"], cell_data, self.fields[""])
+        return Mesh(points, cells, self.fields["POINT_DATA"], cell_data, self.fields[""], (*left_out, *self.left_out))
 
     def _read_head(self) -> None:
         head = self.source.line() or ""
@@ -93,55 +95,56 @@ class _LegacyReader:
             self.version = float(head.split()[-1])
         except ValueError:
             raise InputError(f"{self.where}: has the version {head.split()[-1][:20]!r}, wanted a number") from None
-        title_end = self.source.data.find(b"\n", self.source.position)
-        self.source.position = len(self.source.data) if title_end < 0 else title_end + 1
-        encoding = (self.source.line() or "").upper()
+        self.source.rest_of_line()  # the title
+        encoding = (self.source.word() or "").upper()
         if encoding not in ("ASCII", "BINARY"):
             raise InputError(f"{self.where}: is written as {encoding[:20]!r}, wanted ASCII or BINARY")
         self.binary = encoding == "BINARY"
 
-    def _read_section(self, section: str, words: list[str]) -> None:
+    def _read_section(self, section: str) -> None:
         if section == "METADATA":
             self._skip_metadata()
         elif section == "DATASET":
-            self.grid = self._word(words, 1).upper()
+            self.grid = self._word(section).upper()
             if self.grid not in GRIDS:
                 raise InputError(f"{self.where}: holds a {self.grid[:40]!r}, wanted one of {list(GRIDS)}")
         elif section in ("POINT_DATA", "CELL_DATA"):
-            self.active, self.rows = section, self._count(words, 1)
+            self.active, self.rows = section, self._count(section)
         elif self.active:
-            self._read_attribute(section, words)
+            self._read_attribute(section)
         elif section == "FIELD":
-            self.fields[""].update(self._read_field(self._count(words, 2), None))
+            self._read_field(None)
         else:
-            self._read_geometry(section, words)
+            self._read_geometry(section)
 
-    def _read_geometry(self, section: str, words: list[str]) -> None:
+    def _read_geometry(self, section: str) -> None:
         if section in SECTIONS and self.grid not in SECTIONS[section]:
             raise InputError(
                 f"{self.where}: has a section {section}, which a {self.grid or 'file without DATASET'} has not"
             )
         if section == "POINTS":
-            self.points = self._numbers(3 * self._count(words, 1), self._word(words, 2), section).reshape(-1, 3)
+            count = self._count(section)
+            self.points = self._numbers(3 * count, self._word(section), section).reshape(-1, 3)
         elif section in CELL_SECTIONS:
-            sizes, connectivity = self._read_cells(words)
+            sizes, connectivity = self._read_cells(section)
             self.cells.append((np.full(len(sizes), CELL_SECTIONS[section]), sizes, connectivity))
         elif section == "CELLS":
-            self.unstructured = self._read_cells(words)
+            self.unstructured = self._read_cells(section)
         elif section == "CELL_TYPES":
-            self.types = self._numbers(self._count(words, 1), "int", section)
+            self.types = self._numbers(self._count(section), "int", section)
         elif section == "DIMENSIONS":
-            self.dimensions = [self._count(words, i) for i in (1, 2, 3)]
+            self.dimensions = [self._count(section) for _ in range(3)]
         elif section in ("ORIGIN", "SPACING", "ASPECT_RATIO"):
-            self.lattice[section] = [self._float(words, i) for i in (1, 2, 3)]
+            self.lattice[section] = [self._float(section) for _ in range(3)]
         elif section in ("X_COORDINATES", "Y_COORDINATES", "Z_COORDINATES"):
-            self.axes[section[0]] = self._numbers(self._count(words, 1), self._word(words, 2), section)
+            count = self._count(section)
+            self.axes[section[0]] = self._numbers(count, self._word(section), section)
         else:
             raise InputError(f"{self.where}: has a section {section[:40]!r}, which is not known here")
 
-    def _read_cells(self, words: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    def _read_cells(self, section: str) -> tuple[np.ndarray, np.ndarray]:
         """Sizes of the cells and their points, of ``<section> <cells> <integers>`` or of version 5's two arrays."""
-        section, count, size = words[0].upper(), self._count(words, 1), self._count(words, 2)
+        count, size = self._count(section), self._count(section)
         if self.version >= 5 and count:
             offsets = self._numbers(count, self._array_type("OFFSETS"), "OFFSETS").astype(np.int64)
             connectivity = self._numbers(size, self._array_type("CONNECTIVITY"), "CONNECTIVITY")
@@ -152,79 +155,110 @@ class _LegacyReader:
         return _split_counted(self._numbers(size, "int", section), count, section, self.where)
 
     def _array_type(self, name: str) -> str:
-        words = (next(self.source.filled_lines(), "")).split()
-        if len(words) != 2 or words[0].upper() != name:
-            raise InputError(f"{self.where}: has {' '.join(words)[:40]!r}, wanted '{name} <type>'")
-        return words[1]
+        word = self._word(name)
+        if word.upper() != name:
+            raise InputError(f"{self.where}: has {word[:40]!r}, wanted '{name} <type>'")
+        return self._word(name)
 
-    def _read_attribute(self, section: str, words: list[str]) -> None:
-        fields = self.fields[self.active]
+    def _read_attribute(self, section: str) -> None:
         if section == "FIELD":
-            fields.update(self._read_field(self._count(words, 2), self.rows))
-        elif section == "LOOKUP_TABLE":
-            self._numbers(4 * self._count(words, 2), "unsigned_char" if self.binary else "float", section)
-        elif section == "COLOR_SCALARS":
-            columns = self._count(words, 2)
-            kind = "unsigned_char" if self.binary else "float"
-            fields[unquote(self._word(words, 1))] = self._columns(self.rows, columns, kind, section)
-        elif section == "SCALARS":
-            columns = self._count(words, 3) if len(words) > 3 else 1
-            self._skip_table_name()
-            fields[unquote(self._word(words, 1))] = self._columns(self.rows, columns, self._word(words, 2), section)
-        elif section == "TEXTURE_COORDINATES":
-            kind = self._word(words, 3)
-            fields[unquote(self._word(words, 1))] = self._columns(self.rows, self._count(words, 2), kind, section)
-        elif section in COLUMNS:
-            kind = self._word(words, 2)
-            fields[unquote(self._word(words, 1))] = self._columns(self.rows, COLUMNS[section], kind, section)
-        else:
+            self._read_field(self.rows)
+            return
+        if section not in ATTRIBUTES:
             raise InputError(f"{self.where}: has an attribute {section[:40]!r}, which is not known here")
+        name = unquote(self._word(section))
+        color = "unsigned_char" if self.binary else "float"
+        if section == "LOOKUP_TABLE":
+            self._numbers(4 * self._count(section), color, section)
+        elif section == "COLOR_SCALARS":
+            values = self._columns(self.rows, self._count(section), color, section)
+            if values is not None and not self.binary:  # text has the 0 .. 255 of binary files as 0 .. 1
+                values = np.rint(255 * np.nan_to_num(values.clip(0, 1))).astype(np.uint8)
+            self._keep(self.active, name, values)
+        elif section == "SCALARS":
+            kind = self._word(section)
+            columns = 1 if self._line_has_ended() else self._count(section)
+            if (self.source.next_word() or "").upper() == "LOOKUP_TABLE":  # the line may be left out
+                self.source.word()
+                self._word(section)
+            self._keep(self.active, name, self._columns(self.rows, columns, kind, section))
+        else:
+            columns = self._count(section) if section == "TEXTURE_COORDINATES" else COLUMNS[section]
+            self._keep(self.active, name, self._columns(self.rows, columns, self._word(section), section))
 
-    def _skip_table_name(self) -> None:
+    def _line_has_ended(self) -> bool:
         start = self.source.position
-        if not (next(self.source.filled_lines(), "")).upper().startswith("LOOKUP_TABLE"):
-            self.source.position = start  # the line may be left out
+        rest = self.source.rest_of_line()
+        self.source.position = start
+        return not rest.strip() or rest.split()[0].upper() == b"LOOKUP_TABLE"
 
-    def _read_field(self, count: int, rows: int | None) -> Fields:
-        fields: Fields = {}
-        for _ in range(count):
-            words = self._field_line()
-            if len(words) != 4:
-                raise InputError(f"{self.where}: has {' '.join(words)[:60]!r}, wanted '<name> <columns> <rows> <type>'")
-            columns, length = self._count(words, 1), self._count(words, 2)
+    def _read_field(self, rows: int | None) -> None:
+        self._word("FIELD")
+        for _ in range(self._count("FIELD")):
+            name = self._word("FIELD")
+            while name.upper() == "METADATA":
+                self._skip_metadata()
+                name = self._word("FIELD")
+            if name == "NULL_ARRAY":
+                continue
+            what = f"field {name[:40]!r}"
+            columns, length = self._count(what), self._count(what)
             if rows is not None and length != rows:
-                raise InputError(f"{self.where}: field {words[0][:40]!r} has {length} rows, wanted {rows}")
-            fields[unquote(words[0])] = self._columns(length, columns, words[3], f"field {words[0][:40]!r}")
-        return fields
+                raise InputError(f"{self.where}: {what} has {length} rows, wanted {rows}")
+            self._keep(self.active, unquote(name), self._columns(length, columns, self._word(what), what))
 
-    def _field_line(self) -> list[str]:
-        for line in self.source.filled_lines():
-            words = line.split()
-            if words[0].upper() != "METADATA":
-                return words
-            self._skip_metadata()
-        raise InputError(f"{self.where}: ends within a FIELD: truncated")
+    def _keep(self, group: str, name: str, values: np.ndarray | None) -> None:
+        if values is None:
+            self.left_out.append(name)
+        else:
+            self.fields[group][name] = values
 
     def _skip_metadata(self) -> None:
+        self.source.rest_of_line()
         while self.source.line():
             pass
 
-    def _columns(self, rows: int, columns: int, kind: str, what: str) -> np.ndarray:
+    def _columns(self, rows: int, columns: int, kind: str, what: str) -> np.ndarray | None:
+        """Rows of numbers; None for texts, which are passed over."""
         if columns < 1:
             raise InputError(f"{self.where}: {what} has {columns} columns, wanted at least 1")
+        if kind.lower() in TEXTS:
+            self._skip_texts(rows * columns, kind.lower(), what)
+            return None
         values = self._numbers(rows * columns, kind, what)
         return values if columns == 1 else values.reshape(rows, columns)
 
+    def _skip_texts(self, count: int, kind: str, what: str) -> None:
+        """Variants are a number and a word each; strings a line each, or in binary a length and as many bytes."""
+        self.source.rest_of_line()
+        if count > self.source.rest + 1:
+            raise InputError(f"{self.where}: announces {count} texts of {what}, {self.source.rest} bytes are left")
+        if kind == "variant":
+            self.source.words(2 * count, what)
+            return
+        for _ in range(count):
+            if not self.binary:
+                if self.source.line() is None:
+                    raise InputError(f"{self.where}: ends within {what}: truncated")
+                continue
+            start = self.source.position
+            self.source.skip(1, what)
+            width = (8, 4, 2, 1)[self.source.data[start] >> 6]  # the upper two bits: of how many bytes the length is
+            self.source.skip(width - 1, what)
+            length = int.from_bytes(self.source.data[start : start + width], "big")
+            self.source.skip(length & ((1 << (8 * width - 2)) - 1), what)
+
     def _numbers(self, count: int, kind: str, what: str) -> np.ndarray:
-        if kind.lower() not in TYPES:
-            raise InputError(f"{self.where}: {what} is of type {kind[:40]!r}, wanted one of {list(TYPES)}")
-        dtype = np.dtype(TYPES[kind.lower()])
+        kind = kind.lower()
+        if kind not in TYPES and kind != "bit":
+            raise InputError(f"{self.where}: {what} is of type {kind[:40]!r}, wanted one of {[*TYPES, 'bit']}")
+        dtype = np.dtype(TYPES.get(kind, "u1"))
         if not self.binary:
             return self.source.text(count, dtype, what)
-        values = self.source.binary(count, dtype.newbyteorder(">"), what)
-        if self.source.data[self.source.position : self.source.position + 1] == b"\n":
-            self.source.position += 1
-        return values
+        self.source.rest_of_line()
+        if kind == "bit":
+            return np.unpackbits(self.source.binary(-(-count // 8), dtype, what), count=count)
+        return self.source.binary(count, dtype.newbyteorder(">"), what)
 
     def _assembled(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Points, types, offsets and connectivity of whatever kind of grid it was."""
@@ -232,7 +266,8 @@ class _LegacyReader:
             return self._structured()
         if self.points is None:
             raise InputError(f"{self.where}: has no section POINTS: truncated, or no mesh")
-        parts = list(self.cells)
+        order = list(CELL_SECTIONS.values())  # that of the cell data, whichever section came first
+        parts = sorted(self.cells, key=lambda part: order.index(part[0][0]) if len(part[0]) else 0)
         if self.unstructured is not None or self.types is not None:
             if self.unstructured is None or self.types is None or len(self.types) != len(self.unstructured[0]):
                 raise InputError(f"{self.where}: has not as many CELLS as CELL_TYPES: truncated")
@@ -266,20 +301,21 @@ class _LegacyReader:
         spacing = self.lattice.get("SPACING") or self.lattice.get("ASPECT_RATIO") or [1.0] * 3
         return [o + s * np.arange(n) for o, s, n in zip(origin, spacing, shape, strict=True)]
 
-    def _word(self, words: list[str], i: int) -> str:
-        if len(words) <= i:
-            raise InputError(f"{self.where}: has the line {' '.join(words)[:60]!r}, wanted {i + 1} words or more")
-        return words[i]
+    def _word(self, what: str) -> str:
+        word = self.source.word()
+        if word is None:
+            raise InputError(f"{self.where}: ends within {what[:60]}: truncated")
+        return word
 
-    def _count(self, words: list[str], i: int) -> int:
-        return whole_number(self._word(words, i), words[0][:40], self.where)
+    def _count(self, what: str) -> int:
+        return whole_number(self._word(what), what[:60], self.where)
 
-    def _float(self, words: list[str], i: int) -> float:
-        word = self._word(words, i)
+    def _float(self, what: str) -> float:
+        word = self._word(what)
         try:
             return float(word)
         except ValueError:
-            raise InputError(f"{self.where}: {words[0][:40]} has {word[:40]!r}, wanted a number") from None
+            raise InputError(f"{self.where}: {what[:40]} has {word[:40]!r}, wanted a number") from None
 
 
 def _split_counted(numbers: np.ndarray, count: int, section: str, where: object) -> tuple[np.ndarray, np.ndarray]:
@@ -329,23 +365,23 @@ def write_vtk(file: BinaryIO, mesh: Mesh, where: object) -> None:
     if len(mesh.points) > np.iinfo(np.int32).max or len(connectivity) + len(types) > np.iinfo(np.int32).max:
         raise InputError(f"{where}: legacy VTK counts to {np.iinfo(np.int32).max}, the mesh is larger; wanted .vtu")
     file.write(b"# vtk DataFile Version 3.0\npointcept_bsa\nBINARY\nDATASET UNSTRUCTURED_GRID\n")
-    _write_fields(file, mesh.field_data, "")
+    _write_fields(file, mesh.field_data, "", where)
     _write_numbers(file, f"POINTS {len(mesh.points)} double", mesh.points)
     if len(types):
         counted = np.insert(connectivity, offsets[:-1], np.diff(offsets)).astype(np.int32)
         _write_numbers(file, f"CELLS {len(types)} {len(counted)}", counted)
         _write_numbers(file, f"CELL_TYPES {len(types)}", types.astype(np.int32))
-    _write_fields(file, mesh.point_data, f"POINT_DATA {len(mesh.points)}\n")
-    _write_fields(file, mesh.cell_data, f"CELL_DATA {len(types)}\n")
+    _write_fields(file, mesh.point_data, f"POINT_DATA {len(mesh.points)}\n", where)
+    _write_fields(file, mesh.cell_data, f"CELL_DATA {len(types)}\n", where)
 
 
-def _write_fields(file: BinaryIO, fields: Fields, head: str) -> None:
+def _write_fields(file: BinaryIO, fields: Fields, head: str, where: object) -> None:
     if not fields:
         return
     file.write(f"{head}FIELD FieldData {len(fields)}\n".encode())
     for name, values in fields.items():
-        if values.dtype == np.float16:
-            values = values.astype(np.float32)
+        if not name or math.prod(values.shape[1:]) == 0:
+            raise InputError(f"{where}: field {name!r} has shape {values.shape}, wanted a name and columns")
         rows = values.shape[0] if values.ndim else 1
         columns = math.prod(values.shape[1:])
         kind = NAMES[values.dtype.str[1:]]

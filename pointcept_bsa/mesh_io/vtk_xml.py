@@ -1,13 +1,14 @@
 """VTK's XML files of unstructured grids (``.vtu``) and surfaces (``.vtp``).
 
 The format: "VTK File Formats", Kitware. Numbers as text, base64 or raw appended bytes, plain or packed by zlib or
-lzma. Several pieces are put together. lz4 is not read: it is not in Python's library.
+lzma or lz4. Several pieces are put together. Arrays of text are passed over.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
+import codecs
 import lzma
 import re
 import zlib
@@ -18,9 +19,10 @@ from xml.etree import ElementTree
 import numpy as np
 
 from pointcept_bsa.errors import InputError
-from pointcept_bsa.mesh_io.cells import POLY_LINE, POLY_VERTEX, POLYGON, sort_cells
+from pointcept_bsa.mesh_io.cells import POLY_LINE, POLY_VERTEX, POLYGON, STRIP, sort_cells
+from pointcept_bsa.mesh_io.lz4_block import unpack_lz4
 from pointcept_bsa.mesh_io.mesh import Fields, Mesh
-from pointcept_bsa.mesh_io.source import MAX_BYTES, MAX_RATIO, read_file, text_numbers, whole_number
+from pointcept_bsa.mesh_io.source import MAX_BYTES, MAX_RATIO, decoded, read_file, text_numbers, whole_number
 
 TYPES = {
     **{f"Int{bits}": f"i{bits // 8}" for bits in (8, 16, 32, 64)},
@@ -28,7 +30,10 @@ TYPES = {
     "Float32": "f4",
     "Float64": "f8",
 }
+BIT = "Bit"  # eight of them a byte
+TEXTS = ("String", "Variant")
 SURFACE_CELLS = {"Verts": POLY_VERTEX, "Lines": POLY_LINE, "Polys": POLYGON}  # in the order of the cell data
+SECTIONS = SURFACE_CELLS | {"Strips": STRIP}
 APPENDED = re.compile(rb"<AppendedData\b[^>]*>\s*_")
 LZMA_RATIO = 20000
 Cells = tuple[np.ndarray, np.ndarray, np.ndarray]  # types (F,), sizes (F,), connectivity
@@ -52,17 +57,18 @@ def _read(path: Path, kind: str, read_cells: Callable[[_Reader, ElementTree.Elem
     if not pieces:
         raise InputError(f"{path}: has no {kind} with a Piece: truncated, or an index of other files")
     parts = [_read_piece(reader, piece, read_cells) for piece in pieces]
-    point_data = _joined([part[2] for part in parts], "PointData", path)
-    cell_data = _joined([part[3] for part in parts], "CellData", path)
+    point_data = _joined([part[2] for part in parts], [len(part[0]) for part in parts], "PointData", path)
+    cell_data = _joined([part[3] for part in parts], [len(part[1][0]) for part in parts], "CellData", path)
     points = np.concatenate([part[0] for part in parts])
     starts = np.cumsum([0] + [len(part[0]) for part in parts])
     types = np.concatenate([part[1][0] for part in parts])
     sizes = np.concatenate([part[1][1] for part in parts])
     connectivity = np.concatenate([part[1][2].astype(np.int64) + s for part, s in zip(parts, starts, strict=False)])
     offsets = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
-    cells, order = sort_cells(types, offsets, connectivity, path)
+    cells, order, left_out = sort_cells(types, offsets, connectivity, path)
     field_data = reader.fields(grid.find("FieldData") if grid is not None else None, None)
-    return Mesh(points, cells, point_data, {name: values[order] for name, values in cell_data.items()}, field_data)
+    of_cells = {name: values[order] for name, values in cell_data.items()}
+    return Mesh(points, cells, point_data, of_cells, field_data, (*left_out, *dict.fromkeys(reader.left_out)))
 
 
 def _read_piece(
@@ -88,10 +94,8 @@ def _unstructured_cells(reader: _Reader, piece: ElementTree.Element) -> Cells:
 
 
 def _surface_cells(reader: _Reader, piece: ElementTree.Element) -> Cells:
-    if reader.count(piece, "NumberOfStrips"):
-        raise InputError(f"{reader.where}: holds triangle strips, wanted polygons (VTK's triangle filter makes them)")
     parts = [NO_CELLS]
-    for section, number in SURFACE_CELLS.items():
+    for section, number in SECTIONS.items():
         count = reader.count(piece, f"NumberOf{section}")
         if count:
             sizes, points = _sizes_and_points(reader, piece, section, count)  # refuses a count that is not there
@@ -111,7 +115,9 @@ def _sizes_and_points(
     return sizes, reader.named_array(piece, section, "connectivity", int(ends[-1]))
 
 
-def _joined(parts: list[Fields], what: str, where: object) -> Fields:
+def _joined(parts: list[Fields], rows: list[int], what: str, where: object) -> Fields:
+    """Arrays of all pieces put together; a piece without rows (of a process without cells) has no say."""
+    parts = [part for part, count in zip(parts, rows, strict=True) if count] or parts[:1]
     names = list(parts[0])
     for part in parts:
         if list(part) != names or any(part[n].shape[1:] != parts[0][n].shape[1:] for n in names):
@@ -128,6 +134,7 @@ class _Reader:
 
     def __init__(self, path: Path, kind: str) -> None:
         self.where = path
+        self.left_out: list[str] = []
         data = read_file(path, f"a VTK file of a {kind}")
         self.appended, text = b"", data
         found = APPENDED.search(data)
@@ -137,7 +144,7 @@ class _Reader:
         if b"<!DOCTYPE" in text or b"<!ENTITY" in text:
             raise InputError(f"{path}: has a document type or entities, which VTK files have not")
         try:
-            self.root = ElementTree.fromstring(text)
+            self.root = ElementTree.fromstring(_xml_text(text))
         except (ElementTree.ParseError, ValueError, LookupError) as error:  # LookupError: an unknown encoding
             raise InputError(f"{path}: is not whole XML ({' '.join(str(error).split())[:80]})") from None
         if self.root.tag != "VTKFile" or self.root.get("type") != kind:
@@ -150,7 +157,7 @@ class _Reader:
         self.header = np.dtype(self.order + TYPES[header])
         self.unpack = self._unpacker(self.root.get("compressor"))
         encoding = self.root.find("AppendedData")
-        match = re.search(rb'encoding\s*=\s*"(\w+)"', found.group()) if found is not None else None
+        match = re.search(rb"""encoding\s*=\s*["'](\w+)["']""", found.group()) if found is not None else None
         self.appended_raw = encoding is None and match is not None and match.group(1) == b"raw"
 
     def _unpacker(self, name: str | None) -> Callable[[bytes, int], bytes] | None:
@@ -160,7 +167,9 @@ class _Reader:
             return lambda packed, size: zlib.decompressobj().decompress(packed, size + 1)
         if name == "vtkLZMADataCompressor":
             return lambda packed, size: lzma.LZMADecompressor().decompress(packed, size + 1)
-        raise InputError(f"{self.where}: is packed by {name[:40]!r}, wanted zlib, lzma or no compressor")
+        if name == "vtkLZ4DataCompressor":
+            return unpack_lz4
+        raise InputError(f"{self.where}: is packed by {name[:40]!r}, wanted zlib, lzma, lz4 or no compressor")
 
     def count(self, piece: ElementTree.Element, name: str) -> int:
         return whole_number(piece.get(name, "0").strip(), name, self.where)
@@ -183,12 +192,13 @@ class _Reader:
         raise InputError(f"{self.where}: {section} has no DataArray {name!r}: truncated")
 
     def fields(self, section: ElementTree.Element | None, rows: int | None) -> Fields:
-        """Name -> values of all arrays of a section; texts among the data of the whole file are passed over."""
+        """Name -> values of all arrays of a section; texts and arrays without a name are left out."""
         fields: Fields = {}
         for element in section if section is not None else ():
-            if element.tag == "Array" and rows is None:
-                continue
             name = element.get("Name", "")
+            if not name or element.get("type", TEXTS[0]) in TEXTS:
+                self.left_out.append(name or "an array without a name")
+                continue
             length = self.count(element, "NumberOfTuples") if rows is None else rows
             fields[name] = self.array(element, length, f"field {name[:40]!r}")
         return fields
@@ -200,16 +210,20 @@ class _Reader:
             InputError: another type, more or fewer numbers.
         """
         kind = element.get("type", "")
-        if element.tag not in ("DataArray", "Array") or kind not in TYPES:
-            raise InputError(f"{self.where}: {what} is of type {kind[:40]!r}, wanted one of {list(TYPES)}")
+        if element.tag not in ("DataArray", "Array") or not (kind in TYPES or kind == BIT):
+            raise InputError(f"{self.where}: {what} is of type {kind[:40]!r}, wanted one of {[*TYPES, BIT]}")
         columns = whole_number(element.get("NumberOfComponents", "1").strip(), f"columns of {what}", self.where) or 1
-        dtype, count = np.dtype(self.order + TYPES[kind]), rows * columns
+        dtype, count = np.dtype(self.order + TYPES.get(kind, "u1")), rows * columns
         form = element.get("format", "ascii")
-        if form == "ascii":
-            words = (element.text or "").split()
+        if count == 0:  # whatever is there: some write a length, some nothing
+            values = np.empty(0, dtype)
+        elif form == "ascii":
+            words = _text(element).split()
             if len(words) != count:
                 raise InputError(f"{self.where}: {what} has {len(words)} numbers, wanted {count}")
             values = text_numbers([word.encode() for word in words], dtype, what, self.where)
+        elif kind == BIT:
+            values = np.unpackbits(self._binary(element, form, -(-count // 8), dtype, what), count=count)
         else:
             values = self._binary(element, form, count, dtype, what)
         values = values.astype(dtype.newbyteorder("="))
@@ -217,7 +231,7 @@ class _Reader:
 
     def _binary(self, element: ElementTree.Element, form: str, count: int, dtype: np.dtype, what: str) -> np.ndarray:
         if form == "binary":
-            data, raw = "".join((element.text or "").split()).encode(), False
+            data, raw = "".join(_text(element).split()).encode(), False
         elif form == "appended":
             offset = whole_number(element.get("offset", "").strip(), f"offset of {what}", self.where)
             data, raw = self.appended[offset:], self.appended_raw
@@ -232,9 +246,12 @@ class _Reader:
         return np.frombuffer(content, dtype, count)
 
     def _plain(self, data: bytes, raw: bool, what: str) -> bytes:
-        """A length, then as many bytes."""
+        """A length, then as many bytes; in base64 both together or, where the length is filled up, each for itself."""
         head = self.header.itemsize
         length = int(self._numbers(self._bytes(data, 0, head, raw, what), 1)[0])
+        first = data[: _encoded(head)]
+        if not raw and _encoded(head) // 4 * 3 - first.count(b"=") == head:
+            return self._bytes(data, _encoded(head), length, raw, what)
         return self._bytes(data, 0, head + length, raw, what)[head:]
 
     def _packed(self, data: bytes, raw: bool, wanted: int, what: str) -> bytes:
@@ -285,6 +302,19 @@ class _Reader:
         if len(content) < length:
             raise InputError(f"{self.where}: {what} announces {length} bytes, it has {len(content)}")
         return content[:length]
+
+
+def _text(element: ElementTree.Element) -> str:
+    """The text of an array, without that of its information keys."""
+    return "".join([element.text or "", *(child.tail or "" for child in element)])
+
+
+def _xml_text(content: bytes) -> bytes | str:
+    """The content, as Latin-1 where it is not UTF-8 and says nothing else."""
+    head = content[:200]
+    if b"encoding" in head.split(b"?>")[0] or head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return content
+    return decoded(content)
 
 
 def _encoded(length: int) -> int:

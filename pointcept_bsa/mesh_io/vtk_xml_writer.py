@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import BinaryIO
 from xml.sax.saxutils import quoteattr
 
@@ -12,6 +13,7 @@ from pointcept_bsa.mesh_io.cells import POLY_LINE, POLY_VERTEX, POLYGON, vtk_cel
 from pointcept_bsa.mesh_io.mesh import Fields, Mesh
 from pointcept_bsa.mesh_io.vtk_xml import SURFACE_CELLS, TYPES
 
+UNWRITABLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # in XML 1.0
 NAMES = {numpy_type: name for name, numpy_type in TYPES.items()}
 SECTION_OF = {1: POLY_VERTEX, 3: POLY_LINE, 5: POLYGON, 9: POLYGON} | {n: n for n in SURFACE_CELLS.values()}
 
@@ -19,14 +21,17 @@ SECTION_OF = {1: POLY_VERTEX, 3: POLY_LINE, 5: POLYGON, 9: POLYGON} | {n: n for 
 class _Appended:
     """Arrays collected for the end of the file."""
 
-    def __init__(self) -> None:
+    def __init__(self, where: object) -> None:
+        self.where = where
         self.blocks: list[bytes] = []
         self.offset = 0
 
     def element(self, name: str, values: np.ndarray, tuples: bool = False) -> str:
         """Return the element that points to ``values``."""
-        if values.dtype == np.float16:
-            values = values.astype(np.float32)
+        if UNWRITABLE.search(name) or not name or 0 in values.shape[1:]:
+            raise InputError(
+                f"{self.where}: field {name!r} has shape {values.shape}, wanted a printable name and columns"
+            )
         little = np.ascontiguousarray(values).astype(values.dtype.newbyteorder("<"))
         rows = values.shape[0] if values.ndim else 1
         columns = f' NumberOfComponents="{int(np.prod(values.shape[1:]))}"' if values.ndim > 1 else ""
@@ -44,7 +49,7 @@ class _Appended:
 def write_vtu(file: BinaryIO, mesh: Mesh, where: object) -> None:
     """Write an unstructured grid; raises ``InputError`` for cells that VTK does not have."""
     types, offsets, connectivity = vtk_cells(mesh.cells, where)
-    appended = _Appended()
+    appended = _Appended(where)
     cells = {"connectivity": connectivity, "offsets": offsets[1:], "types": types.astype(np.uint8)}
     piece = f'<Piece NumberOfPoints="{len(mesh.points)}" NumberOfCells="{len(types)}">\n'
     piece += appended.section("Cells", cells)
@@ -65,7 +70,7 @@ def write_vtp(file: BinaryIO, mesh: Mesh, where: object) -> None:
         )
     kinds = np.array([SECTION_OF[number] for number in types.tolist()], np.int64)
     order = np.argsort(kinds, kind="stable")  # VTK's order of the cells is that of their kinds: 2, 4, 7
-    appended = _Appended()
+    appended = _Appended(where)
     numbers, sections = "", ""
     for section, kind in SURFACE_CELLS.items():
         members = np.flatnonzero(kinds == kind)

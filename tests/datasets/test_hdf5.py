@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zlib
+
 import h5py
 import numpy as np
 import pytest
@@ -21,15 +23,33 @@ def write(path, **options):
     return path
 
 
-@pytest.mark.parametrize("options", [{}, {"chunks": (1, 4, 3)}, {"dtype": ">f8"}])
+PACKED = [
+    {"compression": "gzip", "shuffle": True},
+    {"compression": 9, "chunks": (2, 3, 2), "fletcher32": True},
+    {"compression": "gzip", "dtype": ">f8", "maxshape": (None, 4, 3), "chunks": (5, 4, 3)},
+    {"shuffle": True, "chunks": (1, 4, 3)},
+]
+
+
+@pytest.mark.parametrize("options", [{}, {"chunks": (1, 4, 3)}, {"dtype": ">f8"}, *PACKED])
 def test_plain_arrays_are_read(tmp_path, options):
     found = read_hdf5(write(tmp_path / "a.h5", **options), "position", (None, None, 3))
     np.testing.assert_array_equal(found, VALUES)
     assert found.dtype.isnative
 
 
-def compressed(file):
-    file.create_dataset("position", data=VALUES, compression="gzip", shuffle=True)
+def plugin(file):
+    file.create_dataset("position", data=VALUES, compression="lzf")
+
+
+def packed_and_missing(file):
+    file.create_dataset("position", (2, 4, 3), "f4", chunks=(1, 4, 3), compression="gzip")[0] = 1
+
+
+def bomb(file):
+    array = file.create_dataset("position", (2, 4, 3), "f4", chunks=(1, 4, 3), compression="gzip")
+    array[:] = VALUES
+    array.id.write_direct_chunk((0, 0, 0), zlib.compress(bytes(2**24)))
 
 
 def external_link(file):
@@ -65,7 +85,9 @@ def text(file):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (compressed, r"stored through filters \['shuffle', 'deflate'\], wanted plain numbers"),
+        (plugin, r"stored through filters \['lzf'\], wanted none, gzip or shuffle"),
+        (packed_and_missing, "stores 1 of 2 chunks, wanted all"),
+        (bomb, "unfolds to more than its 48 bytes"),
         (external_link, "is a link to another place"),
         (soft_link, "is a link to another place"),
         (external_storage, "is kept in other files or arrays"),
@@ -105,6 +127,7 @@ def test_what_is_no_file_of_this_kind_is_refused(tmp_path):
 def originals(tmp_path_factory):
     folder = tmp_path_factory.mktemp("hdf5")
     files = [write(folder / "plain.h5"), write(folder / "chunked.h5", chunks=(1, 4, 3))]
+    files += [write(folder / f"packed{i}.h5", **options) for i, options in enumerate(PACKED)]
     return folder / "damaged.h5", [path.read_bytes() for path in files]
 
 
@@ -123,4 +146,4 @@ def test_no_damage_escapes_as_another_error(originals, data):
     except InputError as error:
         assert str(error).startswith(f"{path}: ") and "\n" not in str(error)
     else:
-        assert found.dtype.kind == "f" and found.nbytes <= min(hdf5.MAX_BYTES, len(content))
+        assert found.dtype.kind == "f" and found.nbytes <= min(hdf5.MAX_BYTES, hdf5.MAX_RATIO * len(content))

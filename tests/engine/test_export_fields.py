@@ -14,6 +14,7 @@ from pointcept_bsa.errors import InputError
 from pointcept_bsa.host import build_dataset, collate_fn
 from pointcept_bsa.host.embedded.cli import test_main as run_test
 from pointcept_bsa.host.embedded.config import load_config
+from pointcept_bsa.mesh_io import read_mesh
 
 MISSING = "missing: package pyvista (part of the extra [test])"
 
@@ -60,6 +61,46 @@ def test_a_real_car_keeps_its_faces(real_data, tmp_path):
     np.testing.assert_allclose(read.points, raw["coord"])
     np.testing.assert_allclose(np.asarray(read["error_pressure"]), 2, atol=1e-4)
     assert torch.equal(torch.from_numpy(np.array(read["truth_pressure"])), batch["target"][3586:, 0])
+
+
+class Wing:
+    """One sample: a pressure, a velocity of two channels, an integer and a name with a space."""
+
+    target_names = ("pressure", "velocity_x", "velocity_y")
+    target_fields = ("pressure", "velocity")
+    target_units = ("Pa", "m/s", "m/s")
+    coord = np.array([[0.0, 0, 0], [1, 0, 0], [0, 1, 0], [1, 1, 0]], np.float32)
+
+    def __len__(self):
+        return 1
+
+    def get_data_name(self, index):
+        return "a/wing"
+
+    def load_fields(self, index):
+        return {"coord": self.coord, "pressure": np.zeros(4), "velocity": np.zeros((4, 2))}
+
+    def get_data(self, index):
+        face = np.array([[0, 1, 2], [1, 3, 2]])
+        extra = {"wall distance": np.ones((4, 1), np.float16), "zone": np.arange(4)}
+        return {"coord": self.coord, "target": np.zeros((4, 3), np.float32), "face": face, "name": "a/wing", **extra}
+
+
+@pytest.mark.parametrize("suffix", ["vtp", "vtu", "vtk", "ply", "npz"])
+def test_every_format_takes_vectors_faces_and_inputs(tmp_path, suffix):
+    pred, truth = torch.arange(12.0).reshape(4, 3), torch.ones(4, 3)
+    batch = {"offset": torch.tensor([4]), "coord": torch.from_numpy(Wing.coord), "target": truth, "name": ["a/wing"]}
+    FieldExporter(tmp_path, [suffix], Wing())(batch, pred)
+    read = read_mesh(tmp_path / f"a__wing.{suffix}")
+    assert set(read.point_data) == {
+        "wall distance",
+        "zone",
+        *(f"{kind}_{name}" for kind in ("truth", "predicted", "error") for name in ("pressure", "velocity")),
+    }
+    np.testing.assert_array_equal(read.point_data["predicted_pressure"], pred[:, 0])
+    np.testing.assert_array_equal(read.point_data["predicted_velocity"], np.pad(pred[:, 1:], ((0, 0), (0, 1))))
+    np.testing.assert_array_equal(read.point_data["error_velocity"][:, :2], (pred - truth)[:, 1:])
+    assert read.cells["triangle"].tolist() == [[0, 1, 2], [1, 3, 2]]
 
 
 def test_a_format_that_is_not_there_is_refused_with_the_nearest():

@@ -113,6 +113,31 @@ def test_real_cars_have_the_drag_of_cars_and_no_side_force(real_data):
             assert 0.2 < forces["coefficients"]["drag"] < 0.4
 
 
+@pytest.mark.parametrize("first", range(6))
+@pytest.mark.parametrize("backward", [False, True])
+def test_a_body_with_concave_caps_has_its_area_silhouette_and_thrust(first, backward):
+    """An L (area 3, perimeter 8) drawn out by 1 along the stream, from every corner its caps can begin with."""
+    outline = np.roll(np.array([[0, 0], [2, 0], [2, 1], [1, 1], [1, 2], [0, 2]], float), -first, axis=0)
+    points = np.concatenate([np.c_[np.zeros(6), outline], np.c_[np.ones(6), outline]])
+    sides = np.array([[i, (i + 1) % 6, (i + 1) % 6 + 6, i + 6] for i in range(6)])
+    caps = np.array([[0, 5, 4, 3, 2, 1], np.arange(6) + 6])
+    mesh = Mesh(points, {"polygon6": caps[:, ::-1] if backward else caps, "quad": sides})
+    surface = outward_surface(points, triangles_of(mesh))
+    assert surface.closed and len(surface.triangle) == 2 * 4 + 6 * 2
+    forces = pressure_forces(points, surface, points[:, 0], Reference.of({**STREAM, "coefficient": True}))
+    assert forces["surface"]["area"] == pytest.approx(14)
+    assert forces["reference"]["area"] == pytest.approx(3, rel=2e-3)
+    assert forces["coefficients"]["drag"] == pytest.approx(-1, rel=2e-3)
+    assert forces["coefficients"]["lift"] == pytest.approx(0, abs=1e-12)
+
+
+def test_a_concave_quad_is_cut_where_it_lies_inside():
+    dart = np.array([[0, 0, 0], [2, -1, 0], [0.5, 0, 0], [2, 1, 0]], float)
+    for first in range(4):
+        face = triangles_of(Mesh(dart, {"quad": np.roll(np.arange(4), first)[None]}))
+        assert np.linalg.norm(area_vectors(dart, face), axis=1).sum() == pytest.approx(0.5)
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [

@@ -13,7 +13,7 @@ from scipy.spatial import ConvexHull
 from pointcept_bsa.datasets.inputs import InputDescription
 from pointcept_bsa.engine.prediction.inputs import prepare_input
 from pointcept_bsa.engine.prediction.network import Network, open_network
-from pointcept_bsa.engine.prediction.outputs import with_prediction
+from pointcept_bsa.engine.prediction.outputs import fitted, with_prediction
 from pointcept_bsa.engine.training_range import (
     describe_training_data,
     outside_range,
@@ -201,6 +201,48 @@ def test_files_of_a_folder_are_predicted_with_warnings_and_forces(small_run, ell
     assert sorted(path.name for path in (tmp_path / "o").iterdir()) == ["a.vtp", "b.vtp", "c.vtp", "predictions.json"]
 
 
+@pytest.mark.parametrize("suffix", ["vtp", "vtu", "vtk", "ply", "npz"])
+def test_every_format_takes_forces_vectors_and_what_came_with_the_file(
+    small_run, ellipsoid, tmp_path, tool, capsys, suffix
+):
+    fields = {
+        "a name": np.linspace(0, 1, 121).astype(np.float16),
+        "velocity λ": np.random.rand(121, 3),
+        "number": np.arange(121) + 2**40,
+    }
+    np.savez(
+        tmp_path / "in.npz",
+        points=ellipsoid.points,
+        face=ellipsoid.cells["triangle"],
+        mach=0.7,
+        note="a text",
+        parts=np.array([{}], dtype=object),
+        **{f"point_data/{name}": values for name, values in fields.items()},
+    )
+    arguments = ["--weight", str(small_run), "--input", str(tmp_path / "in.npz"), "--format", suffix]
+    assert tool("predict", *arguments, "--output", str(tmp_path / "o")) == 0
+    said = capsys.readouterr().out
+    out = read_mesh(tmp_path / f"o/in.{suffix}")
+    for name, values in fields.items():
+        np.testing.assert_array_equal(out.point_data[name], values)
+    assert "predicted_pressure_coefficient" in out.point_data and "left out: parts, note" in said
+    drag = json.loads((tmp_path / "o/predictions.json").read_text())["files"][0]["forces"]["coefficients"]["drag"]
+    if suffix == "ply":
+        assert "PLY holds no data of the whole mesh: left out of in.ply: mach, predicted_drag_coefficient" in said
+        assert not out.field_data
+    else:
+        assert out.field_data["predicted_drag_coefficient"] == drag and out.field_data["mach"] == 0.7
+
+
+@pytest.mark.parametrize("suffix", ["vtp", "ply"])
+def test_cells_that_a_format_lacks_are_refused_before_anything_is_predicted(tmp_path, suffix):
+    mesh = Mesh(np.random.rand(4, 3), {"tetra": np.array([[0, 1, 2, 3]])}, field_data={"mach": np.ones(1)})
+    with pytest.raises(InputError, match="wanted .vtu"):
+        fitted(mesh, tmp_path / f"a.{suffix}")
+    for other in ("vtu", "vtk", "npz"):
+        assert fitted(mesh, tmp_path / f"a.{other}") == (mesh, [])
+
+
 def test_a_run_without_a_record_says_where_its_range_comes_from(small_run, ellipsoid, tmp_path, tool, capsys):
     shutil.copytree(small_run, tmp_path / "old")
     (tmp_path / "old/training_range.json").unlink()
@@ -237,6 +279,7 @@ def test_a_vector_target_is_written_as_a_vector():
         (["--input", "A", "A", "--output", "o.vtp"], "wanted a folder for 2 inputs"),
         (["--input", "A", "A", "--output", "o"], "also that of another input"),
         (["--input", "A", "--output", "A"], "is the input"),
+        (["--input", "A", "--output", "o.stl"], "holds no fields"),
         (["--input", "A", "--output", "o", "--area", "-1"], "--area"),
         (["--input", "A", "--output", "o", "--field", "normal"], "wanted NAME=X"),
         (["--input", "A", "--output", "o", "--field", "normal=q"], "no point field 'q'"),

@@ -120,6 +120,46 @@ SCALARS p float
 LOOKUP_TABLE default
 1 2 3 4 5 6 7 8 9 10 11 12
 """
+VTK_WORDS = b"""# vtk DataFile Version 3.0
+texts
+ASCII
+DATASET POLYDATA
+FIELD FieldData 3
+note 1 2 string
+hello
+
+NULL_ARRAY
+any 1 2 variant
+6 3
+13 a%20b
+POINTS 4 float
+0 0 0 1 0 0 1 1 0 0 1 0
+TRIANGLE_STRIPS 1 5
+4 0 1 3 2
+POLYGONS 1 5
+4 0 1 2 3
+CELL_DATA 2
+FIELD FieldData 2
+zone%20name 1 2 string
+wall
+inlet
+flag 1 2 bit
+1 0
+POINT_DATA 4
+COLOR_SCALARS c 3
+0 0 0 1 1 1 0.5 0.5 0.5 0 0 1
+LOOKUP_TABLE t 1
+0 0 0 1
+TEXTURE_COORDINATES t 2 float
+0 0 0 1 1 0 1 1
+GLOBAL_IDS ids vtkIdType
+1 2 3 4
+"""
+VTK_BYTES = (
+    VTK_WORDS.split(b"ASCII")[0] + b"BINARY\nDATASET POLYDATA\nFIELD FieldData 2\nnote 1 3 string\n\xc5hello\xc0"
+)
+VTK_BYTES += b"\x80Fxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\nbits 1 9 bit\n\xa0\x80\n"
+VTK_BYTES += b"POINTS 1 float\n" + bytes(12) + b"\nVERTICES 1 2\n" + struct.pack(">2i", 1, 0) + b"\n"
 VTK_QUADS = VTK_TEXT.split(b"CELLS")[0] + b"CELLS 1 5\n4 0 1 2 3\nCELL_TYPES 1\n9\n"
 
 
@@ -324,6 +364,9 @@ def hdf5(folder: Path) -> bytes:
 
     with h5py.File(folder / "a.h5", "w") as file:
         file["position"] = np.arange(24, dtype=np.float32).reshape(4, 2, 3)
+        file.create_dataset(
+            "packed", data=np.zeros((2, 3, 3), "f4"), chunks=(1, 3, 3), compression="gzip", shuffle=True
+        )
         file.create_dataset("bond", data=np.zeros((2, 2), np.int64), chunks=(1, 2))
     return (folder / "a.h5").read_bytes()
 
@@ -348,7 +391,7 @@ def all_targets(folder: Path) -> list[Target]:
         "mach": np.array(0.5),
     }
     inner = npy(mesh.points)
-    legacy = [VTK_TEXT, VTK_POLYGONS, VTK_FIVE, VTK_GRID, written(folder, "a.vtk", body)]
+    legacy = [VTK_TEXT, VTK_POLYGONS, VTK_FIVE, VTK_GRID, VTK_WORDS, VTK_BYTES, written(folder, "a.vtk", body)]
     xml = [packed_xml("UnstructuredGrid", False), packed_xml("UnstructuredGrid", True), written(folder, "a.vtu", body)]
     surfaces = [XML_TEXT, packed_xml("PolyData", True), written(folder, "a.vtp", mesh)]
     return [
@@ -356,7 +399,7 @@ def all_targets(folder: Path) -> list[Target]:
         Target("quads.vtk", read_quad_mesh, [VTK_QUADS]),
         Target("a.vtu", read_mesh, xml),
         Target("a.vtp", read_mesh, surfaces),
-        Target("a.ply", read_mesh, [PLY_TEXT, written(folder, "a.ply", mesh)]),
+        Target("a.ply", read_mesh, [PLY_TEXT, PLY_TEXT.replace(b"\n", b"\r"), written(folder, "a.ply", mesh)]),
         Target("a.stl", read_mesh, [STL_TEXT, written(folder, "a.stl", bare)]),
         Target("mesh.npz", read_mesh, [npz(**arrays), written(folder, "a.npz", mesh)]),
         Target("inner.npz", read_mesh, [inner], lambda content: zip_of(**{"coord.npy": content})),
@@ -365,7 +408,7 @@ def all_targets(folder: Path) -> list[Target]:
         Target("mapped.npy", read_npy, [inner, npy(np.asfortranarray(mesh.points))]),
         Target("a.tfrecord", read_tfrecord, [framed(halos()) * 2]),
         Target("inner.tfrecord", read_tfrecord, [halos()], framed),
-        Target("a.h5", lambda path: read_hdf5(path, "position"), [hdf5(folder)]),
+        Target("a.h5", lambda path: (read_hdf5(path, "position"), read_hdf5(path, "packed")), [hdf5(folder)]),
         Target("a.mat", lambda path: read_mat(path, {"output": (3, None)}), [matlab(False), matlab(True)]),
         Target("a.pth", load_checkpoint, [checkpoint()]),
         Target("inner.pth", load_checkpoint, [pickle_of_checkpoint()], pickle_of_checkpoint),

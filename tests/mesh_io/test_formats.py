@@ -247,7 +247,7 @@ def test_npz_of_plain_names(tmp_path):
         (".stl", {"point_data": {"p": np.zeros(3)}}, "STL holds no fields"),
         (".stl", {"cells": {"tetra": np.zeros((1, 4), int)}}, "STL holds triangles"),
         (".ply", {"cells": {"tetra": np.zeros((1, 4), int)}}, "PLY holds polygons"),
-        (".ply", {"point_data": {"p": np.zeros(3, np.int64)}}, "wanted a name without spaces"),
+        (".ply", {"point_data": {"p": np.full(3, 2**60 + 1)}}, "wanted at most 2.53 as PLY has"),
         (".vtp", {"cells": {"tetra": np.zeros((1, 4), int)}}, "holds points, lines and polygons"),
         (".npy", {}, "holds points only"),
         (".vtu", {"cells": {"blob": np.zeros((1, 4), int)}}, "got cells 'blob'"),
@@ -268,7 +268,7 @@ def test_what_cannot_be_written_is_said_and_nothing_is_left(tmp_path, suffix, ch
 def test_a_failed_write_leaves_the_old_file(tmp_path):
     write_mesh(tmp_path / "a.ply", Mesh(np.ones((2, 3))))
     with pytest.raises(InputError):
-        write_mesh(tmp_path / "a.ply", Mesh(np.zeros((2, 3)), {}, {"p": np.zeros(2, np.int64)}))
+        write_mesh(tmp_path / "a.ply", Mesh(np.zeros((2, 3)), {}, {"p": np.full(2, 2**60 + 1)}))
     assert read_mesh(tmp_path / "a.ply").points.tolist() == np.ones((2, 3)).tolist()
     with pytest.raises(InputError, match="cannot be written"):
         write_mesh(tmp_path / "none" / "a.ply", Mesh(np.ones((2, 3))))

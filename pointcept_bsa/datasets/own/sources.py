@@ -5,21 +5,26 @@ The name of a sample is its path below the folder, without the suffix: ``train/c
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from pointcept_bsa.errors import InputError
-from pointcept_bsa.mesh_io import SUFFIXES, Mesh, read_mesh
+from pointcept_bsa.mesh_io import SUFFIXES, Mesh, conversion, read_mesh
 from pointcept_bsa.mesh_io.mesh import checked_mesh
+from pointcept_bsa.mesh_io.numpy_files import read_header
 from pointcept_bsa.mesh_io.numpy_mesh import FACES, POINTS, read_table
 
 AXES = ("x", "y", "z")
+INDICES = (".pvtp", ".pvtu", ".vtm")  # name other files as the parts of one mesh
 
 
 def find_samples(root: str | Path) -> dict[str, Path]:
     """Return the samples below ``root``, sorted by name; files and folders with a leading dot are passed over.
+
+    An index of parts (``.vtm .pvtu .pvtp``) is refused: its parts are no samples. Linked folders and files count like
+    others; a link to a folder that it lies in is passed over.
 
     Raises:
         InputError: no folder, nothing in it, two samples of one name.
@@ -28,9 +33,14 @@ def find_samples(root: str | Path) -> dict[str, Path]:
     if not root.is_dir():
         raise InputError(f"--src: got {str(root)!r}, wanted a folder of {' '.join(SUFFIXES)} files")
     samples: dict[str, Path] = {}
-    for path in sorted(root.rglob("*")):
+    for path in sorted(_paths_below(root, (_identity(root),))):
         relative = path.relative_to(root)
-        if any(part.startswith(".") for part in relative.parts) or path.suffix.lower() not in SUFFIXES:
+        if path.suffix.lower() in INDICES:
+            raise InputError(
+                f"{path}: names other files as parts of one mesh, which would become samples of their own and could "
+                f"part between train and test; wanted one file a sample, and the parts elsewhere{conversion(path)}"
+            )
+        if path.suffix.lower() not in SUFFIXES:
             continue
         if path.is_dir() or _is_array_folder(path.parent):
             path = path.parent if _is_array_folder(path.parent) else path
@@ -44,6 +54,27 @@ def find_samples(root: str | Path) -> dict[str, Path]:
     if not samples:
         raise InputError(f"--src: {root} has no files {' '.join(SUFFIXES)}, wanted one a sample")
     return dict(sorted(samples.items()))
+
+
+def _paths_below(folder: Path, above: tuple[tuple[int, int], ...]) -> Iterator[Path]:
+    """All files and folders; ``above`` are the folders that lead here, into which a link would go round."""
+    try:
+        paths = sorted(folder.iterdir())
+    except OSError as error:
+        raise InputError(f"--src: {folder} cannot be read ({error.strerror}), wanted a folder of samples") from None
+    for path in paths:
+        if path.name.startswith("."):
+            continue
+        if not path.is_dir():
+            yield path
+        elif (own := _identity(path)) not in above:
+            yield path
+            yield from _paths_below(path, (*above, own))
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_dev, status.st_ino
 
 
 def read_source(path: Path, columns: Sequence[str] = ()) -> Mesh:
@@ -68,11 +99,13 @@ def _is_array_folder(folder: Path) -> bool:
 
 
 def _read_array_folder(folder: Path) -> Mesh:
-    arrays = {file.stem: _read_array(file) for file in sorted(folder.glob("*.npy"))}
+    files = {file.stem: file for file in sorted(folder.glob("*.npy"))}
+    left_out = tuple(name for name, file in files.items() if not _holds_numbers(file))
+    arrays = {name: _read_array(file) for name, file in files.items() if name not in left_out}
     named = [name for name in POINTS if name in arrays]
     if len(named) != 1:
         raise InputError(f"{folder}: has arrays {list(arrays)}, wanted exactly one of {list(POINTS)}")
-    mesh = Mesh(arrays.pop(named[0]))
+    mesh = Mesh(arrays.pop(named[0]), left_out=left_out)
     for name, values in arrays.items():
         if name in FACES and values.shape[1:] in ((3,), (4,)) and values.dtype.kind in "iu":
             mesh.cells["triangle" if values.shape[1] == 3 else "quad"] = values
@@ -81,6 +114,15 @@ def _read_array_folder(folder: Path) -> Mesh:
         else:
             mesh.field_data[name] = values
     return checked_mesh(mesh, folder)
+
+
+def _holds_numbers(path: Path) -> bool:
+    """False for texts and pickled objects, which are not read."""
+    try:
+        with path.open("rb") as file:
+            return read_header(file, path, objects=True).dtype.kind in "fiub"
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}), wanted a .npy file") from None
 
 
 def _read_array(path: Path) -> np.ndarray:

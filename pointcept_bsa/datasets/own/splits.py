@@ -10,7 +10,7 @@ import numpy as np
 from pointcept_bsa.datasets.own.table import plain_name
 from pointcept_bsa.errors import InputError, nearest
 from pointcept_bsa.files.json_file import parse_json
-from pointcept_bsa.mesh_io.source import read_file
+from pointcept_bsa.mesh_io.source import decoded, read_file
 
 SPLITS = ("train", "val", "test")
 HOLDOUT = 0.1  # of the training samples, where nothing is said about validation
@@ -97,7 +97,7 @@ def _with_validation(protocol: str, lists: Lists, seed: int) -> tuple[str, Lists
 
 def _from_file(names: Sequence[str], split_file: str) -> Lists:
     path = Path(split_file)
-    content = parse_json(read_file(path, "a JSON file of lists train, val, test"), path)
+    content = parse_json(decoded(read_file(path, "a JSON file of lists train, val, test")), path)
     parts = content if isinstance(content, dict) else {}
     good = all(isinstance(part, list) and all(isinstance(n, str) for n in part) for part in parts.values())
     if not parts or not good or set(parts) - set(SPLITS):

@@ -15,7 +15,7 @@ from typing import Any
 
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.files.json_file import parse_json
-from pointcept_bsa.mesh_io.source import read_file
+from pointcept_bsa.mesh_io.source import decoded, read_file
 
 Table = dict[str, dict[str, float]]  # sample -> parameter -> value
 
@@ -31,9 +31,9 @@ def read_parameters(path: str | Path) -> Table:
     if suffix not in (".csv", ".json"):
         raise InputError(f"--parameters: got {str(path)!r}, wanted a .csv or .json file")
     try:
-        content, fault = read_file(path, "a table of parameters"), f"{path}: is no table of parameters"
+        content, fault = decoded(read_file(path, "a table of parameters")), f"{path}: is no table of parameters"
         if suffix == ".csv":
-            rows = _csv_rows(content.decode("utf-8-sig"), path)
+            rows = _csv_rows(content, path)
         else:
             rows = _json_rows(parse_json(content, fault))
     except (ValueError, csv.Error) as error:

@@ -1,12 +1,15 @@
 """Reading arrays of numbers from HDF5 files without surprises.
 
 An HDF5 file may name other files (links, external storage, virtual data), announce arrays that it does not hold, or
-call decompressors. A file of measurements needs none of this: here it is refused by name, before anything is
-allocated.
+call decompressors of plugins. A file of measurements needs none of this: here it is refused by name, before anything is
+allocated. HDF5's own gzip, shuffle and check sums are read; every packed chunk is first seen to unfold to no more than
+a chunk.
 """
 
 from __future__ import annotations
 
+import math
+import zlib
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -18,6 +21,8 @@ from pointcept_bsa.datasets.arrays import Shape, check_finite
 from pointcept_bsa.errors import InputError
 
 MAX_BYTES = 2**32  # of one array: 4 GiB; the largest of the polymer data has 0.05
+MAX_RATIO = 1100  # deflate packs 1032 bytes into one at most
+FILTERS = (h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32)
 STORED_HERE = (h5py.h5d.CONTIGUOUS, h5py.h5d.CHUNKED, h5py.h5d.COMPACT)
 # What h5py turns the library's failures on damaged files into.
 DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError, NotImplementedError)
@@ -37,7 +42,8 @@ def read_hdf5(path: str | Path, name: str, shape: Shape | None = None, kind: str
 
     Raises:
         InputError: missing, foreign, damaged or truncated file; no such array, one of another shape or type, one above
-            4 GiB, one kept elsewhere (links, external or virtual storage) or behind filters (compression); NaN.
+            4 GiB, one kept elsewhere (links, external or virtual storage) or behind other filters than gzip, shuffle
+            and check sums; a chunk that is missing or unfolds to more than it should; NaN.
     """
     path = Path(path)
     if not path.is_file():
@@ -47,6 +53,7 @@ def read_hdf5(path: str | Path, name: str, shape: Shape | None = None, kind: str
             dataset = _dataset(file, name, path)
             _check_storage(dataset, name, path)
             _check_contents(dataset, name, path, shape, kind)
+            _check_chunks(dataset, name, path)
             values = np.asarray(dataset[()])
     except InputError:
         raise
@@ -71,9 +78,11 @@ def _dataset(file: Any, name: str, path: Path) -> Any:
 
 def _check_storage(dataset: Any, name: str, path: Path) -> None:
     creation = dataset.id.get_create_plist()
-    if creation.get_nfilters():
-        filters = [creation.get_filter(i)[3].decode("ascii", "replace") for i in range(creation.get_nfilters())]
-        raise InputError(f"{path}: {name!r} is stored through filters {filters}, wanted plain numbers")
+    filters = [creation.get_filter(i) for i in range(creation.get_nfilters())]
+    codes = [item[0] for item in filters]
+    if not set(codes) <= set(FILTERS) or len(set(codes)) < len(codes):
+        names = [item[3].decode("ascii", "replace") for item in filters]
+        raise InputError(f"{path}: {name!r} is stored through filters {names}, wanted none, gzip or shuffle")
     if creation.get_layout() not in STORED_HERE or creation.get_external_count():
         raise InputError(f"{path}: {name!r} is kept in other files or arrays, wanted the array itself")
 
@@ -94,5 +103,37 @@ def _check_contents(dataset: Any, name: str, path: Path, shape: Shape | None, ki
     stored = min(dataset.id.get_storage_size(), path.stat().st_size)
     if announced > MAX_BYTES:
         raise InputError(f"{path}: {name!r} announces {announced} bytes, wanted at most {MAX_BYTES}")
-    if announced > stored:
+    if announced > stored * (MAX_RATIO if _packed(dataset) else 1):
         raise InputError(f"{path}: {name!r} announces {announced} bytes and stores {stored}, wanted all of them")
+
+
+def _packed(dataset: Any) -> bool:
+    creation = dataset.id.get_create_plist()
+    return h5py.h5z.FILTER_DEFLATE in [creation.get_filter(i)[0] for i in range(creation.get_nfilters())]
+
+
+def _check_chunks(dataset: Any, name: str, path: Path) -> None:
+    """Every chunk of a packed array is there and unfolds to its size; HDF5 itself would unfold without an end."""
+    if not _packed(dataset):
+        return
+    size = math.prod(dataset.chunks) * dataset.dtype.itemsize
+    if size > MAX_BYTES:
+        raise InputError(f"{path}: {name!r} has chunks of {size} bytes, wanted at most {MAX_BYTES}")
+    wanted = math.prod(-(-n // chunk) for n, chunk in zip(dataset.shape, dataset.chunks, strict=True))
+    if dataset.id.get_num_chunks() != wanted:
+        raise InputError(f"{path}: {name!r} stores {dataset.id.get_num_chunks()} of {wanted} chunks, wanted all")
+    creation = dataset.id.get_create_plist()
+    codes = [creation.get_filter(i)[0] for i in range(creation.get_nfilters())]
+    deflate = 1 << codes.index(h5py.h5z.FILTER_DEFLATE)
+    checked = h5py.h5z.FILTER_FLETCHER32
+    grown = 4 if checked in codes and codes.index(checked) < codes.index(h5py.h5z.FILTER_DEFLATE) else 0
+    for part in dataset.iter_chunks():
+        skipped, content = dataset.id.read_direct_chunk(tuple(own.start for own in part))
+        if skipped & deflate:
+            continue
+        try:
+            unfolded = len(zlib.decompressobj().decompress(content, size + grown + 1))
+        except zlib.error as error:
+            raise InputError(f"{path}: {name!r} has a damaged chunk ({error})") from None
+        if unfolded > size + grown:
+            raise InputError(f"{path}: {name!r} has a chunk that unfolds to more than its {size} bytes")

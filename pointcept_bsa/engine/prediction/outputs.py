@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pointcept_bsa.engine.prediction.network import Network
-from pointcept_bsa.mesh_io import Mesh
+from pointcept_bsa.mesh_io import Mesh, check_writable
 
 PREFIX = "predicted_"
+FORMATS = ("vtp", "vtu", "vtk", "ply", "npz")  # hold fields; of .stl and .npy only the places would be left
 
 
 def with_prediction(
@@ -36,6 +39,23 @@ def with_prediction(
             for name, value in forces[group].items():
                 field_data[f"{PREFIX}{name}_{group[:-1]}"] = np.array([value])
     return Mesh(mesh.points, mesh.cells, {**mesh.point_data, **fields}, {**mesh.cell_data, **of_cells}, field_data)
+
+
+def fitted(mesh: Mesh, path: Path) -> tuple[Mesh, list[str]]:
+    """The mesh without what the format of ``path`` has no place for, and a line that says what was left out.
+
+    PLY has no place for data of the whole mesh, drag and lift among them; the other formats have one for everything.
+
+    Raises:
+        InputError: cells or names that the format cannot hold.
+    """
+    remarks = []
+    if path.suffix.lower() == ".ply" and mesh.field_data:
+        names = ", ".join(sorted(mesh.field_data))
+        remarks.append(f"PLY holds no data of the whole mesh: left out of {path.name}: {names}")
+        mesh = replace(mesh, field_data={})
+    check_writable(path, mesh)
+    return mesh, remarks
 
 
 def split_targets(values: np.ndarray, network: Network) -> dict[str, np.ndarray]:

@@ -14,13 +14,11 @@ from torch import nn
 from pointcept_bsa.engine.prediction.forces import Reference, pressure_forces, summary
 from pointcept_bsa.engine.prediction.inputs import prepare_input
 from pointcept_bsa.engine.prediction.network import Network, open_network
-from pointcept_bsa.engine.prediction.outputs import with_prediction
+from pointcept_bsa.engine.prediction.outputs import FORMATS, fitted, with_prediction
 from pointcept_bsa.engine.training_range import outside_range
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.files.json_file import write_json
-from pointcept_bsa.mesh_io import SUFFIXES, read_mesh, write_mesh
-
-FORMATS = ("vtp", "vtu", "vtk", "ply", "npz")
+from pointcept_bsa.mesh_io import SUFFIXES, conversion, read_mesh, write_mesh
 
 
 @dataclass(frozen=True)
@@ -80,8 +78,11 @@ def predict_file(
 ) -> dict[str, Any]:
     """One file: read, predict, write; what is to be told about it."""
     mesh = read_mesh(source)
+    fitted(mesh, target)  # what cannot be written is refused before it is predicted
     prepared = prepare_input(mesh, source.name, network, settings.fields)
     remarks = list(prepared.remarks)
+    if mesh.left_out:
+        remarks.append(f"not numbers, and left out: {', '.join(mesh.left_out)}")
     warnings = []
     inside = "unknown"
     if network.training is not None:
@@ -107,6 +108,8 @@ def predict_file(
     replaced = sorted(name for name in mesh.point_data if written.point_data[name] is not mesh.point_data[name])
     if replaced:
         remarks.append(f"fields of the input replaced by the new prediction: {', '.join(replaced)}")
+    written, more = fitted(written, target)
+    remarks += more
     target.parent.mkdir(parents=True, exist_ok=True)
     write_mesh(target, written)
     return {
@@ -135,10 +138,13 @@ def output_paths(settings: Settings) -> list[tuple[Path, Path]]:
         raise InputError("--input: got no file, wanted at least one")
     for source in sources:
         if source.suffix.lower() not in SUFFIXES:
-            raise InputError(f"--input {str(source)!r}: wanted a file that ends in one of {list(SUFFIXES)}")
+            wanted = f"a file that ends in one of {list(SUFFIXES)}{conversion(source)}"
+            raise InputError(f"--input {str(source)!r}: wanted {wanted}")
         if not source.is_file():
             raise InputError(f"--input {str(source)!r}: no such file")
     if not is_folder(settings):
+        if Path(settings.output).suffix.lower()[1:] not in FORMATS:
+            raise InputError(f"--output {settings.output!r}: holds no fields, wanted one of {list(FORMATS)}")
         if len(sources) > 1:
             raise InputError(f"--output {settings.output!r}: wanted a folder for {len(sources)} inputs")
         if sources[0].resolve() == Path(settings.output).resolve():

@@ -12,6 +12,7 @@ from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import breadth_first_order, connected_components
 
 from pointcept_bsa.mesh_io import Mesh
+from pointcept_bsa.mesh_io.polygons import triangles_of_polygons
 
 
 @dataclass(frozen=True)
@@ -36,12 +37,11 @@ class Surface:
 
 
 def triangles_of(mesh: Mesh) -> np.ndarray:
-    """(F, 3) all triangles, quads and polygons of a mesh, those of more corners cut into triangles from the first."""
+    """(F, 3) all triangles, quads and polygons of a mesh; those of more corners, concave ones too, are cut."""
     parts = [np.zeros((0, 3), dtype=np.int64)]
     for name, block in mesh.cells.items():
         if name == "triangle" or name == "quad" or name.startswith("polygon"):
-            for i in range(1, block.shape[1] - 1):
-                parts.append(block[:, [0, i, i + 1]])
+            parts.append(triangles_of_polygons(mesh.points, block).reshape(-1, 3))
     return np.concatenate(parts)
 
 

@@ -1,0 +1,93 @@
+"""How well a network fits in the end, in a word: no better than a constant, overfits, underfits, or neither."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pointcept_bsa.engine.running_statistics import errors_of, some_batches
+from pointcept_bsa.metrics import relative_l2
+
+AS_A_CONSTANT = 0.95  # of the constant's error, from which on a network is no better
+OVERFITS = 1.5  # validation error over training error
+UNDERFITS = 0.5  # of the constant's error, still there in training
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Relative L2 errors, each a mean over samples.
+
+    Attributes:
+        training: of ``samples`` training samples, as they are trained on (augmented, at their density).
+        validation: of the validation samples, at the density of training where they were judged at it.
+        constant: of the mean training target on the validation samples; None where it is not known.
+        samples: how many training samples.
+    """
+
+    training: float
+    validation: float
+    constant: float | None
+    samples: int
+
+    def verdict(self) -> str:
+        """One line: a word, the errors, what to do."""
+        constant = "" if self.constant is None else f", of a constant {self.constant:.3g}"
+        errors = (
+            f"relative_l2 {self.training:.3g} on {self.samples} training samples, {self.validation:.3g} on "
+            f"validation{constant}"
+        )
+        if self.constant is not None and not self.validation < AS_A_CONSTANT * self.constant:
+            if self.training < UNDERFITS * self.constant:
+                return f"Fit: OVERFITS, and is NO BETTER THAN A CONSTANT on new samples: {errors}; {MORE_DATA}"
+            return (
+                f"Fit: NO BETTER THAN A CONSTANT: {errors}; look at the inputs (feat_keys), units, learning rate "
+                "(tools/tune.py --lr-range) and the number of iterations"
+            )
+        if not self.validation <= OVERFITS * self.training:
+            return f"Fit: OVERFITS: {errors}; {MORE_DATA}"
+        if self.constant is not None and self.training > UNDERFITS * self.constant:
+            return (
+                f"Fit: UNDERFITS: {errors}; more iterations, a larger network, another learning rate (tools/tune.py), "
+                "or inputs that say more"
+            )
+        return f"Fit: neither over- nor underfits: {errors}"
+
+
+MORE_DATA = "more samples or augmentation help most; else fewer frequency bands, a smaller network, more weight_decay"
+
+
+def training_errors(model: nn.Module, dataset: Any, clouds: int) -> list[float]:
+    """Relative L2 of the model, in evaluation mode, on some samples of the training set, evenly over it."""
+    training = model.training
+    model.eval()
+    try:
+        return [error for batch in some_batches(model, dataset, clouds) for error in errors_of(model, batch)]
+    finally:
+        model.train(training)
+
+
+class ConstantErrors:
+    """Collects the relative L2 of the mean training target on the batches it is called with."""
+
+    def __init__(self, model: nn.Module) -> None:
+        normalizer = getattr(model, "normalizer", None)
+        self.mean: Tensor | None = getattr(normalizer, "mean", None)
+        self.errors: list[float] = []
+
+    @torch.no_grad()
+    def __call__(self, batch: Mapping[str, Any], pred: Tensor) -> None:
+        if self.mean is None or self.mean.shape[-1] != batch["target"].shape[-1]:
+            return
+        target = batch["target"].double()
+        constant = self.mean.to(target).expand_as(target)
+        self.errors += relative_l2(constant, target, batch["offset"]).tolist()
+
+    @property
+    def value(self) -> float | None:
+        """Their mean; None without any."""
+        return statistics.fmean(self.errors) if self.errors else None
