@@ -24,24 +24,29 @@ HOMES = {
     "extractall": set(),
     "np.save": {
         "datasets/prepare/layout.py",  # into a folder that gets its name when it is whole
-        "engine/molecular_dynamics_tester.py",  # to a temporary name, then renamed
-        "engine/tester.py",
-        "host/embedded/semantic_segmentation.py",  # through write_atomic
-        "mesh_io/numpy_mesh.py",  # through write_file
+        "engine/molecular_dynamics_tester.py",  # the others through write_file
+        "host/embedded/semantic_segmentation.py",
+        "mesh_io/numpy_mesh.py",
+    },
+    "savefig": {  # all through write_file
+        "engine/benchmark/losses_plot.py",
+        "engine/benchmark/plot.py",
+        "engine/picture.py",
+        "engine/tune/lr_range.py",
+        "engine/tune/results.py",
+        "engine/visualization/drawing.py",
+    },
+    "replace": {
+        "files/atomic.py",
+        "host/embedded/files.py",  # a second name for a checkpoint
+        "datasets/prepare/download.py",  # archives: what has come of them is kept to go on from
     },
     "write": {
-        "files/json_file.py",  # texts and JSON
-        "host/embedded/files.py",  # checkpoints and their sums
+        "files/atomic.py",
         "host/embedded/events.py",  # metrics.jsonl, appended to
         "host/embedded/lock.py",  # the lock of a run, with the name of who has it
         "engine/tune/study.py",  # the lock of a study: empty
-        "mesh_io/source.py",  # meshes
-        "datasets/prepare/layout.py",  # cards and lists of a prepared folder
         "datasets/prepare/download.py",  # archives, as they come
-        "engine/benchmark/report.py",  # all through replacing()
-        "engine/benchmark/trees.py",
-        "engine/benchmark/losses.py",
-        "engine/benchmark/profile.py",
     },
 }
 
@@ -59,6 +64,10 @@ def kinds(node: ast.Call) -> set[str]:
         found.add("np.load")
     if owner in ("np", "numpy") and name.startswith("save"):
         found.add("np.save")
+    if name == "savefig":
+        found.add("savefig")
+    if called in ("os.replace", "os.rename", "shutil.move"):
+        found.add("replace")
     if owner in ("pickle", "joblib", "dill", "marshal", "shelve") and name != "UnpicklingError":
         found.add("pickle")
     if owner == "yaml":

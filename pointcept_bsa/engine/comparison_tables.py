@@ -12,7 +12,8 @@ from typing import Any
 from pointcept_bsa.engine.comparison import Comparison, Group, Value, compare
 from pointcept_bsa.engine.comparison_statistics import Verdict
 from pointcept_bsa.engine.runs import Loader, find_runs
-from pointcept_bsa.files.json_file import write_json, write_text
+from pointcept_bsa.files.atomic import write_text
+from pointcept_bsa.files.json_file import write_json
 
 VERDICT = ("ratio", "ratio_low", "ratio_high", "p", "samples", "verdict")
 COSTS = ("parameters", "GFLOPs", "ms/iteration", "training s", "memory MiB")

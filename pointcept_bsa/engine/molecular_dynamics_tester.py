@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -14,6 +13,7 @@ from pointcept_bsa.datasets.molecular_dynamics import HISTORY, MolecularDynamics
 from pointcept_bsa.engine.rollout import judge_rollout, simulate, summarize_rollouts
 from pointcept_bsa.engine.tester import RegressionTester, write_json
 from pointcept_bsa.errors import InputError
+from pointcept_bsa.files.atomic import write_file
 from pointcept_bsa.host import TESTERS, comm
 
 
@@ -101,11 +101,8 @@ class MolecularDynamicsTester(RegressionTester):
         return report
 
     def write_rollout(self, name: str, positions: np.ndarray) -> None:
-        folder = self.folder / "rollouts"
-        folder.mkdir(parents=True, exist_ok=True)
-        temporary = folder / f"{name}.tmp.npz"
-        np.savez(temporary, position=positions.astype(np.float32))
-        os.replace(temporary, folder / f"{name}.npz")
+        path = self.folder / "rollouts" / f"{name}.npz"
+        write_file(path, lambda file: np.savez(file, position=positions.astype(np.float32)))
 
     def print_rollouts(self, summary: dict[str, Any]) -> None:
         self.logger.info(

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from pointcept_bsa.engine.canvas import Canvas
+from pointcept_bsa.files.atomic import write_file
 
 WIDTH = 15.0  # inches, of three panels with their colour bars
 PANEL = 4.1  # inches, of one panel without
@@ -64,7 +65,4 @@ def draw_fields(
                 axes.tick_params(labelsize=8)
             bar = figure.colorbar(dots, ax=axes, shrink=0.85, extend="both", pad=0.02)
             bar.set_label(label if i < 2 else f"error of {label}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    figure.savefig(temporary, format="png", dpi=110)
-    temporary.replace(path)
+    write_file(path, lambda file: figure.savefig(file, format="png", dpi=110))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from pointcept_bsa.engine.runs import run_record
 from pointcept_bsa.engine.training_points import training_points
 from pointcept_bsa.engine.training_range import check_same_inputs
 from pointcept_bsa.errors import InputError
+from pointcept_bsa.files.atomic import write_file
 from pointcept_bsa.files.checkpoint_file import read_checkpoint
 from pointcept_bsa.files.json_file import read_json, write_json
 from pointcept_bsa.host import TESTERS, TesterBase, collate_fn, comm
@@ -265,23 +266,19 @@ class RegressionTester(TesterBase):
         self.export_fields(batch, pred)
 
     def write_predictions(self, batch: Mapping[str, Any], pred: torch.Tensor) -> None:
-        """One file a sample; written beside and renamed, so never half there."""
+        """One file a sample, whole or not there."""
         folder = self.folder / "predictions"
-        folder.mkdir(parents=True, exist_ok=True)
         arrays = {"coord": batch[where(batch)], "target": batch["target"], "pred": pred.float()}
         lengths = torch.diff(batch["offset"], prepend=batch["offset"].new_zeros(1)).tolist()
         parts = {key: value.cpu().split(lengths) for key, value in arrays.items()}
         for i, name in enumerate(batch["name"]):
-            path = folder / (name.replace("/", "__") + ".npz")
-            temporary = path.with_suffix(".tmp.npz")
             own = {key: values[i].numpy() for key, values in parts.items()}
             dataset = self.test_loader.dataset
             own = {
                 "coord": in_files(dataset, "coord", own["coord"]),
                 **{key: physical_target(dataset, own[key]) for key in ("target", "pred")},
             }
-            np.savez(temporary, **own)
-            os.replace(temporary, path)
+            write_file(folder / (name.replace("/", "__") + ".npz"), partial(np.savez, **own))
 
 
 def metric_line(name: str, physical: Mapping[str, float], normalized: Mapping[str, float] | None) -> str:

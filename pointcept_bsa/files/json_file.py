@@ -1,4 +1,4 @@
-"""JSON, read strictly and written so that everyone can read it (RFC 8259); texts written whole or not at all.
+"""JSON, read strictly and written so that everyone can read it (RFC 8259).
 
 A number that is not finite has no JSON form: it is written as null. Files of earlier versions hold the words NaN and
 Infinity; readers of a run's own files take these for null, too (``words_as_null``).
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from pointcept_bsa.errors import InputError
+from pointcept_bsa.files.atomic import write_text
 
 LONGEST = 300  # digits of a whole number: others could not be counted with
 
@@ -113,23 +113,8 @@ def json_text(value: Any, indent: int | None = 1) -> str:
 
 
 def write_json(path: str | Path, content: Any) -> None:
-    """Write :func:`json_text` to a temporary name, then rename. Raises InputError where it cannot be written."""
+    """Write :func:`json_text` whole or not at all. Raises InputError where it cannot be written."""
     write_text(path, json_text(content))
-
-
-def write_text(path: str | Path, text: str) -> None:
-    """As :func:`write_json`, for any text."""
-    path = Path(path)
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            temporary.write_text(text, encoding="utf-8", errors="replace")
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror or error})") from error
 
 
 def _read(path: Path) -> bytes:

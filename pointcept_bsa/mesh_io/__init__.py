@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from pointcept_bsa.errors import InputError, nearest
+from pointcept_bsa.files.atomic import write_file
 from pointcept_bsa.mesh_io.mesh import Mesh, checked_mesh
 from pointcept_bsa.mesh_io.numpy_mesh import read_npy_mesh, read_npz_mesh, write_npy_mesh, write_npz_mesh
 from pointcept_bsa.mesh_io.ply import read_ply, write_ply
-from pointcept_bsa.mesh_io.source import write_file
 from pointcept_bsa.mesh_io.stl import read_stl, write_stl
 from pointcept_bsa.mesh_io.vtk_legacy import read_vtk, write_vtk
 from pointcept_bsa.mesh_io.vtk_xml import read_vtp, read_vtu
@@ -72,7 +72,7 @@ def write_mesh(path: str | Path, mesh: Mesh) -> None:
     path = Path(path)
     write = _WRITERS[_suffix(path)]
     checked = checked_mesh(mesh, path)
-    write_file(path, lambda file: write(file, checked, path))
+    write_file(path, lambda file: write(file, checked, path), make_folder=False)
 
 
 def check_writable(path: str | Path, mesh: Mesh) -> None:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import codecs
 import contextlib
-import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
@@ -36,28 +34,6 @@ def read_file(path: str | Path, wanted: str) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}), wanted {wanted}") from None
-
-
-def write_file(path: str | Path, write: Callable[[BinaryIO], None]) -> None:
-    """Let ``write`` fill a file beside ``path``, then give it that name: ``path`` holds its old or its new content.
-
-    Raises:
-        InputError: the file cannot be written.
-    """
-    path = Path(path)
-    part = path.with_name(f".{path.name}.part")
-    try:
-        try:
-            with part.open("wb") as file:
-                write(file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(part, path)
-        finally:
-            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-                part.unlink()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror})") from None
 
 
 class Source:

@@ -17,6 +17,7 @@ from pointcept_bsa.datasets.inputs import offset_of
 from pointcept_bsa.datasets.prepared import sample_folder_name
 from pointcept_bsa.datasets.statistics import RunningStatistics
 from pointcept_bsa.errors import InputError
+from pointcept_bsa.files.atomic import write_text
 from pointcept_bsa.files.json_file import json_text, read_json
 
 Protocols = dict[str, dict[str, list[str]]]
@@ -55,13 +56,6 @@ def is_finished(root: Path, sample_id: str, fields: Iterable[str], wide: Sequenc
     except InputError:
         return False
     return True
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file in one go: readers see the old one or the new one."""
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)
 
 
 def check_sample_names(names: Sequence[str]) -> None:

@@ -7,7 +7,6 @@ when its own starting weights are rounded (``ROUNDED``, the yardstick), and wher
 
 from __future__ import annotations
 
-import csv
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -30,8 +29,8 @@ from pointcept_bsa.engine.benchmark.case import (
     precision,
 )
 from pointcept_bsa.engine.benchmark.inputs import Batch
-from pointcept_bsa.engine.benchmark.replacing import replacing
 from pointcept_bsa.engine.benchmark.variants import AUTO, REFERENCE, operators
+from pointcept_bsa.files.atomic import write_csv
 
 ROUNDED = "reference_rounded"  # plain torch again, from weights that are a rounding error away
 COLUMNS = (AUTO, REFERENCE, ROUNDED)
@@ -190,12 +189,11 @@ def round_weights(model: nn.Module, relative: float) -> None:
 
 def write_losses(file_path: Path, curves: Sequence[LossCurves]) -> None:
     """A CSV: config, points, seed, step, and a column a path; that of ``ROUNDED`` is empty but for seed 0."""
-    with replacing(file_path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["config", "points", "seed", "step", *COLUMNS])
-        for each in curves:
-            for seed, ours in enumerate(each.losses[AUTO]):
-                found = [each.losses[path] for path in COLUMNS]
-                for i in range(len(ours)):
-                    values = [own[seed][i] if seed < len(own) else "" for own in found]
-                    writer.writerow([each.name, each.points, seed, i + 1, *values])
+    rows: list[list[Any]] = []
+    for each in curves:
+        for seed, ours in enumerate(each.losses[AUTO]):
+            found = [each.losses[path] for path in COLUMNS]
+            for i in range(len(ours)):
+                values = [own[seed][i] if seed < len(own) else "" for own in found]
+                rows.append([each.name, each.points, seed, i + 1, *values])
+    write_csv(file_path, ["config", "points", "seed", "step", *COLUMNS], rows)

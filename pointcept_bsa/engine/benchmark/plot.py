@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from pointcept_bsa.engine.benchmark.case import NOT_ASKED
-from pointcept_bsa.engine.benchmark.replacing import replacing
 from pointcept_bsa.engine.benchmark.report import Row
 from pointcept_bsa.engine.benchmark.variants import MODES, REFERENCE
+from pointcept_bsa.files.atomic import write_file
 
 MARKERS = "osD^vP*hX<>"
 
@@ -41,8 +41,7 @@ def draw_times(path: Path, rows: Sequence[Row], baseline: str | None, title: str
         labels.append("no time: out of memory, too slow or not possible")
     columns = min(len(labels), 2 * len(panels)) or 1
     figure.legend(handles, labels, loc="outside lower center", ncols=columns, fontsize=9, frameon=False)
-    with replacing(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=150)
+    write_file(path, lambda file: figure.savefig(file, format="png", dpi=150))
 
 
 def _draw_panel(axes: Any, rows: Sequence[Row], part: str, baseline: str | None) -> None:

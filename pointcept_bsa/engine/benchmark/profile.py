@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ import torch
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
-from pointcept_bsa.engine.benchmark.replacing import replacing
+from pointcept_bsa.files.atomic import write_csv
 
 SHOWN, WIDTH = 12, 72  # of the printed table: lines, characters of a name
 
@@ -63,8 +62,5 @@ class Profile:
 
 def write_profiles(path: Path, profiles: Sequence[Profile]) -> None:
     """A CSV: config, points, mode, part, kernel, launches, ms."""
-    with replacing(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["config", "points", "mode", "part", "kernel", "launches", "ms"])
-        for each in profiles:
-            writer.writerows([each.name, each.points, each.mode, each.part, *kernel] for kernel in each.kernels)
+    rows = [[p.name, p.points, p.mode, p.part, *kernel] for p in profiles for kernel in p.kernels]
+    write_csv(path, ["config", "points", "mode", "part", "kernel", "launches", "ms"], rows)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -10,9 +9,9 @@ from typing import Any
 
 from pointcept_bsa.engine.benchmark.case import NEEDS_CUDA, NOT_ASKED, OK, OOM, TOO_SLOW, Measurement, Plan
 from pointcept_bsa.engine.benchmark.entries import Entry
-from pointcept_bsa.engine.benchmark.replacing import replacing
 from pointcept_bsa.engine.benchmark.variants import MODES, REFERENCE
-from pointcept_bsa.files.json_file import json_text
+from pointcept_bsa.files.atomic import write_csv, write_text
+from pointcept_bsa.files.json_file import write_json
 
 
 @dataclass
@@ -229,16 +228,8 @@ def write_results(
     Each is written whole or not at all.
     """
     content = {"environment": dict(environment), "baseline": baseline, "rows": [asdict(row) for row in rows]}
-    with replacing(folder / "benchmark.json") as path:
-        path.write_text(json_text(content), encoding="utf-8")
-    with replacing(folder / "benchmark.csv") as path, open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, [f.name for f in fields(Row)])
-        writer.writeheader()
-        writer.writerows(asdict(row) for row in rows)
+    write_json(folder / "benchmark.json", content)
+    write_csv(folder / "benchmark.csv", [f.name for f in fields(Row)], [list(asdict(row).values()) for row in rows])
     note = f"{environment['device']}, torch {environment['versions']['torch']}, {environment['dtype']}"
     note += f", {environment['date'][:10]}: `{environment['command']}`"
-    with replacing(folder / "benchmark.md") as path:
-        path.write_text(
-            f"{table(rows, baseline, plan)}\n\n{more}{note}\n",
-            encoding="utf-8",
-        )
+    write_text(folder / "benchmark.md", f"{table(rows, baseline, plan)}\n\n{more}{note}\n")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -13,10 +12,10 @@ from scipy.spatial import cKDTree
 from torch import Tensor
 
 from pointcept_bsa.engine.benchmark.inputs import make_batch
-from pointcept_bsa.engine.benchmark.replacing import replacing
 from pointcept_bsa.engine.benchmark.report import number
 from pointcept_bsa.engine.benchmark.timing import Timing, cpu_timer, cuda_timer, time_calls
-from pointcept_bsa.files.json_file import json_text
+from pointcept_bsa.files.atomic import write_csv, write_text
+from pointcept_bsa.files.json_file import write_json
 from pointcept_bsa.geometry.ball_tree import BallTree
 
 BALL_SIZE, BLOCK_SIZE, DEGREES = 256, 8, 45.0
@@ -110,13 +109,8 @@ def tree_table(rows: Sequence[TreeRow], device: str) -> str:
 
 def write_trees(folder: Path, rows: Sequence[TreeRow], environment: Mapping[str, Any]) -> None:
     """``tree.json``, ``tree.csv`` and ``tree.md``."""
-    with replacing(folder / "tree.json") as path:
-        content = {"environment": dict(environment), "rows": [asdict(row) for row in rows]}
-        path.write_text(json_text(content), encoding="utf-8")
-    with replacing(folder / "tree.csv") as path, open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, [f.name for f in fields(TreeRow)])
-        writer.writeheader()
-        writer.writerows(asdict(row) for row in rows)
-    with replacing(folder / "tree.md") as path:
-        note = f"{environment['date'][:10]}: `{environment['command']}`"
-        path.write_text(f"{tree_table(rows, environment['device'])}\n\n{note}\n", encoding="utf-8")
+    content = {"environment": dict(environment), "rows": [asdict(row) for row in rows]}
+    write_json(folder / "tree.json", content)
+    write_csv(folder / "tree.csv", [f.name for f in fields(TreeRow)], [list(asdict(row).values()) for row in rows])
+    note = f"{environment['date'][:10]}: `{environment['command']}`"
+    write_text(folder / "tree.md", f"{tree_table(rows, environment['device'])}\n\n{note}\n")

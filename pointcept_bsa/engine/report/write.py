@@ -9,7 +9,7 @@ from pointcept_bsa.engine.comparison import UNITS, compare
 from pointcept_bsa.engine.report.page import page
 from pointcept_bsa.engine.runs import Run
 from pointcept_bsa.errors import InputError
-from pointcept_bsa.files.json_file import write_text
+from pointcept_bsa.files.atomic import write_text
 
 
 def write_report(

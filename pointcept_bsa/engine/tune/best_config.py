@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pointcept_bsa.files.json_file import write_text
+from pointcept_bsa.files.atomic import write_text
 from pointcept_bsa.host import Config
 
 

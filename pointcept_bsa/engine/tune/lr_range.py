@@ -12,7 +12,7 @@ import numpy as np
 from pointcept_bsa.engine.tune.run import Wanted, check_arguments
 from pointcept_bsa.engine.tune.worker import Engine
 from pointcept_bsa.errors import InputError
-from pointcept_bsa.files.json_file import write_text
+from pointcept_bsa.files.atomic import write_file, write_text
 
 FEWEST = 20  # iterations of which something can be said
 SMOOTHING = 0.04  # width of the Gaussian by which losses are averaged, as a share of the iterations
@@ -92,4 +92,4 @@ def _draw(path: Path, rate: np.ndarray, loss: np.ndarray, smooth: np.ndarray, st
     axes.set_xlabel("learning rate")
     axes.set_ylabel("training loss")
     axes.legend()
-    figure.savefig(path, dpi=120, bbox_inches="tight")
+    write_file(path, lambda file: figure.savefig(file, format="png", dpi=120, bbox_inches="tight"))

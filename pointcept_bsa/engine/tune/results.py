@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pointcept_bsa.engine.tune.study import REASON, Study
-from pointcept_bsa.files.json_file import write_text
+from pointcept_bsa.files.atomic import write_file, write_text
 
 FEWEST = 4  # complete trials without which importances mean nothing
 COLUMNS = ("trial", "state", "seconds", "iterations")
@@ -90,6 +90,6 @@ def draw_importance(study: Study, metric: str) -> Path | str:
         axes.set_title(f"What the validation {metric_name(metric)} of {len(complete)} trials depends on", loc="left")
         figure: Any = axes.figure
         figure.set_size_inches(8, 1.5 + 0.45 * len(study.space))
-        figure.savefig(path, dpi=120, bbox_inches="tight")
+        write_file(path, lambda file: figure.savefig(file, format="png", dpi=120, bbox_inches="tight"))
         pyplot.close(figure)
     return path

@@ -12,6 +12,7 @@ import numpy as np
 from pointcept_bsa.engine.canvas import Canvas
 from pointcept_bsa.engine.visualization.subject import Subject
 from pointcept_bsa.errors import InputError
+from pointcept_bsa.files.atomic import write_file
 from pointcept_bsa.mesh_io import Mesh, write_mesh
 
 UNSEEN = (0.86, 0.86, 0.86, 1.0)
@@ -60,12 +61,9 @@ def save(drawing: Drawing, stem: Path, formats: Sequence[str], subject: Subject 
         if name not in FORMATS:
             raise InputError(f"--format {name!r}: wanted one of {list(FORMATS)}")
     written = []
-    stem.parent.mkdir(parents=True, exist_ok=True)
     if "png" in formats:
         path = stem.with_name(stem.name + ".png")
-        temporary = path.with_name(path.name + ".tmp")
-        drawing.figure.savefig(temporary, format="png", dpi=130)
-        temporary.replace(path)
+        write_file(path, lambda file: drawing.figure.savefig(file, format="png", dpi=130))
         written.append(path)
     if "vtp" in formats:
         if subject is None or not drawing.fields:

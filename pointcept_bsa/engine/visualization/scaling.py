@@ -31,7 +31,6 @@ def draw_scaling(results: Sequence[str], output: Path) -> Path:
             rows.append(row)
     environments = [content["environment"] for _, content in contents]
     title = "; ".join(dict.fromkeys(f"{e.get('device', '?')}, {e.get('dtype', '?')}" for e in environments))
-    output.parent.mkdir(parents=True, exist_ok=True)
     draw_times(output, rows, contents[0][1].get("baseline"), title)
     return output
 

@@ -1,4 +1,4 @@
-"""Files written whole or not at all, with their checksums beside them.
+"""Files with their checksums beside them.
 
 At every moment, whatever kills the process or the machine, a path holds its old or its new content, and its checksum
 file (``<name>.sha256``, as ``sha256sum -c`` reads it) lists the sum of that content. While a file is replaced the
@@ -7,14 +7,16 @@ checksum file has two lines, of the old and of the new content; a damaged file m
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import hashlib
 import io
 import os
-from collections.abc import Callable, Iterator
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
+
+from pointcept_bsa.files.atomic import replacing, sync_folder
 
 NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EXDEV, errno.EMLINK)
 
@@ -33,42 +35,34 @@ class Hashing(io.RawIOBase):
         return self.file.write(data)
 
 
-def write_atomic(path: str | Path, write: Callable[[Hashing], object]) -> None:
-    """Let ``write`` fill a file beside ``path``, flush it to the disk, then give it the name ``path``."""
-    with _new_file(Path(path), write) as (temporary, _):
-        _rename(temporary, Path(path))
-
-
-def write_text_atomic(path: str | Path, text: str) -> None:
-    """``write_atomic`` of a text."""
-    write_atomic(path, lambda file: file.write(text.encode()))
-
-
 def write_checked(path: str | Path, write: Callable[[Hashing], object]) -> None:
-    """``write_atomic`` with the checksum beside it."""
+    """Let ``write`` fill the file, whole or not at all, with the checksum beside it. Raises ``OSError``."""
     path = Path(path)
-    with _new_file(path, write) as (temporary, digest):
-        _replace_checked(temporary, path, [digest])
+    hashing: list[Hashing] = []
+    with replacing(path, lambda: _announce(path, _sums(hashing))) as file:
+        hashing.append(Hashing(file))
+        write(hashing[0])
+    _write_checksums(path, _sums(hashing))
 
 
 def link_checked(source: Path, path: Path) -> None:
     """Give a finished file a second name, with its checksums; copies where the file system has no hard links."""
-    temporary = _temporary(path)
+    sums = read_checksums(source)
+    temporary = path.with_name(path.name + ".tmp")
     try:
         temporary.unlink(missing_ok=True)
-        try:
-            os.link(source, temporary)
-        except OSError as error:
-            if error.errno not in NO_LINKS:
-                raise
-            with open(source, "rb") as original, open(temporary, "wb") as file:
-                while chunk := original.read(1 << 20):
-                    file.write(chunk)
-                file.flush()
-                os.fsync(file.fileno())
-        _replace_checked(temporary, path, read_checksums(source))
+        os.link(source, temporary)
+        _announce(path, sums)
+        os.replace(temporary, path)
+        sync_folder(path.parent)
+    except OSError as error:
+        if error.errno not in NO_LINKS:
+            raise
+        with open(source, "rb") as original, replacing(path, lambda: _announce(path, sums)) as file:
+            shutil.copyfileobj(original, file, 1 << 20)
     finally:
         temporary.unlink(missing_ok=True)
+    _write_checksums(path, sums)
 
 
 def remove_checked(path: Path) -> None:
@@ -102,50 +96,20 @@ def is_intact(path: Path) -> bool:
         return hashlib.file_digest(file, "sha256").hexdigest() in sums
 
 
-def sync_folder(folder: Path) -> None:
-    """Flush the folder's list of names to the disk."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+def _sums(hashing: list[Hashing]) -> list[str]:
+    return [each.sum.hexdigest() for each in hashing]
 
 
-@contextlib.contextmanager
-def _new_file(path: Path, write: Callable[[Hashing], object]) -> Iterator[tuple[Path, str]]:
-    """A temporary file that ``write`` has filled and that is on the disk, and its sum; removed in the end."""
-    temporary = _temporary(path)
-    try:
-        with open(temporary, "wb") as file:
-            hashing = Hashing(file)
-            write(hashing)
-            file.flush()
-            os.fsync(file.fileno())
-        yield temporary, hashing.sum.hexdigest()
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _temporary(path: Path) -> Path:
-    return path.with_name(path.name + ".tmp")
-
-
-def _rename(temporary: Path, path: Path) -> None:
-    os.replace(temporary, path)
-    sync_folder(path.parent)
-
-
-def _replace_checked(temporary: Path, path: Path, sums: list[str]) -> None:
-    """Rename, with the sums of both files valid meanwhile. A file that had no sum gets one only afterwards."""
+def _announce(path: Path, sums: list[str]) -> None:
+    """Note the sums of the old and of the new file until it is renamed. A file that had none gets one only then."""
     old = read_checksums(path)
     if old or not path.exists():
         _write_checksums(path, [*sums, *old])
-    _rename(temporary, path)
-    _write_checksums(path, sums)
 
 
 def _write_checksums(path: Path, sums: list[str]) -> None:
     if not sums:
         checksum_path(path).unlink(missing_ok=True)
         return
-    write_text_atomic(checksum_path(path), "".join(f"{digest}  {path.name}\n" for digest in dict.fromkeys(sums)))
+    with replacing(checksum_path(path)) as file:
+        file.write("".join(f"{digest}  {path.name}\n" for digest in dict.fromkeys(sums)).encode())

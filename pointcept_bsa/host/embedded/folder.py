@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from pointcept_bsa.errors import InputError
-from pointcept_bsa.files.json_file import json_text
+from pointcept_bsa.files.atomic import write_text
+from pointcept_bsa.files.json_file import write_json
 from pointcept_bsa.host.embedded import comm
 from pointcept_bsa.host.embedded.config import Config
 from pointcept_bsa.host.embedded.env import describe
-from pointcept_bsa.host.embedded.files import link_checked, write_text_atomic
+from pointcept_bsa.host.embedded.files import link_checked
 from pointcept_bsa.host.embedded.lock import lock_folder
 from pointcept_bsa.host.embedded.logger import get_root_logger
 from pointcept_bsa.host.embedded.store import load_newest
@@ -148,8 +149,8 @@ def open_save_path(trainer: DefaultTrainer) -> None:
         if trainer.best_file is not None and comm.is_main_process():
             link_checked(Path(trainer.best_file), Path(folder, "model", "model_best.pth"))
         get_root_logger(os.path.join(folder, "train.log"), file_mode="a" if goes_on else "w")
-        write_text_atomic(os.path.join(folder, "config.py"), trainer.config_text())
-        write_text_atomic(os.path.join(folder, "env.json"), json_text(describe(cfg, trainer.device)))
+        write_text(os.path.join(folder, "config.py"), trainer.config_text())
+        write_json(os.path.join(folder, "env.json"), describe(cfg, trainer.device))
     except OSError as error:
         raise InputError(f"save_path={folder!r}: cannot be written ({error.strerror})") from error
     length = f"{trainer.max_iter} iterations in {trainer.max_epoch} epochs"

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from pointcept_bsa.errors import InputError
-from pointcept_bsa.files.json_file import json_text
+from pointcept_bsa.files.atomic import write_file
+from pointcept_bsa.files.json_file import write_json
 from pointcept_bsa.host.batch import to_device
 from pointcept_bsa.host.embedded import comm
 from pointcept_bsa.host.embedded.collate import collate_fn
-from pointcept_bsa.host.embedded.files import write_atomic, write_text_atomic
 from pointcept_bsa.host.embedded.hooks.base import HookBase
 from pointcept_bsa.host.embedded.registry import HOOKS, TESTERS
 from pointcept_bsa.host.embedded.tester import TesterBase
@@ -103,14 +103,14 @@ class SemSegTester(TesterBase):
             if "origin_segment" in scene:
                 pred, segment = pred[torch.as_tensor(scene["inverse"])], torch.as_tensor(scene["origin_segment"])
             records[scene["name"]] = class_counts(pred, segment.long(), data.num_classes, data.ignore_index)
-            write_atomic(folder / "result" / f"{scene['name']}_pred.npy", _saving(pred.numpy()))
+            write_file(folder / "result" / f"{scene['name']}_pred.npy", _saving(pred.numpy()))
         found = {name: counts for part in comm.all_gather(records) for name, counts in part.items()}
         report = scores(torch.stack(list(found.values())).sum(0))
         report |= {"names": list(data.names), "scenes": {name: scores(found[name])["mIoU"] for name in sorted(found)}}
         report |= self.weight_identity or identity(None)
         if comm.is_main_process():
             (folder / "test").mkdir(exist_ok=True)
-            write_text_atomic(folder / "test" / "metrics.json", json_text(report))
+            write_json(folder / "test" / "metrics.json", report)
             text = "/".join(f"{report[key]:.4f}" for key in ("mIoU", "mAcc", "allAcc"))
             self.logger.info(f"Test of {len(found)} scenes: mIoU/mAcc/allAcc {text}")
             for name, value in zip(data.names, report["iou"], strict=True):
