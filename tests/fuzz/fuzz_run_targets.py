@@ -336,9 +336,13 @@ def run_targets(folder: Path) -> list[Target]:
         Target("weights.pth", "checkpoints", run.load, [run.checkpoint, run.checkpoint["state_dict"]], saved, ENTRIES),
         Target("report.json", "files of runs", read_runs(files, report), [REPORT], json_bytes, JSON),
         Target("metrics.jsonl", "files of runs", read_runs(files, metrics), [METRICS], json_lines, JSON),
-        Target("env.json", "files of runs", read_runs(files, env), [ENVIRONMENT, written("env.json")], json_bytes, JSON),
+        Target(
+            "env.json", "files of runs", read_runs(files, env), [ENVIRONMENT, written("env.json")], json_bytes, JSON
+        ),
         Target("data.json", "files of runs", read_data, [DATA, written("data.json")], json_bytes, JSON),
-        Target("training_range.json", "files of runs", read_range, [RANGE, written("training_range.json")], json_bytes, JSON),
+        Target(
+            "training_range.json", "files of runs", read_range, [RANGE, written("training_range.json")], json_bytes, JSON
+        ),
         Target("benchmark.json", "files of runs", read_benchmark, [BENCHMARK], json_bytes, JSON),
         Target("bytes.jsonl", "files of runs", read_runs(files, metrics), [json_lines(METRICS)]),
         Target("a.zip", "archives", unpack, [zip_of(**{"x/a.npy": b"12345" * 9, "b.npy": b"1", "c.txt": b"2"})]),
