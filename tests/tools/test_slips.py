@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.host.embedded.cli import exit_code
 from pointcept_bsa.host.embedded.options import parse_options
+from pointcept_bsa.pointcept.__main__ import main as pointcept_main
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = str(ROOT / "configs" / "ellipsoid_flow" / "bsa.py")
@@ -91,3 +93,98 @@ def test_a_bug_keeps_its_traceback():
         exit_code(lambda: (_ for _ in ()).throw(OSError("bug")))
     with pytest.raises(ZeroDivisionError):
         exit_code(lambda: 1 // 0)
+
+
+def main_of(tool):
+    spec = importlib.util.spec_from_file_location(f"tool_{tool}", ROOT / "tools" / f"{tool}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return getattr(module, "main", None) or getattr(module, f"{tool}_main")
+
+
+def refused(capsys, tool, *words):
+    code, error = main_of(tool)([str(word) for word in words]), capsys.readouterr().err
+    lines = error.strip().splitlines()
+    assert code == 2 and "Traceback" not in error and lines[-1].startswith("error: "), (tool, words, code, error)
+    assert sum(line.startswith("error") for line in lines) == 1, (tool, words, error)
+    return lines[-1]
+
+
+@pytest.fixture
+def wrong(tmp_path):
+    """Places that are not what is wanted; nothing may come beside them."""
+    for name in ("empty.py", "empty.npz", "empty.pth", "way"):
+        (tmp_path / name).write_text("")
+    for name in ("folder.py", "folder"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "broken.py").write_text("model = dict(\n")
+    (tmp_path / "raises.py").write_text("1 / 0\n")
+    (tmp_path / "base.py").write_text("_base_ = ['./none.py']\n")
+    (tmp_path / "bytes.py").write_bytes(b"\xff\xfe\x00")
+    before = sorted(tmp_path.rglob("*"))
+    yield tmp_path
+    assert [path for path in sorted(tmp_path.rglob("*")) if "__pycache__" not in path.parts] == before
+
+
+SLIPS = ("sede=1", "seed.a=1", "hooks.99.type=x", "hooks.x.type=x", "model.x={'a':1}", "model.x=[{'a':1,'b':2}]")
+SLIPS += ("model=3", "hooks=3", "hooks.0=4", "data.train=4", "device=tpu", "model.backbone.depths=(1")
+
+
+@pytest.mark.parametrize("tool", [tool for tool in TOOLS if NEEDED.get(tool) and tool != "predict"])
+def test_wrong_values_of_the_config(capsys, tool, wrong):
+    for option in SLIPS:
+        line = refused(capsys, tool, *NEEDED[tool], "--options", f"save_path={wrong / 'run'}", option)
+        assert option.split("=")[0].split(".")[0] in line
+
+
+@pytest.mark.parametrize("tool", [tool for tool in TOOLS if NEEDED.get(tool) and tool != "predict"])
+def test_configs_that_are_none(capsys, tool, wrong):
+    for name in ("none.py", "empty.py", "folder.py", "broken.py", "raises.py", "base.py", "bytes.py", "way"):
+        words = [str(wrong / name) if word == CONFIG else word for word in NEEDED[tool]]
+        refused(capsys, tool, *words, "--options", f"save_path={wrong / 'run'}")
+
+
+@pytest.mark.parametrize("name", ["none", "folder", "way", "empty.pth", "empty.npz", "/dev/null", ""])
+def test_runs_and_weights_that_are_none(capsys, wrong, name):
+    place = wrong / name if name and not name.startswith("/") else name
+    refused(capsys, "compare", place, "--output", wrong / "tables")
+    refused(capsys, "report", place, "--output", wrong / "report.html")
+    refused(capsys, "export", place, "--output", wrong / "model.safetensors")
+    refused(capsys, "predict", "--weight", place, "--input", "y", "--output", wrong / "z.vtp")
+    refused(capsys, "visualize", "receptive", place, "--output", wrong / "pictures")
+
+
+@pytest.mark.parametrize("name", ["none", "folder", "way", "empty.npz"])
+def test_raw_data_that_is_none(capsys, wrong, name):
+    for data in ("shapenet_car", "periodic_hills", "elasticity", "cosmology", "airfrans", "beams", "ventricle"):
+        refused(capsys, "prepare_data", data, "--src", wrong / name, "--dst", wrong / "out")
+    for data in ("proteins", "nbody", "md", "airfoil", "pipe", "plasticity", "eagle"):
+        refused(capsys, "prepare_data", data, "--src", wrong / name, "--dst", wrong / "out")
+    refused(capsys, "prepare_data", "custom", "--target", "p", "--src", wrong / name, "--dst", wrong / "out")
+
+
+def test_nobody_reads_any_more():
+    """The reader of ``compare.py | head`` has gone: no traceback."""
+    code = "from pointcept_bsa.host.embedded.cli import exit_code\nimport sys\n"
+    code += "def run():\n    while True:\n        print('x' * 1000)\nsys.exit(exit_code(run))"
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
+    ) as run:
+        run.stdout.readline()
+        run.stdout.close()
+        assert run.stderr.read() == "" and run.wait(60) == 141
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["train", "--pointcept", "none", "--config", CONFIG],
+        ["train", "--pointcept", ".", "--config", "none.py"],
+        ["train"],
+        ["paint", "--pointcept", ".", "--config", CONFIG],
+    ],
+)
+def test_the_door_to_pointcept(capsys, words):
+    assert pointcept_main(words) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1 and lines[0].startswith("error: ")

@@ -165,6 +165,8 @@ def merge_options(cfg: Config, options: Mapping[str, Any]) -> None:
             if name in ("data_root", "dataset_type"):
                 _set_for_all(cfg, name, value)
             cfg.merge_from_dict({name: value})
+        except AttributeError as error:  # mmengine's, of an entry of a list that is a dict
+            raise InputError(f"--options {name}={value}: wanted a key of that entry, as in {name}.type=X") from error
         except (KeyError, TypeError, IndexError, AssertionError, ValueError) as error:
             raise InputError(f"--options {name}={value}: {' '.join(str(error).split())}") from error
 

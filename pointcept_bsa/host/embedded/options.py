@@ -12,6 +12,8 @@ from pointcept_bsa.errors import InputError
 
 __all__ = ["DictAction", "parse_options"]
 
+CLOSED = "wanted a value whose brackets are closed, as in [1,2]"
+
 
 def parse_options(words: Sequence[str]) -> dict[str, Any]:
     """The values that ``words`` name, read as mmengine reads them. Raises ``InputError`` for any other word."""
@@ -20,10 +22,14 @@ def parse_options(words: Sequence[str]) -> dict[str, Any]:
         key, sign, value = word.partition("=")
         if not sign or not key or key != key.strip() or not all(key.split(".")):
             raise InputError(f"--options: got {word!r}, wanted KEY=VALUE without spaces around the sign, as in a.b=1")
+        if value.lstrip("[( ").startswith("{"):
+            raise InputError(f"--options {word}: wanted the values of a dict one by one, as in {key}.a=1 {key}.b=2")
+        if value.startswith(("(", "[")) and any(value.count(a) != value.count(b) for a, b in ("()", "[]")):
+            raise InputError(f"--options {word}: {CLOSED}")
         try:
             options[key] = MmengineAction._parse_iterable(value)
         except (AssertionError, ValueError, IndexError, RecursionError) as error:
-            raise InputError(f"--options {word}: wanted a value whose brackets are closed, as in [1,2]") from error
+            raise InputError(f"--options {word}: {CLOSED}") from error
     return options
 
 
