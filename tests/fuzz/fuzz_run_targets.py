@@ -341,7 +341,12 @@ def run_targets(folder: Path) -> list[Target]:
         ),
         Target("data.json", "files of runs", read_data, [DATA, written("data.json")], json_bytes, JSON),
         Target(
-            "training_range.json", "files of runs", read_range, [RANGE, written("training_range.json")], json_bytes, JSON
+            "training_range.json",
+            "files of runs",
+            read_range,
+            [RANGE, written("training_range.json")],
+            json_bytes,
+            JSON,
         ),
         Target("benchmark.json", "files of runs", read_benchmark, [BENCHMARK], json_bytes, JSON),
         Target("bytes.jsonl", "files of runs", read_runs(files, metrics), [json_lines(METRICS)]),
