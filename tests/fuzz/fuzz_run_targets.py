@@ -31,6 +31,7 @@ from pointcept_bsa.errors import InputError
 from pointcept_bsa.host.embedded.checkpoint import evaluated_weights, load_checkpoint, load_weights
 from pointcept_bsa.host.embedded.cli import make_parser, train_main
 from pointcept_bsa.host.embedded.config import Config, complete_config, config_hash, config_text, load_config
+from pointcept_bsa.host.embedded.config_text import json_values
 from pointcept_bsa.host.embedded.env import default_setup
 from pointcept_bsa.host.embedded.lock import unlock_folders
 from pointcept_bsa.host.embedded.opened_run import open_run
@@ -124,10 +125,10 @@ class TinyRun:
 
 
 def read_options(whole: Config) -> Callable[[Path], None]:
-    """Words, one a line of the file, as ``--options`` of a tool takes them; ``whole``: what the config file says."""
+    """Words, each ended by a zero byte, as ``--options`` of a tool takes them; ``whole``: what the config file says."""
 
     def read(path: Path) -> None:
-        words = path.read_bytes().decode("utf-8", "surrogateescape").split("\n")
+        words = path.read_bytes().decode("utf-8", "surrogateescape").split("\0")
         arguments = make_parser("x").parse_args(["--config", "x", "--options", *words])
         cfg = copy.deepcopy(whole)
         complete_config(cfg, arguments.options)
@@ -155,6 +156,7 @@ def round_trip(path: Path) -> None:
     except InputError as error:
         raise AssertionError(f"it was exported and is refused: {error}") from error
     assert portable_config(read) == carried
+    assert read.model.to_dict() == json_values(cfg.model, "model")
 
 
 def read_carried(path: Path) -> None:
@@ -248,10 +250,10 @@ def tar_of(mode: str) -> bytes:
 
 
 OPTIONS = (
-    b"epoch=4\neval_epoch=2\nmodel.backbone.depth=3\ndata.train.num_points=[1,2,3]",
-    b"optimizer.lr=1e-3\nscheduler.max_lr=(1,2.5)\nhooks.0.type=x\nseed=None\nevaluate=False",
-    b"weight=a b.pth\nsave_path='x/y'\ncustom_imports.imports=[os]\nbatch_size=3\nnum_worker=0",
-    b"param_dicts=[(a,1),[b,[2]]]\nclip_grad=2\nema.decay=0.9\ntest.pictures=True\nresume=weights",
+    b"epoch=4\0eval_epoch=2\0model.backbone.depth=3\0data.train.num_points=[1,2,3]",
+    b"optimizer.lr=1e-3\0scheduler.max_lr=(1,2.5)\0hooks.0.type=x\0seed=None\0evaluate=False",
+    b"weight=a b.pth\0save_path='x/y'\0custom_imports.imports=[os]\0batch_size=3\0num_worker=0",
+    b"param_dicts=[(a,1),[b,[2]]]\0clip_grad=2\0ema.decay=0.9\0test.pictures=True\0resume=weights",
 )
 CARD = {"dataset": "s", "protocol": "A", "split": "test", "num_samples": 2, "split_hash": "01"}
 CARD |= {"target": ["p"], "units": ["Pa"], "notes": []}
@@ -311,8 +313,7 @@ def run_targets(folder: Path) -> list[Target]:
     """Those that need a run; ``folder`` takes it."""
     run = TinyRun(folder)
     values = run.cfg.to_dict()
-    for key in ("custom_imports", "_base_"):
-        values.pop(key, None)
+    values["custom_imports"] = {"imports": ["json"], "allow_failed_imports": False}
     carried = json.loads(portable_config(run.cfg))
 
     def written(name: str) -> Any:

@@ -103,7 +103,7 @@ def test_numbers_of_numpy_and_paths_become_plain_when_a_config_is_loaded(tmp_pat
 
 def test_plain_values_of_containers():
     value = {"a": [np.float32(0.5), (np.arange(2), {np.str_("x")})], "b": Path("c")}
-    assert plain_values(value) == {"a": [0.5, ([0, 1], {"x"})], "b": "c"}
+    assert plain_values(value, "x") == {"a": [0.5, ([0, 1], {"x"})], "b": "c"}
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from mmengine.config import Config
 from mmengine.utils import import_modules_from_strings
 
 from pointcept_bsa.errors import InputError, nearest
-from pointcept_bsa.host.embedded.config_text import plain_values, python_text
+from pointcept_bsa.host.embedded.config_text import plain_values, python_text, short
 from pointcept_bsa.host.embedded.options import DictAction
 
 __all__ = [
@@ -107,7 +107,7 @@ def complete_config(cfg: Config, options: Mapping[str, Any]) -> None:
     """Apply ``options`` to what a file says, add what it leaves out, and check it. Raises ``InputError``."""
     merge_options(cfg, options)
     for key in list(cfg):
-        cfg[key] = plain_values(cfg[key])
+        cfg[key] = plain_values(cfg[key], str(key))
     for key, value in DEFAULTS.items():
         if key not in cfg:
             cfg[key] = value
@@ -133,10 +133,14 @@ def run_custom_imports(cfg: Config) -> None:
     imports = cfg.get("custom_imports")
     if not imports:
         return
+    names = imports.get("imports") if isinstance(imports, dict) else None
+    names = [names] if isinstance(names, str) else names
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise InputError(f"custom_imports={short(imports)}: wanted a dict with a list of modules, 'imports'")
     try:
         import_modules_from_strings(**imports)
-    except (ImportError, TypeError) as error:
-        raise InputError(f"custom_imports={dict(imports)}: {error}") from error
+    except (ImportError, TypeError, ValueError) as error:
+        raise InputError(f"custom_imports={short(imports)}: {' '.join(str(error).split())}") from error
 
 
 def config_text(cfg: Config) -> str:
@@ -165,6 +169,11 @@ def merge_options(cfg: Config, options: Mapping[str, Any]) -> None:
             if name in ("data_root", "dataset_type"):
                 _set_for_all(cfg, name, value)
             cfg.merge_from_dict({name: value})
+        except AttributeError as error:  # it goes on into what is no dict
+            raise InputError(
+                f"--options {name}={value}: only an entry of a dict can be set; a list of anything else is given whole, "
+                "as in key=[1,2]"
+            ) from error
         except (KeyError, TypeError, IndexError, AssertionError, ValueError) as error:
             raise InputError(f"--options {name}={value}: {' '.join(str(error).split())}") from error
 
