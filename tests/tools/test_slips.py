@@ -17,6 +17,7 @@ CONFIG = str(ROOT / "configs" / "ellipsoid_flow" / "bsa.py")
 # What each tool needs beside --options; a tool without --options has None.
 NEEDED = {
     "train": ["--config", CONFIG],
+    "tune": ["--config", CONFIG, "--trials", "1", "--budget", "1"],
     "test": ["--config", CONFIG],
     "baselines": ["--config", CONFIG],
     "benchmark": ["--config", CONFIG, "--sizes", "64", "--device", "cpu"],
