@@ -10,9 +10,12 @@ from collections.abc import Iterable
 class InputError(ValueError):
     """A mistake in a config, an argument, a path or a data file.
 
-    The message is one line: the argument, the value received, the value wanted.
-    The tools print it as ``error: <message>`` and exit with code 2, without a stack trace.
+    The message is one line: the argument, the value received, the value wanted. Line ends that a value brings in
+    become spaces. The tools print it as ``error: <message>`` and exit with code 2, without a stack trace.
     """
+
+    def __init__(self, message: object) -> None:
+        super().__init__(" ".join(str(message).splitlines()))
 
 
 # Of a place that the user named; other numbers are for the program to handle.

@@ -40,6 +40,7 @@ from pointcept_bsa.host.embedded.record import record_of
 from pointcept_bsa.host.embedded.state import check, restore
 from pointcept_bsa.host.embedded.store import load_newest
 from pointcept_bsa.host.embedded.trainer import DefaultTrainer
+from pointcept_bsa.host.memory import is_out_of_memory
 
 TINY = ["device=cpu", "seed=0", "num_worker=0", "epoch=1", "eval_epoch=1", "max_iters=2", "evaluate=False"]
 TINY += ["test.pictures=False", "data.train.num_points=24", "data.train.num_samples=2"]
@@ -165,7 +166,12 @@ def read_carried(path: Path) -> None:
 
 def open_alone(path: Path) -> None:
     """As ``tools/predict.py`` opens exported weights."""
-    run = open_run(str(path), {"device": "cpu"})
+    try:
+        run = open_run(str(path), {"device": "cpu"})
+    except RuntimeError as error:
+        if is_out_of_memory(error):  # which the tools say in one line wherever it comes
+            raise InputError("out of memory") from error
+        raise
     network = open_network(run.cfg, run.model, run.folder, run.metadata)
     network.needed_fields()
     network.bounded()
@@ -218,7 +224,7 @@ def read_benchmark(path: Path) -> None:
     for row in rows:
         assert row.forward_ms is None or min((row.forward_iqr_ms or 0.0) / 2, 0.9 * row.forward_ms) >= 0
         assert row.train_ms is None or min((row.train_iqr_ms or 0.0) / 2, 0.9 * row.train_ms) >= 0
-        assert f"{row.name} {row.mode} {row.ops}".split() and row.forward.split() != [] and row.train is not None
+        assert f"{row.name} {row.mode} {row.ops}".split() and row.forward + row.train + row.note is not None
 
 
 def unpack(path: Path) -> None:
@@ -326,6 +332,8 @@ def run_targets(folder: Path) -> list[Target]:
     }
     files = {"test/metrics.json": json_bytes(REPORT), "metrics.jsonl": json_lines(METRICS)}
     files |= {"env.json": json_bytes(ENVIRONMENT), "config.py": json_bytes({"save_path": "x", "batch_size": 2})}
+    ranges = [RANGE, written("training_range.json")]
+    environments = [ENVIRONMENT, written("env.json")]
     odd = tuple(map(Raw, EXPRESSIONS))
     report, metrics, env = "test/metrics.json", "metrics.jsonl", "env.json"
     return [
@@ -337,9 +345,9 @@ def run_targets(folder: Path) -> list[Target]:
         Target("weights.pth", "checkpoints", run.load, [run.checkpoint, run.checkpoint["state_dict"]], saved, ENTRIES),
         Target("report.json", "files of runs", read_runs(files, report), [REPORT], json_bytes, JSON),
         Target("metrics.jsonl", "files of runs", read_runs(files, metrics), [METRICS], json_lines, JSON),
-        Target("env.json", "files of runs", read_runs(files, env), [ENVIRONMENT, written("env.json")], json_bytes, JSON),
+        Target("env.json", "files of runs", read_runs(files, env), environments, json_bytes, JSON),
         Target("data.json", "files of runs", read_data, [DATA, written("data.json")], json_bytes, JSON),
-        Target("training_range.json", "files of runs", read_range, [RANGE, written("training_range.json")], json_bytes, JSON),
+        Target("training_range.json", "files of runs", read_range, ranges, json_bytes, JSON),
         Target("benchmark.json", "files of runs", read_benchmark, [BENCHMARK], json_bytes, JSON),
         Target("bytes.jsonl", "files of runs", read_runs(files, metrics), [json_lines(METRICS)]),
         Target("a.zip", "archives", unpack, [zip_of(**{"x/a.npy": b"12345" * 9, "b.npy": b"1", "c.txt": b"2"})]),

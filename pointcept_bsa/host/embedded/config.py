@@ -131,7 +131,7 @@ def _refuse_other_bases(path: str, seen: frozenset[str] = frozenset()) -> None:
 def run_custom_imports(cfg: Config) -> None:
     """Import what ``custom_imports`` names; a name that cannot be found is an ``InputError``."""
     imports = cfg.get("custom_imports")
-    if not imports:
+    if imports is None or (isinstance(imports, dict) and not imports):
         return
     names = imports.get("imports") if isinstance(imports, dict) else None
     names = [names] if isinstance(names, str) else names
@@ -171,7 +171,7 @@ def merge_options(cfg: Config, options: Mapping[str, Any]) -> None:
             cfg.merge_from_dict({name: value})
         except AttributeError as error:  # it goes on into what is no dict
             raise InputError(
-                f"--options {name}={value}: only an entry of a dict can be set; a list of anything else is given whole, "
+                f"--options {name}={value}: only an entry of a dict can be set; a list of others is given whole, "
                 "as in key=[1,2]"
             ) from error
         except (KeyError, TypeError, IndexError, AssertionError, ValueError) as error:
@@ -264,7 +264,7 @@ def check_config(cfg: Config) -> None:
     check_values(cfg)
     for part in ("train", "test") + (("val",) if cfg.evaluate else ()):
         if not isinstance(cfg.data.get(part), dict):
-            raise InputError(f"data.{part}: expected a dict that describes a data set, got {cfg.data.get(part)!r}")
+            raise InputError(f"data.{part}: expected a dict that describes a data set, got {short(cfg.data.get(part))}")
     if cfg.max_iters is None:
         if cfg.eval_every is not None:
             raise InputError(f"eval_every={cfg.eval_every}: only with max_iters; else the evaluations are eval_epoch")
@@ -275,5 +275,13 @@ def check_config(cfg: Config) -> None:
 def check_values(cfg: Config) -> None:
     """Raise ``InputError`` for a top-level value of the wrong kind."""
     for key, (check, wanted) in RULES.items():
-        if key in cfg and not check(cfg[key]):
-            raise InputError(f"{key}={cfg[key]!r}: expected {wanted}")
+        if key in cfg and not _holds(check, cfg[key]):
+            raise InputError(f"{key}={short(cfg[key])}: expected {wanted}")
+
+
+def _holds(check: Callable[[Any], bool], value: Any) -> bool:
+    """Whether a value passes; one that cannot be compared (an array, a tensor) does not."""
+    try:
+        return bool(check(value))
+    except (TypeError, ValueError, RuntimeError):
+        return False

@@ -50,7 +50,7 @@ def plain_values(value: Any, where: str) -> Any:
 
 def _check_digits(value: int, where: str) -> None:
     if not _is_writable(value):
-        raise InputError(f"{where}: is a number of {LONGEST} digits or more, wanted one that can be written")
+        raise InputError(f"{where}: is a number of too many digits, wanted fewer than {LONGEST}")
 
 
 def _is_writable(value: int | str) -> bool:

@@ -48,7 +48,7 @@ def check_entries(checkpoint: Mapping[str, Any], path: str, wanted: frozenset[st
         raise InputError(f"resume=True: {path!r} has no {', '.join(absent)}, which every checkpoint has")
     try:
         for key in ("epoch", "iter", "total_iters", "metrics_bytes", "seed"):
-            _check(key, checkpoint, _is_count, "an integer of at least 0", optional=key not in ("epoch", "iter"))
+            _check(key, checkpoint, _is_count, "an integer of at least 0", optional=key in ("metrics_bytes", "seed"))
         for key in ("config_hash", "launch"):
             _check(key, checkpoint, lambda value: isinstance(value, str), "a text", optional=True)
         best = checkpoint["best_metric_value"]
