@@ -124,6 +124,7 @@ def test_no_mutation_is_a_traceback(broken_off, run_dir, capsys):
     ("place", "value", "words"),
     [
         (("iter",), "6", "entry 'iter' does not fit: got '6', wanted an integer"),
+        (("total_iters",), None, "entry 'total_iters' does not fit: got None, wanted an integer"),
         (("best_metric_value",), float("nan"), "entry 'best_metric_value' does not fit: got nan, wanted a number"),
         (("optimizer",), {}, "entry 'optimizer' does not fit: got {}, wanted a dict with 'state' and 'param_groups'"),
         (("optimizer", "state"), {}, "optimizer.state' does not fit: it is empty after 11 iterations"),
