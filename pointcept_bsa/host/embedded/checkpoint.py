@@ -14,7 +14,7 @@ from torch.nn.modules.module import (
     register_module_buffer_registration_hook,
     register_module_parameter_registration_hook,
 )
-from torch.nn.parameter import UninitializedTensorMixin
+from torch.nn.parameter import is_lazy
 
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.files.checkpoint_file import read_checkpoint
@@ -96,7 +96,7 @@ def no_larger_than(weights: Mapping[str, Tensor], path: str | Path) -> Iterator[
 
     def count(module: nn.Module, name: str, value: Tensor | None) -> None:
         nonlocal left
-        if value is not None and not isinstance(value, UninitializedTensorMixin):
+        if value is not None and not is_lazy(value):
             left -= value.numel()
         if left < 0:
             raise InputError(
