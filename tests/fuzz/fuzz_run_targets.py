@@ -89,6 +89,7 @@ class TinyRun:
         self.cfg = load_config(str(self.folder / "config.py"))
         self.trainer = DefaultTrainer(default_setup(load_config(str(self.folder / "config.py"), {"resume": True})))
         self.checkpoint, self.path = load_newest(self.folder / "model" / "model_last.pth")
+        self.checkpoint["storage"] = {"loss": [0.5, 1.0, 2]}  # as within an epoch
         self.plan = self.trainer.plan
         unlock_folders()
 
