@@ -141,6 +141,7 @@ def test_no_mutation_is_a_traceback(broken_off, run_dir, capsys):
         (("storage",), {"loss": [1.0, 2.0, float("nan")]}, "entry 'storage' does not fit"),
         (("best_metric_value",), 10**400, "entry 'best_metric_value' does not fit: got int, wanted a number"),
         (("scheduler", "base_lrs"), [10**400], "scheduler.base_lrs' does not fit"),
+        (("optimizer", "param_groups", 0, "eps"), 1e308, "param_groups[0].eps' does not fit: got 1e+308"),
         (("optimizer", "param_groups", 0, "maximize"), True, "param_groups[0].maximize' does not fit: got True"),
         (("storage",), GONE, "has no storage, which every checkpoint has"),
         (("hooks",), 3, "entry 'hooks' does not fit"),

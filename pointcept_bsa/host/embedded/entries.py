@@ -30,6 +30,7 @@ CONFIGURED = ("total_steps", "T_max", "milestones", "base_lrs", "gamma", "eta_mi
 # Settings of torch's optimizers that came with some version of it and mean nothing where they are absent.
 LATER_SETTINGS = ("maximize", *STEP_SETTINGS, "decoupled_weight_decay")
 LARGEST = 10**300  # of whole numbers
+LARGEST_SETTING = 1e10  # of an optimizer: products of two are still numbers of float32
 REFUSED = (KeyError, ValueError, TypeError, AttributeError, IndexError, RuntimeError, ArithmeticError)
 
 
@@ -293,7 +294,7 @@ def _in_range(key: str, found: Any, own: Any) -> bool:
         return found == own
     if key == "betas":
         return all(0 <= beta < 1 for beta in found)
-    return not (isinstance(own, float) and own >= 0) or found >= 0
+    return not isinstance(own, float) or (0 if own >= 0 else -LARGEST_SETTING) <= found <= LARGEST_SETTING
 
 
 def _alike(found: Any, own: Any) -> bool:
