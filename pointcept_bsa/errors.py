@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import errno
+import re
 from collections.abc import Iterable
 
 
@@ -15,7 +16,12 @@ class InputError(ValueError):
     """
 
     def __init__(self, message: object) -> None:
-        super().__init__(" ".join(str(message).splitlines()))
+        super().__init__(" ".join(raised_message(str(message)).splitlines()))
+
+
+def raised_message(text: str) -> str:
+    """The message of an error that torch has brought from a loading process, without the trace that it puts before."""
+    return re.split(r"\n[\w.]*Error: ", text)[-1] if "Original Traceback" in text else text
 
 
 # Of a place that the user named; other numbers are for the program to handle.
