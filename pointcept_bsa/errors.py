@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import difflib
 import errno
+import re
 from collections.abc import Iterable
 
 
 class InputError(ValueError):
     """A mistake in a config, an argument, a path or a data file.
 
-    The message is one line: the argument, the value received, the value wanted.
-    The tools print it as ``error: <message>`` and exit with code 2, without a stack trace.
+    The message is one line: the argument, the value received, the value wanted. Line ends that a value brings in
+    become spaces. The tools print it as ``error: <message>`` and exit with code 2, without a stack trace.
     """
+
+    def __init__(self, message: object) -> None:
+        super().__init__(" ".join(raised_message(str(message)).splitlines()))
+
+
+def raised_message(text: str) -> str:
+    """The message of an error that torch has brought from a loading process, without the trace that it puts before."""
+    return re.split(r"\n[\w.]*Error: ", text)[-1] if "Original Traceback" in text else text
 
 
 # Of a place that the user named; other numbers are for the program to handle.

@@ -20,13 +20,15 @@ def resolve_weight(weight: str | None, save_path: str) -> str | None:
 
 
 def weight_to_test(weight: str | None, save_path: str) -> str:
-    """As :func:`resolve_weight`; raises ``InputError`` where there is none."""
+    """As :func:`resolve_weight`; raises ``InputError`` where there is none, or no such file."""
     path = resolve_weight(weight, save_path)
     if path is None:
         raise InputError(
             f"weight: none given, and no model_best.pth or model_last.pth in {save_path}/model; "
             f"name a checkpoint with --options weight=PATH"
         )
+    if not os.path.isfile(path):
+        raise InputError(f"weight={path!r}: no such file")
     return path
 
 

@@ -7,6 +7,7 @@ import http.server
 import io
 import random
 import shutil
+import struct
 import tarfile
 import threading
 import zipfile
@@ -196,6 +197,21 @@ def test_foreign_members_are_one_line(tmp_path):
         with pytest.raises(InputError, match=f"{name}: cannot be unpacked") as error:
             extract(tmp_path / name, tmp_path / "raw", WANTED)
         assert "\n" not in str(error.value) and not (tmp_path / "raw").exists() and not list(tmp_path.glob(".raw*"))
+
+
+def test_nothing_is_left_of_what_went_wrong(tmp_path, monkeypatch):
+    """Whatever the reason; a member without a name is left out."""
+    nameless = make_zip(tmp_path / "a.zip", {"x": b"1", "press.npy": b"p"}).read_bytes()
+    for mark, place in ((b"PK\x03\x04", 26), (b"PK\x01\x02", 28)):  # the length of the first name becomes that of extra
+        at = nameless.index(mark) + place
+        nameless = nameless[:at] + struct.pack("<HH", 0, 1) + nameless[at + 4 :]
+    (tmp_path / "nameless.zip").write_bytes(nameless)
+    assert extract(tmp_path / "nameless.zip", tmp_path / "raw", WANTED) == 1
+    shutil.rmtree(tmp_path / "raw")
+    monkeypatch.setattr(download_module, "_inside", lambda *_: 1 // None)
+    with pytest.raises(TypeError):
+        extract(tmp_path / "a.zip", tmp_path / "raw", WANTED)
+    assert not (tmp_path / "raw").exists() and not list(tmp_path.glob(".raw*"))
 
 
 @pytest.mark.parametrize("name", ["a.zip", "a.tar", "a.tar.gz"])

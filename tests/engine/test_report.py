@@ -129,6 +129,17 @@ def test_ticks_are_round():
     assert len(Axis([0.3, 0.5], 0, 100, log=True).ticks()) >= 3
 
 
+@pytest.mark.parametrize(
+    "values", [(1e-299, 1e299), (1e300, 1e300), (1e17, 1e17), (0.0, 1e-310), (-1e299, 1e299), (1.0, 1.0 + 1e-15)]
+)
+@pytest.mark.parametrize("log", [False, True])
+def test_axes_of_extreme_numbers(values, log):
+    line = Line([(i + 1, value) for i, value in enumerate(values)], 0)
+    assert "nan" not in chart("t", [line], "x", "y", log)
+    line = Line([(value, 1.0) for value in values], 0)
+    assert "nan" not in chart("t", [line], "x", "y", log)
+
+
 def test_an_axis_maps_its_ends():
     axis = Axis([0.0, 10.0], 0, 100, log=False)
     assert (axis(0), axis(5), axis(10)) == (0, 50, 100)

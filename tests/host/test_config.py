@@ -39,6 +39,8 @@ def test_options_and_base(config, tmp_path):
         ("enable_wandb=True", "wandb is not supported"),
         ("device=tpu", "device='tpu'"),
         ("hooks.99.type=Diary", "--options hooks.99.type=Diary"),
+        ("hooks.1=ModelHook", "--options hooks.1=ModelHook: only an entry of a dict can be set"),
+        ("bach\nsize=3", "--options bach size=3: unknown config key"),
         ("hooks.1.type=ModelHok", "hooks[1].type='ModelHok' is not in the hooks registry (did you mean 'ModelHook'?)"),
         ("model.type=ToyLyne", "model.type='ToyLyne' is not in the models registry (did you mean 'ToyLine'?)"),
         ("model.widht=3", "model (ToyLine): unknown argument 'widht' (did you mean 'width'?)"),
@@ -71,6 +73,10 @@ def test_a_mistake_is_one_line_and_exit_code_2_and_leaves_nothing(config, run_di
         ("modle = dict()", "unknown config key 'modle'"),
         ("epoch = 3", "the config has no key 'model'"),
         ('custom_imports = dict(imports=["no_such_module"], allow_failed_imports=False)', "no_such_module"),
+        ("custom_imports = 3", "custom_imports=3: wanted a dict with a list of modules"),
+        ('custom_imports = ["json"]', "custom_imports=['json']: wanted a dict with a list of modules"),
+        ('custom_imports = dict(imports=[""])', "custom_imports={'imports': ['']}: Empty module name"),
+        ("import numpy\nmodel = numpy.array([1, 'x'], object)", "the config has no key"),
     ],
 )
 def test_broken_config_files(tmp_path, capsys, text, message):

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from host_toys import REPOSITORY
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from pointcept_bsa.errors import InputError
 from pointcept_bsa.host.embedded.cli import train_main
-from pointcept_bsa.host.embedded.config import Config, config_hash, config_text, load_config
+from pointcept_bsa.host.embedded.config import Config, complete_config, config_hash, config_text, load_config
 from pointcept_bsa.host.embedded.config_text import plain_values
 from pointcept_bsa.host.flat_config import canonical, config_differences, flat_config
 
@@ -101,9 +103,22 @@ def test_numbers_of_numpy_and_paths_become_plain_when_a_config_is_loaded(tmp_pat
     assert cfg.data.train.data_root == "a/b"
 
 
+@pytest.mark.parametrize(
+    "value",
+    [np.array([1, "x"], object), torch.ones(2), 10**5000, [10**5000], {10**5000: 1}],
+    ids=["array", "tensor", "digits", "list", "key"],
+)
+def test_values_that_cannot_be_compared_or_written_are_one_line(config, tmp_path, value):
+    for key in ("epoch", "amp_dtype", "nan_guard", "model", "mix_prob"):
+        cfg = load_config(config)
+        cfg[key] = value
+        with pytest.raises(InputError, match=key):
+            complete_config(cfg, {})
+
+
 def test_plain_values_of_containers():
     value = {"a": [np.float32(0.5), (np.arange(2), {np.str_("x")})], "b": Path("c")}
-    assert plain_values(value) == {"a": [0.5, ([0, 1], {"x"})], "b": "c"}
+    assert plain_values(value, "x") == {"a": [0.5, ([0, 1], {"x"})], "b": "c"}
 
 
 @pytest.mark.parametrize(

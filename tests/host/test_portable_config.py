@@ -86,6 +86,22 @@ def opened(folder: Path, weights, config: str | None):
     return open_run(str(path), {"device": "cpu"})
 
 
+@pytest.mark.parametrize("change", [dict(channels=2**15), dict(depth=2**31)])
+def test_a_few_letters_do_not_take_all_memory_or_time(cfg, weights, tmp_path, change):
+    content = json.loads(portable_config(cfg))
+    content["model"]["backbone"] |= change
+    with pytest.raises(InputError, match="describes a model of more than twice the .* numbers in the file"):
+        opened(tmp_path, weights, json.dumps(content))
+    assert build_model(cfg.model) is not None  # the count has ended
+
+
+@pytest.mark.parametrize("value", ["\ud800", 10**299], ids=["half a pair", "digits"])
+def test_values_that_would_be_carried_as_others_are_refused(cfg, value):
+    cfg.model.backbone.rotate = value
+    with pytest.raises(InputError, match=r"model\.backbone\.rotate=.*has no form as data"):
+        portable_config(cfg)
+
+
 def test_a_file_that_came_alone_opens(cfg, weights, tmp_path):
     run = opened(tmp_path, weights, portable_config(cfg))
     assert run.folder is None and run.name == "alone"

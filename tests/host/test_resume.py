@@ -52,6 +52,27 @@ def test_a_key_that_matters_is_refused_and_named(config, run_dir, capsys, option
     assert {path: path.read_bytes() for path in before} == before
 
 
+@pytest.mark.parametrize("optimizer", ["AdamW", "Muon"])
+def test_how_a_step_is_computed_is_this_machines(config, run_dir, optimizer):
+    """A checkpoint of a captured or fused training on a GPU goes on here; one that maximises the loss does not."""
+    options = (f"optimizer.type={optimizer}", "scheduler.cycle_momentum=False")
+    stop(config, 6, *options)
+    checkpoint, path = load(run_dir), run_dir / "model" / "model_last.pth"
+    parts = checkpoint["optimizer"].get("parts", {"": checkpoint["optimizer"]})
+    groups = [group for part in parts.values() for group in part["param_groups"] if "betas" in group]
+    for group in groups:
+        group.update(capturable=True, fused=True, foreach=True, differentiable=True)
+    write(checkpoint, path)
+    assert train(config, *ITERATIONS, "resume=True", *options) == 0
+    taken = load(run_dir)["optimizer"]
+    taken = [group for part in taken.get("parts", {"": taken}).values() for group in part["param_groups"]]
+    assert not any(group.get("capturable") or group.get("fused") for group in taken)
+    for group in groups:
+        group["maximize"] = True
+    write(checkpoint, path)
+    assert train(config, *ITERATIONS, "resume=True", *options) == 2
+
+
 def test_many_keys_are_counted(config, capsys):
     stop(config, 6)
     capsys.readouterr()

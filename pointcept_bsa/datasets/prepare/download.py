@@ -33,7 +33,7 @@ MAX_FILES = 1_000_000
 MAX_DEPTH = 3  # archives inside archives
 # What the readers raise on archives that are damaged, encrypted or foreign; ValueError: names that are no paths.
 DAMAGE: tuple[type[Exception], ...] = (zipfile.BadZipFile, tarfile.TarError, EOFError, OSError, zlib.error)
-DAMAGE += (lzma.LZMAError, RuntimeError, NotImplementedError, ValueError, struct.error)
+DAMAGE += (lzma.LZMAError, RuntimeError, NotImplementedError, ValueError, LookupError, ArithmeticError, struct.error)
 
 
 def download(url: str, archive: Path) -> None:
@@ -140,7 +140,7 @@ def extract(archive: Path, folder: Path, wanted: Collection[str]) -> int:
     part.mkdir(parents=True)
     try:
         count = _extract_into(archive, part, frozenset(wanted), Budget(archive))
-    except InputError:
+    except BaseException:
         shutil.rmtree(part)
         raise
     if not count:
@@ -212,7 +212,7 @@ def _members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
     if archive.name.endswith(".zip"):
         with zipfile.ZipFile(archive) as bundle:
             for info in bundle.infolist():
-                if not info.is_dir():
+                if info.filename and not info.is_dir():
                     with bundle.open(info) as stream:
                         yield info.filename, stream
         return

@@ -132,6 +132,7 @@ def open_network(
     given = [dict(transform) for transform in cfg["data"]["test"].get("transform") or []]
     if not given:
         raise InputError("data.test.transform: got none, wanted the transforms that make the network's features")
+    Compose(given)  # what is no transform is refused here, before it is looked into
     remarks = []
     training = read_training_range(folder) if folder is not None else None
     if metadata and FILE in metadata:

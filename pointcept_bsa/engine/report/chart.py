@@ -13,6 +13,8 @@ COLOURS = 8
 MOST_POINTS = 600  # of a line; longer ones are averaged over neighbours
 LOG_RATIO = 8.0  # a y axis with positive values that span more than this is logarithmic
 
+SMALLEST = 1e-300  # on an axis, beside zero: the sums of an axis stay within float64
+
 
 @dataclass(frozen=True)
 class Line:
@@ -30,12 +32,13 @@ class Axis:
     def __init__(self, values: Sequence[float], start: float, end: float, log: bool) -> None:
         self.log, self.start, self.end = log, start, end
         low, high = min(values), max(values)
-        if low == high:
-            low, high = (low / 2, high * 2) if log else (low - 0.5, high + 0.5)
+        if high - low <= max(1e-12 * max(abs(low), abs(high)), SMALLEST):  # no two ticks in between
+            room = max(0.5, 1e-3 * abs(low))
+            low, high = (low / 2, high * 2) if log else (low - room, high + room)
         pad = 0.04
         if log:
-            ratio = (high / low) ** pad
-            low, high = low / ratio, high * ratio
+            ratio = math.exp(pad * (math.log(high) - math.log(low)))
+            low, high = max(low / ratio, SMALLEST / 1e7), min(high * ratio, 1e7 / SMALLEST)
         elif start > end:  # y: room above and below; x begins and ends with the data
             low, high = low - pad * (high - low), high + pad * (high - low)
         self.low, self.high = low, high
@@ -74,7 +77,7 @@ def chart(title: str, lines: Sequence[Line], x_label: str, y_label: str, log_x: 
     if not kept:
         return f"<figure><figcaption>{escape(title)}</figcaption><p>Nothing was recorded.</p></figure>"
     ys = [y for _, points in kept for _, y in points]
-    log_y = not any(line.steps for line, _ in kept) and min(ys) > 0 and max(ys) / min(ys) > LOG_RATIO
+    log_y = not any(line.steps for line, _ in kept) and min(ys) > SMALLEST and max(ys) / min(ys) > LOG_RATIO
     x = Axis([v for _, points in kept for v, _ in points], LEFT, WIDTH - RIGHT, log_x)
     y = Axis(ys, HEIGHT - BOTTOM, TOP, log_y)
     parts = [_frame(x, y)]
@@ -92,7 +95,7 @@ def chart(title: str, lines: Sequence[Line], x_label: str, y_label: str, log_x: 
 
 
 def _finite(points: Sequence[tuple[float, float]], log_x: bool) -> list[tuple[float, float]]:
-    return [(x, y) for x, y in points if math.isfinite(x) and math.isfinite(y) and (x > 0 or not log_x)]
+    return [(x, y) for x, y in points if math.isfinite(x) and math.isfinite(y) and (x > SMALLEST or not log_x)]
 
 
 def thinned(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:

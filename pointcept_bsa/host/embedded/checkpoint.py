@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import (
+    register_module_buffer_registration_hook,
+    register_module_parameter_registration_hook,
+)
+from torch.nn.parameter import is_lazy
 
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.files.checkpoint_file import read_checkpoint
 from pointcept_bsa.host.embedded.export import load_safetensors
 from pointcept_bsa.host.embedded.files import checksum_path, is_intact
 from pointcept_bsa.host.embedded.sharding import load_model_state
+
+SMALL_MODEL = 10_000  # numbers that a model may have beside those in its file
 
 
 def load_checkpoint(path: str | Path) -> dict[str, Any]:
@@ -74,6 +82,36 @@ def evaluated_weights(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
 def unwrap(model: nn.Module) -> nn.Module:
     """The model itself, without ``DistributedDataParallel`` around it."""
     return model.module if isinstance(model, nn.parallel.DistributedDataParallel) else model
+
+
+@contextlib.contextmanager
+def no_larger_than(weights: Mapping[str, Tensor], path: str | Path) -> Iterator[None]:
+    """Build a model for ``weights`` within: one that comes to be much larger than these is stopped, before it has taken
+    all memory or time. (A file from a stranger says in a few letters what would.)
+
+    Raises ``InputError``.
+    """
+    total = sum(value.numel() for value in weights.values())
+    left = 2 * total + SMALL_MODEL  # constructors may put one tensor in the place of another
+
+    def count(module: nn.Module, name: str, value: Tensor | None) -> None:
+        nonlocal left
+        if value is not None and not is_lazy(value):
+            left -= value.numel()
+        if left < 0:
+            raise InputError(
+                f"weight={str(path)!r}: the config describes a model of more than twice the {total} numbers in the file"
+            )
+
+    handles = [
+        register_module_parameter_registration_hook(count),
+        register_module_buffer_registration_hook(count),
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def load_weights(model: nn.Module, weights: Mapping[str, Tensor], path: str | Path, strict: bool = True) -> None:

@@ -16,7 +16,7 @@ from mmengine.config import Config
 from mmengine.utils import import_modules_from_strings
 
 from pointcept_bsa.errors import InputError, nearest
-from pointcept_bsa.host.embedded.config_text import plain_values, python_text
+from pointcept_bsa.host.embedded.config_text import plain_values, python_text, short
 from pointcept_bsa.host.embedded.options import DictAction
 
 __all__ = [
@@ -107,7 +107,7 @@ def complete_config(cfg: Config, options: Mapping[str, Any]) -> None:
     """Apply ``options`` to what a file says, add what it leaves out, and check it. Raises ``InputError``."""
     merge_options(cfg, options)
     for key in list(cfg):
-        cfg[key] = plain_values(cfg[key])
+        cfg[key] = plain_values(cfg[key], str(key))
     for key, value in DEFAULTS.items():
         if key not in cfg:
             cfg[key] = value
@@ -131,12 +131,16 @@ def _refuse_other_bases(path: str, seen: frozenset[str] = frozenset()) -> None:
 def run_custom_imports(cfg: Config) -> None:
     """Import what ``custom_imports`` names; a name that cannot be found is an ``InputError``."""
     imports = cfg.get("custom_imports")
-    if not imports:
+    if imports is None or (isinstance(imports, dict) and not imports):
         return
+    names = imports.get("imports") if isinstance(imports, dict) else None
+    names = [names] if isinstance(names, str) else names
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise InputError(f"custom_imports={short(imports)}: wanted a dict with a list of modules, 'imports'")
     try:
         import_modules_from_strings(**imports)
-    except (ImportError, TypeError) as error:
-        raise InputError(f"custom_imports={dict(imports)}: {error}") from error
+    except (ImportError, TypeError, ValueError) as error:
+        raise InputError(f"custom_imports={short(imports)}: {' '.join(str(error).split())}") from error
 
 
 def config_text(cfg: Config) -> str:
@@ -165,8 +169,11 @@ def merge_options(cfg: Config, options: Mapping[str, Any]) -> None:
             if name in ("data_root", "dataset_type"):
                 _set_for_all(cfg, name, value)
             cfg.merge_from_dict({name: value})
-        except AttributeError as error:  # mmengine's, of an entry of a list that is a dict
-            raise InputError(f"--options {name}={value}: wanted a key of that entry, as in {name}.type=X") from error
+        except AttributeError as error:  # mmengine's, of an entry of a list
+            raise InputError(
+                f"--options {name}={value}: wanted a key of that entry, as in {name}.type=X; only an entry of a dict can "
+                "be set, a list of others is given whole, as in key=[1,2]"
+            ) from error
         except (KeyError, TypeError, IndexError, AssertionError, ValueError) as error:
             raise InputError(f"--options {name}={value}: {' '.join(str(error).split())}") from error
 
@@ -257,7 +264,7 @@ def check_config(cfg: Config) -> None:
     check_values(cfg)
     for part in ("train", "test") + (("val",) if cfg.evaluate else ()):
         if not isinstance(cfg.data.get(part), dict):
-            raise InputError(f"data.{part}: expected a dict that describes a data set, got {cfg.data.get(part)!r}")
+            raise InputError(f"data.{part}: expected a dict that describes a data set, got {short(cfg.data.get(part))}")
     if cfg.max_iters is None:
         if cfg.eval_every is not None:
             raise InputError(f"eval_every={cfg.eval_every}: only with max_iters; else the evaluations are eval_epoch")
@@ -268,5 +275,13 @@ def check_config(cfg: Config) -> None:
 def check_values(cfg: Config) -> None:
     """Raise ``InputError`` for a top-level value of the wrong kind."""
     for key, (check, wanted) in RULES.items():
-        if key in cfg and not check(cfg[key]):
-            raise InputError(f"{key}={cfg[key]!r}: expected {wanted}")
+        if key in cfg and not _holds(check, cfg[key]):
+            raise InputError(f"{key}={short(cfg[key])}: expected {wanted}")
+
+
+def _holds(check: Callable[[Any], bool], value: Any) -> bool:
+    """Whether a value passes; one that cannot be compared (an array, a tensor) does not."""
+    try:
+        return bool(check(value))
+    except (TypeError, ValueError, RuntimeError):
+        return False

@@ -16,31 +16,48 @@ from typing import Any
 import numpy as np
 
 from pointcept_bsa.errors import InputError
+from pointcept_bsa.files.json_file import LONGEST
 
 INDENT = "    "
 WIDTH = 100
 MAX_DEPTH = 40  # of dicts and lists in each other; Python reads up to about 90
 
 
-def plain_values(value: Any) -> Any:
+def plain_values(value: Any, where: str) -> Any:
     """``value`` with numpy's numbers and arrays as Python's numbers and lists, paths and numpy's texts as texts.
 
-    So a run trains with what its ``config.py`` will say. Dicts and lists are changed in place.
+    So a run trains with what its ``config.py`` will say. Dicts and lists are changed in place. Raises InputError for
+    numbers that Python would not write.
     """
     if isinstance(value, dict):
         for key in list(value):
-            found = plain_values(item := dict.__getitem__(value, key))
+            plain_values(key, f"{where}: a key")
+            found = plain_values(item := dict.__getitem__(value, key), f"{where}.{key}")
             if found is not item:
                 value[key] = found
     elif isinstance(value, list):
-        value[:] = [plain_values(item) for item in value]
+        value[:] = [plain_values(item, f"{where}.{i}") for i, item in enumerate(value)]
     elif type(value) in (tuple, set, frozenset):
-        return type(value)(plain_values(item) for item in value)
+        return type(value)(plain_values(item, where) for item in value)
     elif isinstance(value, np.generic | np.ndarray) and value.dtype.kind in "fiubUS":
         return value.tolist()
     elif isinstance(value, PurePath):
         return str(value)
+    elif isinstance(value, int):
+        _check_digits(value, where)
     return value
+
+
+def _check_digits(value: int, where: str) -> None:
+    if not _is_writable(value):
+        raise InputError(f"{where}: is a number of too many digits, wanted fewer than {LONGEST}")
+
+
+def _is_writable(value: int | str) -> bool:
+    """Whether a number has so few digits that everyone reads it, whether a text is Unicode (half a pair is not)."""
+    if isinstance(value, str):
+        return value.isascii() or value == value.encode("utf-8", "replace").decode()
+    return abs(value) < 10 ** (LONGEST - 1)
 
 
 def python_text(values: Mapping[str, Any]) -> str:
@@ -59,15 +76,15 @@ def json_values(value: Any, where: str) -> Any:
     Raises:
         InputError: a value that is no dict by names, list, text, truth value, finite number or None.
     """
-    if value is None or isinstance(value, bool | str | int):
+    if value is None or (isinstance(value, str | int) and _is_writable(value)):
         return value
     if isinstance(value, float) and math.isfinite(value):
         return value
-    if isinstance(value, dict) and all(isinstance(key, str) for key in value):
+    if isinstance(value, dict) and all(isinstance(key, str) and _is_writable(key) for key in value):
         return {key: json_values(item, f"{where}.{key}") for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [json_values(item, f"{where}.{i}") for i, item in enumerate(value)]
-    raise InputError(f"{where}={_short(value)}: has no form as data, wanted numbers, texts, lists and dicts of them")
+    raise InputError(f"{where}={short(value)}: has no form as data, wanted numbers, texts, lists and dicts of them")
 
 
 def _text(value: Any, where: str, depth: int) -> str:
@@ -93,7 +110,7 @@ def _text(value: Any, where: str, depth: int) -> str:
             return _joined("(", items, ",)" if len(items) == 1 else ")", depth)
         return _joined("[", items, "]", depth)
     raise InputError(
-        f"{where}={_short(value)}: cannot be written into config.py so that it is read again; wanted numbers, texts, "
+        f"{where}={short(value)}: cannot be written into config.py so that it is read again; wanted numbers, texts, "
         "lists and dicts of them, and registered names"
     )
 
@@ -103,10 +120,9 @@ def _number(value: Any, where: str) -> str:
         raise InputError(f"{where}={value}: cannot be written into config.py, wanted a finite complex number")
     if isinstance(value, complex):  # its repr is an addition, which loses the sign of a zero
         return f"complex({value.real!r}, {value.imag!r})"
-    try:
-        return repr(value).replace("{{", "{\\x7b")
-    except ValueError:  # Python writes no number of more than some thousand digits
-        raise InputError(f"{where}: is a number of too many digits for config.py") from None
+    if isinstance(value, int):
+        _check_digits(value, where)
+    return repr(value).replace("{{", "{\\x7b")
 
 
 def _dict(value: dict[Any, Any], where: str, depth: int) -> str:
@@ -125,5 +141,9 @@ def _joined(left: str, items: list[str], right: str, depth: int) -> str:
     return f"{left}\n{inside}{INDENT * depth}{right.lstrip(',')}"
 
 
-def _short(value: Any) -> str:
-    return " ".join(repr(value).split())[:80]
+def short(value: Any) -> str:
+    """``value`` for a message."""
+    try:
+        return " ".join(repr(value).split())[:80]
+    except Exception:  # noqa: BLE001 - of a class of someone else's, or a number that Python does not write
+        return type(value).__name__

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.host.embedded.checkpoint import is_plain_tensor
+from pointcept_bsa.host.embedded.sharding import STEP_SETTINGS
 
 if TYPE_CHECKING:
     from pointcept_bsa.host.embedded.trainer import DefaultTrainer
@@ -27,7 +28,9 @@ NEEDED = ("epoch", "optimizer", "scheduler", "best_metric_value")  # Pointcept's
 # Of a schedule, what the config and the length of the run say; the rest moves from step to step.
 CONFIGURED = ("total_steps", "T_max", "milestones", "base_lrs", "gamma", "eta_min")
 # Settings of torch's optimizers that came with some version of it and mean nothing where they are absent.
-LATER_SETTINGS = ("maximize", "foreach", "capturable", "differentiable", "fused", "decoupled_weight_decay")
+LATER_SETTINGS = ("maximize", *STEP_SETTINGS, "decoupled_weight_decay")
+LARGEST = 10**300  # of whole numbers
+LARGEST_SETTING = 1e10  # of an optimizer: products of two are still numbers of float32
 REFUSED = (KeyError, ValueError, TypeError, AttributeError, IndexError, RuntimeError, ArithmeticError)
 
 
@@ -48,7 +51,7 @@ def check_entries(checkpoint: Mapping[str, Any], path: str, wanted: frozenset[st
         raise InputError(f"resume=True: {path!r} has no {', '.join(absent)}, which every checkpoint has")
     try:
         for key in ("epoch", "iter", "total_iters", "metrics_bytes", "seed"):
-            _check(key, checkpoint, _is_count, "an integer of at least 0", optional=key not in ("epoch", "iter"))
+            _check(key, checkpoint, _is_count, "an integer of at least 0", optional=key in ("metrics_bytes", "seed"))
         for key in ("config_hash", "launch"):
             _check(key, checkpoint, lambda value: isinstance(value, str), "a text", optional=True)
         best = checkpoint["best_metric_value"]
@@ -131,7 +134,10 @@ def _check(key: str, checkpoint: Mapping[str, Any], test: Any, wanted: str, opti
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+    """That a float can hold, NaN and the infinite ones among them."""
+    if isinstance(value, int):
+        return not isinstance(value, bool) and abs(value) < LARGEST
+    return isinstance(value, float | np.integer | np.floating)
 
 
 def _is_finite(value: Any) -> bool:
@@ -169,6 +175,7 @@ def _check_storage(storage: Any) -> None:
     good = isinstance(storage, dict) and all(isinstance(name, str) for name in storage)
     for value in storage.values() if good else ():
         good = good and isinstance(value, list | tuple) and len(value) == 3 and all(map(_is_number, value))
+        good = good and _is_count(value[2])
     if not good:
         raise Wrong("storage", f"{_told(storage)}, wanted three numbers by name")
 
@@ -275,17 +282,19 @@ def _check_group(entry: str, found: Any, own: Mapping[str, Any]) -> None:
         if key not in found:
             if key not in LATER_SETTINGS:
                 raise Wrong(entry, f"no {key!r}: another optimizer's, or another schedule's")
-        elif key != "params" and not (_alike(found[key], value) and _in_range(key, found[key], value)):
+        elif key not in ("params", *STEP_SETTINGS) and not (
+            _alike(found[key], value) and _in_range(key, found[key], value)
+        ):
             raise Wrong(f"{entry}.{key}", f"{_told(found[key])}, wanted one like {value!r}")
 
 
 def _in_range(key: str, found: Any, own: Any) -> bool:
     """Whether a setting of an optimizer, of the right kind, is one that it may come to: schedules move the floats."""
-    if isinstance(own, int) and not isinstance(own, bool):
+    if isinstance(own, int):
         return found == own
     if key == "betas":
         return all(0 <= beta < 1 for beta in found)
-    return not (isinstance(own, float) and own >= 0) or found >= 0
+    return not isinstance(own, float) or (0 if own >= 0 else -LARGEST_SETTING) <= found <= LARGEST_SETTING
 
 
 def _alike(found: Any, own: Any) -> bool:

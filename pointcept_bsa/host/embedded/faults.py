@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import errno
-import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch.distributed as dist
 
-from pointcept_bsa.errors import InputError
+from pointcept_bsa.errors import InputError, raised_message
 
 
 class DeadWorkerError(InputError):
@@ -18,10 +17,7 @@ class DeadWorkerError(InputError):
 
 def plain_message(error: BaseException) -> str:
     """The message alone, in one line."""
-    text = str(error) or type(error).__name__
-    if "Original Traceback" in text:
-        text = re.split(r"\n[\w.]*Error: ", text)[-1]
-    return " ".join(text.split())
+    return " ".join(raised_message(str(error) or type(error).__name__).split())
 
 
 def is_dead_worker(error: BaseException) -> bool:

@@ -12,7 +12,7 @@ from torch import nn
 
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.files.json_file import read_json
-from pointcept_bsa.host.embedded.checkpoint import evaluated_weights, load_checkpoint, load_weights
+from pointcept_bsa.host.embedded.checkpoint import evaluated_weights, load_checkpoint, load_weights, no_larger_than
 from pointcept_bsa.host.embedded.config import Config, load_config
 from pointcept_bsa.host.embedded.env import get_device
 from pointcept_bsa.host.embedded.export import load_metadata
@@ -71,8 +71,10 @@ def open_run(run: str, options: Mapping[str, Any] | None = None) -> OpenedRun:
                 "it is); for weights that came alone wanted a file of tools/export.py"
             )
         cfg = load_config(str(folder / "config.py"), options)
-    model = build_model(cfg.model, path="model").to(get_device(cfg))
-    load_weights(model, evaluated_weights(load_checkpoint(weight)), weight)
+    weights = evaluated_weights(load_checkpoint(weight))
+    with no_larger_than(weights, weight):
+        model = build_model(cfg.model, path="model").to(get_device(cfg))
+    load_weights(model, weights, weight)
     _warn_of_result(folder)
     name = folder.name if folder is not None else weight.stem
     return OpenedRun(cfg, model.eval(), weight, folder, name, metadata)

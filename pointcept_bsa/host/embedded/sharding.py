@@ -18,6 +18,9 @@ from torch import Tensor, nn
 
 from pointcept_bsa.host.embedded import comm
 
+# Settings of torch's optimizers that say how a step is computed on this machine, not what it is.
+STEP_SETTINGS = ("foreach", "capturable", "differentiable", "fused")
+
 
 def shard(model: nn.Module, device: torch.device) -> nn.Module:
     """Shard the model, which is the same in all processes, over them; in place."""
@@ -87,7 +90,8 @@ def optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
 
 
 def load_optimizer_state(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
-    """Undo ``optimizer_state``."""
+    """Undo ``optimizer_state``. How a step is done (fused, captured, ...) stays as this run's machine has it."""
+    state = _stepped_as(optimizer, state)
     if not _spread_parameters(optimizer):
         optimizer.load_state_dict(dict(state))
         return
@@ -97,6 +101,19 @@ def load_optimizer_state(optimizer: torch.optim.Optimizer, state: Mapping[str, A
         for index, of in state["state"].items()
     }
     optimizer.load_state_dict({**state, "state": shards})
+
+
+def _stepped_as(optimizer: Any, state: Mapping[str, Any]) -> dict[str, Any]:
+    """``state`` with the ``STEP_SETTINGS`` of ``optimizer``."""
+    if "parts" in state:  # several optimizers in one: Muon
+        parts = getattr(optimizer, "parts", {})
+        found = {name: _stepped_as(parts[name], of) if name in parts else of for name, of in state["parts"].items()}
+        return {**state, "parts": found}
+    groups = [
+        {**group, **{key: own[key] for key in STEP_SETTINGS if key in own}}
+        for group, own in zip(state["param_groups"], optimizer.param_groups, strict=True)
+    ]
+    return {**state, "param_groups": groups}
 
 
 def _spread_parameters(optimizer: torch.optim.Optimizer) -> bool:
