@@ -171,8 +171,8 @@ def merge_options(cfg: Config, options: Mapping[str, Any]) -> None:
             cfg.merge_from_dict({name: value})
         except AttributeError as error:  # mmengine's, of an entry of a list
             raise InputError(
-                f"--options {name}={value}: wanted a key of that entry, as in {name}.type=X; only an entry of a dict can "
-                "be set, a list of others is given whole, as in key=[1,2]"
+                f"--options {name}={value}: only an entry of a dict can be set, as in {name}.type=X; a list of others "
+                "is given whole, as in key=[1,2]"
             ) from error
         except (KeyError, TypeError, IndexError, AssertionError, ValueError) as error:
             raise InputError(f"--options {name}={value}: {' '.join(str(error).split())}") from error
