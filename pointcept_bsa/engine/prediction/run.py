@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 from torch import nn
 
+from pointcept_bsa.arguments.words import FORMATS
 from pointcept_bsa.engine.prediction.forces import Reference, pressure_forces, summary
 from pointcept_bsa.engine.prediction.inputs import prepare_input
 from pointcept_bsa.engine.prediction.network import Network, open_network
-from pointcept_bsa.engine.prediction.outputs import FORMATS, fitted, with_prediction
+from pointcept_bsa.engine.prediction.outputs import fitted, with_prediction
 from pointcept_bsa.engine.training_range import outside_range
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.files.json_file import write_json

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 from mmengine.registry import Registry as _Registry
+from mmengine.utils import import_modules_from_strings
 
 from pointcept_bsa.errors import InputError, nearest
 from pointcept_bsa.host.memory import is_out_of_memory
@@ -40,7 +42,16 @@ class Registry(_Registry):
 
     def get(self, key: str) -> Any:
         """Return the class registered as ``key``, or ``None``."""
+        if key not in self._module_dict:
+            register_the_package()
         return self._module_dict.get(key)
+
+    @property
+    def module_dict(self) -> dict[str, Any]:
+        """All names, with what is registered as each."""
+        register_the_package()
+        found: dict[str, Any] = self._module_dict
+        return found
 
     def build(self, cfg: Mapping[str, Any], *, path: str | None = None) -> Any:
         """Build ``cfg["type"]`` with the other items as keyword arguments.
@@ -107,6 +118,12 @@ def _check_signature(cls: Any, kwargs: dict[str, Any], where: str) -> None:
     missing = [p.name for p in named if p.default is p.empty and p.name not in kwargs]
     if missing:
         raise LocatedError(f"{where}: missing argument {', '.join(map(repr, missing))}")
+
+
+@cache
+def register_the_package() -> None:
+    """Import the package's catalogue, by name as a config's ``custom_imports`` would: it stands above this floor."""
+    import_modules_from_strings(["pointcept_bsa.catalogue"])
 
 
 MODELS = Registry("models")
