@@ -10,6 +10,7 @@ import numpy as np
 from pointcept_bsa.datasets.base import PointFieldDataset
 from pointcept_bsa.datasets.folder_dataset import VALIDATIONS
 from pointcept_bsa.datasets.inputs import InputDescription, scale_of
+from pointcept_bsa.datasets.own.features import other_cells
 from pointcept_bsa.datasets.own.recipe import Recipe
 from pointcept_bsa.datasets.own.splits import samples_of
 from pointcept_bsa.datasets.own.stores import PreparedStore, Store, files_store, is_prepared
@@ -79,6 +80,9 @@ class OwnPointFieldDataset(PointFieldDataset):
 
     def load_fields(self, index: int) -> dict[str, Any]:
         return self.store.read(self.data_list[index])
+
+    def cells(self, index: int) -> dict[str, np.ndarray]:
+        return dict(other_cells(self.store.cells(self.data_list[self._index(index)])))
 
     def input_scales(self) -> dict[str, dict[str, list[float]]]:
         names = [field.info.key for field in self.store.fields if field.is_global]

@@ -88,7 +88,8 @@ class RegressionTester(TesterBase):
         self.pictures = pictures or "png" in export
         self.save_predictions = save_predictions
         self.folder = Path(cfg.save_path) / "test"
-        self.export_fields = FieldExporter(self.folder / "export", export, self.test_loader.dataset)
+        say = self.logger.info if comm.is_main_process() else lambda line: None
+        self.export_fields = FieldExporter(self.folder / "export", export, self.test_loader.dataset, say)
 
     def test(self) -> dict[str, Any]:
         """Run the test; returns what is written to ``metrics.json``."""

@@ -57,6 +57,9 @@ class Store(Protocol):
     def read(self, name: str) -> dict[str, np.ndarray]:
         """Return ``coord (N, d)``, target and fields (N, k), global fields (1, k), ``face`` if there is one."""
 
+    def cells(self, name: str) -> dict[str, np.ndarray]:
+        """Return the cells of a sample by type; those of ``face`` may be missing."""
+
     def statistics(self, key: str) -> Statistics:
         """Return mean, std, min and max of a field over the training samples."""
 
@@ -97,6 +100,9 @@ class PreparedStore:
         if self.folder.file(name, "face").is_file():
             arrays["face"] = self.folder.read(name, "face", kind="iu")
         return arrays
+
+    def cells(self, name: str) -> dict[str, np.ndarray]:
+        return self.folder.cells(name)
 
     def statistics(self, key: str) -> Statistics:
         return self.folder.field_statistics(self.protocol, key)
@@ -163,6 +169,9 @@ class FilesStore:
                     f"wanted {field.info.kind} data of {field.info.columns} as in the first sample"
                 )
         return sample.arrays
+
+    def cells(self, name: str) -> dict[str, np.ndarray]:
+        return read_sample(self.sources[name], name, self.recipe, self.table, self.dimension).cells
 
     def statistics(self, key: str) -> Statistics:
         if not self._statistics:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from pointcept_bsa.datasets.inputs import GLOBAL
+from pointcept_bsa.datasets.own.features import other_cells
 from pointcept_bsa.datasets.own.recipe import Recipe, check_used, field_key, read_sample
 from pointcept_bsa.datasets.own.scan import Scan, constant_targets, precision_lines, report, scan
 from pointcept_bsa.datasets.own.sources import find_samples
@@ -178,6 +179,8 @@ class _Plan:
             arrays = {key: np.ascontiguousarray(sample.arrays[key], kind) for key, kind in kinds.items()}
             if "face" in sample.arrays:
                 arrays["face"] = sample.arrays["face"]
+            blocks = enumerate(other_cells(sample.cells).items())
+            arrays |= {f"cells.{i}.{kind}": block.astype(np.int32) for i, (kind, block) in blocks}
             write_sample(root, name, arrays)
             progress.update()
         progress.close()
@@ -213,10 +216,11 @@ class _Plan:
         return [name for name in self.names if not (self.root / sample_folder_name(name)).is_dir()]
 
     def _bytes(self, names: Sequence[str]) -> int:
-        """Of the arrays of points of samples."""
+        """Of the arrays of points and cells of samples."""
         points = sum(self.seen.points[name] for name in names)
+        cells = sum(self.seen.corners.get(name, 0) for name in names)
         fields = [(key, count.info) for key, count in self.seen.fields.items() if count.info.kind not in GLOBAL]
-        return points * sum(info.columns * (8 if key in self.seen.wide else 4) for key, info in fields)
+        return points * sum(info.columns * (8 if key in self.seen.wide else 4) for key, info in fields) + 4 * cells
 
     def _check_target(self) -> None:
         if not self.recipe.target:
@@ -320,7 +324,8 @@ def _card(content: dict[str, Any], exact: set[str], offsets: dict[str, list[floa
     return (
         "# Own data, prepared\n\nOne folder a sample, written by `tools/prepare_data.py custom`; `fields.json` holds "
         "the fields and options.\n\n| file | shape | unit | meaning |\n|---|---|---|---|\n" + "\n".join(rows) + "\n\n"
-        "`face.npy` (F, 3 or 4) is there for meshes of triangles only or quads only.\n\n## Notes\n\n" + notes
+        "`face.npy` (F, 3 or 4) is there for meshes of triangles only or quads only, `cells.<number>.<type>.npy` "
+        "(F, k) for others: exports of a test have these cells.\n\n## Notes\n\n" + notes
     )
 
 
