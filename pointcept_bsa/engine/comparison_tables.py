@@ -86,7 +86,8 @@ def _rows(
 ) -> tuple[list[str], list[list[str]]]:
     """Header and body; ``escape`` for texts, ``bold`` around what leads in a metric."""
     further = verdict_headings(comparison)
-    header = ["config", "backbone", "seeds", *comparison.metrics, *further, *COSTS, "validation"]
+    above = [comparison.headings[metric] for metric in comparison.metrics]
+    header = ["config", "backbone", "seeds", *above, *further, *COSTS, "validation"]
 
     def cell(group: Group, metric: str) -> str:
         value: Value = group.metrics[metric]

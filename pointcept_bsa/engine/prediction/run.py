@@ -100,7 +100,7 @@ def predict_file(
             remarks.append("no drag and lift: the file has no faces")
         else:
             whole = np.zeros(len(mesh.points))  # points that no face has stay 0
-            whole[prepared.used] = pred[:, 0]
+            whole[prepared.used] = pred[:, network.pressure_channel]
             forces = pressure_forces(mesh.points, prepared.surface, whole, reference)
             if not prepared.surface.closed:
                 open_edges = prepared.surface.open_edges

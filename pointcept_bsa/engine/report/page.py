@@ -106,7 +106,8 @@ def results(comparison: Comparison) -> str:
     """The table of metrics and costs, with published results below."""
     header = [("config", False), ("backbone", False), ("seeds", False)]
     further = verdict_headings(comparison)
-    header += [(name, True) for name in (*comparison.metrics, *further, *COSTS)]
+    above = [comparison.headings[metric] for metric in comparison.metrics]
+    header += [(name, True) for name in (*above, *further, *COSTS)]
     mixed = len({group.validation for group in comparison.groups}) > 1  # else a note says it for all
     header += [("validation", False)] if mixed else []
     rows = []
