@@ -33,6 +33,7 @@ def find_checkpoint(run: str) -> Path:
 
 def export(run: str, output: str) -> None:
     """Write the evaluated weights of ``run`` (their moving average, where one was kept) to ``output``."""
+    from pointcept_bsa.engine.constant import WARNING, warning_of_folder
     from pointcept_bsa.engine.prediction.network import POINTS
     from pointcept_bsa.engine.training_points import training_points
     from pointcept_bsa.engine.training_range import FILE as TRAINING_RANGE
@@ -56,6 +57,9 @@ def export(run: str, output: str) -> None:
     points = training_points(folder, {})
     if points is not None:
         metadata[POINTS] = points.to_json()
+    if (warning := warning_of_folder(folder)) is not None:
+        metadata[WARNING] = warning
+        print(f"WARNING: {warning}")
     save_safetensors(output, weights, metadata)
     count = sum(weight.numel() for weight in weights.values())
     print(f"{output}: {len(weights)} tensors, {count:,} numbers, from {source}")

@@ -12,6 +12,7 @@ import numpy as np
 from torch import nn
 
 from pointcept_bsa.arguments.words import FORMATS
+from pointcept_bsa.engine.constant import WARNING, warning_of_folder
 from pointcept_bsa.engine.prediction.forces import Reference, pressure_forces, summary
 from pointcept_bsa.engine.prediction.inputs import prepare_input
 from pointcept_bsa.engine.prediction.network import Network, open_network
@@ -58,6 +59,8 @@ def predict_files(
     reference = force_reference(settings, network)
     for remark in network.remarks:
         say(f"note: {remark}")
+    if (warning := (metadata or {}).get(WARNING) or warning_of_folder(folder)) is not None:
+        say(f"WARNING: {warning}")
     records = []
     for number, (source, target) in enumerate(targets, 1):
         start = time.perf_counter()

@@ -8,8 +8,8 @@ class and the nearest name, and an unknown name is never looked up anywhere else
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Mapping
-from functools import cache
 from typing import Any
 
 from mmengine.registry import Registry as _Registry
@@ -120,10 +120,13 @@ def _check_signature(cls: Any, kwargs: dict[str, Any], where: str) -> None:
         raise LocatedError(f"{where}: missing argument {', '.join(map(repr, missing))}")
 
 
-@cache
 def register_the_package() -> None:
-    """Import the package's catalogue, by name as a config's ``custom_imports`` would: it stands above this floor."""
-    import_modules_from_strings(["pointcept_bsa.catalogue"])
+    """Import the package's catalogue, by name as a config's ``custom_imports`` would: it stands above this floor.
+
+    Not while the host itself is being imported, whose modules may ask what is registered until then.
+    """
+    if hasattr(sys.modules["pointcept_bsa.host"], "__all__"):  # its last line
+        import_modules_from_strings(["pointcept_bsa.catalogue"])
 
 
 MODELS = Registry("models")
