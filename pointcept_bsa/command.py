@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 
@@ -14,7 +15,9 @@ def exit_code(run: Callable[[], int]) -> int:
     See :mod:`pointcept_bsa.host.embedded.cli`. A package that is not installed is such a mistake.
     """
     try:
-        return run()
+        code = run()
+        sys.stdout.flush()
+        return code
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
         if not package or package == "pointcept_bsa":
@@ -30,4 +33,14 @@ def exit_code(run: Callable[[], int]) -> int:
     def again() -> int:
         raise fault
 
-    return told(again)
+    code = told(again)
+    _give_up_stdout()
+    return code
+
+
+def _give_up_stdout() -> None:
+    """What standard output cannot take (a full disk, no reader) is dropped; else the interpreter fails when it ends."""
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
