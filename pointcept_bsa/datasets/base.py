@@ -153,6 +153,13 @@ class PointFieldDataset(Dataset):
         """Return the place an error about ``field`` of sample ``index`` names."""
         return f"{type(self).__name__} sample {self.data_list[index]!r}"
 
+    def cells(self, index: int) -> dict[str, np.ndarray]:
+        """Return the cells of a sample by type, (F, k) rows of its points, as ``mesh_io.Mesh`` has them, for exports.
+
+        None here, and none that ``face`` says already.
+        """
+        return {}
+
     def __len__(self) -> int:
         return len(self._chosen) * self.loop
 

@@ -54,15 +54,16 @@ class FitTargetNormalizer(HookBase):
         )
 
     def _tell_unused(self, dataset: Any) -> None:
-        """Fields of own data that no transform takes."""
+        """A line about fields of own data that no transform makes use of; to scale or to turn them is no use."""
         described = dataset.input_description
-        needed = fields_read([*described.transform, *(self.trainer.cfg.data.train.get("transform") or [])])
-        for info in described.fields or () if described.recipe else ():
-            if info.key not in needed:
-                self.trainer.logger.warning(
-                    f"data.train: the field {info.key!r} of the data is not used: no transform names it (feat_keys of "
-                    "CollectPoints makes it an input; fields=(...) of the data set chooses)"
-                )
+        transforms = [dict(each) for each in self.trainer.cfg.data.train.get("transform") or []]
+        needed = fields_read([each | {"vector_keys": ()} for each in transforms if each["type"] != "ScaleField"])
+        unused = [info.key for info in (described.fields or () if described.recipe else ()) if info.key not in needed]
+        if unused:
+            self.trainer.logger.warning(
+                f"data.train: fields of the data that are NOT USED, no transform takes them: {', '.join(unused)} "
+                "(feat_keys of CollectPoints makes them inputs; fields=(...) of the data set chooses)"
+            )
 
     def before_epoch(self) -> None:
         """The folder is there by now."""

@@ -14,7 +14,7 @@ from typing import Any
 
 from pointcept_bsa.engine.provenance import UNKNOWN
 from pointcept_bsa.files.json_file import parse_json
-from pointcept_bsa.metrics import HIGHER_IS_BETTER
+from pointcept_bsa.metrics import higher_is_better
 
 Row = dict[str, Any]  # {"model", "metric", "units", "value", "source", "table", "note"?}
 
@@ -66,7 +66,7 @@ def _nothing(reason: str) -> dict[str, Any]:
 
 
 def _badness(metric: str, value: float) -> float:
-    return -value if metric in HIGHER_IS_BETTER else value
+    return -value if higher_is_better(metric) else value
 
 
 def own_value(report: Mapping[str, Any], metric: str, units: str) -> float | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from pointcept_bsa.datasets.inputs import GLOBAL, FieldInfo, offset_of
+from pointcept_bsa.datasets.own.features import other_cells
 from pointcept_bsa.datasets.own.recipe import MissingField, Recipe, available_fields, sample_of
 from pointcept_bsa.datasets.own.sources import read_source
 from pointcept_bsa.datasets.own.stores import is_far
@@ -53,6 +54,7 @@ class Scan:
         missing: field -> number of samples that lack it.
         available: name and place of every field in the files -> number of samples that have it.
         faces: samples with faces.
+        corners: sample -> corners of all its cells, as the prepared folder keeps them.
         wide: fields that may have to lose a constant before they become float32.
         shift: field -> that constant, as the first sample has it; the samples then give it exactly.
         merged: sample -> points that lie apart in the file, but not in float32.
@@ -67,6 +69,7 @@ class Scan:
     duplicates: dict[str, int] = field(default_factory=dict)
     available: Counter = field(default_factory=Counter)
     faces: int = 0
+    corners: dict[str, int] = field(default_factory=dict)
     wide: set[str] = field(default_factory=set)
     shift: dict[str, np.ndarray] = field(default_factory=dict)
     merged: dict[str, int] = field(default_factory=dict)
@@ -105,6 +108,8 @@ def _look_at(seen: Scan, name: str, path: Path, recipe: Recipe, table: Table) ->
     if double:
         seen.duplicates[name] = double
     seen.faces += "face" in sample.arrays
+    kept = [sample.arrays["face"]] if "face" in sample.arrays else other_cells(sample.cells).values()
+    seen.corners[name] = sum(block.size for block in kept)
     infos = {"coord": FieldInfo("coord", "coord", "point", coord.shape[1]), **sample.infos}
     faults = []
     for key, info in infos.items():

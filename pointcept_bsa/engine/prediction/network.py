@@ -61,6 +61,16 @@ class Network:
         """Columns of ``coord``."""
         return int(self.inputs.dimension or 3)
 
+    @property
+    def pressure_channel(self) -> int:
+        """The target channel that is the pressure on the surface: the first, unless the data say which field it is."""
+        wanted, first = (self.surface_pressure or {}).get("field"), 0
+        for name, width in self.targets:
+            if name == wanted:
+                return first
+            first += width
+        return 0
+
     def needed_fields(self) -> dict[str, str]:
         """Point fields that the transforms read, and which transform it is."""
         return fields_read(self.transforms)

@@ -27,6 +27,14 @@ def add_custom_arguments(command: argparse.ArgumentParser) -> None:
     add("--target", help="point fields to predict; velocity[:2] takes columns", **names)
     add("--feature", help="fields given beside the coordinates; also normal, wall_distance, global parameters", **names)
     add("--unit", nargs="+", default=(), metavar="FIELD=UNIT", help="units, for the reports")
+    add(
+        "--surface-pressure",
+        nargs="+",
+        default=(),
+        metavar="WORD",
+        help="a target that is the pressure on a surface, for drag and lift of predictions: pressure density=1.2 "
+        "velocity=30 flow=1,0,0 up=0,0,1 (of the stream; for a pressure coefficient: cp coefficient flow=.. up=..)",
+    )
     add("--parameters", metavar="FILE", help=".csv or .json table of global parameters, a row a sample")
     add("--dimension", type=int, choices=(2, 3), help="of space (default: 2 if the first sample is flat in z)")
     add("--wall-mask", metavar="FIELD", help="point field above 0.5 on the wall: wall_distance is measured to there")
