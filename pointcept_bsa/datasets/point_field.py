@@ -27,8 +27,8 @@ class OwnPointFieldDataset(PointFieldDataset):
     """Points (N, d), d = 2 or 3, N as it comes -> the fields named as target (N, K).
 
     ``data_root`` is either the folder that ``tools/prepare_data.py custom`` wrote (fast, checked once), or a folder of
-    files ``.vtk .vtu .vtp .ply .stl .npz .npy`` (read anew for every sample; statistics take a pass over the training
-    files). A sample of the second kind is a file, or a folder of ``.npy`` arrays with ``coord.npy``.
+    files that ``mesh_io`` reads (``.vtu``, ``.npz``, ...: read anew for every sample; statistics take a pass over the
+    training files). A sample of the second kind is a file, or a folder of ``.npy`` arrays with ``coord.npy``.
 
     Args:
         data_root: the folder.

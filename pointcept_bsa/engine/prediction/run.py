@@ -18,7 +18,7 @@ from pointcept_bsa.engine.prediction.outputs import FORMATS, fitted, with_predic
 from pointcept_bsa.engine.training_range import outside_range
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.files.json_file import write_json
-from pointcept_bsa.mesh_io import SUFFIXES, conversion, read_mesh, write_mesh
+from pointcept_bsa.mesh_io import READABLE, SUFFIXES, conversion, read_mesh, write_mesh
 
 
 @dataclass(frozen=True)
@@ -137,8 +137,8 @@ def output_paths(settings: Settings) -> list[tuple[Path, Path]]:
     if not sources:
         raise InputError("--input: got no file, wanted at least one")
     for source in sources:
-        if source.suffix.lower() not in SUFFIXES:
-            wanted = f"a file that ends in one of {list(SUFFIXES)}{conversion(source)}"
+        if source.suffix.lower() not in READABLE:
+            wanted = f"a file that ends in one of {list(READABLE)}{conversion(source, READABLE)}"
             raise InputError(f"--input {str(source)!r}: wanted {wanted}")
         if not source.is_file():
             raise InputError(f"--input {str(source)!r}: no such file")
