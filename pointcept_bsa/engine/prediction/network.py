@@ -148,6 +148,10 @@ def open_network(
     if metadata and FILE in metadata:
         training = parse_training_range(metadata[FILE], "RUN")
     kind = _class_of(cfg["data"]["train"]["type"])
+    if getattr(kind, "gives_labels", False):
+        raise InputError(
+            "RUN: it was trained on labels of points, which tools/test.py predicts (result/*.npy), not this"
+        )
     if training is None or ("inputs" not in training and issubclass(kind, OwnPointFieldDataset)):
         training, remark = _from_data(cfg)
         remarks.append(remark)
