@@ -13,6 +13,7 @@ model = dict(
 )
 
 hooks = [
+    dict(type="DescribeTrainingData"),
     dict(type="CheckpointLoader"),
     dict(type="ModelHook"),
     dict(type="IterationTimer", warmup_iter=2),

@@ -44,7 +44,7 @@ class PointLabelDataset(OwnPointFieldDataset):
 
     def get_data(self, idx: int) -> dict[str, Any]:
         data = super().get_data(idx)
-        given = data.pop("target")[:, 0].astype(np.int64)
+        given = np.rint(data.pop("target")[:, 0] + self.target_offset()[0]).astype(np.int64)
         segment = np.searchsorted(self.labels, given).clip(max=len(self.labels) - 1)
         data["segment"] = np.where(self.labels[segment] == given, segment, IGNORED)
         return data

@@ -14,6 +14,7 @@ from pointcept_bsa.errors import InputError
 from pointcept_bsa.host import MODELS, build_dataset, collate_fn
 from pointcept_bsa.host.embedded.cli import train_main
 from pointcept_bsa.host.embedded.config import load_config
+from pointcept_bsa.mesh_io import read_mesh
 
 
 def write_clouds(folder, dtype=np.int32):
@@ -54,17 +55,26 @@ def test_the_written_configs_fit(prepared, network):
     assert loss.isfinite() and cfg.data.names == ["2", "7"] and cfg.model.num_classes == 2
 
 
-def test_a_network_learns_and_is_tested(prepared, tmp_path):
+def test_a_network_learns_is_tested_and_predicts_what_was_tested(prepared, tmp_path, predict_tool):
     options = [f"save_path={tmp_path / 'run'}", "max_iters=40", "eval_every=40", "num_worker=0", "device=cpu", "seed=0"]
     config = str(prepared / "full_attention.py")
     assert train_main(["--config", config, "--options", *options, "model.backbone.depth=1"]) == 0
     report = json.loads((tmp_path / "run/test/metrics.json").read_text())
     assert report["names"] == ["2", "7"] and report["mIoU"] > 0.8
+    assert (tmp_path / "run/training_range.json").is_file()
     (name,) = report["scenes"]
     pred = np.load(tmp_path / f"run/result/{name}_pred.npy")
     with np.load(tmp_path / f"raw/{name}.npz") as raw:
         counted = raw["material"] >= 0
         assert np.mean(np.array([2, 7])[pred][counted] == raw["material"][counted]) > 0.8
+    command = ["--weight", str(tmp_path / "run"), "--input", str(tmp_path / f"raw/{name}.npz"), "--output"]
+    assert predict_tool.main([*command, str(tmp_path / "out")]) == 0
+    predicted = read_mesh(tmp_path / f"out/{name}.vtp").point_data["predicted_material"]
+    assert predicted.dtype.kind == "i"
+    np.testing.assert_array_equal(predicted, np.array([2, 7])[pred])
+    (record,) = json.loads((tmp_path / "out/predictions.json").read_text())["files"]
+    assert record["targets"]["material"]["points"] == {"2": int((pred == 0).sum()), "7": int((pred == 1).sum())}
+    assert record["training_range"] == "inside"
 
 
 def test_the_dry_run_counts_them(tmp_path, prepare_tool, capsys):
@@ -90,6 +100,17 @@ def test_what_is_no_label_is_one_line(tmp_path, prepare_tool, capsys, arguments,
     assert prepare_tool.main([*command, *arguments]) == 2
     error = capsys.readouterr().err
     assert message in error and "Traceback" not in error and not (tmp_path / "data").exists()
+
+
+def test_labels_far_from_0_are_exact(tmp_path, prepare_tool):
+    """Of numbers like these a field of floats would be given without a constant."""
+    (tmp_path / "raw").mkdir()
+    for i in range(4):
+        np.savez(tmp_path / f"raw/{i}.npz", coord=np.random.rand(9, 3), material=np.arange(9) % 2 + 20001)
+    command = ["custom", "--src", str(tmp_path / "raw"), "--dst", str(tmp_path / "data"), "--label", "material"]
+    assert prepare_tool.main(command) == 0
+    data = build_dataset(dict(type="PointLabelDataset", data_root=str(tmp_path / "data")))
+    assert data.get_data(0)["segment"].tolist() == [0, 1] * 4 + [0]
 
 
 def test_one_class_is_refused(tmp_path, prepare_tool, capsys):

@@ -117,7 +117,7 @@ def predict_file(
         "output": str(target),
         "points": len(pred),
         "targets": {
-            name: {"unit": unit, "min": float(own.min()), "mean": float(own.mean()), "max": float(own.max())}
+            name: {"unit": unit, **range_of(own, network.labels)}
             for name, unit, own in zip(network.names, network.units, pred.T)
         },
         "training_range": inside,
@@ -125,6 +125,13 @@ def predict_file(
         "remarks": remarks,
         "forces": forces,
     }
+
+
+def range_of(values: np.ndarray, labels: Sequence[int] | None) -> dict[str, Any]:
+    """Least, mean and largest value; of labels how many points have each."""
+    if labels is not None:
+        return {"points": {str(label): int((values == label).sum()) for label in labels}}
+    return {"min": float(values.min()), "mean": float(values.mean()), "max": float(values.max())}
 
 
 def output_paths(settings: Settings) -> list[tuple[Path, Path]]:
