@@ -46,7 +46,7 @@ def describe_training_data(dataset: PointFieldDataset) -> dict[str, Any]:
 
 
 def _describe(dataset: PointFieldDataset) -> dict[str, Any]:
-    total = len(dataset.data_list)
+    total = len(dataset.sample_names)
     affordable = max(8, MOST_POINTS // len(dataset.get_data(0)["coord"]))
     count = min(total, MOST_SAMPLES, affordable)
     chosen = np.unique(np.linspace(0, total - 1, count).round().astype(int)).tolist()
