@@ -17,7 +17,7 @@ from scipy.spatial import cKDTree
 
 from pointcept_bsa.datasets.base import PointFieldDataset, per_point_keys
 from pointcept_bsa.datasets.statistics import RunningStatistics
-from pointcept_bsa.engine.evaluation import Record, check_metrics, judge, summarize
+from pointcept_bsa.engine.evaluation import Record, check_metrics, judge, summarize, told
 from pointcept_bsa.engine.target_fields import Measure, measures, target_fields
 from pointcept_bsa.errors import InputError, nearest
 from pointcept_bsa.files.json_file import write_json
@@ -311,7 +311,7 @@ def _print(reports: Mapping[str, Mapping[str, Any]], folder: str | Path, logger:
         card = report["data"]
         values = report["metrics"]
         logger.info(f"{name}: {report['backbone']['meaning']}")
-        logger.info("  " + ", ".join(f"{m} {s['mean']:.5g} +- {s['std']:.3g}" for m, s in values.items()))
+        logger.info("  " + told(values))
     logger.info(
         f"On {card['dataset']}, protocol {card['protocol']}, split {card['split']} ({card['num_samples']} samples, "
         f"hash {card['split_hash']}), units {card['units']}; written below {folder}"

@@ -14,6 +14,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+from pointcept_bsa.arguments.words import UNITS
 from pointcept_bsa.engine.comparison_equal import NEAR, at_parameters, at_time, shortest_time
 from pointcept_bsa.engine.comparison_statistics import FEWEST, Verdict, adjust, paired_verdict
 from pointcept_bsa.engine.published import chosen_by, published_for
@@ -22,7 +23,6 @@ from pointcept_bsa.errors import InputError, nearest
 from pointcept_bsa.host.flat_config import canonical
 from pointcept_bsa.metrics import METRICS, VECTOR_METRICS, base_metric, higher_is_better
 
-UNITS = {"physical": "metrics", "normalized": "metrics_normalized"}
 # What must be the same for numbers to be comparable; None means not recorded.
 CHECKS: dict[str, Callable[[Run], Any]] = {
     "data set": lambda run: run.card.get("dataset"),

@@ -186,3 +186,12 @@ def summarize(records: Sequence[Mapping[str, Any]], names: Sequence[str]) -> dic
         std = values.std().item() if len(values) > 1 else math.nan
         summary[metric] = {"mean": values.mean().item() if len(values) else math.nan, "std": std}
     return summary
+
+
+def told(summary: Mapping[str, Mapping[str, float]]) -> str:
+    """A summary in a line: "mse 0.05 +- 0.01, ..."; of a single sample the values alone."""
+    parts = []
+    for name, s in summary.items():
+        spread = f" +- {s['std']:.3g}" if math.isfinite(s["std"]) else ""
+        parts.append(f"{name} {s['mean']:.5g}{spread}")
+    return ", ".join(parts)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from pointcept_bsa.engine.bounded import AT_TRAINING, BoundedModel, both_ways, bounded, describe_way, test_settings
-from pointcept_bsa.engine.evaluation import Record, check_metrics, evaluate, other_way, summarize
+from pointcept_bsa.engine.evaluation import Record, check_metrics, evaluate, other_way, summarize, told
 from pointcept_bsa.engine.fit import ConstantErrors, Fit, training_errors
 from pointcept_bsa.engine.provenance import record_data
 from pointcept_bsa.engine.running_statistics import compare_modes
@@ -109,12 +109,8 @@ class RegressionEvaluator(HookBase):
     def tell(self, title: str, group: str, summary: Summary, together: Summary) -> None:
         """A line and curves of a summary."""
         trainer = self.trainer
-        texts = [
-            ", ".join(f"{name} {s['mean']:.5g} +- {s['std']:.3g}" for name, s in part.items())
-            for part in (summary, together)
-        ]
-        all_fields = f"; all fields together, normalised: {texts[1]}" if together else ""
-        trainer.logger.info(f"{title}: {texts[0]}{all_fields}")
+        all_fields = f"; all fields together, normalised: {told(together)}" if together else ""
+        trainer.logger.info(f"{title}: {told(summary)}{all_fields}")
         if comm.is_main_process() and trainer.writer is not None:
             for name, part in ((group, summary), (f"{group}_normalized", together)):
                 for metric, s in part.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
@@ -14,8 +15,10 @@ from torch import nn
 
 from pointcept_bsa.datasets.inputs import in_files, physical_target
 from pointcept_bsa.engine.bounded import AT_TRAINING, WHOLE, both_ways, bounded, cut_points, describe_way, test_settings
+from pointcept_bsa.engine.constant import KEY, beside_constant, constant_warning
 from pointcept_bsa.engine.evaluation import Record, check_metrics, evaluate, other_way, summarize
 from pointcept_bsa.engine.export_fields import FieldExporter, check_export, faces_of
+from pointcept_bsa.engine.fit import ConstantErrors
 from pointcept_bsa.engine.flops import count_flops
 from pointcept_bsa.engine.picture import draw_fields
 from pointcept_bsa.engine.provenance import provenance, sample_names
@@ -34,6 +37,7 @@ from pointcept_bsa.host.flat_config import flat_config
 from pointcept_bsa.host.weight import identity
 from pointcept_bsa.metrics import base_metric, higher_is_better
 
+PICTURES, ONLY = ("best", "median", "worst"), ("only",)
 VALIDATION_NOTES = ("validation =", "no validation samples")
 
 
@@ -97,7 +101,8 @@ class RegressionTester(TesterBase):
         test_cfg, trained = test_settings(self.test_loader.dataset), training_points(self.run_folder(), self.cfg)
         self.predict, self.ways = bounded(self.model, test_cfg, trained), both_ways(self.model, test_cfg, trained)
         batches = self.with_progress()
-        records = evaluate(self.predict, batches, self.metrics, self.write_files, True, self.ways, self.fields)
+        self.constant = ConstantErrors(getattr(self.model, "module", self.model), self.fields)
+        records = evaluate(self.predict, batches, self.metrics, self.after_batch, True, self.ways, self.fields)
         report = self.report(records, time.perf_counter() - start)
         if comm.is_main_process():
             self.say_what_is_replaced(report)
@@ -141,6 +146,7 @@ class RegressionTester(TesterBase):
             "units": "physical, per sample, then averaged over the samples",
             "metrics": self.physical(records),
             "metrics_normalized": self.normalized(records),
+            KEY: self.beside_constant(records),
             "metric_units": {measure.name: measure.unit for measure in measures(self.metrics, self.fields)},
             **provenance(self.run_folder(), sample_names(dataset, card) if card else []),
             "run": run_record(self.run_folder(), flat_config(self.cfg)),
@@ -158,6 +164,14 @@ class RegressionTester(TesterBase):
             "torch": torch.__version__,
             "device": torch.cuda.get_device_name() if next(model.parameters()).is_cuda else "cpu",
         }
+
+    def beside_constant(self, records: list[Record]) -> dict[str, float] | None:
+        """The network's relative L2, and that of the mean training target."""
+        errors = [error for part in comm.all_gather(self.constant.errors) for error in part]
+        if "relative_l2" not in self.metrics or not records:
+            return None
+        own = [key_value(record, record.get("normalized", {}), "relative_l2") for record in records]
+        return beside_constant(sum(own) / len(own), errors)
 
     def physical(self, records: list[Record]) -> dict[str, dict[str, float]]:
         """The summary in physical units."""
@@ -241,6 +255,8 @@ class RegressionTester(TesterBase):
         ]
         for line in lines:
             self.logger.info(line)
+        if (warning := constant_warning(report)) is not None:
+            self.logger.warning(warning)
 
     def ways_lines(self, report: Mapping[str, Any]) -> list[str]:
         """The same table for whole clouds and for the density of training, where these are two."""
@@ -252,18 +268,23 @@ class RegressionTester(TesterBase):
         return lines
 
     def draw(self, records: list[Record]) -> None:
-        """Pictures of the best, the median and the worst sample."""
+        """Pictures of the best, the median and the worst sample; of two, or of the only one, no more than there are."""
         dataset = self.test_loader.dataset
         ordered = sorted(records, key=self.value, reverse=higher_is_better(self.key))
         index = {dataset.get_data_name(i): i for i in range(len(dataset))}
         self.model.eval()
         chosen = {"best": ordered[0], "median": ordered[len(ordered) // 2], "worst": ordered[-1]}
+        if len(ordered) < 3:
+            chosen = {"best": ordered[0], "worst": ordered[-1]} if len(ordered) == 2 else {"only": ordered[0]}
+        for label in {*PICTURES, *ONLY} - set(chosen):  # of an earlier test
+            (self.folder / f"{label}.png").unlink(missing_ok=True)
         for label, record in chosen.items():
             batch = self.batch_of(index[record["name"]])
             coord, target = (batch[key].cpu().numpy() for key in (where(batch), "target"))
             with torch.no_grad():
                 pred = self.predict(batch)["pred"].cpu().numpy()
-            title = f"{record['name']}: {label} of {len(records)} samples, {self.told(record)}"
+            of = f"{label} of {len(records)} samples" if len(records) > 1 else "the only sample"
+            title = f"{record['name']}: {of}, {self.told(record)}"
             path = self.folder / f"{label}.png"
             up = getattr(dataset, "up_axis", "z")
             face = faces_of(dataset, index[record["name"]], len(coord))
@@ -284,6 +305,11 @@ class RegressionTester(TesterBase):
         together = " (all fields, normalised)" if metric == self.key else ""
         names = [f"{field.name}/{metric}" for field in self.fields]
         return ", ".join([own + together, *(f"{name} {record[name]:.4g}" for name in names if name != self.key)])
+
+    def after_batch(self, batch: Mapping[str, Any], pred: torch.Tensor) -> None:
+        """What else is done with a batch that was judged."""
+        self.constant(batch, pred)
+        self.write_files(batch, pred)
 
     def write_files(self, batch: Mapping[str, Any], pred: torch.Tensor) -> None:
         """The files of every sample that were asked for."""
@@ -322,9 +348,13 @@ def metric_lines(
     lines = [f"{'metric':<{width}}{'mean':>14}{'std':>14}{'normalised':>14}{'std':>14}  {remark}"] if remark else []
     for name, text in names.items():
         cells = [part.get(name) for part in (physical, normalized)]
-        numbers = [f"{s['mean']:>14.6g}{s['std']:>14.6g}" if s else " " * 28 for s in cells]
+        numbers = [f"{s['mean']:>14.6g}{_spread(s['std']):>14}" if s else " " * 28 for s in cells]
         lines.append(f"{text:<{width}}{''.join(numbers)}".rstrip())
     return lines
+
+
+def _spread(std: float) -> str:
+    return f"{std:.6g}" if math.isfinite(std) else "-"  # a single sample has none
 
 
 def where(batch: Mapping[str, Any]) -> str:

@@ -13,7 +13,6 @@ from pointcept_bsa.engine.prediction.network import Network
 from pointcept_bsa.mesh_io import Mesh, check_writable
 
 PREFIX = "predicted_"
-FORMATS = ("vtp", "vtu", "vtk", "ply", "npz")  # hold fields; of .stl and .npy only the places would be left
 
 
 def with_prediction(

@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 from torch import nn
 
+from pointcept_bsa.arguments.words import FORMATS
+from pointcept_bsa.engine.constant import WARNING, warning_of_folder
 from pointcept_bsa.engine.prediction.forces import Reference, pressure_forces, summary
 from pointcept_bsa.engine.prediction.inputs import prepare_input
 from pointcept_bsa.engine.prediction.network import Network, open_network
-from pointcept_bsa.engine.prediction.outputs import FORMATS, fitted, with_prediction
+from pointcept_bsa.engine.prediction.outputs import fitted, with_prediction
 from pointcept_bsa.engine.training_range import outside_range
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.files.json_file import write_json
@@ -57,6 +59,8 @@ def predict_files(
     reference = force_reference(settings, network)
     for remark in network.remarks:
         say(f"note: {remark}")
+    if (warning := (metadata or {}).get(WARNING) or warning_of_folder(folder)) is not None:
+        say(f"WARNING: {warning}")
     records = []
     for number, (source, target) in enumerate(targets, 1):
         start = time.perf_counter()
