@@ -27,8 +27,8 @@ class OwnPointFieldDataset(PointFieldDataset):
     """Points (N, d), d = 2 or 3, N as it comes -> the fields named as target (N, K).
 
     ``data_root`` is either the folder that ``tools/prepare_data.py custom`` wrote (fast, checked once), or a folder of
-    files ``.vtk .vtu .vtp .ply .stl .npz .npy`` (read anew for every sample; statistics take a pass over the training
-    files). A sample of the second kind is a file, or a folder of ``.npy`` arrays with ``coord.npy``.
+    files that ``mesh_io`` reads (``.vtu``, ``.npz``, ...: read anew for every sample; statistics take a pass over the
+    training files). A sample of the second kind is a file, or a folder of ``.npy`` arrays with ``coord.npy``.
 
     Args:
         data_root: the folder.
@@ -51,6 +51,7 @@ class OwnPointFieldDataset(PointFieldDataset):
     """
 
     name = "point_field"
+    gives_labels = False
 
     def __init__(
         self,
@@ -73,6 +74,8 @@ class OwnPointFieldDataset(PointFieldDataset):
         infos = [field.info for field in self.store.target]
         declared = own.get("surface_pressure"), infos, self.store.dimension, "surface_pressure"
         self.surface_pressure = self.store.surface_pressure or checked_surface_pressure(*declared)
+        if self.store.labels is not None and not self.gives_labels:
+            raise InputError(f"data_root: {data_root!r} holds labels, wanted type='PointLabelDataset' to read them")
         self.validation = validation
         self.target_fields = tuple(field.info.key for field in self.store.target)
         self.target_names = tuple(name for field in self.store.target for name in _column_names(field.info))

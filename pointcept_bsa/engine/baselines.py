@@ -289,7 +289,7 @@ def _report(
         "training": {
             "samples": train.card()["num_samples"],
             "split_hash": train.card()["split_hash"],
-            "shared_with_test": len(set(train.data_list) & set(test.data_list)),
+            "shared_with_test": len(set(train.sample_names) & set(test.sample_names)),
         },
         "units": "physical, per sample, then averaged over the samples",
         "metrics": summarize(records, [measure.name for measure in wanted]),

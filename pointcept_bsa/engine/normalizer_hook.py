@@ -12,26 +12,19 @@ from pointcept_bsa.files.json_file import write_json
 from pointcept_bsa.host import HOOKS, HookBase, comm
 
 
-@HOOKS.register_module("FitTargetNormalizer")
-class FitTargetNormalizer(HookBase):
-    """Before training, set the model's target normaliser from the training split's statistics.
+@HOOKS.register_module("DescribeTrainingData")
+class DescribeTrainingData(HookBase):
+    """Leaves ``training_range.json`` in the run's folder, see :mod:`.training_range`.
 
-    Put it before ``CheckpointLoader``, so that a loaded checkpoint keeps its own. Statistics written in the config
-    are left alone.
-
-    Also leaves ``training_range.json`` in the run's folder, by which ``tools/predict.py`` knows the target's names and
-    warns of inputs unlike the training data, see :mod:`.training_range`. Data sets that are not ``PointFieldDataset``
-    have none.
+    By it ``tools/predict.py`` knows how samples are made and what the target is, and warns of inputs unlike the
+    training data. Data sets that are not ``PointFieldDataset`` have none. Refuses validation samples that are made
+    otherwise than those of the training, and tells of fields that are not used.
     """
 
-    only_watches = True  # a resumed run has the statistics of its checkpoint
+    only_watches = True
     training_range: dict[str, Any] | None = None
 
     def before_train(self) -> None:
-        model = getattr(self.trainer.model, "module", self.trainer.model)
-        normalizer = getattr(model, "normalizer", None)
-        if normalizer is None:
-            raise InputError(f"FitTargetNormalizer: model {type(model).__name__} has none, wanted a DefaultRegressor")
         dataset = self.trainer.train_loader.dataset
         validation = getattr(getattr(self.trainer, "val_loader", None), "dataset", None)
         if hasattr(dataset, "input_description") and hasattr(validation, "input_description"):
@@ -39,19 +32,6 @@ class FitTargetNormalizer(HookBase):
         if comm.is_main_process() and hasattr(dataset, "input_scales"):  # a PointFieldDataset, maybe wrapped
             self.training_range = describe_training_data(dataset)
             self._tell_unused(dataset)
-        if bool(normalizer.fitted) and hasattr(dataset, "target_offset") and dataset.target_offset().any():
-            raise InputError(
-                "model.normalizer: got mean and std, but the data give the target without the constant "
-                f"{dataset.target_offset().tolist()}; wanted neither, so that they come from the data"
-            )
-        if bool(normalizer.fitted):
-            self.trainer.logger.info("Target statistics: from the config")
-            return
-        statistics = dataset.target_statistics()
-        normalizer.set(statistics["mean"], statistics["std"])
-        self.trainer.logger.info(
-            f"Target statistics: mean {statistics['mean']}, std {statistics['std']} ({statistics['source']})"
-        )
 
     def _tell_unused(self, dataset: Any) -> None:
         """A line about fields of own data that no transform makes use of; to scale or to turn them is no use."""
@@ -70,3 +50,33 @@ class FitTargetNormalizer(HookBase):
         if self.training_range is not None:
             write_json(Path(self.trainer.cfg.save_path) / FILE, self.training_range)
             self.training_range = None
+
+
+@HOOKS.register_module("FitTargetNormalizer")
+class FitTargetNormalizer(DescribeTrainingData):
+    """Before training, set the model's target normaliser from the training split's statistics.
+
+    Put it before ``CheckpointLoader``, so that a loaded checkpoint keeps its own (a resumed run has the statistics of
+    its checkpoint). Statistics written in the config are left alone. Does what :class:`DescribeTrainingData` does, too.
+    """
+
+    def before_train(self) -> None:
+        model = getattr(self.trainer.model, "module", self.trainer.model)
+        normalizer = getattr(model, "normalizer", None)
+        if normalizer is None:
+            raise InputError(f"FitTargetNormalizer: model {type(model).__name__} has none, wanted a DefaultRegressor")
+        super().before_train()
+        dataset = self.trainer.train_loader.dataset
+        if bool(normalizer.fitted) and hasattr(dataset, "target_offset") and dataset.target_offset().any():
+            raise InputError(
+                "model.normalizer: got mean and std, but the data give the target without the constant "
+                f"{dataset.target_offset().tolist()}; wanted neither, so that they come from the data"
+            )
+        if bool(normalizer.fitted):
+            self.trainer.logger.info("Target statistics: from the config")
+            return
+        statistics = dataset.target_statistics()
+        normalizer.set(statistics["mean"], statistics["std"])
+        self.trainer.logger.info(
+            f"Target statistics: mean {statistics['mean']}, std {statistics['std']} ({statistics['source']})"
+        )

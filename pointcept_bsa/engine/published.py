@@ -1,7 +1,8 @@
 """Published results, each with its source and protocol, and when one's own may stand beside them.
 
 The numbers are in ``published.json``. They are shown only beside a test of the same data set and protocol, on its whole
-test split; otherwise it is said which protocols the published ones used and why nothing is compared.
+test split; otherwise it is said which protocols the published ones used and why nothing is compared. A metric of one of
+several fields of a target is named as in a report, "velocity/mse".
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Where the samples of ``PointFieldDataset`` come from: files as they are, or the prepared folder.
 
 ``fields.json`` of a prepared folder: ``{"format": 1, "dimension": 3, "target": [..], "fields": [..], "recipe": {..},
-"notes": [..]}``, maybe ``"surface_pressure"``; an entry of a list is ``{"key", "source", "kind", "columns", "unit"}``.
+"notes": [..]}``, maybe ``"surface_pressure"`` or, where the target is a label, ``"labels": [0, 1, 4]``; an entry of a
+list is ``{"key", "source", "kind", "columns", "unit"}``.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from pointcept_bsa.datasets.inputs import GLOBAL, RECIPE_OPTIONS, FieldInfo, checked_recipe, offset_of
+from pointcept_bsa.datasets.own.labels import checked_labels
 from pointcept_bsa.datasets.own.recipe import Recipe, check_used, field_key, read_sample
 from pointcept_bsa.datasets.own.sources import find_samples
 from pointcept_bsa.datasets.own.splits import Lists, make_split
@@ -50,6 +52,7 @@ class Store(Protocol):
     protocol: str
     lists: Lists
     recipe_options: dict[str, Any]  # how fields are read from files, for ``InputDescription.recipe``
+    labels: list[int] | None  # of the one target, where it is a label: its classes in order
     surface_pressure: dict[str, Any] | None  # which of the target's fields is one, see ``own.surface_pressure``
 
     @property
@@ -85,6 +88,7 @@ class PreparedStore:
         self.fields = _chosen(content["fields"], fields, "fields", root)
         self.notes = [str(note) for note in content["notes"]]
         self.recipe_options = checked_recipe(content["recipe"])
+        self.labels = checked_labels(content.get("labels"))
         declared, chosen = content.get("surface_pressure"), [field.info for field in self.target]
         known = declared is not None and declared["field"] in [info.key for info in chosen]
         self.surface_pressure = checked_surface_pressure(
@@ -149,6 +153,7 @@ class FilesStore:
         first = next(iter(self.sources))
         sample = read_sample(self.sources[first], first, recipe, self.table)
         self.dimension = sample.arrays["coord"].shape[1]
+        self.labels: list[int] | None = None
         self.surface_pressure: dict[str, Any] | None = None  # of files the data set's own argument
         unit_of = dict(units)
         self.target, self.fields = (
@@ -240,6 +245,7 @@ def fields_content(
     recipe: dict[str, Any],
     notes: list[str],
     surface_pressure: dict[str, Any] | None = None,
+    labels: list[int] | None = None,
 ) -> dict[str, Any]:
     """Return the content of ``fields.json``."""
     lists = {
@@ -247,7 +253,8 @@ def fields_content(
         for part, members in (("target", target), ("fields", fields))
     }
     content = {"format": FORMAT, "dimension": dimension, **lists, "recipe": recipe, "notes": notes}
-    return content if surface_pressure is None else {**content, "surface_pressure": surface_pressure}
+    more = {"surface_pressure": surface_pressure, "labels": labels}
+    return content | {key: value for key, value in more.items() if value is not None}
 
 
 def read_fields_file(root: Path, hint: str) -> dict[str, Any]:
@@ -262,6 +269,7 @@ def read_fields_file(root: Path, hint: str) -> dict[str, Any]:
         whole = content["format"] == FORMAT and content["dimension"] in (2, 3) and isinstance(content["notes"], list)
         whole = whole and isinstance(content["recipe"], dict) and checked_recipe(content["recipe"]) is not None
         declared = content.get("surface_pressure")
+        checked_labels(content.get("labels"))
         whole = whole and (declared is None or isinstance(declared, dict) and isinstance(declared["field"], str))
         for part in ("target", "fields"):
             whole = whole and all(field_key(entry["key"]) == entry["key"] for entry in content[part])

@@ -15,6 +15,7 @@ import numpy as np
 
 from pointcept_bsa.datasets.inputs import GLOBAL
 from pointcept_bsa.datasets.own.features import other_cells
+from pointcept_bsa.datasets.own.labels import classes_of, label_lines
 from pointcept_bsa.datasets.own.recipe import Recipe, check_used, field_key, read_sample
 from pointcept_bsa.datasets.own.scan import Scan, constant_targets, precision_lines, report, scan
 from pointcept_bsa.datasets.own.sources import find_samples
@@ -46,6 +47,7 @@ def prepare_custom(
     dst: str,
     *,
     target: Sequence[str] = (),
+    label: str | None = None,
     feature: Sequence[str] = (),
     unit: Sequence[str] = (),
     surface_pressure: Sequence[str] = (),
@@ -66,6 +68,7 @@ def prepare_custom(
 
     Args:
         target, feature, dimension, wall_mask, cells_to_points, drop_loose_points, columns: see ``Recipe``.
+        label: instead of a target, the field of integers that says which class a point has.
         unit: "field=unit" each.
         surface_pressure: the target that is one, then "density=1.2" and so on, see ``own.surface_pressure``.
         parameters: table of global parameters, see ``own.table``.
@@ -78,8 +81,16 @@ def prepare_custom(
         InputError: wrong arguments, no files, files that cannot be used (without ``skip_bad``), targets that are
             constant, other data in ``dst``.
     """
+    if label is not None and (target or surface_pressure):
+        raise InputError(f"--label: got {label!r} and --target or --surface-pressure, wanted labels alone, or fields")
     recipe = Recipe(
-        tuple(target), tuple(feature), dimension, wall_mask, cells_to_points, drop_loose_points, tuple(columns)
+        (label,) if label is not None else tuple(target),
+        tuple(feature),
+        dimension,
+        wall_mask,
+        cells_to_points,
+        drop_loose_points,
+        tuple(columns),
     )
     units = _units(unit, recipe)
     declared = parse_surface_pressure(surface_pressure)
@@ -92,10 +103,10 @@ def prepare_custom(
     unlisted = sorted(set(sources) - {name for names in lists.values() for name in names})
     sources = {name: path for name, path in sources.items() if name not in set(unlisted)}
     progress = Progress("look", len(sources))
-    seen = scan(sources, recipe, table, progress.update)
+    seen = scan(sources, recipe, table, progress.update, label)
     progress.close()
     plan = _Plan(
-        Path(dst), recipe, units, table, sources, seen, protocol, lists, unlisted, skip_bad, overwrite, declared
+        Path(dst), recipe, units, table, sources, seen, protocol, lists, unlisted, skip_bad, overwrite, declared, label
     )
     problems = plan.problems()
     if dry_run:
@@ -123,6 +134,7 @@ class _Plan:
     skip_bad: bool
     overwrite: bool
     declared: dict[str, Any] | None = None
+    label: str | None = None
 
     @property
     def used(self) -> Lists:
@@ -138,6 +150,7 @@ class _Plan:
         checks = (
             self._check_target,
             lambda: self._surface_pressure(),
+            lambda: self._labels(),
             lambda: check_used(self.recipe, self.table),
             self._check_bad,
             lambda: check_sample_names(self.names),
@@ -167,7 +180,12 @@ class _Plan:
             for named in (recipe.target, recipe.fields)
         )
         notes = [*notes_of(infos, recipe), *_dropped_notes(seen, self.unlisted), *precision_lines(seen)]
-        return fields_content(seen.dimension, target, fields, asdict(recipe), notes, self._surface_pressure())
+        more = self._surface_pressure(), self._labels()
+        return fields_content(seen.dimension, target, fields, asdict(recipe), notes, *more)
+
+    def _labels(self) -> list[int] | None:
+        """The classes of a label, where samples could be read."""
+        return classes_of(self.seen.labels, self.label) if self.label is not None and self.seen.labels else None
 
     def _surface_pressure(self) -> dict[str, Any] | None:
         """What is declared of the target, checked where samples could be read."""
@@ -222,6 +240,8 @@ class _Plan:
         unlisted = f"; {len(self.unlisted)} samples not listed" if self.unlisted else ""
         print(f"protocol {self.protocol}: {counts}{unlisted}")
         print("\n".join(report(seen, self.sources)))
+        if self.label is not None and seen.labels:
+            print("\n".join(label_lines(seen.labels, self.label)))
         print(f"size on disk: about {self._bytes(self.names) / 1e6:.1f} MB")
         for problem in problems:
             print(f"a run would stop: {problem}")
@@ -240,7 +260,7 @@ class _Plan:
     def _check_target(self) -> None:
         if not self.recipe.target:
             raise InputError(NO_TARGET)
-        for line in constant_targets(self.seen, self.recipe.target):
+        for line in constant_targets(self.seen, self.recipe.target) if self.label is None else ():
             raise InputError(f"--target: {line}, wanted a field that varies; columns are chosen as in 'velocity[:2]'")
 
     def _check_bad(self) -> None:
