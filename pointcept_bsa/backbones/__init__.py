@@ -1,3 +1,12 @@
 """Whole networks, one a file. Importing this package registers them."""
 
-from . import bsa, erwin, erwin_nsa, full_attention, point_transformer_v3  # noqa: F401
+from . import (  # noqa: F401
+    abupt,
+    bsa,
+    erwin,
+    erwin_nsa,
+    full_attention,
+    mspt,
+    point_transformer_v3,
+    upt,
+)

@@ -16,7 +16,8 @@ from pointcept_bsa.datasets.inputs import GLOBAL
 from pointcept_bsa.datasets.prepared import sample_folder_name
 from pointcept_bsa.host import Config
 
-NETWORKS = {"bsa": True, "erwin": True, "erwin_nsa": True, "full_attention": True, "ptv3": False}  # has dimensionality
+NETWORKS = dict.fromkeys(("bsa", "erwin", "erwin_nsa", "full_attention", "upt", "abupt", "mspt"), True)
+NETWORKS["ptv3"] = False  # has no argument dimensionality
 MAX_BANDS = 3  # more overfit, see docs/recipe.md
 POINTS_A_WAVE = 2.5  # of the highest frequency
 MAX_POINTS = 8192  # of a cloud in training
