@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeGuard
 
 from pointcept_bsa.arguments.words import DENSITIES, UNITS
 from pointcept_bsa.engine.runs import Run
@@ -43,7 +43,7 @@ def _report(run: Run, key: str) -> dict[str, Any]:
     }
 
 
-def _is_summary(found: Any) -> bool:
+def _is_summary(found: Any) -> TypeGuard[dict[str, Any]]:
     return isinstance(found, dict) and all(isinstance(found.get(units), dict) for units in UNITS.values())
 
 

@@ -7,6 +7,7 @@ import importlib.util
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -94,6 +95,14 @@ def test_a_standard_output_that_has_no_room(name, place, tmp_path):
         )
     assert done.returncode == 2, done.stderr
     assert done.stderr == f"error: cannot be read or written ({FULL})\n"
+
+
+def test_temporary_files_that_have_no_room(tmp_path, monkeypatch, capsys):
+    """Configs are read from a copy there."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "lost"))
+    assert run_tool("train", "--config", CONFIG, "--options", f"save_path={tmp_path / 'run'}", *TINY) == 2
+    error = capsys.readouterr().err
+    assert error.count("error: ") == 1 and "the folder of temporary files cannot be used" in error and "TMPDIR" in error
 
 
 def test_an_array_is_never_cut_short_in_silence(tmp_path):

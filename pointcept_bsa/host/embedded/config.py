@@ -99,6 +99,9 @@ def load_config(path: str, options: Mapping[str, Any] | None = None) -> Config:
     except InputError:
         raise
     except Exception as error:
+        if isinstance(error, UnboundLocalError) and isinstance(error.__context__, OSError):
+            reason = f"the folder of temporary files cannot be used ({error.__context__}); TMPDIR names another"
+            raise InputError(f"--config {path!r}: {reason}") from error
         raise InputError(f"--config {path!r}: {type(error).__name__}: {error}") from error
     run_custom_imports(cfg)
     complete_config(cfg, options or {})
