@@ -17,6 +17,7 @@ from pointcept_bsa.layers.perceiver import (
     PrenormBlock,
     SelfAttention,
     Tokens,
+    check_counts,
     mlp,
 )
 from pointcept_bsa.layers.query_key import RotaryEmbedding
@@ -86,11 +87,10 @@ class AnchoredBranchedUPT(Backbone):
         checkpoint: bool = False,
     ):
         super().__init__(in_channels, out_channels, dimensionality)
-        for name, number in dict(num_supernodes=num_supernodes, num_anchors=num_anchors).items():
-            if number < 1:
-                raise ValueError(f"{name}: got {number}, wanted at least 1")
+        check_counts(channels=channels, num_heads=num_heads, num_supernodes=num_supernodes, num_anchors=num_anchors)
         check_heads(channels, num_heads)
         self.num_supernodes, self.num_anchors = num_supernodes, num_anchors
+        check_counts(num_neighbors=num_neighbors)
         self.neighborhood = Neighborhood(num_neighbors, edges, radius)
         self.rotary = turn = RotaryEmbedding(channels // num_heads, dimensionality, rotary)
 

@@ -10,7 +10,15 @@ from pointcept_bsa.geometry.padding import CloudPadding
 from pointcept_bsa.host import MODELS, Point
 from pointcept_bsa.layers.linear import Linear
 from pointcept_bsa.layers.neighborhood import Neighborhood
-from pointcept_bsa.layers.perceiver import EPS, PerceiverAttention, PrenormBlock, SelfAttention, Tokens, mlp
+from pointcept_bsa.layers.perceiver import (
+    EPS,
+    PerceiverAttention,
+    PrenormBlock,
+    SelfAttention,
+    Tokens,
+    check_counts,
+    mlp,
+)
 from pointcept_bsa.layers.sinusoidal import SinusoidalEmbedding
 from pointcept_bsa.layers.supernode_pooling import SupernodePooling
 from pointcept_bsa.layers.supernodes import POINT_TREE, Supernodes
@@ -74,10 +82,9 @@ class UniversalPhysicsTransformer(Backbone):
         checkpoint: bool = False,
     ):
         super().__init__(in_channels, out_channels, dimensionality)
-        for name, number in dict(num_supernodes=num_supernodes, num_latents=num_latents).items():
-            if number < 1:
-                raise ValueError(f"{name}: got {number}, wanted at least 1")
+        check_counts(channels=channels, num_heads=num_heads, num_supernodes=num_supernodes, num_latents=num_latents)
         self.num_supernodes = num_supernodes
+        check_counts(num_neighbors=num_neighbors)
         self.neighborhood = Neighborhood(num_neighbors, edges, radius)
 
         def block(attention: nn.Module) -> PrenormBlock:
