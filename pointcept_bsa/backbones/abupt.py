@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from pointcept_bsa.backbones.base import Backbone
 from pointcept_bsa.geometry.padding import CloudPadding
 from pointcept_bsa.host import MODELS, Point
-from pointcept_bsa.layers.attention import check_heads
+from pointcept_bsa.layers.attention import check_counts, check_heads
 from pointcept_bsa.layers.linear import Linear
 from pointcept_bsa.layers.neighborhood import Neighborhood
 from pointcept_bsa.layers.perceiver import (
@@ -17,7 +17,6 @@ from pointcept_bsa.layers.perceiver import (
     PrenormBlock,
     SelfAttention,
     Tokens,
-    check_counts,
     mlp,
 )
 from pointcept_bsa.layers.query_key import RotaryEmbedding

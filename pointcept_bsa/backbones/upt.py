@@ -8,17 +8,10 @@ from torch import Tensor, nn
 from pointcept_bsa.backbones.base import Backbone
 from pointcept_bsa.geometry.padding import CloudPadding
 from pointcept_bsa.host import MODELS, Point
+from pointcept_bsa.layers.attention import check_counts
 from pointcept_bsa.layers.linear import Linear
 from pointcept_bsa.layers.neighborhood import Neighborhood
-from pointcept_bsa.layers.perceiver import (
-    EPS,
-    PerceiverAttention,
-    PrenormBlock,
-    SelfAttention,
-    Tokens,
-    check_counts,
-    mlp,
-)
+from pointcept_bsa.layers.perceiver import EPS, PerceiverAttention, PrenormBlock, SelfAttention, Tokens, mlp
 from pointcept_bsa.layers.sinusoidal import SinusoidalEmbedding
 from pointcept_bsa.layers.supernode_pooling import SupernodePooling
 from pointcept_bsa.layers.supernodes import POINT_TREE, Supernodes

@@ -36,13 +36,6 @@ class Tokens:
     turns: tuple[Tensor, Tensor] | None = None
 
 
-def check_counts(**counts: int) -> None:
-    """Raise ValueError unless all of them are integers of at least 1."""
-    for name, count in counts.items():
-        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-            raise ValueError(f"{name}: got {count!r}, wanted an integer of at least 1")
-
-
 def mlp(*widths: int) -> nn.Sequential:
     """Linear layers between these widths, GELU between them."""
     layers: list[nn.Module] = []
