@@ -28,7 +28,7 @@ from pointcept_bsa.layers.transformer import init_weights
 
 @MODELS.register_module("ABUPT-v1m1")
 class AnchoredBranchedUPT(Backbone):
-    """AB-UPT (Alkin et al. 2025, arXiv 2502.09692, sec. 3) where all points are of one domain.
+    """AB-UPT (Alkin et al. 2025, arXiv 2502.09692) where all points are of one domain.
 
     Geometry branch: supernodes hear from the positions around them, then transformer blocks. Physics branch: points
     start as MLP(phi(x)), attend to the geometry in a perceiver block, then in ``depth`` blocks to the anchors among

@@ -20,7 +20,7 @@ from pointcept_bsa.layers.transformer import init_weights
 
 @MODELS.register_module("UPT-v1m1")
 class UniversalPhysicsTransformer(Backbone):
-    """UPT (Alkin et al. 2024, arXiv 2402.12365, sec. 3): encoder, approximator, decoder.
+    """UPT (Alkin et al. 2024, arXiv 2402.12365): encoder, approximator, decoder.
 
     h = MLP(features) + phi(x); supernodes hear from the points within ``radius``; transformer blocks on the supernodes;
     perceiver pooling into ``num_latents`` learned queries; transformer blocks on the latent tokens, the approximator;
