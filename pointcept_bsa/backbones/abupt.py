@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from pointcept_bsa.backbones.base import Backbone
 from pointcept_bsa.geometry.padding import CloudPadding
 from pointcept_bsa.host import MODELS, Point
-from pointcept_bsa.layers.attention import check_heads
+from pointcept_bsa.layers.attention import check_counts, check_heads
 from pointcept_bsa.layers.linear import Linear
 from pointcept_bsa.layers.neighborhood import Neighborhood
 from pointcept_bsa.layers.perceiver import (
@@ -28,7 +28,7 @@ from pointcept_bsa.layers.transformer import init_weights
 
 @MODELS.register_module("ABUPT-v1m1")
 class AnchoredBranchedUPT(Backbone):
-    """AB-UPT (Alkin et al. 2025, arXiv 2502.09692, sec. 3) where all points are of one domain.
+    """AB-UPT (Alkin et al. 2025, arXiv 2502.09692) where all points are of one domain.
 
     Geometry branch: supernodes hear from the positions around them, then transformer blocks. Physics branch: points
     start as MLP(phi(x)), attend to the geometry in a perceiver block, then in ``depth`` blocks to the anchors among
@@ -86,11 +86,10 @@ class AnchoredBranchedUPT(Backbone):
         checkpoint: bool = False,
     ):
         super().__init__(in_channels, out_channels, dimensionality)
-        for name, number in dict(num_supernodes=num_supernodes, num_anchors=num_anchors).items():
-            if number < 1:
-                raise ValueError(f"{name}: got {number}, wanted at least 1")
+        check_counts(channels=channels, num_heads=num_heads, num_supernodes=num_supernodes, num_anchors=num_anchors)
         check_heads(channels, num_heads)
         self.num_supernodes, self.num_anchors = num_supernodes, num_anchors
+        check_counts(num_neighbors=num_neighbors)
         self.neighborhood = Neighborhood(num_neighbors, edges, radius)
         self.rotary = turn = RotaryEmbedding(channels // num_heads, dimensionality, rotary)
 

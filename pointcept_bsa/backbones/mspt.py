@@ -6,7 +6,9 @@ from torch import Tensor, nn
 
 from pointcept_bsa.backbones.base import Backbone
 from pointcept_bsa.geometry.padding import CloudPadding
+from pointcept_bsa.geometry.tree_plan import plan_tree
 from pointcept_bsa.host import MODELS, Point
+from pointcept_bsa.layers.attention import check_counts
 from pointcept_bsa.layers.multi_scale_attention import MultiScaleAttention
 from pointcept_bsa.layers.perceiver import EPS, PrenormBlock, mlp
 from pointcept_bsa.layers.single_tree import SingleTree
@@ -36,6 +38,9 @@ class MultiScalePatchTransformer(Backbone):
         mlp_ratio: hidden width of the blocks' MLP over C.
         dimensionality: space dimensions of ``coord``.
         checkpoint: less memory in training, see :class:`.TransformerBlock`.
+
+    Raises:
+        ValueError: sizes that do not fit each other.
     """
 
     def __init__(
@@ -51,6 +56,8 @@ class MultiScalePatchTransformer(Backbone):
         checkpoint: bool = False,
     ):
         super().__init__(in_channels, channels, dimensionality)
+        check_counts(channels=channels, num_heads=num_heads, ball_size=ball_size, block_size=block_size)
+        plan_tree((1,), ball_size, block_size)  # raises ValueError unless they fit each other
         self.tree = SingleTree(ball_size, block_size, rotate=0.0)
         self.embedding = mlp(in_channels, 2 * channels, channels)
         self.blocks = nn.ModuleList(

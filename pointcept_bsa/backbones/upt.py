@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from pointcept_bsa.backbones.base import Backbone
 from pointcept_bsa.geometry.padding import CloudPadding
 from pointcept_bsa.host import MODELS, Point
+from pointcept_bsa.layers.attention import check_counts
 from pointcept_bsa.layers.linear import Linear
 from pointcept_bsa.layers.neighborhood import Neighborhood
 from pointcept_bsa.layers.perceiver import EPS, PerceiverAttention, PrenormBlock, SelfAttention, Tokens, mlp
@@ -19,7 +20,7 @@ from pointcept_bsa.layers.transformer import init_weights
 
 @MODELS.register_module("UPT-v1m1")
 class UniversalPhysicsTransformer(Backbone):
-    """UPT (Alkin et al. 2024, arXiv 2402.12365, sec. 3): encoder, approximator, decoder.
+    """UPT (Alkin et al. 2024, arXiv 2402.12365): encoder, approximator, decoder.
 
     h = MLP(features) + phi(x); supernodes hear from the points within ``radius``; transformer blocks on the supernodes;
     perceiver pooling into ``num_latents`` learned queries; transformer blocks on the latent tokens, the approximator;
@@ -74,10 +75,9 @@ class UniversalPhysicsTransformer(Backbone):
         checkpoint: bool = False,
     ):
         super().__init__(in_channels, out_channels, dimensionality)
-        for name, number in dict(num_supernodes=num_supernodes, num_latents=num_latents).items():
-            if number < 1:
-                raise ValueError(f"{name}: got {number}, wanted at least 1")
+        check_counts(channels=channels, num_heads=num_heads, num_supernodes=num_supernodes, num_latents=num_latents)
         self.num_supernodes = num_supernodes
+        check_counts(num_neighbors=num_neighbors)
         self.neighborhood = Neighborhood(num_neighbors, edges, radius)
 
         def block(attention: nn.Module) -> PrenormBlock:

@@ -26,6 +26,13 @@ def check_heads(dim: int, num_heads: int) -> None:
         raise ValueError(f"num_heads: got {num_heads}, wanted a divisor of the {dim} channels")
 
 
+def check_counts(**counts: int) -> None:
+    """Raise ValueError unless all of them are integers of at least 1."""
+    for name, count in counts.items():
+        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+            raise ValueError(f"{name}: got {count!r}, wanted an integer of at least 1")
+
+
 def distance_weight(num_heads: int) -> nn.Parameter:
     """sigma of the distance bias, (H,): -1 with a little noise, so that heads start local and not alike."""
     return nn.Parameter(-1 + 0.01 * torch.randn(num_heads))

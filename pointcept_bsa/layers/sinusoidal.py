@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -20,7 +22,7 @@ class SinusoidalEmbedding(nn.Module):
         scale: the fastest wave has the length 2 pi / scale, in the unit of the coordinates.
 
     Raises:
-        ValueError: too few channels.
+        ValueError: too few channels, or a scale that is not positive.
     """
 
     frequencies: Tensor
@@ -30,6 +32,8 @@ class SinusoidalEmbedding(nn.Module):
         waves = dim // dimensionality // 2
         if not waves:
             raise ValueError(f"channels: got {dim}, wanted at least {2 * dimensionality} for a wave an axis")
+        if not 0 < scale < math.inf:
+            raise ValueError(f"position_scale: got {scale!r}, wanted a positive number")
         frequencies = scale * MAX_PERIOD ** (-torch.arange(waves) / waves)
         self.register_buffer("frequencies", frequencies, persistent=False)
         self.rest = dim - 2 * waves * dimensionality

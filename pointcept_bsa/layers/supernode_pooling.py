@@ -14,7 +14,7 @@ from pointcept_bsa.layers.sinusoidal import SinusoidalEmbedding
 
 
 class SupernodePooling(nn.Module):
-    """Mean over the points j around supernode i of MLP([h_j, h_i]) (Alkin et al. 2024, sec. 3.2).
+    """Mean over the points j around supernode i of MLP([h_j, h_i]) (UPT, Alkin et al. 2024).
 
     The MLP has three layers, 2C, C and C wide. The first acts on h_j and h_i apart, so once a point and not once an
     edge; the last on the mean, which is the same.

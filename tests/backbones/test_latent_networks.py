@@ -188,6 +188,8 @@ def test_cached_geometry_changes_nothing_and_spares_the_search(config, monkeypat
     [
         (UPT | dict(num_supernodes=0), "num_supernodes: got 0"),
         (UPT | dict(num_latents=0), "num_latents: got 0"),
+        (UPT | dict(num_supernodes=0.5), "num_supernodes: got 0.5, wanted an integer"),
+        (UPT | dict(position_scale=float("nan")), "position_scale: got nan"),
         (UPT | dict(radius=0.0), "radius: got 0.0"),
         (UPT | dict(channels=2), "channels: got 2, wanted at least 6"),
         (UPT | dict(num_heads=5), "num_heads: got 5"),

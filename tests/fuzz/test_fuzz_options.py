@@ -50,7 +50,8 @@ def keys_of(backbone):
 
 
 @pytest.mark.parametrize(
-    "backbone", ["bsa", "erwin", "erwin_nsa", "full_attention", "ptv3"] if LONG else ["bsa", "ptv3"]
+    "backbone",
+    ["bsa", "erwin", "erwin_nsa", "full_attention", "ptv3", "upt", "abupt", "mspt"] if LONG else ["bsa", "ptv3"],
 )
 def test_any_value_trains_or_is_refused(backbone, tmp_path, capsys):
     keys = keys_of(backbone)
