@@ -1,3 +1,13 @@
 """Whole networks, one a file. Importing this package registers them."""
 
-from . import bsa, erwin, erwin_nsa, full_attention, point_transformer_v3  # noqa: F401
+from . import (  # noqa: F401
+    bsa,
+    erwin,
+    erwin_nsa,
+    flare,
+    full_attention,
+    lrsa,
+    point_transformer_v3,
+    pointnet,
+    transolver,
+)

@@ -54,6 +54,12 @@ PTV3 = dict(
     dec_patch_size=(32, 16),
     shuffle_orders=False,
 )
+POINTNET = dict(
+    type="PointNet-v1m1", in_channels=3, point_channels=(16, 16), cloud_channels=(16, 32), channels=(24, 16)
+)
+TRANSOLVER = dict(type="Transolver-v1m1", **SMALL, num_slices=6)
+FLARE = dict(type="FLARE-v1m1", **SMALL, num_latents=6, mlp_depth=1)
+LRSA = dict(type="LRSA-v1m1", **SMALL, num_latents=6)
 NETWORKS = {
     "full": dict(type="FullAttention-v1m1", **SMALL),
     "bsa": dict(type="BSA-v1m1", **SMALL, **TREE),
@@ -68,6 +74,12 @@ NETWORKS = {
     "erwin radius": ERWIN_UNET | dict(edges="radius", radius=0.7, distance_bias=False, rotate=0),
     "erwin nsa": ERWIN_NSA,
     "erwin nsa grouped": ERWIN_NSA | dict(num_kv_heads=2, phi="mlp", mask_own_ball=True, mp_steps=0),
+    "pointnet": POINTNET,
+    "transolver": TRANSOLVER,
+    "transolver narrow end": TRANSOLVER | dict(out_channels=5, checkpoint=True),
+    "flare": FLARE,
+    "flare normed": FLARE | dict(qk_norm=True),
+    "lrsa": LRSA,
     "ptv3": PTV3,
     "ptv3 hilbert": PTV3  # the curve of a cloud depends on the number of bits
     | dict(order=("z", "hilbert", "z-trans", "hilbert-trans"), enc_depths=(4, 1, 1), serialization_depth=12),
