@@ -14,7 +14,11 @@ from pointcept_bsa.datasets.arrays import read_npy
 from pointcept_bsa.datasets.inputs import GLOBAL
 from pointcept_bsa.datasets.prepared import sample_folder_name
 
-NETWORKS = {"bsa": True, "erwin": True, "erwin_nsa": True, "full_attention": True, "ptv3": False}  # has dimensionality
+NETWORKS = {  # has dimensionality
+    **dict.fromkeys(("bsa", "erwin", "erwin_nsa", "full_attention"), True),
+    **dict.fromkeys(("flare", "lrsa", "pointnet", "transolver"), True),
+    "ptv3": False,
+}
 MAX_BANDS = 3  # more overfit, see docs/recipe.md
 POINTS_A_WAVE = 2.5  # of the highest frequency
 MAX_POINTS = 8192  # of a cloud in training
