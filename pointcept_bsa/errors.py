@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 import errno
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 
 class InputError(ValueError):
@@ -29,9 +30,14 @@ _PLACE = {"ENOENT", "EEXIST", "ENOTDIR", "EISDIR", "EACCES", "EPERM", "EROFS", "
 _SPACE = {"ENOSPC", "EDQUOT", "EFBIG", "EIO"}
 
 
-def place_error(error: OSError) -> InputError | None:
-    """``error`` as a user's mistake if it tells of a file, folder or disk that cannot be used, else None."""
+def place_error(error: OSError, is_given: Callable[[Any], bool]) -> InputError | None:
+    """``error`` as a user's mistake if it tells of a file, folder or disk that cannot be used, else None.
+
+    That a file is not there is one only for a path that ``is_given``, as the user's names are.
+    """
     name = errno.errorcode.get(error.errno or 0)
+    if name == "ENOENT" and error.filename is not None and not is_given(error.filename):
+        return None
     if name in _SPACE or (name in _PLACE and error.filename is not None):
         where = f"{error.filename}: " if error.filename is not None else ""
         return InputError(f"{where}cannot be read or written ({error.strerror})")

@@ -5,6 +5,8 @@ units and the cumulative ``offset`` (B,), and return (B,). What is reported of a
 cloud counts the same, however many points it has. Points and channels of a cloud count the same too. Those that serve
 as losses take ``valid``, see :func:`cloud_mean`.
 
+A target of several fields is judged field by field, see ``engine.target_fields``.
+
 In *physical* units the values are those of the data set's card. In *normalised* units prediction and target have first
 been brought to (x - mean) / std with the model's target statistics, a channel at a time.
 """
@@ -87,7 +89,36 @@ def gaussian_nll(pred: Tensor, target: Tensor, offset: Tensor, variance: Tensor,
     return cloud_mean(nll.mean(1), offset, valid)
 
 
+def magnitude_mae(pred: Tensor, target: Tensor, offset: Tensor) -> Tensor:
+    """Mean over points of ||pred| - |target||, vectors (N, K): how wrong lengths are. Unit: that of the target."""
+    return cloud_mean((pred.norm(dim=1) - target.norm(dim=1)).abs(), offset)
+
+
+def angle(pred: Tensor, target: Tensor, offset: Tensor) -> Tensor:
+    """Mean angle between predicted and true vectors (N, K), a point weighted by the length of its target. Degrees.
+
+    So it needs no threshold where the field vanishes and has no direction. A predicted vector of length 0 is 90 degrees
+    off. A cloud whose target is zero everywhere has none: nan.
+    """
+    length = target.norm(dim=1)
+    cosine = (pred * target).sum(1) / (pred.norm(dim=1) * length).clamp_min(torch.finfo(target.dtype).tiny)
+    turned = torch.rad2deg(torch.arccos(cosine.clamp(-1, 1)))
+    return cloud_mean(turned * length, offset) / cloud_mean(length, offset)
+
+
 METRICS = {"mse": mse, "rmse": rmse, "mae": mae, "relative_l2": relative_l2, "r2": r2}
 # Metrics of a predicted distribution; they take the variance (N, K) as well.
 DISTRIBUTION_METRICS = {"nll": gaussian_nll}
+# Metrics of vectors in space, which have two or three components of one unit.
+VECTOR_METRICS = {"magnitude_mae": magnitude_mae, "angle": angle}
 HIGHER_IS_BETTER = frozenset({"r2"})
+
+
+def base_metric(name: str) -> str:
+    """The metric of a name that says of which field it is, too: "mse" of "velocity/mse"."""
+    return name.rpartition("/")[2]
+
+
+def higher_is_better(name: str) -> bool:
+    """Whether the larger value of a metric, of whatever field, is the better one."""
+    return base_metric(name) in HIGHER_IS_BETTER

@@ -46,7 +46,15 @@ def test_there_are_tools():
     assert TOOLS
 
 
-def test_importing_the_package_loads_every_module_that_registers():
+def test_a_part_is_imported_without_the_house():
+    loaded = run_python(
+        "import sys, pointcept_bsa; from pointcept_bsa.geometry.ball_tree import BallTree; print(*sys.modules)"
+    ).split()
+    assert "torch" in loaded
+    assert not {"mmengine", "matplotlib", "rich", "pointcept_bsa.host", "pointcept_bsa.catalogue"} & set(loaded)
+
+
+def test_a_registry_loads_every_module_that_registers_when_it_is_asked():
     """A file with ``register_module`` that nobody imports would be a name that no config finds.
 
     Only the embedded host is asked: under Pointcept its own parts take the place of ``host/embedded``.
@@ -63,7 +71,8 @@ def test_importing_the_package_loads_every_module_that_registers():
         if "register_module" in decorators:
             registering.add(".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"))
     loaded = run_python(
-        "import os, sys; os.environ['PCBSA_HOST'] = 'embedded'; import pointcept_bsa; print(*sys.modules)"
+        "import os, sys; os.environ['PCBSA_HOST'] = 'embedded'; import pointcept_bsa.host; "
+        "assert 'BSA-v1m1' in pointcept_bsa.host.MODELS.module_dict; print(*sys.modules)"
     ).split()
     unreached = registering - set(loaded)
     assert registering

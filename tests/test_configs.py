@@ -59,13 +59,13 @@ FIELDS = {  # data set -> space dimensions, target channels, channels of further
 }
 EDGES = {"MolecularDynamicsDataset", "EagleDataset"}  # data sets whose samples bring the edges of the message passing
 BACKBONES = ("bsa", "erwin", "erwin_nsa", "full_attention", "ptv3")
-RIVALS = ("flare", "lrsa", "pointnet", "transolver")
-RIVALS_ON = (  # the sets on which they are compared
-    *("airfrans", "custom", "elasticity", "ellipsoid_flow", "periodic_hills", "shapenet_car", "shapenet_car_mini24"),
-)
 COMPARED = (  # sets that have BSA with group compression too
     *("airfrans", "beams", "ellipsoid_flow", "periodic_hills", "proteins", "shapenet_car", "shapenet_car_mini24"),
     "ventricle",
+)
+RIVALS = ("upt", "abupt", "mspt", "flare", "lrsa", "pointnet", "transolver")
+WITH_RIVALS = (
+    *("airfrans", "custom", "elasticity", "ellipsoid_flow", "periodic_hills", "shapenet_car", "shapenet_car_mini24"),
 )
 LAPTOP = {"data", "batch_size", "enable_amp", "num_worker", "eval_every"}  # two cores, fewer points
 OWN = {  # what a config sets beside its backbone
@@ -112,7 +112,8 @@ def made_up_batch(cfg, split):
 
 @pytest.mark.parametrize("data_set", DATA_SETS)
 def test_every_backbone_has_a_config(data_set):
-    further = (*("bsa_group_compression",) * (data_set in COMPARED), *RIVALS * (data_set in RIVALS_ON))
+    further = ("bsa_group_compression",) if data_set in COMPARED else ()
+    further += RIVALS if data_set in WITH_RIVALS else ()
     assert {f"{data_set}/{backbone}.py" for backbone in (*BACKBONES, *further)} <= set(CONFIGS)
 
 

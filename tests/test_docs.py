@@ -53,11 +53,12 @@ def run_command(line: str, monkeypatch: pytest.MonkeyPatch, *more: str) -> None:
 def follow(page: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Do what a page says, trainings for a moment only; the commands."""
     done = []
+    names = {"__name__": page}  # one session a page
     for language, name, text in blocks(page):
         if language == "python" and name:
             (folder / name).write_text(re.sub(r"^max_iters = \d+", "max_iters = 2", text, flags=re.MULTILINE))
         elif language == "python":
-            exec(compile(text, page, "exec"), {"__name__": page})
+            exec(compile(text, page, "exec"), names)
         elif language == "bash":
             for line in text.strip().splitlines():
                 short = re.sub(r"max_iters=\d+", "max_iters=1 model.backbone.depth=1", line)
@@ -87,6 +88,9 @@ def test_the_tutorial_leads_from_raw_cars_to_a_picture_in_paraview(checkout, mon
 def test_the_worked_examples_of_extending_work(checkout, monkeypatch):
     assert len(follow("extending.md", checkout, monkeypatch)) == 1
     assert (checkout / "exp/plate/model/model_best.pth").is_file()
+    for name, lines in {"BallTree.build(": 5, "BallSparseAttention(": 5, "predict_files(": 8}.items():
+        example = [text for _, _, text in blocks("extending.md") if name in text]
+        assert len(example) == 1 and len([line for line in example[0].splitlines() if line]) <= lines + 1, name
 
 
 def test_every_key_of_a_config_is_explained():

@@ -23,9 +23,8 @@ HOMES = {
     "import_module": set(),
     "extractall": set(),
     "np.save": {
-        "datasets/prepare/layout.py",  # into a folder that gets its name when it is whole
-        "engine/molecular_dynamics_tester.py",  # the others through write_file
-        "host/embedded/semantic_segmentation.py",
+        "files/npy_file.py",
+        "engine/molecular_dynamics_tester.py",  # archives, through write_file
         "mesh_io/numpy_mesh.py",
     },
     "savefig": {  # all through write_file
@@ -43,6 +42,7 @@ HOMES = {
     },
     "write": {
         "files/atomic.py",
+        "files/npy_file.py",  # into a folder that gets its name when it is whole
         "host/embedded/events.py",  # metrics.jsonl, appended to
         "host/embedded/lock.py",  # the lock of a run, with the name of who has it
         "engine/tune/study.py",  # the lock of a study: empty

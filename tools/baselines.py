@@ -16,10 +16,8 @@ from pathlib import Path
 if find_spec("pointcept_bsa") is None:  # run from a checkout that is not installed
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from pointcept_bsa.engine.baselines import BASELINES, run_baselines
-from pointcept_bsa.host import get_root_logger
-from pointcept_bsa.host.embedded.cli import Parser, exit_code
-from pointcept_bsa.host.embedded.config import DictAction, load_config
+from pointcept_bsa.arguments import DictAction, Parser
+from pointcept_bsa.command import exit_code
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -27,7 +25,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--config", required=True, help="config file; its data and features are used")
     parser.add_argument("--options", nargs="+", action=DictAction, default={}, help="key=value, as for the other tools")
     parser.add_argument(
-        "--baselines", nargs="+", help=f"names from {list(BASELINES)}; default: all that the data allow"
+        "--baselines", nargs="+", help="names as the results have them; default: all that the data allow"
     )
     parser.add_argument("--folder", help="where the results go")
     return parser
@@ -38,6 +36,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def work() -> int:
         arguments = build_parser().parse_args(argv)
+        from pointcept_bsa.engine.baselines import run_baselines
+        from pointcept_bsa.host import get_root_logger
+        from pointcept_bsa.host.embedded.config import load_config
+
         cfg = load_config(arguments.config, arguments.options)
         folder = arguments.folder or Path(cfg.save_path).parent / "baselines"
         run_baselines(cfg, folder, get_root_logger(), arguments.baselines)

@@ -8,21 +8,20 @@ import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 if find_spec("pointcept_bsa") is None:  # run from a checkout that is not installed
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from pointcept_bsa.engine.benchmark.arguments import parse_settings
-from pointcept_bsa.engine.benchmark.run import run
-from pointcept_bsa.host.embedded.cli import exit_code
-from pointcept_bsa.host.embedded.config import Config, load_config
-from pointcept_bsa.host.embedded.optimizer import build_optimizer
-from pointcept_bsa.host.embedded.options import parse_options
-from pointcept_bsa.host.embedded.scheduler import build_scheduler
+from pointcept_bsa.arguments import parse_options
+from pointcept_bsa.arguments.benchmark import benchmark_parser
+from pointcept_bsa.command import exit_code
 
 
-def load(path: str, options: Sequence[str]) -> Config:
+def load(path: str, options: Sequence[str]) -> Any:
     """The config, with ``options`` read as the other tools read theirs."""
+    from pointcept_bsa.host.embedded.config import load_config
+
     return load_config(path, parse_options(options))
 
 
@@ -30,7 +29,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; 0, or 2 for a mistake of the user."""
 
     def work() -> int:
-        run(parse_settings(argv), load, build_optimizer, build_scheduler=build_scheduler)
+        arguments = benchmark_parser().parse_args(argv)
+        from pointcept_bsa.engine.benchmark.run import run
+        from pointcept_bsa.engine.benchmark.settings import Settings
+        from pointcept_bsa.host.embedded.optimizer import build_optimizer
+        from pointcept_bsa.host.embedded.scheduler import build_scheduler
+
+        run(Settings(**vars(arguments)), load, build_optimizer, build_scheduler=build_scheduler)
         return 0
 
     return exit_code(work)

@@ -17,11 +17,9 @@ from pathlib import Path
 if find_spec("pointcept_bsa") is None:  # run from a checkout that is not installed
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from pointcept_bsa.engine.comparison import UNITS, compare
-from pointcept_bsa.engine.comparison_tables import markdown, write_tables
-from pointcept_bsa.engine.runs import find_runs
-from pointcept_bsa.host.embedded.cli import Parser, exit_code
-from pointcept_bsa.host.embedded.config import load_config
+from pointcept_bsa.arguments import Parser
+from pointcept_bsa.arguments.words import UNITS
+from pointcept_bsa.command import exit_code
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -46,6 +44,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def work() -> int:
         arguments = build_parser().parse_args(argv)
+        from pointcept_bsa.engine.comparison import compare
+        from pointcept_bsa.engine.comparison_tables import markdown, write_tables
+        from pointcept_bsa.engine.runs import find_runs
+        from pointcept_bsa.host.embedded.config import load_config
+
         runs = find_runs(arguments.runs, load_config)
         found = compare(runs, arguments.metrics, arguments.units, arguments.force, arguments.reference)
         if arguments.output:

@@ -18,11 +18,10 @@ from pathlib import Path
 if find_spec("pointcept_bsa") is None:  # run from a checkout that is not installed
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from pointcept_bsa.engine.prediction.run import FORMATS, Settings, predict_files
+from pointcept_bsa.arguments import DictAction, Parser
+from pointcept_bsa.arguments.words import FORMATS
+from pointcept_bsa.command import exit_code
 from pointcept_bsa.errors import InputError
-from pointcept_bsa.host.embedded.cli import Parser, exit_code
-from pointcept_bsa.host.embedded.config import DictAction
-from pointcept_bsa.host.embedded.opened_run import open_run
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -61,6 +60,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         for name, value in fields.items():
             if not name or not value:
                 raise InputError(f"--field {name}: wanted NAME=X, a name in the file or numbers")
+        from pointcept_bsa.engine.prediction.run import Settings, predict_files
+        from pointcept_bsa.host.embedded.opened_run import open_run
+
         names = ("format", "max_points", "density", "velocity", "area", "flow", "up")
         settings = Settings(args.input, args.output, fields=fields, **{name: getattr(args, name) for name in names})
         run = open_run(args.weight, args.options)

@@ -15,11 +15,9 @@ from pathlib import Path
 if find_spec("pointcept_bsa") is None:  # run from a checkout that is not installed
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from pointcept_bsa.engine.comparison import UNITS
-from pointcept_bsa.engine.report.write import write_report
-from pointcept_bsa.engine.runs import find_runs
-from pointcept_bsa.host.embedded.cli import Parser, exit_code
-from pointcept_bsa.host.embedded.config import load_config
+from pointcept_bsa.arguments import Parser
+from pointcept_bsa.arguments.words import UNITS
+from pointcept_bsa.command import exit_code
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -43,6 +41,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def work() -> int:
         args = build_parser().parse_args(argv)
+        from pointcept_bsa.engine.report.write import write_report
+        from pointcept_bsa.engine.runs import find_runs
+        from pointcept_bsa.host.embedded.config import load_config
+
         runs = find_runs(args.runs, load_config)
         path = write_report(runs, args.output, args.title, args.metrics, args.units, args.force, args.reference)
         print(f"Written: {path} ({path.stat().st_size / 1e6:.1f} MB, {len(runs)} runs)")

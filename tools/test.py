@@ -1,13 +1,28 @@
 """Test a trained model: ``python tools/test.py --config configs/ellipsoid_flow/bsa.py --options weight=PATH``."""
 
 import sys
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
 if find_spec("pointcept_bsa") is None:  # run from a checkout that is not installed
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from pointcept_bsa.host.embedded.cli import test_main
+from pointcept_bsa.arguments.train_and_test import test_parser
+from pointcept_bsa.command import exit_code
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; see :mod:`pointcept_bsa.host.embedded.cli` for what it returns."""
+
+    def work() -> int:
+        arguments = test_parser().parse_args(argv)
+        from pointcept_bsa.host.embedded.cli import test
+
+        return test(arguments)
+
+    return exit_code(work)
+
 
 if __name__ == "__main__":
-    sys.exit(test_main())
+    sys.exit(main())

@@ -6,16 +6,32 @@ interruption.
 """
 
 import sys
-from functools import partial
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
 if find_spec("pointcept_bsa") is None:  # run from a checkout that is not installed
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from pointcept_bsa.engine.comparison_tables import summarize_seeds
-from pointcept_bsa.host.embedded.cli import train_main
-from pointcept_bsa.host.embedded.config import load_config
+from pointcept_bsa.arguments.train_and_test import train_parser
+from pointcept_bsa.command import exit_code
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; see :mod:`pointcept_bsa.host.embedded.cli` for what it returns."""
+
+    def work() -> int:
+        arguments = train_parser().parse_args(argv)
+        from functools import partial
+
+        from pointcept_bsa.engine.comparison_tables import summarize_seeds
+        from pointcept_bsa.host.embedded.cli import train
+        from pointcept_bsa.host.embedded.config import load_config
+
+        return train(arguments, partial(summarize_seeds, load_config))
+
+    return exit_code(work)
+
 
 if __name__ == "__main__":
-    sys.exit(train_main(summarize=partial(summarize_seeds, load_config)))
+    sys.exit(main())

@@ -18,30 +18,9 @@ from pathlib import Path
 if find_spec("pointcept_bsa") is None:  # run from a checkout that is not installed
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from pointcept_bsa.engine.tune.lr_range import find_learning_rate
-from pointcept_bsa.engine.tune.run import StudyInterrupted, Wanted, tune
-from pointcept_bsa.engine.tune.study import PRUNERS
-from pointcept_bsa.engine.tune.worker import Engine
-from pointcept_bsa.host.embedded.cli import Parser, exit_code
-from pointcept_bsa.host.embedded.config import DictAction, check_config, config_hash, load_config
-from pointcept_bsa.host.embedded.trial import (
-    TrialStopped,
-    release_device,
-    shorten,
-    sweep_learning_rate,
-    train_trial,
-)
-
-ENGINE = Engine(
-    load=load_config,
-    check=check_config,
-    hash=config_hash,
-    shorten=shorten,
-    train=train_trial,
-    stopped=TrialStopped,
-    release=release_device,
-    sweep=sweep_learning_rate,
-)
+from pointcept_bsa.arguments import DictAction, Parser
+from pointcept_bsa.arguments.words import PRUNERS
+from pointcept_bsa.command import exit_code
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -75,13 +54,28 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def work() -> int:
         arguments = vars(build_parser().parse_args(argv))
+        from pointcept_bsa.engine.tune.lr_range import find_learning_rate
+        from pointcept_bsa.engine.tune.run import StudyInterrupted, Wanted, tune
+        from pointcept_bsa.engine.tune.worker import Engine
+        from pointcept_bsa.host.embedded import config, trial
+
+        engine = Engine(
+            load=config.load_config,
+            check=config.check_config,
+            hash=config.config_hash,
+            shorten=trial.shorten,
+            train=trial.train_trial,
+            stopped=trial.TrialStopped,
+            release=trial.release_device,
+            sweep=trial.sweep_learning_rate,
+        )
         rates = arguments.pop("lr_range")
         wanted = Wanted(**{**arguments, "options": arguments["options"] or {}})
         try:
             if rates is not None:
-                find_learning_rate(wanted, rates, ENGINE)
+                find_learning_rate(wanted, rates, engine)
             else:
-                tune(wanted, ENGINE)
+                tune(wanted, engine)
         except StudyInterrupted as interrupted:
             print(interrupted, file=sys.stderr, flush=True)
             return 128 + interrupted.number

@@ -15,12 +15,9 @@ from pathlib import Path
 if find_spec("pointcept_bsa") is None:  # run from a checkout that is not installed
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from pointcept_bsa.engine.visualization.drawing import FORMATS
-from pointcept_bsa.engine.visualization.run import WHAT, Settings, visualize
-from pointcept_bsa.engine.visualization.scaling import draw_scaling
-from pointcept_bsa.host.embedded.cli import Parser, exit_code
-from pointcept_bsa.host.embedded.config import DictAction
-from pointcept_bsa.host.embedded.opened_run import open_config, open_run
+from pointcept_bsa.arguments import DictAction, Parser
+from pointcept_bsa.arguments.words import PICTURE_FORMATS, WHAT
+from pointcept_bsa.command import exit_code
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -37,7 +34,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--near", type=float, nargs="+", metavar="X", help="or the point nearest to this place")
     parser.add_argument("--layer", type=int, default=-1, help="from 0, negative from the end (default: the last)")
     parser.add_argument("--view", type=float, nargs=2, default=(22.0, 130.0), metavar=("ELEVATION", "AZIMUTH"))
-    parser.add_argument("--format", nargs="+", default=["png"], choices=FORMATS, help="vtp: the cloud for ParaView")
+    parser.add_argument(
+        "--format", nargs="+", default=["png"], choices=PICTURE_FORMATS, help="vtp: the cloud for ParaView"
+    )
     parser.add_argument("--output", metavar="DIR", help="default: <RUN>/pictures, or exp/visualize")
     parser.add_argument(
         "--options", nargs="+", action=DictAction, default={}, metavar="KEY=VALUE", help="config values"
@@ -50,6 +49,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def work() -> int:
         args = build_parser().parse_args(argv)
+        from pointcept_bsa.engine.visualization.run import Settings, visualize
+        from pointcept_bsa.engine.visualization.scaling import draw_scaling
+        from pointcept_bsa.host.embedded.opened_run import open_config, open_run
+
         output = Path(args.output) if args.output else None
         if args.what == "scaling":
             written = [draw_scaling(args.runs, (output or Path("exp/visualize")) / "scaling.png")]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -116,9 +115,10 @@ class FLARE(Backbone):
         self.blocks = nn.ModuleList(
             PrenormBlock(
                 LatentRouting(channels, num_heads, num_latents, mlp_depth, qk_norm),
-                ResidualMLP(channels, channels, mlp_depth),
-                partial(nn.LayerNorm, channels),
-                checkpoint,
+                channels,
+                checkpoint=checkpoint,
+                norm=nn.LayerNorm,
+                feed_forward=ResidualMLP(channels, channels, mlp_depth),
             )
             for _ in range(depth)
         )

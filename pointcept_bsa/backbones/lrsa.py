@@ -117,9 +117,10 @@ class LRSA(Backbone):
         self.blocks = nn.ModuleList(
             PrenormBlock(
                 LowRankSpatialAttention(channels, num_heads, num_latents, mlp_ratio),
-                mlp(channels, mlp_ratio * channels, channels),
-                lambda: RMSNorm(channels),
+                channels,
+                mlp_ratio,
                 checkpoint,
+                norm=RMSNorm,
             )
             for _ in range(depth)
         )

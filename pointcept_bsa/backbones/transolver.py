@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import torch
 from torch import Tensor, nn
 
@@ -58,10 +56,7 @@ class Transolver(Backbone):
         self.placeholder = nn.Parameter(torch.rand(channels) / channels)
         self.blocks = nn.ModuleList(
             PrenormBlock(
-                PhysicsAttention(channels, num_heads, num_slices),
-                mlp(channels, mlp_ratio * channels, channels),
-                partial(nn.LayerNorm, channels),
-                checkpoint,
+                PhysicsAttention(channels, num_heads, num_slices), channels, mlp_ratio, checkpoint, norm=nn.LayerNorm
             )
             for _ in range(depth)
         )

@@ -14,6 +14,7 @@ from pointcept_bsa.datasets import (  # noqa: F401
     pipe,
     plasticity,
     point_field,
+    point_labels,
     proteins,
     shapenet_car,
     tissue_beams,

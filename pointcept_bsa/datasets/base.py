@@ -6,6 +6,7 @@ Letters: N points, d space dimensions (2 or 3), K target components, F faces.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -23,6 +24,13 @@ SPLITS = ("train", "val", "test")
 def split_hash(names: Iterable[str]) -> str:
     """Return 16 hex characters that change with the set of sample names: sha256 of the sorted names, one a line."""
     return hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest()[:16]
+
+
+def drawn(count: int, share: float) -> Sequence[int]:
+    """Return the indices, ascending, of that share of ``count`` samples, rounded up; a larger share has them too."""
+    if share == 1:
+        return range(count)
+    return sorted(np.random.default_rng(0).permutation(count)[: math.ceil(share * count)].tolist())
 
 
 def per_point_keys(data: dict[str, Any]) -> list[str]:
@@ -68,6 +76,8 @@ class PointFieldDataset(Dataset):
             (voxels, crops) do not exist for fields.
         cache: keep the loaded fields in memory (in each process).
         loop: how many times an epoch runs through the samples.
+        share: the share of the samples to use, in (0, 1], at least one: for learning curves. They are drawn with a
+            fixed seed, and those of a smaller share are among those of a larger one. Statistics stay those of all.
 
     Raises:
         InputError: a wrong argument, an empty split.
@@ -92,12 +102,15 @@ class PointFieldDataset(Dataset):
         test_cfg: dict | None = None,
         cache: bool = False,
         loop: int = 1,
+        share: float = 1.0,
     ) -> None:
         super().__init__()
         if split not in SPLITS:
             raise InputError(f"split: got {split!r}, wanted one of {list(SPLITS)}{nearest(split, SPLITS)}")
         if isinstance(loop, bool) or not isinstance(loop, int) or loop < 1:
             raise InputError(f"loop: got {loop!r}, wanted an integer of at least 1")
+        if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share <= 1:
+            raise InputError(f"share: got {share!r}, wanted a number over 0, at most 1")
         check_test_cfg(test_cfg)
         self.split = split
         self.data_root = data_root
@@ -111,6 +124,7 @@ class PointFieldDataset(Dataset):
         self.data_list = self.list_samples()
         if not self.data_list and split != "val":
             raise InputError(f"{type(self).__name__}: split {split!r} has no samples, wanted at least one")
+        self._chosen = drawn(len(self.data_list), share)
         self.input_description = self.describe_inputs()
 
     def list_samples(self) -> Sequence[str]:
@@ -139,8 +153,20 @@ class PointFieldDataset(Dataset):
         """Return the place an error about ``field`` of sample ``index`` names."""
         return f"{type(self).__name__} sample {self.data_list[index]!r}"
 
+    def cells(self, index: int) -> dict[str, np.ndarray]:
+        """Return the cells of a sample by type, (F, k) rows of its points, as ``mesh_io.Mesh`` has them, for exports.
+
+        None here, and none that ``face`` says already.
+        """
+        return {}
+
     def __len__(self) -> int:
-        return len(self.data_list) * self.loop
+        return len(self._chosen) * self.loop
+
+    @property
+    def sample_names(self) -> list[str]:
+        """The names of the samples that are used: all of ``data_list``, or the ``share`` of them."""
+        return [self.data_list[index] for index in self._chosen]
 
     def __getitem__(self, idx: int) -> dict[str, Any]:
         data = self.get_data(idx)
@@ -174,8 +200,8 @@ class PointFieldDataset(Dataset):
             "dataset": self.name,
             "protocol": self.protocol_name(),
             "split": self.split,
-            "num_samples": len(self.data_list),
-            "split_hash": split_hash(self.data_list),
+            "num_samples": len(self._chosen),
+            "split_hash": split_hash(self.sample_names),
             "target": list(self.target_names),
             "units": list(self.target_units),
             "notes": self.notes(),
@@ -190,7 +216,7 @@ class PointFieldDataset(Dataset):
     def _index(self, idx: int) -> int:
         if not -len(self) <= idx < len(self):
             raise IndexError(f"index {idx} of a data set of {len(self)} samples")
-        return idx % len(self.data_list)
+        return self._chosen[idx % len(self._chosen)]
 
     def _checked_sample(self, index: int) -> dict[str, Any]:
         fields = self.load_fields(index)

@@ -10,14 +10,16 @@ import numpy as np
 from pointcept_bsa.datasets.base import PointFieldDataset
 from pointcept_bsa.datasets.folder_dataset import VALIDATIONS
 from pointcept_bsa.datasets.inputs import InputDescription, scale_of
+from pointcept_bsa.datasets.own.features import other_cells
 from pointcept_bsa.datasets.own.recipe import Recipe
 from pointcept_bsa.datasets.own.splits import samples_of
 from pointcept_bsa.datasets.own.stores import PreparedStore, Store, files_store, is_prepared
+from pointcept_bsa.datasets.own.surface_pressure import checked_surface_pressure
 from pointcept_bsa.errors import InputError, nearest
 from pointcept_bsa.host import DATASETS
 
 FILE_OPTIONS: tuple[str, ...] = ("parameters", "units", "split_file", "fractions", "seed", "dimension", "wall_mask")
-FILE_OPTIONS += ("cells_to_points", "drop_loose_points", "columns")
+FILE_OPTIONS += ("cells_to_points", "drop_loose_points", "columns", "surface_pressure")
 
 
 @DATASETS.register_module("PointFieldDataset")
@@ -25,8 +27,8 @@ class OwnPointFieldDataset(PointFieldDataset):
     """Points (N, d), d = 2 or 3, N as it comes -> the fields named as target (N, K).
 
     ``data_root`` is either the folder that ``tools/prepare_data.py custom`` wrote (fast, checked once), or a folder of
-    files ``.vtk .vtu .vtp .ply .stl .npz .npy`` (read anew for every sample; statistics take a pass over the training
-    files). A sample of the second kind is a file, or a folder of ``.npy`` arrays with ``coord.npy``.
+    files that ``mesh_io`` reads (``.vtu``, ``.npz``, ...: read anew for every sample; statistics take a pass over the
+    training files). A sample of the second kind is a file, or a folder of ``.npy`` arrays with ``coord.npy``.
 
     Args:
         data_root: the folder.
@@ -40,6 +42,8 @@ class OwnPointFieldDataset(PointFieldDataset):
             same factor for every axis; ``position`` then holds them as they were.
         parameters, split_file, fractions, seed, units, dimension, wall_mask, cells_to_points, drop_loose_points,
             columns: only for files: see ``tools/prepare_data.py custom --help``.
+        surface_pressure: only for files: a target that is the pressure on a surface, and its stream, see
+            ``own.surface_pressure``.
         split, transform, test_mode, test_cfg, cache, loop: see the base class.
 
     Raises:
@@ -47,6 +51,7 @@ class OwnPointFieldDataset(PointFieldDataset):
     """
 
     name = "point_field"
+    gives_labels = False
 
     def __init__(
         self,
@@ -66,6 +71,11 @@ class OwnPointFieldDataset(PointFieldDataset):
             )
         own = {key: options.pop(key) for key in FILE_OPTIONS if key in options}
         self.store = _open_store(data_root, _names("target", target), fields, protocol, own)
+        infos = [field.info for field in self.store.target]
+        declared = own.get("surface_pressure"), infos, self.store.dimension, "surface_pressure"
+        self.surface_pressure = self.store.surface_pressure or checked_surface_pressure(*declared)
+        if self.store.labels is not None and not self.gives_labels:
+            raise InputError(f"data_root: {data_root!r} holds labels, wanted type='PointLabelDataset' to read them")
         self.validation = validation
         self.target_fields = tuple(field.info.key for field in self.store.target)
         self.target_names = tuple(name for field in self.store.target for name in _column_names(field.info))
@@ -79,6 +89,9 @@ class OwnPointFieldDataset(PointFieldDataset):
 
     def load_fields(self, index: int) -> dict[str, Any]:
         return self.store.read(self.data_list[index])
+
+    def cells(self, index: int) -> dict[str, np.ndarray]:
+        return dict(other_cells(self.store.cells(self.data_list[self._index(index)])))
 
     def input_scales(self) -> dict[str, dict[str, list[float]]]:
         names = [field.info.key for field in self.store.fields if field.is_global]
@@ -144,7 +157,7 @@ def _open_store(
         return PreparedStore(root, target, None if fields is None else _names("fields", fields), protocol)
     if protocol is not None:
         raise InputError(f"protocol: got {protocol!r} with files, wanted split_file or fractions and seed")
-    options = dict(own)
+    options = {key: value for key, value in own.items() if key != "surface_pressure"}
     parameters, split_file = options.pop("parameters", None), options.pop("split_file", None)
     units, fractions = tuple(sorted((options.pop("units", None) or {}).items())), options.pop("fractions", None)
     seed = options.pop("seed", 0)

@@ -7,11 +7,13 @@
                         "offsets": {"coord": [..]}}}}: see ``datasets.inputs``; mostly not there
     <root>/README.md    the card
     <root>/<sample id with / replaced by __>/<field>.npy
+                        cells.<number>.<type>.npy: cells of own data that are no faces, in their order, for exports
 """
 
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from pointcept_bsa.datasets.arrays import Shape, read_npy
 from pointcept_bsa.errors import InputError, nearest
 from pointcept_bsa.files.json_file import read_json
 
+CELLS = re.compile(r"cells\.(\d+)\.(\w+)\.npy")  # no field has a dot in its name
 STATISTICS = ("mean", "std", "min", "max")
 
 
@@ -107,6 +110,12 @@ class PreparedFolder:
     def read(self, sample_id: str, field: str, shape: Shape | None = None, kind: str = "f") -> np.ndarray:
         """Read one array of a sample; see ``read_npy``."""
         return read_npy(self.file(sample_id, field), shape, kind)
+
+    def cells(self, sample_id: str) -> dict[str, np.ndarray]:
+        """Return the cells of a sample by type, as a ``Mesh`` has them; none where the preparation kept none."""
+        found = (CELLS.fullmatch(file.name) for file in (self.root / sample_folder_name(sample_id)).glob("cells.*.npy"))
+        blocks = sorted((int(match[1]), match[2], match[0]) for match in found if match)
+        return {kind: read_npy(self.file(sample_id, name.removesuffix(".npy")), kind="iu") for _, kind, name in blocks}
 
     def _checked_split(self) -> str:
         """The default protocol, after seeing that every protocol has lists of names."""

@@ -23,8 +23,9 @@ class AddTreeOrder:
     """Add ``tree_order`` (N, 2): the order of the points in the ball tree and in the rotated one (N, 1 without).
 
     Backbones that find it skip the sorting. The sizes must be those of the backbone: ``ball_size``, ``block_size`` and
-    ``rotate`` of BSA-v1m1; ``local_ball_size``, ``compressed_ball_size`` of ErwinNSA-v1m1; for Erwin-v1m1 see ``unit``
-    and ``leaf`` there. It comes after everything that moves or drops points, and ``CollectPoints`` must collect it.
+    ``rotate`` of BSA-v1m1; ``local_ball_size``, ``compressed_ball_size`` of ErwinNSA-v1m1; 1, 1 and 0 for UPT-v1m1 and
+    ABUPT-v1m1; for Erwin-v1m1 see ``unit`` and ``leaf`` there. It comes after everything that moves or drops points,
+    and ``CollectPoints`` must collect it.
 
     Args:
         ball_size, block_size, unit, rotate: see :func:`.ball_tree.tree_order`.
@@ -48,8 +49,8 @@ class AddTreeOrder:
 class AddNeighbors:
     """Add ``neighbor_index`` (N, k): the nearest points of each point, counted inside the cloud, -1 for none.
 
-    The message passing of Erwin-v1m1 and ErwinNSA-v1m1 takes it instead of searching; the arguments must be those of
-    the backbone. It comes after everything that moves or drops points, and ``CollectPoints`` must collect it.
+    Erwin-v1m1, ErwinNSA-v1m1, UPT-v1m1 and ABUPT-v1m1 take it instead of searching; the arguments must be those of the
+    backbone. It comes after everything that moves or drops points, and ``CollectPoints`` must collect it.
 
     Args:
         num_neighbors, edges, radius: see :func:`.neighbors.find_neighbors`.

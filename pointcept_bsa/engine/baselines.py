@@ -17,12 +17,13 @@ from scipy.spatial import cKDTree
 
 from pointcept_bsa.datasets.base import PointFieldDataset, per_point_keys
 from pointcept_bsa.datasets.statistics import RunningStatistics
-from pointcept_bsa.engine.evaluation import Record, check_metrics, judge, summarize
+from pointcept_bsa.engine.evaluation import Record, check_metrics, judge, summarize, told
+from pointcept_bsa.engine.target_fields import Measure, measures, target_fields
 from pointcept_bsa.errors import InputError, nearest
 from pointcept_bsa.files.json_file import write_json
 from pointcept_bsa.host import Config, build_dataset
 
-METRICS = ("relative_l2", "mse", "rmse", "mae", "r2")  # those of RegressionTester
+METRICS = ("relative_l2", "mse", "rmse", "mae", "r2", "magnitude_mae", "angle")  # those of RegressionTester
 RANK_TOLERANCE = 1e-10  # singular values below this fraction of the largest count as zero
 
 
@@ -233,10 +234,11 @@ def run_baselines(
         start = time.perf_counter()
         baseline = BASELINES[name]()
         baseline.fit(_samples(train))
-        records = [record for sample in _samples(test) for record in _judged(baseline, sample, metrics)]
-        reports[name] = _report(name, baseline.meaning, train, test, sorted(records, key=_name), metrics, start)
+        wanted = measures(metrics, target_fields(test))
+        records = [record for sample in _samples(test) for record in _judged(baseline, sample, wanted)]
+        reports[name] = _report(name, baseline.meaning, train, test, sorted(records, key=_name), wanted, start)
         write_json(Path(folder) / name / "test" / "metrics.json", reports[name])
-    _print(reports, metrics, folder, logger)
+    _print(reports, folder, logger)
     return reports
 
 
@@ -265,10 +267,10 @@ def _samples(dataset: PointFieldDataset) -> Iterator[Sample]:
         yield Sample(inputs, collected["feat"].numpy(), collected["target"].numpy(), data["name"], fields)
 
 
-def _judged(baseline: Baseline, sample: Sample, metrics: Sequence[str]) -> list[Record]:
+def _judged(baseline: Baseline, sample: Sample, wanted: Sequence[Measure]) -> list[Record]:
     prediction = torch.from_numpy(np.asarray(baseline.predict(sample), dtype=np.float64))
     target = torch.from_numpy(sample.target.astype(np.float64))
-    return judge(prediction, target, torch.tensor([len(target)]), [sample.name], metrics)
+    return judge(prediction, target, torch.tensor([len(target)]), [sample.name], wanted)
 
 
 def _report(
@@ -277,7 +279,7 @@ def _report(
     train: PointFieldDataset,
     test: PointFieldDataset,
     records: list[Record],
-    metrics: Sequence[str],
+    wanted: Sequence[Measure],
     start: float,
 ) -> dict[str, Any]:
     """The keys of ``RegressionTester.report``; what a network has and a baseline has not is None."""
@@ -287,10 +289,11 @@ def _report(
         "training": {
             "samples": train.card()["num_samples"],
             "split_hash": train.card()["split_hash"],
-            "shared_with_test": len(set(train.data_list) & set(test.data_list)),
+            "shared_with_test": len(set(train.sample_names) & set(test.sample_names)),
         },
         "units": "physical, per sample, then averaged over the samples",
-        "metrics": summarize(records, metrics),
+        "metrics": summarize(records, [measure.name for measure in wanted]),
+        "metric_units": {measure.name: measure.unit for measure in wanted},
         "samples": records,
         "backbone": {"type": name, "meaning": meaning},
         "parameters": None,
@@ -303,14 +306,12 @@ def _report(
     }
 
 
-def _print(
-    reports: Mapping[str, Mapping[str, Any]], metrics: Sequence[str], folder: str | Path, logger: logging.Logger
-) -> None:
+def _print(reports: Mapping[str, Mapping[str, Any]], folder: str | Path, logger: logging.Logger) -> None:
     for name, report in reports.items():
         card = report["data"]
         values = report["metrics"]
         logger.info(f"{name}: {report['backbone']['meaning']}")
-        logger.info("  " + ", ".join(f"{m} {values[m]['mean']:.5g} +- {values[m]['std']:.3g}" for m in metrics))
+        logger.info("  " + told(values))
     logger.info(
         f"On {card['dataset']}, protocol {card['protocol']}, split {card['split']} ({card['num_samples']} samples, "
         f"hash {card['split_hash']}), units {card['units']}; written below {folder}"

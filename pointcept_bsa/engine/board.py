@@ -60,7 +60,7 @@ class BoardWriter(HookBase):
         step = trainer.epoch + 1
         for block, gates in enumerate(means.result() if means is not None else []):
             for branch, value in gates.items():
-                trainer.writer.add_scalar(f"gates_{branch}/block_{block:02d}", value, step)
+                trainer.writer.add_scalar(f"network_gates/{branch}_block_{block:02d}", value, step)
         if self.pictures and "pred" in output and hasattr(dataset, "target_names"):
             self._draw(dataset, index, batch, output["pred"].float().cpu().numpy(), step)
 

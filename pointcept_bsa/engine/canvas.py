@@ -1,8 +1,8 @@
 """A cloud or a surface, prepared to be painted several times with matplotlib.
 
 ``N`` points, ``F`` faces, ``d`` space dimensions (2 or 3). In 3-D an orthographic camera of our own and the painter's
-algorithm draw the faces that look at the camera, or the points where there are no faces; in 2-D every pixel takes the
-value of the nearest point.
+algorithm draw the faces that look at the camera, or where there are no faces the points that no nearer ones cover (the
+far side of a surface would show through between the dots); in 2-D every pixel takes the value of the nearest point.
 """
 
 from __future__ import annotations
@@ -16,6 +16,10 @@ from scipy.spatial import cKDTree
 PIXELS = 700  # along the longer side of a 2-D picture
 NEIGHBORS = 8  # of which the farthest says how far the value of a point reaches
 LEAST_REACH, MOST_REACH = 0.006, 0.025  # of the extent: a curve of points is drawn as a band
+COVERED_BY = 24  # points nearest on the screen, that may cover a point
+OFF_PLANE = 0.7  # dots: so far from the tangent plane of the one that covers it lies a point of another side
+FLAT = 0.1  # variances of neighbourhoods across and along, below which a cloud is a surface
+GROWN = 1.35  # times the size of the dots, so that those of the near side close up
 SHADE = 0.14  # how much darker a face is that looks sideways
 MARGIN = 0.03
 
@@ -89,9 +93,9 @@ class Canvas:
         axes.plot([x], [y], "o", markersize=9, markerfacecolor="none", markeredgecolor=colour, markeredgewidth=1.6)
 
     def sees(self) -> np.ndarray:
-        """(N,) True for points on faces that look at the camera (all of them where there are no faces)."""
+        """(N,) True for points on faces that look at the camera; without faces for those that no others cover."""
         if self.face is None:
-            return np.ones(len(self.coord), dtype=bool)
+            return ~self._covered if self.solid else np.ones(len(self.coord), dtype=bool)
         seen = np.zeros(len(self.coord), dtype=bool)
         seen[self.face[self._facing > 0].ravel()] = True
         return seen
@@ -128,7 +132,10 @@ class Canvas:
         from matplotlib.collections import EllipseCollection
 
         order = np.argsort(self.depth)
-        size = np.minimum(self._reach_3d, 0.045 * float((self.high - self.low).max()))[order]
+        order = order[~self._covered[order]]
+        size = np.minimum(
+            (GROWN if self._is_surface else 1.0) * self._reach_3d, 0.045 * float((self.high - self.low).max())
+        )[order]
         dots = EllipseCollection(
             size,
             size,
@@ -141,6 +148,31 @@ class Canvas:
             rasterized=True,
         )
         axes.add_collection(dots)
+
+    @cached_property
+    def _tangents(self) -> tuple[np.ndarray, np.ndarray]:
+        return tangents(self.coord)
+
+    @property
+    def _is_surface(self) -> bool:
+        return float(np.median(self._tangents[1])) < FLAT
+
+    @cached_property
+    def _covered(self) -> np.ndarray:
+        """(N,) True for points behind the dot, of twice the size, of a nearer point, and not on its tangent plane.
+
+        Of a cloud that is no surface none is: there is no far side.
+        """
+        if not self._is_surface:
+            return np.zeros(len(self.coord), dtype=bool)
+        count = min(COVERED_BY, len(self.coord))
+        distance, other = cKDTree(self.screen).query(self.screen, k=count)
+        distance, other = distance.reshape(-1, count), other.reshape(-1, count)
+        reach = self._reach_3d[other]
+        behind = self.depth[other] - self.depth[:, None]
+        normal = self._tangents[0][other]
+        off_plane = np.abs(np.einsum("nkd,nkd->nk", self.coord[other] - self.coord[:, None], normal))
+        return ((distance < reach) & (behind > reach) & (off_plane > OFF_PLANE * reach)).any(1)
 
     @cached_property
     def _reach_3d(self) -> np.ndarray:
@@ -169,6 +201,16 @@ class Canvas:
         k = min(NEIGHBORS + 1, len(self.screen))
         reach = tree.query(self.screen, k=k)[0].reshape(len(self.screen), k)[:, -1]
         return nearest, distance <= (0.6 * reach).clip(*(np.array([LEAST_REACH, MOST_REACH]) * size.max()))[nearest]
+
+
+def tangents(coord: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(N, 3) direction in which the nearest neighbours of each point spread least, and (N,) how flat they lie: their
+    variance along it over that along the next direction."""
+    count = min(NEIGHBORS + 1, len(coord))
+    own = coord[cKDTree(coord).query(coord, k=count)[1].reshape(-1, count)]
+    own = own - own.mean(1, keepdims=True)
+    variance, direction = np.linalg.eigh(np.einsum("nki,nkj->nij", own, own))
+    return direction[:, :, 0], variance[:, 0] / np.maximum(variance[:, 1], 1e-300)
 
 
 def camera_axes(up: str, elevation: float, azimuth: float) -> np.ndarray:

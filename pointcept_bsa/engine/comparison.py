@@ -14,15 +14,15 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+from pointcept_bsa.arguments.words import UNITS
 from pointcept_bsa.engine.comparison_equal import NEAR, at_parameters, at_time, shortest_time
 from pointcept_bsa.engine.comparison_statistics import FEWEST, Verdict, adjust, paired_verdict
 from pointcept_bsa.engine.published import chosen_by, published_for
 from pointcept_bsa.engine.runs import Run, mean_and_std
 from pointcept_bsa.errors import InputError, nearest
 from pointcept_bsa.host.flat_config import canonical
-from pointcept_bsa.metrics import HIGHER_IS_BETTER, METRICS
+from pointcept_bsa.metrics import METRICS, VECTOR_METRICS, base_metric, higher_is_better
 
-UNITS = {"physical": "metrics", "normalized": "metrics_normalized"}
 # What must be the same for numbers to be comparable; None means not recorded.
 CHECKS: dict[str, Callable[[Run], Any]] = {
     "data set": lambda run: run.card.get("dataset"),
@@ -84,6 +84,7 @@ class Comparison:
         verdicts: {metric: {label: of the group against the reference, None where no test is possible}}.
         leaders: {metric: labels of the best mean and of those that are not told apart from it}.
         equal: columns for equal cost, of the first metric.
+        headings: {metric: what stands above its column}: with the unit where each field of the target has its own.
     """
 
     groups: tuple[Group, ...]
@@ -96,6 +97,7 @@ class Comparison:
     verdicts: Mapping[str, Mapping[str, Verdict | None]] = field(default_factory=dict)
     leaders: Mapping[str, frozenset[str]] = field(default_factory=dict)
     equal: tuple[AtEqual, ...] = ()
+    headings: Mapping[str, str] = field(default_factory=dict)
 
 
 def compare(
@@ -146,7 +148,7 @@ def compare(
     if published:
         notes.append(f"published: weights are chosen so: {found['validation']}")
     label = None if chief is None else chief.label
-    known = (label, verdicts, leaders, equal)
+    known = (label, verdicts, leaders, equal, _headings(runs, chosen, units))
     return Comparison(groups, chosen, units, tuple(differences), tuple(notes), published, *known)
 
 
@@ -213,6 +215,16 @@ def _metrics(runs: Sequence[Run], wanted: Sequence[str] | None, units: str) -> t
     if not common:
         raise InputError(f"units: not every run has metrics in {units} units; test them again with tools/test.py")
     return tuple(wanted) if wanted else tuple(common)
+
+
+def _headings(runs: Sequence[Run], metrics: Sequence[str], units: str) -> dict[str, str]:
+    """Of metrics of single fields with their units, where the reports agree on these; the others as they are called."""
+    found = {}
+    for metric in metrics:
+        own = [(run.report.get("metric_units") or {}).get(metric) for run in runs]
+        alike = isinstance(own[0], str) and own[0] != "1" and own.count(own[0]) == len(own)
+        found[metric] = f"{metric} [{own[0]}]" if alike and "/" in metric and units == "physical" else metric
+    return found
 
 
 def _group(runs: Sequence[Run], label: str, metrics: Sequence[str], units: str) -> Group:
@@ -282,13 +294,13 @@ def _reference(groups: Sequence[Group], wanted: str | None) -> Group | None:
 
 def _errors(run: Run, metric: str, units: str) -> dict[str, float]:
     """{sample: error, the smaller the better}; empty for a metric of which there is no ratio."""
-    if metric not in METRICS:
+    if base_metric(metric) not in (*METRICS, *VECTOR_METRICS):
         return {}
     found = {}
     for sample in run.report.get("samples", []):
         values = sample if units == "physical" else sample.get("normalized") or {}
         if isinstance(values.get(metric), int | float):
-            found[sample["name"]] = 1 - values[metric] if metric in HIGHER_IS_BETTER else values[metric]
+            found[sample["name"]] = 1 - values[metric] if higher_is_better(metric) else values[metric]
     return found
 
 
@@ -308,7 +320,7 @@ def _leaders(groups: Sequence[Group], metric: str, units: str) -> frozenset[str]
     finite = [group for group in groups if math.isfinite(group.metrics[metric].mean)]
     if len(finite) < 2:
         return frozenset()
-    pick = max if metric in HIGHER_IS_BETTER else min
+    pick = max if higher_is_better(metric) else min
     first = pick(finite, key=lambda group: group.metrics[metric].mean)
     pairs = {f"{i} {j}": _verdict(finite[i], finite[j], metric, units) for i, j in combinations(range(len(finite)), 2)}
     verdicts = adjust(pairs)
@@ -324,7 +336,7 @@ def _leaders(groups: Sequence[Group], metric: str, units: str) -> frozenset[str]
 def _at_equal(groups: Sequence[Group], chief: Group | None, metric: str, units: str) -> tuple[AtEqual, ...]:
     """Columns for equal parameters (the reference's) and for equal time of training (the fastest run's)."""
     found = []
-    if chief is not None and chief.parameters and metric not in HIGHER_IS_BETTER:
+    if chief is not None and chief.parameters and not higher_is_better(metric):
         values = {}
         for group in groups:
             sizes = [(g.parameters, g.metrics[metric].mean) for g in groups if g.backbone == group.backbone]

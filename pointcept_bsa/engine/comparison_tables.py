@@ -11,6 +11,7 @@ from typing import Any
 
 from pointcept_bsa.engine.comparison import Comparison, Group, Value, compare
 from pointcept_bsa.engine.comparison_statistics import Verdict
+from pointcept_bsa.engine.constant import constant_warnings
 from pointcept_bsa.engine.runs import Loader, find_runs
 from pointcept_bsa.files.atomic import write_text
 from pointcept_bsa.files.json_file import write_json
@@ -86,7 +87,8 @@ def _rows(
 ) -> tuple[list[str], list[list[str]]]:
     """Header and body; ``escape`` for texts, ``bold`` around what leads in a metric."""
     further = verdict_headings(comparison)
-    header = ["config", "backbone", "seeds", *comparison.metrics, *further, *COSTS, "validation"]
+    above = [comparison.headings[metric] for metric in comparison.metrics]
+    header = ["config", "backbone", "seeds", *above, *further, *COSTS, "validation"]
 
     def cell(group: Group, metric: str) -> str:
         value: Value = group.metrics[metric]
@@ -114,6 +116,7 @@ def markdown(comparison: Comparison) -> str:
     lines = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths)) + " |" for row in (header, *body)]
     rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
     warning = [f"**NOT COMPARABLE: {text}**" for text in comparison.differences]
+    warning += [f"**{text}**" for text in constant_warnings(run for group in comparison.groups for run in group.runs)]
     notes = [f"- {note}" for note in (f"{comparison.units} units", *comparison.notes)]
     return "\n".join([*warning, *([""] if warning else []), lines[0], rule, *lines[1:], "", *notes]) + "\n"
 

@@ -4,26 +4,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from pointcept_bsa.engine.bounded import AT_TRAINING, BoundedModel
+from pointcept_bsa.engine.target_fields import Measure, TargetField, measures
 from pointcept_bsa.errors import InputError, nearest
 from pointcept_bsa.host import comm
 from pointcept_bsa.host.batch import to_device
 from pointcept_bsa.host.memory import OutOfMemory
-from pointcept_bsa.metrics import DISTRIBUTION_METRICS, METRICS
+from pointcept_bsa.metrics import DISTRIBUTION_METRICS, METRICS, VECTOR_METRICS, base_metric
 
-# {"name": str, "points": int, <metric>: float, ...} of one sample; "normalized": {<metric>: float, ...} where asked for
+# {"name": str, "points": int, <measure>: float, ...} of one sample; "normalized": {<measure>: float, ...} where asked
+# for; the measures are those of ``target_fields``
 Record = dict[str, Any]
-KNOWN = {**METRICS, **DISTRIBUTION_METRICS}
+KNOWN = {**METRICS, **VECTOR_METRICS, **DISTRIBUTION_METRICS}
 
 
-def check_metrics(names: Sequence[str], argument: str) -> None:
-    """Raise InputError unless all ``names`` are metrics."""
-    for name in names:
+def check_metrics(names: Sequence[str], argument: str, key: str | None = None) -> None:
+    """Raise InputError unless all ``names`` are metrics, and ``key`` is one, or one of a field ("velocity/mse")."""
+    for name in (*names, *(() if key is None else (base_metric(key),))):
         if name not in KNOWN:
             hint = nearest(name, KNOWN) or f"; wanted one of {sorted(KNOWN)}"
             raise InputError(f"{argument}: got {name!r}, which is no metric{hint}")
@@ -37,6 +39,7 @@ def evaluate(
     on_batch: Callable[[Mapping[str, Any], Tensor], None] | None = None,
     normalized: bool = False,
     others: Mapping[str, BoundedModel] | None = None,
+    fields: Sequence[TargetField] = (),
 ) -> list[Record]:
     """Judge every sample once.
 
@@ -44,11 +47,12 @@ def evaluate(
         model: returns ``pred`` (N, K) in physical units in evaluation mode (and ``variance`` (N, K) for ``"nll"``).
             A :class:`.BoundedModel` splits clouds that are too large; their records have ``pieces``.
         batches: with ``coord``, ``target``, ``offset`` and ``name``.
-        metrics: names from :data:`.METRICS` and :data:`.DISTRIBUTION_METRICS`.
+        metrics: names from :data:`.METRICS`, :data:`.VECTOR_METRICS` and :data:`.DISTRIBUTION_METRICS`.
         on_batch: called with each batch and its prediction.
         normalized: also judge in the units of the model's target normaliser (a model without one is left at that).
         others: the same model with clouds split otherwise, by name. A record has their metrics under that name (and
             ``pieces`` there), unless the memory was not enough for it.
+        fields: of the target; of several each is judged by itself, see :mod:`.target_fields`.
 
     Returns:
         One record a sample, sorted by name, gathered from all processes and without the repetitions that a
@@ -58,6 +62,7 @@ def evaluate(
     model = predict.model
     device = next(model.parameters()).device
     normalizer = getattr(getattr(model, "module", model), "normalizer", None) if normalized else None
+    wanted = Wanted(measures(metrics, fields), measures(metrics, fields, normalized=True))
     training = model.training
     model.eval()
     records: list[Record] = []
@@ -67,9 +72,9 @@ def evaluate(
                 raise InputError(f"batch: got keys {sorted(batch)}, wanted also 'name' and 'target' to evaluate")
             batch = to_device(batch, device)
             output = predict(batch)
-            found = judge_batch(batch, output, metrics, predict, normalizer)
+            found = judge_batch(batch, output, wanted, predict, normalizer)
             for name, other in (others or {}).items():
-                add_other(found, name, other, predict, batch, metrics, normalizer)
+                add_other(found, name, other, predict, batch, wanted, normalizer)
             records += found
             if on_batch is not None:
                 on_batch(batch, output["pred"].double())
@@ -79,21 +84,29 @@ def evaluate(
     return [unique[name] for name in sorted(unique)]
 
 
+class Wanted(NamedTuple):
+    """What is measured in physical and in normalised units."""
+
+    physical: Sequence[Measure]
+    normalized: Sequence[Measure]
+
+
 def judge_batch(
     batch: Mapping[str, Any],
     output: Mapping[str, Tensor],
-    metrics: Sequence[str],
+    wanted: Wanted,
     predict: BoundedModel,
     normalizer: Any | None,
 ) -> list[Record]:
     """Records of the clouds of a batch, of which ``predict`` has made ``output``."""
     pred, target, variance = output["pred"].double(), batch["target"].double(), output.get("variance")
-    found = judge(pred, target, batch["offset"], batch["name"], metrics, variance)
+    found = judge(pred, target, batch["offset"], batch["name"], wanted.physical, variance)
     if normalizer is not None:
         scaled = variance / normalizer.std.double().square() if variance is not None else None
         pair = normalizer.normalize(pred), normalizer.normalize(target)
-        for record, other in zip(found, judge(*pair, batch["offset"], batch["name"], metrics, scaled), strict=True):
-            record["normalized"] = {metric: other[metric] for metric in metrics}
+        others = judge(*pair, batch["offset"], batch["name"], wanted.normalized, scaled)
+        for record, other in zip(found, others, strict=True):
+            record["normalized"] = {measure.name: other[measure.name] for measure in wanted.normalized}
     return [mark(record, predict.pieces.get(record["name"])) for record in found]
 
 
@@ -103,7 +116,7 @@ def add_other(
     other: BoundedModel,
     first: BoundedModel,
     batch: Mapping[str, Any],
-    metrics: Sequence[str],
+    wanted: Wanted,
     normalizer: Any | None,
 ) -> None:
     """Add to a batch's records what ``other`` makes of it, which is known where it splits clouds as ``first``."""
@@ -113,9 +126,10 @@ def add_other(
             output = other(batch)
         except OutOfMemory:
             return
-        found = judge_batch(batch, output, metrics, other, normalizer)
+        found = judge_batch(batch, output, wanted, other, normalizer)
+    keys = (*(measure.name for measure in wanted.physical), "normalized", "pieces")
     for record, judged in zip(records, found, strict=True):
-        record[name] = {key: judged[key] for key in (*metrics, "normalized", "pieces") if key in judged}
+        record[name] = {key: judged[key] for key in keys if key in judged}
 
 
 def mark(record: Record, pieces: int | None) -> Record:
@@ -128,25 +142,30 @@ def judge(
     target: Tensor,
     offset: Tensor,
     names: Sequence[str],
-    metrics: Sequence[str],
+    wanted: Sequence[Measure],
     variance: Tensor | None = None,
 ) -> list[Record]:
     """Records of the clouds of one batch; ``variance`` (N, K) is that of a predicted distribution."""
-    values = torch.stack([_value(m, pred, target, offset, variance) for m in metrics], 1).tolist()
+    values = torch.stack([_value(m, pred, target, offset, variance) for m in wanted], 1).tolist()
     points = torch.diff(offset, prepend=offset.new_zeros(1)).tolist()
     return [
-        {"name": name, "points": n, **dict(zip(metrics, row, strict=True))}
+        {"name": name, "points": n, **dict(zip((measure.name for measure in wanted), row, strict=True))}
         for name, n, row in zip(names, points, values, strict=True)
     ]
 
 
-def _value(metric: str, pred: Tensor, target: Tensor, offset: Tensor, variance: Tensor | None) -> Tensor:
-    """(B,) values of one metric."""
-    if metric in METRICS:
-        return METRICS[metric](pred, target, offset)
+def _value(measure: Measure, pred: Tensor, target: Tensor, offset: Tensor, variance: Tensor | None) -> Tensor:
+    """(B,) values of one measure."""
+    pred, target = measure.of(pred), measure.of(target)
+    plain = {**METRICS, **VECTOR_METRICS}
+    if measure.metric in plain:
+        return plain[measure.metric](pred, target, offset)
     if variance is None:
-        raise InputError(f"metrics: got {metric!r}, but the model predicts no 'variance'; wanted {sorted(METRICS)}")
-    return DISTRIBUTION_METRICS[metric](pred, target, offset, variance.to(pred.dtype))
+        raise InputError(
+            f"metrics: got {measure.metric!r}, but the model predicts no 'variance'; wanted {sorted(plain)}"
+        )
+    own = variance[:, measure.columns].to(pred.dtype)
+    return DISTRIBUTION_METRICS[measure.metric](pred, target, offset, own)
 
 
 def other_way(records: Sequence[Record], name: str) -> list[Record]:
@@ -159,11 +178,20 @@ def other_way(records: Sequence[Record], name: str) -> list[Record]:
     return found if len(found) == len(records) and split == (name == AT_TRAINING) else []
 
 
-def summarize(records: Sequence[Record], metrics: Sequence[str]) -> dict[str, dict[str, float]]:
-    """Mean and sample standard deviation over the samples: {metric: {"mean": ..., "std": ...}}."""
+def summarize(records: Sequence[Mapping[str, Any]], names: Sequence[str]) -> dict[str, dict[str, float]]:
+    """Mean and sample standard deviation over the samples: {name of a measure: {"mean": ..., "std": ...}}."""
     summary = {}
-    for metric in metrics:
+    for metric in names:
         values = torch.tensor([r[metric] for r in records], dtype=torch.float64)
         std = values.std().item() if len(values) > 1 else math.nan
         summary[metric] = {"mean": values.mean().item() if len(values) else math.nan, "std": std}
     return summary
+
+
+def told(summary: Mapping[str, Mapping[str, float]]) -> str:
+    """A summary in a line: "mse 0.05 +- 0.01, ..."; of a single sample the values alone."""
+    parts = []
+    for name, s in summary.items():
+        spread = f" +- {s['std']:.3g}" if math.isfinite(s["std"]) else ""
+        parts.append(f"{name} {s['mean']:.5g}{spread}")
+    return ", ".join(parts)

@@ -5,19 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from pointcept_bsa.engine.bounded import AT_TRAINING, BoundedModel, both_ways, bounded, describe_way, test_settings
-from pointcept_bsa.engine.evaluation import Record, check_metrics, evaluate, other_way, summarize
+from pointcept_bsa.engine.evaluation import Record, check_metrics, evaluate, other_way, summarize, told
 from pointcept_bsa.engine.fit import ConstantErrors, Fit, training_errors
 from pointcept_bsa.engine.provenance import record_data
 from pointcept_bsa.engine.running_statistics import compare_modes
+from pointcept_bsa.engine.target_fields import TargetField, check_key, key_value, measures, target_fields
 from pointcept_bsa.engine.training_points import PointCounter, record_points, training_points
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.host import HOOKS, HOST, HookBase, comm
-from pointcept_bsa.metrics import HIGHER_IS_BETTER
+from pointcept_bsa.metrics import base_metric, higher_is_better
+
+Summary = dict[str, dict[str, float]]
 
 
 @HOOKS.register_module("RegressionEvaluator")
 class RegressionEvaluator(HookBase):
     """After each epoch, mean and standard deviation over the validation samples of metrics in physical units.
+
+    A target of several fields (pressure and velocity) has the metrics of each, "velocity/relative_l2", and those of all
+    together in normalised units alone: ``key="relative_l2"`` is then of these, ``key="velocity/relative_l2"`` of one.
 
     Publishes the mean of ``key`` (negated, unless larger is better) as the value of which ``CheckpointSaver`` keeps the
     largest; so it must stand before it in ``hooks``. An empty validation set is said aloud, and publishes nothing;
@@ -31,14 +37,15 @@ class RegressionEvaluator(HookBase):
     epoch a line says whether the network overfits, underfits, or is no better than a constant.
 
     Args:
-        metrics: names from :data:`pointcept_bsa.metrics.METRICS`.
+        metrics: names from :data:`pointcept_bsa.metrics.METRICS` and, for fields that are vectors, "magnitude_mae" and
+            "angle".
         key: the metric that chooses the best checkpoint.
     """
 
     def __init__(self, metrics: Sequence[str] = ("relative_l2", "mse", "mae"), key: str = "relative_l2"):
-        check_metrics([*metrics, key], "RegressionEvaluator.metrics")
+        check_metrics(metrics, "RegressionEvaluator.metrics", key)
         self.key = key
-        self.metrics = tuple(dict.fromkeys([*metrics, key]))
+        self.metrics = tuple(dict.fromkeys([*metrics, base_metric(key)]))
         self.recorded = False
         self.counter = PointCounter()
 
@@ -74,42 +81,52 @@ class RegressionEvaluator(HookBase):
         self.check_running_statistics()
         test_cfg = test_settings(trainer.val_loader.dataset)
         predict, ways = bounded(trainer.model, test_cfg, trained), both_ways(trainer.model, test_cfg, trained)
-        constant = ConstantErrors(getattr(trainer.model, "module", trainer.model))
-        records = evaluate(predict, trainer.val_loader, self.metrics, on_batch=constant, others=ways)
+        fields = target_fields(trainer.val_loader.dataset) if len(trainer.val_loader.dataset) else ()
+        check_key(self.key, self.metrics, fields, "RegressionEvaluator.key")
+        constant = ConstantErrors(getattr(trainer.model, "module", trainer.model), fields)
+        several = len(fields) > 1
+        records = evaluate(predict, trainer.val_loader, self.metrics, constant, several, ways, fields)
         if not records:
             trainer.logger.warning("Validation: the set has NO SAMPLES; no metric, no best checkpoint")
             return
-        summary = summarize(records, self.metrics)
-        text = ", ".join(f"{m} {s['mean']:.5g} +- {s['std']:.3g}" for m, s in summary.items())
-        trainer.logger.info(f"Validation, epoch {trainer.epoch + 1}, {len(records)} samples: {text}")
-        if comm.is_main_process() and trainer.writer is not None:
-            for metric, s in summary.items():
-                trainer.writer.add_scalar(f"val/{metric}", s["mean"], trainer.epoch + 1)
-        self.report_ways(records, ways)
+        summary, together = self.summarize(records, fields)
+        self.tell(f"Validation, epoch {trainer.epoch + 1}, {len(records)} samples", "val", summary, together)
+        self.report_ways(records, ways, fields)
         if trainer.epoch + 1 == trainer.max_epoch:
-            self.report_fit(records, constant.value)
-        mean = summary[self.key]["mean"]
-        larger = self.key in HIGHER_IS_BETTER
+            self.report_fit(records, constant.value, fields)
+        mean = key_value(summary, together, self.key)["mean"]
+        larger = higher_is_better(self.key)
         trainer.comm_info["current_metric_value"] = mean if larger else -mean
         trainer.comm_info["current_metric_name"] = self.key if larger else f"-{self.key}"
 
-    def report_ways(self, records: Sequence[Record], ways: Mapping[str, BoundedModel]) -> None:
-        """A line and curves of whole clouds and of the density of training, where one of them was split."""
+    def summarize(self, records: Sequence[Record], fields: Sequence[TargetField]) -> tuple[Summary, Summary]:
+        """Means in physical units, and of several fields together in normalised units (of one field: none)."""
+        physical = summarize(records, [measure.name for measure in measures(self.metrics, fields)])
+        judged = [record["normalized"] for record in records if "normalized" in record]
+        names = [name for name in self.metrics if judged and name in judged[0]]
+        return physical, summarize(judged, names) if len(fields) > 1 else {}
+
+    def tell(self, title: str, group: str, summary: Summary, together: Summary) -> None:
+        """A line and curves of a summary."""
         trainer = self.trainer
+        all_fields = f"; all fields together, normalised: {told(together)}" if together else ""
+        trainer.logger.info(f"{title}: {told(summary)}{all_fields}")
+        if comm.is_main_process() and trainer.writer is not None:
+            for name, part in ((group, summary), (f"{group}_normalized", together)):
+                for metric, s in part.items():
+                    trainer.writer.add_scalar(f"{name}/{metric}", s["mean"], trainer.epoch + 1)
+
+    def report_ways(
+        self, records: Sequence[Record], ways: Mapping[str, BoundedModel], fields: Sequence[TargetField]
+    ) -> None:
+        """A line and curves of whole clouds and of the density of training, where one of them was split."""
         if not other_way(records, AT_TRAINING) and not any("pieces" in record for record in records):
             return
         for name, way in ways.items():
-            found = other_way(records, name)
-            if not found:
-                continue
-            summary = summarize(found, self.metrics)
-            text = ", ".join(f"{m} {s['mean']:.5g} +- {s['std']:.3g}" for m, s in summary.items())
-            trainer.logger.info(f"  {describe_way(name, way)}: {text}")
-            if comm.is_main_process() and trainer.writer is not None:
-                for metric, s in summary.items():
-                    trainer.writer.add_scalar(f"val_{name}/{metric}", s["mean"], trainer.epoch + 1)
+            if found := other_way(records, name):
+                self.tell(f"  {describe_way(name, way)}", f"val_{name}", *self.summarize(found, fields))
 
-    def report_fit(self, records: Sequence[Record], constant: float | None) -> None:
+    def report_fit(self, records: Sequence[Record], constant: float | None, fields: Sequence[TargetField]) -> None:
         """After the last epoch: training against validation, and against a constant, in a word."""
         trainer = self.trainer
         model = getattr(trainer.model, "module", trainer.model)
@@ -117,7 +134,8 @@ class RegressionEvaluator(HookBase):
         training = training_errors(model, trainer.train_loader.dataset, clouds)
         if "relative_l2" not in self.metrics or not training:
             return
-        validation = summarize(other_way(records, AT_TRAINING) or records, ["relative_l2"])["relative_l2"]["mean"]
+        summaries = self.summarize(other_way(records, AT_TRAINING) or records, fields)
+        validation = key_value(*summaries, "relative_l2")["mean"]
         fit = Fit(sum(training) / len(training), validation, constant, len(training))
         trainer.logger.info(fit.verdict())
 

@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,18 +35,20 @@ def check_export(formats: Sequence[str], argument: str = "test.export") -> tuple
 class FieldExporter:
     """Writes ``<folder>/<sample>.<format>`` for every sample of a batch; ``png`` is left to the tester's pictures.
 
-    A file has the points in physical units, the faces of the sample where it has them and all its points were
-    predicted, its input fields, and ``truth_<name>``, ``predicted_<name>``, ``error_<name>`` (prediction - truth) of
-    each target: of a field of several channels as one vector (of three components where there are two, the third 0, so
-    that ParaView draws arrows), as predict writes it.
+    A file has the points in physical units, the cells of the sample where it has them and all its points were predicted
+    (formats that hold no volumes have its points alone, which is said once), its input fields, and ``truth_<name>``,
+    ``predicted_<name>``, ``error_<name>`` (prediction - truth) of each target: of a field of several channels as one
+    vector (of three components where there are two, the third 0, so that ParaView draws arrows), as predict writes it.
 
     Args:
         folder: where to.
         formats: some of :data:`FORMATS`.
         dataset: the data set the batches come from.
+        say: is given lines for the user.
     """
 
-    def __init__(self, folder: Path, formats: Sequence[str], dataset: Any) -> None:
+    def __init__(self, folder: Path, formats: Sequence[str], dataset: Any, say: Callable[[str], None] = print) -> None:
+        self.say, self.said = say, set[str]()
         self.folder = folder
         self.formats = [name for name in check_export(formats) if name != "png"]
         self.dataset = dataset
@@ -63,7 +66,17 @@ class FieldExporter:
             mesh = self.mesh_of(name, place.numpy(), truth.numpy(), own.numpy())
             mesh.point_data = with_vectors(mesh.point_data, self.vectors)
             for suffix in self.formats:
-                write_mesh(self.folder / f"{name.replace('/', '__')}.{suffix}", mesh)
+                self.write(self.folder / f"{name.replace('/', '__')}.{suffix}", mesh)
+
+    def write(self, path: Path, mesh: Mesh) -> None:
+        """Write the file, without cells that its format has no place for."""
+        try:
+            write_mesh(path, mesh)
+        except InputError as error:
+            write_mesh(path, replace(mesh, cells=_vertices(len(mesh.points))))  # raises what is not about cells
+            if path.suffix not in self.said:
+                self.said.add(path.suffix)
+                self.say(f"Export: {error}; {path.suffix} files have the points alone")
 
     def mesh_of(self, name: str, coord: np.ndarray, truth: np.ndarray, pred: np.ndarray) -> Mesh:
         """The sample with its fields."""
@@ -80,11 +93,18 @@ class FieldExporter:
             fields[f"truth_{channel}"] = truth[:, k]
             fields[f"predicted_{channel}"] = pred[:, k]
             fields[f"error_{channel}"] = error[:, k]
-        face = raw.get("face") if whole else None
-        cells = {"vertex": np.arange(len(coord), dtype=np.int64)[:, None]}
-        if face is not None:
-            cells = {"triangle" if face.shape[1] == 3 else "quad": face.astype(np.int64)}
-        return Mesh(in_files(self.dataset, "coord", coord).astype(np.float64), cells, fields)
+        cells = self.cells_of(name, raw) if whole else {}
+        return Mesh(in_files(self.dataset, "coord", coord).astype(np.float64), cells or _vertices(len(coord)), fields)
+
+    def cells_of(self, name: str, raw: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        """The cells of a sample by type; none where the data set has none."""
+        if (face := raw.get("face")) is not None:
+            return {"triangle" if face.shape[1] == 3 else "quad": face.astype(np.int64)}
+        return self.dataset.cells(self.index[name]) if hasattr(self.dataset, "cells") else {}
+
+
+def _vertices(count: int) -> dict[str, np.ndarray]:
+    return {"vertex": np.arange(count, dtype=np.int64)[:, None]}
 
 
 def vector_channels(dataset: Any) -> dict[str, list[str]]:

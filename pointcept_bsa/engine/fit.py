@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from pointcept_bsa.engine.running_statistics import errors_of, some_batches
+from pointcept_bsa.engine.target_fields import TargetField, pooled_units, target_fields
 from pointcept_bsa.metrics import relative_l2
 
 AS_A_CONSTANT = 0.95  # of the constant's error, from which on a network is no better
@@ -20,7 +21,7 @@ UNDERFITS = 0.5  # of the constant's error, still there in training
 
 @dataclass(frozen=True)
 class Fit:
-    """Relative L2 errors, each a mean over samples.
+    """Relative L2 errors, each a mean over samples; of several fields together in normalised units.
 
     Attributes:
         training: of ``samples`` training samples, as they are trained on (augmented, at their density).
@@ -66,7 +67,8 @@ def training_errors(model: nn.Module, dataset: Any, clouds: int) -> list[float]:
     training = model.training
     model.eval()
     try:
-        return [error for batch in some_batches(model, dataset, clouds) for error in errors_of(model, batch)]
+        fields = target_fields(dataset)
+        return [error for batch in some_batches(model, dataset, clouds) for error in errors_of(model, batch, fields)]
     finally:
         model.train(training)
 
@@ -74,7 +76,8 @@ def training_errors(model: nn.Module, dataset: Any, clouds: int) -> list[float]:
 class ConstantErrors:
     """Collects the relative L2 of the mean training target on the batches it is called with."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, fields: Sequence[TargetField] = ()) -> None:
+        self.model, self.fields = model, fields
         normalizer = getattr(model, "normalizer", None)
         self.mean: Tensor | None = getattr(normalizer, "mean", None)
         self.errors: list[float] = []
@@ -85,6 +88,7 @@ class ConstantErrors:
             return
         target = batch["target"].double()
         constant = self.mean.to(target).expand_as(target)
+        constant, target = pooled_units(self.model, self.fields, constant, target)
         self.errors += relative_l2(constant, target, batch["offset"]).tolist()
 
     @property

@@ -12,26 +12,19 @@ from pointcept_bsa.files.json_file import write_json
 from pointcept_bsa.host import HOOKS, HookBase, comm
 
 
-@HOOKS.register_module("FitTargetNormalizer")
-class FitTargetNormalizer(HookBase):
-    """Before training, set the model's target normaliser from the training split's statistics.
+@HOOKS.register_module("DescribeTrainingData")
+class DescribeTrainingData(HookBase):
+    """Leaves ``training_range.json`` in the run's folder, see :mod:`.training_range`.
 
-    Put it before ``CheckpointLoader``, so that a loaded checkpoint keeps its own. Statistics written in the config
-    are left alone.
-
-    Also leaves ``training_range.json`` in the run's folder, by which ``tools/predict.py`` knows the target's names and
-    warns of inputs unlike the training data, see :mod:`.training_range`. Data sets that are not ``PointFieldDataset``
-    have none.
+    By it ``tools/predict.py`` knows how samples are made and what the target is, and warns of inputs unlike the
+    training data. Data sets that are not ``PointFieldDataset`` have none. Refuses validation samples that are made
+    otherwise than those of the training, and tells of fields that are not used.
     """
 
-    only_watches = True  # a resumed run has the statistics of its checkpoint
+    only_watches = True
     training_range: dict[str, Any] | None = None
 
     def before_train(self) -> None:
-        model = getattr(self.trainer.model, "module", self.trainer.model)
-        normalizer = getattr(model, "normalizer", None)
-        if normalizer is None:
-            raise InputError(f"FitTargetNormalizer: model {type(model).__name__} has none, wanted a DefaultRegressor")
         dataset = self.trainer.train_loader.dataset
         validation = getattr(getattr(self.trainer, "val_loader", None), "dataset", None)
         if hasattr(dataset, "input_description") and hasattr(validation, "input_description"):
@@ -39,6 +32,41 @@ class FitTargetNormalizer(HookBase):
         if comm.is_main_process() and hasattr(dataset, "input_scales"):  # a PointFieldDataset, maybe wrapped
             self.training_range = describe_training_data(dataset)
             self._tell_unused(dataset)
+
+    def _tell_unused(self, dataset: Any) -> None:
+        """A line about fields of own data that no transform makes use of; to scale or to turn them is no use."""
+        described = dataset.input_description
+        transforms = [dict(each) for each in self.trainer.cfg.data.train.get("transform") or []]
+        needed = fields_read([each | {"vector_keys": ()} for each in transforms if each["type"] != "ScaleField"])
+        unused = [info.key for info in (described.fields or () if described.recipe else ()) if info.key not in needed]
+        if unused:
+            self.trainer.logger.warning(
+                f"data.train: fields of the data that are NOT USED, no transform takes them: {', '.join(unused)} "
+                "(feat_keys of CollectPoints makes them inputs; fields=(...) of the data set chooses)"
+            )
+
+    def before_epoch(self) -> None:
+        """The folder is there by now."""
+        if self.training_range is not None:
+            write_json(Path(self.trainer.cfg.save_path) / FILE, self.training_range)
+            self.training_range = None
+
+
+@HOOKS.register_module("FitTargetNormalizer")
+class FitTargetNormalizer(DescribeTrainingData):
+    """Before training, set the model's target normaliser from the training split's statistics.
+
+    Put it before ``CheckpointLoader``, so that a loaded checkpoint keeps its own (a resumed run has the statistics of
+    its checkpoint). Statistics written in the config are left alone. Does what :class:`DescribeTrainingData` does, too.
+    """
+
+    def before_train(self) -> None:
+        model = getattr(self.trainer.model, "module", self.trainer.model)
+        normalizer = getattr(model, "normalizer", None)
+        if normalizer is None:
+            raise InputError(f"FitTargetNormalizer: model {type(model).__name__} has none, wanted a DefaultRegressor")
+        super().before_train()
+        dataset = self.trainer.train_loader.dataset
         if bool(normalizer.fitted) and hasattr(dataset, "target_offset") and dataset.target_offset().any():
             raise InputError(
                 "model.normalizer: got mean and std, but the data give the target without the constant "
@@ -52,20 +80,3 @@ class FitTargetNormalizer(HookBase):
         self.trainer.logger.info(
             f"Target statistics: mean {statistics['mean']}, std {statistics['std']} ({statistics['source']})"
         )
-
-    def _tell_unused(self, dataset: Any) -> None:
-        """Fields of own data that no transform takes."""
-        described = dataset.input_description
-        needed = fields_read([*described.transform, *(self.trainer.cfg.data.train.get("transform") or [])])
-        for info in described.fields or () if described.recipe else ():
-            if info.key not in needed:
-                self.trainer.logger.warning(
-                    f"data.train: the field {info.key!r} of the data is not used: no transform names it (feat_keys of "
-                    "CollectPoints makes it an input; fields=(...) of the data set chooses)"
-                )
-
-    def before_epoch(self) -> None:
-        """The folder is there by now."""
-        if self.training_range is not None:
-            write_json(Path(self.trainer.cfg.save_path) / FILE, self.training_range)
-            self.training_range = None

@@ -1,7 +1,8 @@
 """Published results, each with its source and protocol, and when one's own may stand beside them.
 
 The numbers are in ``published.json``. They are shown only beside a test of the same data set and protocol, on its whole
-test split; otherwise it is said which protocols the published ones used and why nothing is compared.
+test split; otherwise it is said which protocols the published ones used and why nothing is compared. A metric of one of
+several fields of a target is named as in a report, "velocity/mse".
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 
 from pointcept_bsa.engine.provenance import UNKNOWN
 from pointcept_bsa.files.json_file import parse_json
-from pointcept_bsa.metrics import HIGHER_IS_BETTER
+from pointcept_bsa.metrics import higher_is_better
 
 Row = dict[str, Any]  # {"model", "metric", "units", "value", "source", "table", "note"?}
 
@@ -66,7 +67,7 @@ def _nothing(reason: str) -> dict[str, Any]:
 
 
 def _badness(metric: str, value: float) -> float:
-    return -value if metric in HIGHER_IS_BETTER else value
+    return -value if higher_is_better(metric) else value
 
 
 def own_value(report: Mapping[str, Any], metric: str, units: str) -> float | None:

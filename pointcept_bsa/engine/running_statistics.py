@@ -14,6 +14,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from pointcept_bsa.engine.target_fields import TargetField, pooled_units, target_fields
 from pointcept_bsa.host import collate_fn
 from pointcept_bsa.host.batch import to_device
 from pointcept_bsa.metrics import relative_l2
@@ -73,10 +74,11 @@ def compare_modes(model: nn.Module, dataset: Any, clouds: int, seed: int = 0) ->
     evaluation, own = [], []
     model.eval()
     try:
+        fields = target_fields(dataset)
         for batch in some_batches(model, dataset, clouds, seed):
-            evaluation += errors_of(model, batch)
+            evaluation += errors_of(model, batch, fields)
             with own_statistics(norms):
-                own += errors_of(model, batch)
+                own += errors_of(model, batch, fields)
     finally:
         model.train(training)
     return ModeErrors(statistics.fmean(evaluation), statistics.fmean(own), len(own))
@@ -97,11 +99,12 @@ def some_batches(model: nn.Module, dataset: Any, clouds: int, seed: int = 0) -> 
 
 
 @torch.no_grad()
-def errors_of(model: nn.Module, batch: dict[str, Any]) -> list[float]:
-    """Relative L2 of each cloud."""
+def errors_of(model: nn.Module, batch: dict[str, Any], fields: Sequence[TargetField] = ()) -> list[float]:
+    """Relative L2 of each cloud; where the target has several ``fields``, in normalised units."""
     with fixed_seeds(0):  # of networks that draw in evaluation, too
         pred = model(batch)["pred"]
-    return relative_l2(pred.double(), batch["target"].double(), batch["offset"]).tolist()
+    pred, target = pooled_units(model, fields, pred.double(), batch["target"].double())
+    return relative_l2(pred, target, batch["offset"]).tolist()
 
 
 @contextmanager

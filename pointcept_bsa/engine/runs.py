@@ -253,7 +253,18 @@ def open_run(folder: Path, load: Loader) -> Run:
 # Where a report or an environment is read: the kind of value. A null counts as absent.
 KINDS: dict[str, str] = {
     **dict.fromkeys(
-        ("data", "metrics", "metrics_normalized", "backbone", "training", "validation", "gflops", "run"), "object"
+        (
+            "data",
+            "metrics",
+            "metrics_normalized",
+            "metric_units",
+            "backbone",
+            "training",
+            "validation",
+            "gflops",
+            "run",
+        ),
+        "object",
     ),
     **dict.fromkeys(("run.config", "run.environment", "run.validation"), "object"),
     **dict.fromkeys(("run.train_seconds", "run.ms_per_iteration", "run.memory_mb"), "number"),

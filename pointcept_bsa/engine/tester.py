@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
@@ -14,13 +15,16 @@ from torch import nn
 
 from pointcept_bsa.datasets.inputs import in_files, physical_target
 from pointcept_bsa.engine.bounded import AT_TRAINING, WHOLE, both_ways, bounded, cut_points, describe_way, test_settings
+from pointcept_bsa.engine.constant import KEY, beside_constant, constant_warning
 from pointcept_bsa.engine.evaluation import Record, check_metrics, evaluate, other_way, summarize
 from pointcept_bsa.engine.export_fields import FieldExporter, check_export, faces_of
+from pointcept_bsa.engine.fit import ConstantErrors
 from pointcept_bsa.engine.flops import count_flops
 from pointcept_bsa.engine.picture import draw_fields
 from pointcept_bsa.engine.provenance import provenance, sample_names
 from pointcept_bsa.engine.published import comparison_lines, published_for
 from pointcept_bsa.engine.runs import run_record
+from pointcept_bsa.engine.target_fields import check_key, key_value, measures, target_fields
 from pointcept_bsa.engine.training_points import training_points
 from pointcept_bsa.engine.training_range import check_same_inputs
 from pointcept_bsa.errors import InputError
@@ -31,8 +35,9 @@ from pointcept_bsa.host import TESTERS, TesterBase, collate_fn, comm
 from pointcept_bsa.host.batch import to_device
 from pointcept_bsa.host.flat_config import flat_config
 from pointcept_bsa.host.weight import identity
-from pointcept_bsa.metrics import HIGHER_IS_BETTER
+from pointcept_bsa.metrics import base_metric, higher_is_better
 
+PICTURES, ONLY = ("best", "median", "worst"), ("only",)
 VALIDATION_NOTES = ("validation =", "no validation samples")
 
 
@@ -48,10 +53,15 @@ class RegressionTester(TesterBase):
     than in training it has ``whole`` and ``at_training_density``, too: the metrics of whole clouds, and of clouds in
     random pieces of as many points as those of training; ``data.test.test_cfg`` decides which are *the* metrics.
 
+    A target of several fields has the metrics of each, "velocity/relative_l2", in its own unit (``metric_units``), and
+    those of all together in normalised units alone. A field that is a vector is judged as one.
+
     Args:
         cfg, model, test_loader, verbose: as every tester.
-        metrics: names from :data:`pointcept_bsa.metrics.METRICS`.
-        key: the metric by which the best, the median and the worst sample are found.
+        metrics: names from :data:`pointcept_bsa.metrics.METRICS` and, for fields that are vectors, "magnitude_mae"
+            (lengths) and "angle" (directions).
+        key: the metric by which the best, the median and the worst sample are found; of several fields together
+            "relative_l2", of one "velocity/relative_l2".
         pictures: draw these three samples: truth, prediction, error.
         save_predictions: write ``test/predictions/<name>.npz`` (coord, target, pred) for every sample.
         export: write ``test/export/<name>.<format>`` for every sample, see :class:`.FieldExporter`; with "png" the
@@ -64,32 +74,35 @@ class RegressionTester(TesterBase):
         model: nn.Module | None = None,
         test_loader: Any = None,
         verbose: bool = False,
-        metrics: Sequence[str] = ("relative_l2", "mse", "rmse", "mae", "r2"),
+        metrics: Sequence[str] = ("relative_l2", "mse", "rmse", "mae", "r2", "magnitude_mae", "angle"),
         key: str = "relative_l2",
         pictures: bool = True,
         save_predictions: bool = False,
         export: Sequence[str] = (),
     ):
         export = check_export(export)
-        check_metrics([*metrics, key], "test.metrics")
+        check_metrics(metrics, "test.metrics", key)
         super().__init__(cfg, model, test_loader, verbose)
         self.model: nn.Module
         check_same_inputs(self.test_loader.dataset, self.run_folder())
-        self.metrics = tuple(dict.fromkeys([*metrics, key]))
+        self.metrics = tuple(dict.fromkeys([*metrics, base_metric(key)]))
         self.key = key
+        self.fields = target_fields(self.test_loader.dataset)
+        check_key(key, self.metrics, self.fields, "test.key")
         self.pictures = pictures or "png" in export
         self.save_predictions = save_predictions
         self.folder = Path(cfg.save_path) / "test"
-        self.export_fields = FieldExporter(self.folder / "export", export, self.test_loader.dataset)
+        say = self.logger.info if comm.is_main_process() else lambda line: None
+        self.export_fields = FieldExporter(self.folder / "export", export, self.test_loader.dataset, say)
 
     def test(self) -> dict[str, Any]:
         """Run the test; returns what is written to ``metrics.json``."""
         start = time.perf_counter()
         test_cfg, trained = test_settings(self.test_loader.dataset), training_points(self.run_folder(), self.cfg)
         self.predict, self.ways = bounded(self.model, test_cfg, trained), both_ways(self.model, test_cfg, trained)
-        records = evaluate(
-            self.predict, self.with_progress(), self.metrics, self.write_files, normalized=True, others=self.ways
-        )
+        batches = self.with_progress()
+        self.constant = ConstantErrors(getattr(self.model, "module", self.model), self.fields)
+        records = evaluate(self.predict, batches, self.metrics, self.after_batch, True, self.ways, self.fields)
         report = self.report(records, time.perf_counter() - start)
         if comm.is_main_process():
             self.say_what_is_replaced(report)
@@ -131,8 +144,10 @@ class RegressionTester(TesterBase):
         return {
             "data": card,
             "units": "physical, per sample, then averaged over the samples",
-            "metrics": summarize(records, self.metrics),
+            "metrics": self.physical(records),
             "metrics_normalized": self.normalized(records),
+            KEY: self.beside_constant(records),
+            "metric_units": {measure.name: measure.unit for measure in measures(self.metrics, self.fields)},
             **provenance(self.run_folder(), sample_names(dataset, card) if card else []),
             "run": run_record(self.run_folder(), flat_config(self.cfg)),
             "published": published_for(card),
@@ -150,10 +165,23 @@ class RegressionTester(TesterBase):
             "device": torch.cuda.get_device_name() if next(model.parameters()).is_cuda else "cpu",
         }
 
+    def beside_constant(self, records: list[Record]) -> dict[str, float] | None:
+        """The network's relative L2, and that of the mean training target."""
+        errors = [error for part in comm.all_gather(self.constant.errors) for error in part]
+        if "relative_l2" not in self.metrics or not records:
+            return None
+        own = [key_value(record, record.get("normalized", {}), "relative_l2") for record in records]
+        return beside_constant(sum(own) / len(own), errors)
+
+    def physical(self, records: list[Record]) -> dict[str, dict[str, float]]:
+        """The summary in physical units."""
+        return summarize(records, [measure.name for measure in measures(self.metrics, self.fields)])
+
     def normalized(self, records: list[Record]) -> dict[str, dict[str, float]]:
         """The summary in normalised units; empty for a model without a normaliser."""
         judged = [record["normalized"] for record in records if "normalized" in record]
-        return summarize(judged, self.metrics) if judged else {}
+        names = [measure.name for measure in measures(self.metrics, self.fields, normalized=True)]
+        return summarize(judged, names) if judged else {}
 
     def run_folder(self) -> Path | None:
         """The folder of the training: that of the weights, or of the run that tests what it has in memory."""
@@ -170,7 +198,7 @@ class RegressionTester(TesterBase):
         if not found or not split or way is None:
             return None
         pieces = {} if name == WHOLE else {"piece_points": way.piece_points, "votes": way.votes}
-        return {**pieces, "metrics": summarize(found, self.metrics), "metrics_normalized": self.normalized(found)}
+        return {**pieces, "metrics": self.physical(found), "metrics_normalized": self.normalized(found)}
 
     def approximation(self, records: list[Record]) -> str | None:
         """What ``data.test.test_cfg`` made of the clouds; None if the model saw every cloud whole."""
@@ -218,8 +246,7 @@ class RegressionTester(TesterBase):
             f"({len(report['samples'])} samples, hash {card.get('split_hash', '?')}), seed {report['seed']}",
             f"{report['backbone'].get('type')}: {report['parameters']:,} parameters{cost}",
             f"Validation: {report['validation']['statement']}",
-            f"{'metric':<14}{'mean':>14}{'std':>14}{'normalised':>14}{'std':>14}  (physical: {card.get('units', '?')})",
-            *(metric_line(m, s, report["metrics_normalized"].get(m)) for m, s in report["metrics"].items()),
+            *metric_lines(report, f"(physical: {card.get('units', '?')})", report["metric_units"]),
             *self.ways_lines(report),
             *(f"note: {note}" for note in card.get("notes", [])),
             *([f"APPROXIMATE: {report['approximation']}"] if report["approximation"] else []),
@@ -228,6 +255,8 @@ class RegressionTester(TesterBase):
         ]
         for line in lines:
             self.logger.info(line)
+        if (warning := constant_warning(report)) is not None:
+            self.logger.warning(warning)
 
     def ways_lines(self, report: Mapping[str, Any]) -> list[str]:
         """The same table for whole clouds and for the density of training, where these are two."""
@@ -235,22 +264,27 @@ class RegressionTester(TesterBase):
         for name in (WHOLE, AT_TRAINING):
             if found := report[name]:
                 lines.append(f"{describe_way(name, self.ways[name])}:")
-                lines += [metric_line(m, s, found["metrics_normalized"].get(m)) for m, s in found["metrics"].items()]
+                lines += metric_lines(found)
         return lines
 
     def draw(self, records: list[Record]) -> None:
-        """Pictures of the best, the median and the worst sample."""
+        """Pictures of the best, the median and the worst sample; of two, or of the only one, no more than there are."""
         dataset = self.test_loader.dataset
-        ordered = sorted(records, key=lambda r: r[self.key], reverse=self.key in HIGHER_IS_BETTER)
+        ordered = sorted(records, key=self.value, reverse=higher_is_better(self.key))
         index = {dataset.get_data_name(i): i for i in range(len(dataset))}
         self.model.eval()
         chosen = {"best": ordered[0], "median": ordered[len(ordered) // 2], "worst": ordered[-1]}
+        if len(ordered) < 3:
+            chosen = {"best": ordered[0], "worst": ordered[-1]} if len(ordered) == 2 else {"only": ordered[0]}
+        for label in {*PICTURES, *ONLY} - set(chosen):  # of an earlier test
+            (self.folder / f"{label}.png").unlink(missing_ok=True)
         for label, record in chosen.items():
             batch = self.batch_of(index[record["name"]])
             coord, target = (batch[key].cpu().numpy() for key in (where(batch), "target"))
             with torch.no_grad():
                 pred = self.predict(batch)["pred"].cpu().numpy()
-            title = f"{record['name']}: {label} of {len(records)} samples, {self.key} {record[self.key]:.4g}"
+            of = f"{label} of {len(records)} samples" if len(records) > 1 else "the only sample"
+            title = f"{record['name']}: {of}, {self.told(record)}"
             path = self.folder / f"{label}.png"
             up = getattr(dataset, "up_axis", "z")
             face = faces_of(dataset, index[record["name"]], len(coord))
@@ -258,6 +292,24 @@ class RegressionTester(TesterBase):
             target, pred = (physical_target(dataset, values) for values in (target, pred))
             draw_fields(path, coord, target, pred, dataset.target_names, dataset.target_units, title, up, face)
             self.logger.info(f"Picture of the {label} sample: {path}")
+
+    def value(self, record: Record) -> float:
+        """The number by which a sample is better or worse than others."""
+        return key_value(record, record.get("normalized", {}), self.key)
+
+    def told(self, record: Record) -> str:
+        """That number, and of several fields what it is of and that of each."""
+        metric, own = base_metric(self.key), f"{self.key} {self.value(record):.4g}"
+        if len(self.fields) < 2:
+            return own
+        together = " (all fields, normalised)" if metric == self.key else ""
+        names = [f"{field.name}/{metric}" for field in self.fields]
+        return ", ".join([own + together, *(f"{name} {record[name]:.4g}" for name in names if name != self.key)])
+
+    def after_batch(self, batch: Mapping[str, Any], pred: torch.Tensor) -> None:
+        """What else is done with a batch that was judged."""
+        self.constant(batch, pred)
+        self.write_files(batch, pred)
 
     def write_files(self, batch: Mapping[str, Any], pred: torch.Tensor) -> None:
         """The files of every sample that were asked for."""
@@ -281,10 +333,28 @@ class RegressionTester(TesterBase):
             write_file(folder / (name.replace("/", "__") + ".npz"), partial(np.savez, **own))
 
 
-def metric_line(name: str, physical: Mapping[str, float], normalized: Mapping[str, float] | None) -> str:
-    """A row of the printed table."""
-    values = [physical["mean"], physical["std"], *([normalized["mean"], normalized["std"]] if normalized else [])]
-    return f"{name:<14}" + "".join(f"{value:>14.6g}" for value in values)
+def metric_lines(
+    report: Mapping[str, Any], remark: str | None = None, units: Mapping[str, str] | None = None
+) -> list[str]:
+    """The printed table of ``metrics`` and ``metrics_normalized``; with a heading where there is a ``remark``.
+
+    Where several fields have units of their own these stand beside the names.
+    """
+    physical, normalized = report["metrics"], report["metrics_normalized"]
+    own = {name: unit for name, unit in (units or {}).items() if "/" in name and unit != "1"}
+    names = {name: f"{name} [{own[name]}]" if name in own else name for name in physical}
+    names |= {name: f"all fields/{name}" for name in normalized if name not in physical}
+    width = max(14, *(len(text) + 2 for text in names.values()))
+    lines = [f"{'metric':<{width}}{'mean':>14}{'std':>14}{'normalised':>14}{'std':>14}  {remark}"] if remark else []
+    for name, text in names.items():
+        cells = [part.get(name) for part in (physical, normalized)]
+        numbers = [f"{s['mean']:>14.6g}{_spread(s['std']):>14}" if s else " " * 28 for s in cells]
+        lines.append(f"{text:<{width}}{''.join(numbers)}".rstrip())
+    return lines
+
+
+def _spread(std: float) -> str:
+    return f"{std:.6g}" if math.isfinite(std) else "-"  # a single sample has none
 
 
 def where(batch: Mapping[str, Any]) -> str:

@@ -8,6 +8,7 @@
      "standardize": {"flow": {"mean", "std"}},            fields the data set gives standardised
      "inputs": {...},                                     how a sample is made, see ``datasets.inputs``
      "target": {"names", "units", "fields": [["pressure", 1]]},
+     "labels": [2, 7] or null,                            of a target that is a label: the classes in order
      "up_axis": "y", "surface_pressure": {...} or null}
 """
 
@@ -45,7 +46,7 @@ def describe_training_data(dataset: PointFieldDataset) -> dict[str, Any]:
 
 
 def _describe(dataset: PointFieldDataset) -> dict[str, Any]:
-    total = len(dataset.data_list)
+    total = len(dataset.sample_names)
     affordable = max(8, MOST_POINTS // len(dataset.get_data(0)["coord"]))
     count = min(total, MOST_SAMPLES, affordable)
     chosen = np.unique(np.linspace(0, total - 1, count).round().astype(int)).tolist()
@@ -57,7 +58,7 @@ def _describe(dataset: PointFieldDataset) -> dict[str, Any]:
         points.append(len(sample["coord"]))
         extents.update(np.ptp(sample["coord"], axis=0)[None])
         for key in per_point_keys(sample):
-            if key != "target" and np.issubdtype(sample[key].dtype, np.number):
+            if key not in ("target", "segment") and np.issubdtype(sample[key].dtype, np.number):
                 values = sample[key] + np.asarray(offsets[key]) if key in offsets else sample[key]  # as in the files
                 statistics.setdefault(key, RunningStatistics()).update(values)
     fields = {key: each.result() for key, each in statistics.items()}
@@ -72,6 +73,7 @@ def _describe(dataset: PointFieldDataset) -> dict[str, Any]:
         "standardize": dataset.input_scales(),
         "inputs": _with_fields(dataset.input_description, fields).plain(),
         "target": target_of(dataset),
+        "labels": [int(label) for label in dataset.labels] if hasattr(dataset, "labels") else None,
         "up_axis": dataset.up_axis,
         "surface_pressure": dataset.surface_pressure,
     }
@@ -128,11 +130,14 @@ def _check(content: Any) -> None:
     widths = [width for name, width in target["fields"] if isinstance(name, str) and type(width) is int and width > 0]
     _wanted(len(widths) == len(target["fields"]), "target.fields")
     _wanted(sum(widths) == len(target["names"]) == len(target["units"]) > 0, "target")
+    labels = content.get("labels")
+    _wanted(labels is None or isinstance(labels, list) and all(type(label) is int for label in labels), "labels")
     pressure = content["surface_pressure"]
     if pressure is not None:
         _wanted(all(_is_number(pressure[key]) and pressure[key] > 0 for key in ("density", "velocity")), "density")
         _check_numbers("surface_pressure", pressure, ("flow", "up"))
         _wanted(len(pressure["flow"]) == 3, "flow")
+        _wanted(pressure.get("field", None) in (None, *(name for name, _ in target["fields"])), "field")
 
 
 def _check_numbers(name: str, lists: Mapping[str, Any], keys: tuple[str, ...], also: tuple[str, ...] = ()) -> None:

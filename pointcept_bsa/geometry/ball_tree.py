@@ -11,6 +11,7 @@ so that ``l`` consecutive slots are compact in space. The build sorts all nodes 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -23,7 +24,7 @@ from pointcept_bsa.errors import InputError
 from pointcept_bsa.geometry.host_tables import derived, on_device, places
 from pointcept_bsa.geometry.reorder import reorder
 from pointcept_bsa.geometry.split_keys import split_keys
-from pointcept_bsa.geometry.tree_plan import TreePlan, plan_tree
+from pointcept_bsa.geometry.tree_plan import TreePlan, as_lengths, plan_tree
 
 if triton_installed():
     from pointcept_bsa.geometry.tree_sort_triton import sort_into_tree_triton
@@ -81,6 +82,13 @@ class BallLayout:
             raise InputError("slot_valid: got a padded batch, wanted one whose numbers of points the host knows")
         return self.host_valid
 
+    def check(self, ball_size: int | None = None, block_size: int | None = None) -> None:
+        """Raise ValueError unless balls and blocks are of these sizes; None for any."""
+        for name, wanted in (("ball_size", ball_size), ("block_size", block_size)):
+            got = getattr(self, name)
+            if wanted not in (None, got):
+                raise ValueError(f"layout: got {name} {got}, wanted {wanted} as the layer has; build the tree with it")
+
     @property
     def blocks(self) -> tuple[int, ...]:
         """Blocks of each cloud."""
@@ -113,7 +121,7 @@ class BallTree:
     def build(
         cls,
         coord: Tensor,
-        lengths: tuple[int, ...],
+        lengths: Sequence[int] | Tensor,
         ball_size: int,
         block_size: int = 8,
         *,
@@ -136,8 +144,9 @@ class BallTree:
             order: (N, 1 or 2) cached result of :func:`tree_order` (main tree, rotated tree); saves the sorting.
 
         Raises:
-            ValueError: sizes that do not fit each other, or a cloud without points.
+            ValueError: sizes that do not fit each other, a cloud without points, or lengths of other points.
         """
+        lengths = as_lengths(lengths, len(coord))
         unit = unit or ball_size
         if unit % ball_size:
             raise ValueError(f"unit: got {unit}, wanted a multiple of ball_size {ball_size}")

@@ -11,6 +11,7 @@ distances are formed, a chunk of queries at a time.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -21,6 +22,7 @@ from torch import Tensor
 
 from pointcept_bsa.dispatch import triton_installed, use_triton
 from pointcept_bsa.geometry.host_tables import on_device
+from pointcept_bsa.geometry.tree_plan import as_lengths
 
 if triton_installed():
     from pointcept_bsa.geometry.neighbors_triton import MAX_NEIGHBORS, nearest_triton
@@ -43,7 +45,7 @@ def check_edges(edges: str, num_neighbors: int, radius: float | None) -> None:
 @torch.no_grad()
 def find_neighbors(
     coord: Tensor,
-    lengths: tuple[int, ...],
+    lengths: Sequence[int] | Tensor,
     num_neighbors: int = 16,
     *,
     edges: str = "knn",
@@ -63,9 +65,10 @@ def find_neighbors(
         same distance comes first, or is the last one in, is not specified.
 
     Raises:
-        ValueError: see :func:`check_edges`.
+        ValueError: see :func:`check_edges`; lengths of other points.
     """
     check_edges(edges, num_neighbors, radius)
+    lengths = as_lengths(lengths, len(coord))
     limit = radius if edges == "radius" and radius is not None else math.inf
     coord = coord.detach().float()
     if _on_triton(coord, num_neighbors):

@@ -9,8 +9,11 @@ tree order, in which every cloud fills a whole number of units; a *leaf* is the 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
+from operator import index as integer
+from typing import SupportsIndex
 
 import numpy as np
 
@@ -49,6 +52,23 @@ class TreePlan:
     @property
     def num_slots(self) -> int:
         return sum(self.slots)
+
+
+def as_lengths(lengths: Iterable[SupportsIndex], num_points: int) -> tuple[int, ...]:
+    """``lengths`` as a tuple, from any sequence or tensor of integers.
+
+    Raises:
+        ValueError: what are no integers, a cloud without points, or another sum than ``num_points``.
+    """
+    try:
+        given = tuple(integer(length) for length in lengths)
+    except TypeError:
+        raise ValueError(f"lengths: got {lengths!r}, wanted the number of points of each cloud") from None
+    if not given or min(given) < 1:
+        raise ValueError(f"lengths: got {given}, wanted at least one point in every cloud")
+    if sum(given) != num_points:
+        raise ValueError(f"lengths: got {given}, which are {sum(given)} points, wanted {num_points} as there are")
+    return given
 
 
 def num_slots(length: int, unit: int, pad: str) -> int:

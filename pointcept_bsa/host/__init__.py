@@ -3,7 +3,7 @@
 Everything else in the package imports registries, bases, collate, comm and logger from here.
 """
 
-from pointcept_bsa.host.choice import HOST
+from pointcept_bsa.host_choice import HOST
 
 if HOST == "pointcept":
     from pointcept_bsa.host.pointcept import (

@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from pointcept_bsa.geometry.ball_tree import BallLayout
+from pointcept_bsa.geometry.tree_plan import as_lengths
 from pointcept_bsa.layers.attention_layer import AttentionLayer
 from pointcept_bsa.layers.linear import Linear, linear_parts
 from pointcept_bsa.layers.query_key import QueryKey
@@ -86,11 +88,12 @@ class FullAttention(AttentionLayer):
         centred: Tensor = geometry[0]
         return centred
 
-    def attend(self, h: Tensor, centred: Tensor, lengths: tuple[int, ...], valid: Tensor | None = None) -> Tensor:
+    def attend(self, h: Tensor, centred: Tensor, lengths: Sequence[int], valid: Tensor | None = None) -> Tensor:
         """h, (N, d) positions relative to the cloud's mean, points of each cloud -> (N, C).
 
-        Nobody attends to points that are not ``valid`` (N,).
+        Nobody attends to points that are not ``valid`` (N,). Raises ValueError for lengths of other points.
         """
+        lengths = as_lengths(lengths, len(h))
         head = self.num_heads, h.shape[-1] // self.num_heads
         (q,), (k,), (v,) = linear_parts(h, [self.qkv], [head] * 3, (1, 1, 1))
         if self.query_key is not None:

@@ -39,7 +39,14 @@ class AttentionLayer(nn.Module):
     def forward(
         self, x: Tensor, *geometry: Any, norm: RMSNorm | None = None, entered: Tensor | None = None
     ) -> Tensor | Summand:
-        """(S, C) -> (S, C), of norm(x) where there is a norm; with what ``enter`` gave for x, as a summand."""
+        """(S, C) -> (S, C), of norm(x) where there is a norm; with what ``enter`` gave for x, as a summand.
+
+        Raises:
+            ValueError: x without a row for each position.
+        """
         if entered is None:
-            return self.projection(self.attend(placed(x, norm, self.place(*geometry), self.position), *geometry))
+            place = self.place(*geometry)
+            if len(place) != len(x):
+                raise ValueError(f"x: got {len(x)} rows, wanted {len(place)}, one for each slot or point")
+            return self.projection(self.attend(placed(x, norm, place, self.position), *geometry))
         return self.projection.summand(self.attend(entered, *geometry))

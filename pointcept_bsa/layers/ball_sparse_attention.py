@@ -119,7 +119,7 @@ class BallSparseAttention(AttentionLayer):
             in the paper. See :class:`.QueryKey`.
 
     Raises:
-        ValueError: sizes that do not fit each other.
+        ValueError: sizes that do not fit each other; a layout of other balls or blocks.
     """
 
     def __init__(
@@ -154,6 +154,7 @@ class BallSparseAttention(AttentionLayer):
                 "or query_pooling='mlp'"
             )
         self.num_heads = num_heads
+        self.ball_size = ball_size
         self.topk = topk
         self.group_size = group_size
         self.block_size = block_size
@@ -175,6 +176,7 @@ class BallSparseAttention(AttentionLayer):
         return BlockMLP(head_dim, size) if kind == "mlp" else BlockMean(size)
 
     def attend(self, h: Tensor, layout: BallLayout) -> Tensor:
+        layout.check(self.ball_size, self.block_size)
         head = self.num_heads, h.shape[-1] // self.num_heads
         shapes = head, head, head, (3 * self.num_heads,)
         uses = (4, 3, 3, 1) if self.query_key is None else (1, 1, 3, 1)

@@ -13,10 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pointcept_bsa.dispatch import use_triton
-from pointcept_bsa.errors import InputError
-from pointcept_bsa.geometry.neighbors import check_edges, find_neighbors, shift_neighbors
-from pointcept_bsa.geometry.padding import VALID, slot_neighbors
 from pointcept_bsa.layers.linear import Linear
+from pointcept_bsa.layers.neighborhood import Neighborhood
 from pointcept_bsa.ops.mean_message import Senders, edges_of_senders, mean_message
 
 
@@ -82,12 +80,10 @@ class PointEmbedding(nn.Module):
         dimensionality: int = 3,
     ):
         super().__init__()
-        check_edges(edges, num_neighbors, radius)
+        neighborhood = Neighborhood(num_neighbors, edges, radius)
         if mp_steps < 0:
             raise ValueError(f"mp_steps: got {mp_steps}, wanted at least 0")
-        self.edges = edges
-        self.num_neighbors = num_neighbors
-        self.radius = radius
+        self.neighborhood = neighborhood
         self.linear = Linear(in_channels, dim)
         self.steps = nn.ModuleList(MessagePassing(dim, dimensionality) for _ in range(mp_steps))
 
@@ -97,7 +93,7 @@ class PointEmbedding(nn.Module):
         if not self.steps:
             return x
         coord = point["coord"].detach()
-        index = self.neighbors(point, lengths)
+        index = self.neighborhood.table(point, lengths)
         there = index >= 0
         senders = edges_of_senders(index) if torch.is_grad_enabled() and use_triton("mean_message", x) else None
         index = index.clamp(min=0)
@@ -109,23 +105,9 @@ class PointEmbedding(nn.Module):
 
     def static_geometry(self, coord: Tensor) -> dict[str, Tensor]:
         """``neighbor_index`` of one cloud (N, d), where neighbours are searched."""
-        search = self.wanted_neighbors
-        return {} if search is None else {"neighbor_index": find_neighbors(coord, (len(coord),), **search)}
+        return self.neighborhood.of_one_cloud(coord) if self.steps else {}
 
     @property
     def wanted_neighbors(self) -> dict[str, Any] | None:
         """Arguments of :func:`.find_neighbors`; None without message passing."""
-        search = dict(num_neighbors=self.num_neighbors, edges=self.edges, radius=self.radius)
-        return search if self.steps else None
-
-    def neighbors(self, point: Mapping[str, Any], lengths: tuple[int, ...]) -> Tensor:
-        """(N, k) neighbours of the batch, -1 for none."""
-        if VALID in point:
-            return slot_neighbors(point)
-        if "neighbor_index" not in point:
-            coord = point["coord"]
-            return find_neighbors(coord, lengths, self.num_neighbors, edges=self.edges, radius=self.radius)
-        try:
-            return shift_neighbors(point["neighbor_index"], lengths)
-        except ValueError as error:
-            raise InputError(str(error)) from error
+        return self.neighborhood.arguments if self.steps else None

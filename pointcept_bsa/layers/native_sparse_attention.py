@@ -52,7 +52,7 @@ class NativeSparseAttention(AttentionLayer):
             in the paper. See :class:`.QueryKey`.
 
     Raises:
-        ValueError: sizes that do not fit each other.
+        ValueError: sizes that do not fit each other; a layout of other blocks.
     """
 
     def __init__(
@@ -98,6 +98,7 @@ class NativeSparseAttention(AttentionLayer):
         return BlockMLP(self.head_dim, size) if phi == "mlp" else BlockMean(size)
 
     def attend(self, h: Tensor, layout: BallLayout) -> Tensor:
+        layout.check(block_size=self.compressed_ball_size)
         kv = self.num_kv_heads, self.head_dim
         shapes = (self.num_heads, self.head_dim), kv, kv, (3 * self.num_heads,)
         layers = self.query, self.key_value, self.gate

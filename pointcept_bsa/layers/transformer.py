@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -143,15 +145,15 @@ def turn(tree: BallTree, *, to_rotated: bool) -> tuple[Tensor, Tensor]:
     return (there, back) if to_rotated else (back, there)
 
 
-def init_weights(module: nn.Module) -> None:
-    """Truncated normal of std 0.02 for linear weights, zero biases (Erwin's initialisation).
+def init_weights(module: nn.Module, draw: Callable[[Tensor], Any] | None = None) -> None:
+    """Zero biases; linear weights from a truncated normal of std 0.02 (Erwin's initialisation), or as ``draw`` does.
 
     Modules with a beginning of their own (``starts_itself``) are left as they are.
     """
     for child in module.children():
         if not getattr(child, "starts_itself", False):
-            init_weights(child)
+            init_weights(child, draw)
     if isinstance(module, nn.Linear):
-        nn.init.trunc_normal_(module.weight, std=0.02)
+        (draw or partial(nn.init.trunc_normal_, std=0.02))(module.weight)
         if module.bias is not None:
             nn.init.zeros_(module.bias)

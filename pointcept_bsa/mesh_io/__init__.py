@@ -1,5 +1,8 @@
 """Meshes and point clouds from files and to files: ``.vtk .vtu .vtp .ply .stl .npz .npy``.
 
+Files that name others as the parts of one mesh (``.vtm .pvtu .pvtp``) are read as that mesh, and the formats of
+``through_pyvista`` where pyvista is installed.
+
 The readers are this package's own, because files come from anywhere: they run no code from a file, allocate nothing
 that the file does not hold, and answer every malformed file with one ``InputError``. The tests compare them with
 meshio and VTK.
@@ -11,17 +14,22 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from pointcept_bsa.errors import InputError, nearest
+from pointcept_bsa.errors import InputError
 from pointcept_bsa.files.atomic import write_file
+from pointcept_bsa.mesh_io.conversion import ARRAYS, conversion
 from pointcept_bsa.mesh_io.mesh import Mesh, checked_mesh
 from pointcept_bsa.mesh_io.numpy_mesh import read_npy_mesh, read_npz_mesh, write_npy_mesh, write_npz_mesh
 from pointcept_bsa.mesh_io.ply import read_ply, write_ply
 from pointcept_bsa.mesh_io.stl import read_stl, write_stl
+from pointcept_bsa.mesh_io.through_pyvista import SUFFIXES as FOREIGN
+from pointcept_bsa.mesh_io.through_pyvista import read_through_pyvista
+from pointcept_bsa.mesh_io.vtk_index import KINDS, index_parts, read_index
 from pointcept_bsa.mesh_io.vtk_legacy import read_vtk, write_vtk
 from pointcept_bsa.mesh_io.vtk_xml import read_vtp, read_vtu
 from pointcept_bsa.mesh_io.vtk_xml_writer import write_vtp, write_vtu
 
-__all__ = ["SUFFIXES", "Mesh", "check_writable", "conversion", "read_mesh", "write_mesh"]
+__all__ = ["ARRAYS", "FOREIGN", "INDICES", "READABLE", "SUFFIXES", "Mesh", "check_writable", "conversion"]
+__all__ += ["index_parts", "read_mesh", "write_mesh"]
 
 _READERS: dict[str, Callable[[Path], Mesh]] = {
     ".vtk": read_vtk,
@@ -41,10 +49,9 @@ _WRITERS: dict[str, Callable[[BinaryIO, Mesh, object], None]] = {
     ".npz": write_npz_mesh,
     ".npy": write_npy_mesh,
 }
-SUFFIXES = tuple(_READERS)
-# Formats that pyvista (the extra [viz]) reads: as one mesh, or as blocks that are to be put together.
-_MESHES = (".inp", ".msh", ".obj", ".off", ".pvtp", ".pvtu", ".vti", ".vtr", ".vts", ".xdmf")
-_BLOCKS = (".case", ".cgns", ".foam", ".vtm")
+SUFFIXES = tuple(_READERS)  # read and written
+INDICES = tuple(KINDS)
+READABLE = (*SUFFIXES, *INDICES, *FOREIGN)
 
 
 def read_mesh(path: str | Path) -> Mesh:
@@ -54,10 +61,16 @@ def read_mesh(path: str | Path) -> Mesh:
     longer floats float64). What a mesh does not hold, such as arrays of text, is named in ``Mesh.left_out``.
 
     Raises:
-        InputError: unknown suffix, missing, malformed or truncated file, something that ``Mesh`` cannot hold.
+        InputError: unknown suffix, missing, malformed or truncated file, something that ``Mesh`` cannot hold, no
+            pyvista for a format that is read through it.
     """
     path = Path(path)
-    return checked_mesh(_READERS[_suffix(path)](path), path)
+    suffix = _suffix(path, READABLE)
+    if suffix in INDICES:
+        return checked_mesh(read_index(path, read_mesh), path)
+    if suffix in FOREIGN:
+        return read_through_pyvista(path, conversion(path, READABLE))
+    return checked_mesh(_READERS[suffix](path), path)
 
 
 def write_mesh(path: str | Path, mesh: Mesh) -> None:
@@ -70,7 +83,7 @@ def write_mesh(path: str | Path, mesh: Mesh) -> None:
         InputError: unknown suffix, shapes that do not fit, what the format cannot hold, a folder that is not there.
     """
     path = Path(path)
-    write = _WRITERS[_suffix(path)]
+    write = _WRITERS[_suffix(path, SUFFIXES)]
     checked = checked_mesh(mesh, path)
     write_file(path, lambda file: write(file, checked, path), make_folder=False)
 
@@ -78,7 +91,7 @@ def write_mesh(path: str | Path, mesh: Mesh) -> None:
 def check_writable(path: str | Path, mesh: Mesh) -> None:
     """Raise the ``InputError`` that ``write_mesh`` would raise for what the format cannot hold; writes nothing."""
     path = Path(path)
-    suffix = _suffix(path)
+    suffix = _suffix(path, SUFFIXES)
     checked = checked_mesh(mesh, path)
     if suffix != ".npz":  # holds everything, and packing it takes time
         _WRITERS[suffix](cast(BinaryIO, _Nowhere()), checked, path)
@@ -91,19 +104,8 @@ class _Nowhere:
         return len(content)
 
 
-def conversion(path: str | Path) -> str:
-    """Return how a file of another format becomes one that is read, or which suffix was meant; "" if unknown."""
-    path = Path(path)
+def _suffix(path: Path, wanted: tuple[str, ...]) -> str:
     suffix = path.suffix.lower()
-    if suffix in _MESHES or suffix in _BLOCKS:
-        blocks = ".combine()" if suffix in _BLOCKS else ""
-        target = path.with_suffix(".vtk").name  # holds every kind of grid
-        return f"; to convert it: python -c \"import pyvista; pyvista.read('{path}'){blocks}.save('{target}')\""
-    return nearest(suffix, SUFFIXES)
-
-
-def _suffix(path: Path) -> str:
-    suffix = path.suffix.lower()
-    if suffix not in _READERS:
-        raise InputError(f"{path}: has the suffix {suffix!r}, wanted one of {list(SUFFIXES)}{conversion(path)}")
+    if suffix not in wanted:
+        raise InputError(f"{path}: has the suffix {suffix!r}, wanted one of {list(wanted)}{conversion(path, wanted)}")
     return suffix

@@ -14,6 +14,7 @@ from typing import BinaryIO
 import numpy as np
 
 from pointcept_bsa.errors import InputError
+from pointcept_bsa.files.npy_file import write_npy
 from pointcept_bsa.mesh_io.mesh import Mesh
 from pointcept_bsa.mesh_io.numpy_files import read_header, read_npz, shaped
 from pointcept_bsa.mesh_io.source import MAX_BYTES
@@ -86,4 +87,4 @@ def write_npy_mesh(file: BinaryIO, mesh: Mesh, where: object) -> None:
     more = [group for group in GROUPS if getattr(mesh, group)]
     if more:
         raise InputError(f"{where}: a .npy file holds points only, the mesh has {more}; wanted .npz, .vtu or .vtp")
-    np.save(file, mesh.points, allow_pickle=False)
+    write_npy(file, mesh.points)

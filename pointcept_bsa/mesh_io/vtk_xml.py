@@ -115,6 +115,24 @@ def _sizes_and_points(
     return sizes, reader.named_array(piece, section, "connectivity", int(ends[-1]))
 
 
+def parse_vtk_xml(path: Path, kind: str) -> ElementTree.Element:
+    """The root of a VTK file of that kind that has no data of its own. Raises ``InputError``."""
+    return _parsed(read_file(path, f"a VTK file of a {kind}"), path, kind)
+
+
+def _parsed(text: bytes, path: Path, kind: str) -> ElementTree.Element:
+    if b"<!DOCTYPE" in text or b"<!ENTITY" in text:
+        raise InputError(f"{path}: has a document type or entities, which VTK files have not")
+    try:
+        root = ElementTree.fromstring(_xml_text(text))
+    except (ElementTree.ParseError, ValueError, LookupError) as error:  # LookupError: an unknown encoding
+        raise InputError(f"{path}: is not whole XML ({' '.join(str(error).split())[:80]})") from None
+    if root.tag != "VTKFile" or root.get("type") != kind:
+        found_kind = f"{root.tag[:40]!r} of type {str(root.get('type'))[:40]!r}"
+        raise InputError(f"{path}: is a {found_kind}, wanted a VTKFile of type {kind!r}")
+    return root
+
+
 def _joined(parts: list[Fields], rows: list[int], what: str, where: object) -> Fields:
     """Arrays of all pieces put together; a piece without rows (of a process without cells) has no say."""
     parts = [part for part, count in zip(parts, rows, strict=True) if count] or parts[:1]
@@ -141,15 +159,7 @@ class _Reader:
         if found is not None:  # what follows may be no XML
             self.appended = data[found.end() :]
             text = data[: found.start()] + b"</VTKFile>"
-        if b"<!DOCTYPE" in text or b"<!ENTITY" in text:
-            raise InputError(f"{path}: has a document type or entities, which VTK files have not")
-        try:
-            self.root = ElementTree.fromstring(_xml_text(text))
-        except (ElementTree.ParseError, ValueError, LookupError) as error:  # LookupError: an unknown encoding
-            raise InputError(f"{path}: is not whole XML ({' '.join(str(error).split())[:80]})") from None
-        if self.root.tag != "VTKFile" or self.root.get("type") != kind:
-            found_kind = f"{self.root.tag[:40]!r} of type {str(self.root.get('type'))[:40]!r}"
-            raise InputError(f"{path}: is a {found_kind}, wanted a VTKFile of type {kind!r}")
+        self.root = _parsed(text, path, kind)
         self.order = ">" if self.root.get("byte_order") == "BigEndian" else "<"
         header = self.root.get("header_type", "UInt32")
         if header not in ("UInt32", "UInt64"):

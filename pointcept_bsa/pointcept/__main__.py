@@ -10,16 +10,11 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
+from pointcept_bsa.arguments import Parser
 from pointcept_bsa.errors import InputError
 
 INSIDE = Path(__file__).with_name("inside.py")
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise InputError(f"{message} (see --help)")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -55,7 +50,7 @@ def prepare(argv: Sequence[str]) -> tuple[list[str], dict[str, str]]:
 
 def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     """Our arguments, and those to pass on."""
-    parser = _Parser(prog="python -m pointcept_bsa.pointcept", description=__doc__, allow_abbrev=False)
+    parser = Parser(prog="python -m pointcept_bsa.pointcept", description=__doc__, allow_abbrev=False)
     parser.add_argument("tool", choices=("train", "test"), help="which of Pointcept's tools")
     parser.add_argument("--pointcept", required=True, metavar="DIR", help="Pointcept's checkout")
     parser.add_argument("--config", "--config-file", dest="config", required=True, metavar="FILE", help="config file")

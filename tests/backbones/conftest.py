@@ -54,6 +54,19 @@ PTV3 = dict(
     dec_patch_size=(32, 16),
     shuffle_orders=False,
 )
+LATENT = dict(
+    in_channels=3,
+    out_channels=16,
+    channels=24,
+    num_heads=2,
+    num_supernodes=30,
+    depth=2,
+    radius=0.8,
+    num_neighbors=6,
+    position_scale=10.0,
+)
+UPT = dict(type="UPT-v1m1", **LATENT, num_latents=8, encoder_depth=1)
+ABUPT = dict(type="ABUPT-v1m1", **LATENT, num_anchors=40)
 POINTNET = dict(
     type="PointNet-v1m1", in_channels=3, point_channels=(16, 16), cloud_channels=(16, 32), channels=(24, 16)
 )
@@ -74,6 +87,12 @@ NETWORKS = {
     "erwin radius": ERWIN_UNET | dict(edges="radius", radius=0.7, distance_bias=False, rotate=0),
     "erwin nsa": ERWIN_NSA,
     "erwin nsa grouped": ERWIN_NSA | dict(num_kv_heads=2, phi="mlp", mask_own_ball=True, mp_steps=0),
+    "upt": UPT,
+    "upt nearest, positions alone": UPT | dict(edges="knn", query_features=False, encoder_depth=0),
+    "abupt": ABUPT,
+    "abupt nearest": ABUPT | dict(edges="knn", geometry_depth=0),
+    "mspt": dict(type="MSPT-v1m1", **SMALL, ball_size=32, block_size=8),
+    "mspt one supernode a ball": dict(type="MSPT-v1m1", **SMALL, ball_size=16, block_size=16),
     "pointnet": POINTNET,
     "transolver": TRANSOLVER,
     "transolver narrow end": TRANSOLVER | dict(out_channels=5, checkpoint=True),

@@ -13,12 +13,21 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
-@pytest.fixture(scope="session")
-def prepare_tool() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("prepare_data_tool", REPOSITORY / "tools" / "prepare_data.py")
+def load_tool(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"{name}_tool", REPOSITORY / "tools" / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="session")
+def prepare_tool() -> ModuleType:
+    return load_tool("prepare_data")
+
+
+@pytest.fixture(scope="session")
+def predict_tool() -> ModuleType:
+    return load_tool("predict")
 
 
 def vtk_text(points: np.ndarray, quads: np.ndarray) -> str:

@@ -121,9 +121,10 @@ def test_other_data_are_not_replaced(small, tmp_path, prepare_tool, capsys):
 )
 def test_damaged_files_are_refused_by_name(tmp_path, prepare_tool, capsys, changes, message):
     source = small_file(tmp_path / "a.npz", **changes)
-    assert prepare_tool.main(["airfrans", "--src", source, "--dst", str(tmp_path / "o")]) == 2
-    error = capsys.readouterr().err
-    assert message in error and ("a.npz" in error or "--src" in error)
+    for dry in (["--dry-run"], []):
+        assert prepare_tool.main(["airfrans", "--src", source, "--dst", str(tmp_path / "o"), *dry]) == 2
+        error = capsys.readouterr().err
+        assert message in error and ("a.npz" in error or "--src" in error)
     assert not (tmp_path / "o" / "split.json").exists()
 
 

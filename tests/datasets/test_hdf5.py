@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import zlib
 
 import h5py
@@ -120,6 +121,18 @@ def test_what_is_no_file_of_this_kind_is_refused(tmp_path):
         read_hdf5(path, "position")
     path.write_text("position")
     with pytest.raises(InputError, match="a.h5: is not a whole HDF5 file"):
+        read_hdf5(path, "position")
+
+
+def test_a_packed_chunk_that_says_to_be_larger_than_the_file_is_refused(tmp_path):
+    path = write(tmp_path / "a.h5", compression="gzip", chunks=(2, 4, 3))
+    with h5py.File(path) as file:
+        size = file["position"].id.get_chunk_info(0).size
+    content = path.read_bytes()
+    entry = struct.pack("<II", size, 0)  # in the index of chunks: bytes, filters left out
+    assert content.count(entry) == 1
+    path.write_bytes(content.replace(entry, struct.pack("<II", 2**31, 0)))
+    with pytest.raises(InputError, match="'position' has a chunk of 2147483648 bytes, more than the file's"):
         read_hdf5(path, "position")
 
 

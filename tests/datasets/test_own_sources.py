@@ -47,11 +47,35 @@ def test_tables_and_splits_of_any_encoding(tmp_path, encoding):
     assert read_parameters(tmp_path / "a.json") == {"café": {"größe": 1.5}}
 
 
-@pytest.mark.parametrize("name", ["a.vtm", "a.pvtu", "deeper/a.PVTP"])
-def test_parts_of_one_mesh_do_not_become_samples(tmp_path, name):
+@pytest.mark.parametrize("name", ["a.vtm", "a.pvtu", "deeper/a.PVTU"])
+def test_parts_of_one_mesh_are_one_sample(tmp_path, name):
     (tmp_path / "deeper").mkdir()
     for i in range(2):
-        write_mesh(tmp_path / f"a_{i}.vtu", Mesh(np.eye(3)))
+        write_mesh(tmp_path / f"a_{i}.vtu", Mesh(np.eye(3) + i))
+    write_mesh(tmp_path / "other.vtu", Mesh(np.eye(3)))
+    kind, tag = (
+        ("vtkMultiBlockDataSet", "DataSet file") if name.endswith("vtm") else ("PUnstructuredGrid", "Piece Source")
+    )
+    above = "../" if "/" in name else ""
+    inside = "".join(f'<{tag}="{above}a_{i}.vtu"/>' for i in range(2))
+    (tmp_path / name).write_text(f'<VTKFile type="{kind}"><{kind}>{inside}</{kind}></VTKFile>')
+    found = find_samples(tmp_path)
+    assert list(found) == sorted([name.rpartition(".")[0], "other"])
+    assert len(read_source(found[name.rpartition(".")[0]]).points) == 6
     (tmp_path / name).write_text("<VTKFile/>")
-    with pytest.raises(InputError, match="parts of one mesh.*pyvista.read"):
+    with pytest.raises(InputError, match="wanted a VTKFile of type"):
+        find_samples(tmp_path)
+
+
+def test_formats_of_pyvista_count_where_there_is_no_other(tmp_path):
+    for name in ("a.msh", "b.obj", "table.csv"):
+        (tmp_path / name).touch()
+    assert list(find_samples(tmp_path)) == ["a", "b"]
+    write_mesh(tmp_path / "a.vtu", Mesh(np.eye(3)))  # computed on a.msh
+    assert list(find_samples(tmp_path).values()) == [tmp_path / "a.vtu"]
+
+
+def test_a_folder_of_tables_is_told_how_to_convert_them(tmp_path):
+    (tmp_path / "a.csv").write_text("x,y,z\n1,2,3\n")
+    with pytest.raises(InputError, match="wanted one a sample; to convert it"):
         find_samples(tmp_path)

@@ -113,8 +113,9 @@ def test_damaged_files_are_refused_by_name(tmp_path):
 def test_nan_stops_preparation(tmp_path, prepare_tool, capsys):
     bad = np.full(12, np.inf, np.float32)
     source = small_file(tmp_path / "h.npz", dns_k=bad)
-    assert prepare_tool.main(["periodic_hills", "--src", source, "--dst", str(tmp_path / "o")]) == 2
-    assert "h.npz case a: field 'dns_k' has 4 NaN or infinite" in capsys.readouterr().err
+    for dry in (["--dry-run"], []):
+        assert prepare_tool.main(["periodic_hills", "--src", source, "--dst", str(tmp_path / "o"), *dry]) == 2
+        assert "h.npz case a: field 'dns_k' has 4 NaN or infinite" in capsys.readouterr().err
     assert not (tmp_path / "o" / "split.json").exists()
 
 

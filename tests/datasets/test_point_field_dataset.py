@@ -105,6 +105,21 @@ def test_card_and_split_hash():
     assert (card["dataset"], card["split"], card["num_samples"]) == ("toy", "val", 2)
 
 
+def test_a_share_is_part_of_every_larger_one_and_of_the_card():
+    letters = tuple("abcdefghij")
+    shares = {share: Toy(names=letters, share=share) for share in (0.05, 0.25, 0.5, 1.0)}
+    names = {share: data.sample_names for share, data in shares.items()}
+    assert [len(names[share]) for share in (0.05, 0.25, 0.5, 1.0)] == [1, 3, 5, 10]
+    assert set(names[0.05]) < set(names[0.25]) < set(names[0.5]) < set(letters) == set(names[1.0])
+    data = shares[0.25]
+    assert [sample["name"] for sample in data] == names[0.25] == [data.get_data_name(i) for i in range(len(data))]
+    assert data.card()["num_samples"] == 3 and data.card()["split_hash"] == split_hash(names[0.25])
+    assert len(Toy(names=letters, share=0.25, loop=4)) == 12
+    for wrong in (0, -0.5, 1.5, True, "all"):
+        with pytest.raises(InputError, match="share: got"):
+            Toy(names=letters, share=wrong)
+
+
 def test_transforms_see_the_keys_that_have_one_row_a_point():
     seen = {}
     data = Toy(transform=[lambda sample: seen.update(sample) or sample], change={"face": np.zeros((5, 3), int)})

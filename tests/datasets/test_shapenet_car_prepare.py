@@ -116,9 +116,10 @@ def test_other_faults_of_raw_files(raw, tmp_path, prepare_tool, capsys):
         (pressure.astype(int), "holds int64 values"),
     ]:
         np.save(path, values)
-        assert prepare_tool.main(partial(raw, tmp_path)) == 2
-        err = capsys.readouterr().err
-        assert f"error: {path}" in err and message in err
+        for dry in ((), ("--dry-run",)):
+            assert prepare_tool.main([*partial(raw, tmp_path), *dry]) == 2
+            err = capsys.readouterr().err
+            assert f"error: {path}" in err and message in err
     path.unlink()
     assert prepare_tool.main(partial(raw, tmp_path)) == 2
     assert f"error: {path}: cannot be read" in capsys.readouterr().err

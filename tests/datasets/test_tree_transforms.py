@@ -26,6 +26,11 @@ BACKBONES = {
              dec_num_heads=[2], dec_depths=[2], strides=[2], num_neighbors=5),
         dict(ball_size=32, block_size=2, unit=64),
     ),
+    "upt": (
+        dict(type="UPT-v1m1", out_channels=16, channels=16, num_heads=2, num_supernodes=20, num_latents=4, depth=1,
+             edges="knn", num_neighbors=5),
+        dict(ball_size=1, block_size=1, rotate=0),
+    ),
 }  # fmt: skip
 
 

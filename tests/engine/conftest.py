@@ -12,6 +12,8 @@ import pytest
 
 from pointcept_bsa.engine.benchmark.settings import Settings
 from pointcept_bsa.host.embedded.cli import train_main
+from pointcept_bsa.host.embedded.optimizer import build_optimizer
+from pointcept_bsa.host.embedded.scheduler import build_scheduler
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = [
@@ -60,8 +62,10 @@ def tool() -> Callable[..., int]:
 
 @pytest.fixture(scope="module")
 def benchmark_tool() -> ModuleType:
-    """tools/benchmark.py."""
-    return load_tool("benchmark")
+    """tools/benchmark.py, with what it imports where it needs it."""
+    tool = load_tool("benchmark")
+    tool.build_optimizer, tool.build_scheduler = build_optimizer, build_scheduler
+    return tool
 
 
 @pytest.fixture

@@ -123,7 +123,7 @@ def test_what_is_written_is_what_a_test_writes(tmp_path):
         assert {"data", "units", "metrics", "samples", "backbone", "parameters", "gflops", "seed"} <= report.keys()
         assert report["backbone"]["type"] == name and report["data"]["split"] == "test"
         assert report["fitted_on"]["num_samples"] == 6 and len(report["samples"]) == 3
-        assert report["metrics"].keys() == {"relative_l2", "mse", "rmse", "mae", "r2"}
+        assert report["metrics"].keys() == {"relative_l2", "mse", "rmse", "mae", "r2", "magnitude_mae", "angle"}
 
 
 @DATASETS.register_module("BaselineChargesDataset")

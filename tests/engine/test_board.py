@@ -38,18 +38,23 @@ def events(folder: Path):
 def test_scalars_of_training_gates_and_costs(run):
     board = events(run)
     tags = set(board.Tags()["scalars"])
-    assert tags >= {"params/lr", "train_batch/loss", "train/loss", "val/relative_l2", "memory/peak_mb"}
+    assert tags >= {"params/lr", "loss/loss", "loss_epoch/loss", "val/relative_l2", "memory/peak_mb"}
     assert tags >= {"speed/iter_time", "speed/data_time", "speed/samples_per_s"}
-    gates = {f"gates_{branch}/block_0{i}" for branch in ("ball", "compression", "selection") for i in (0, 1)}
-    assert {tag for tag in tags if tag.startswith("gates")} == gates
+    assert min(tags) == "loss/loss"  # as TensorBoard sorts its groups
+    branches = ("ball", "compression", "selection")
+    gates = {f"network_gates/{branch}_block_0{i}" for branch in branches for i in (0, 1)}
+    assert {tag for tag in tags if "gates" in tag} == gates
+    assert [event.step for event in board.Scalars("loss/loss")] == [1, 2, 3, 4]
+    for tag in ("loss_epoch/loss", "val/relative_l2"):
+        assert [event.step for event in board.Scalars(tag)] == [2, 4]
     for tag in gates:
-        assert [event.step for event in board.Scalars(tag)] == [1, 2]
+        assert [event.step for event in board.Scalars(tag)] == [2, 4]
         assert all(0 < event.value < 1 for event in board.Scalars(tag))
 
 
 def test_pictures_of_one_sample_at_every_evaluation(run):
     images = events(run).Images("validation_sample")
-    assert [image.step for image in images] == [1, 2]
+    assert [image.step for image in images] == [2, 4]
     assert images[0].encoded_image_string.startswith(b"\x89PNG") and images[0].width > 800
 
 

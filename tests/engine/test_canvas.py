@@ -60,7 +60,20 @@ def test_the_near_half_covers_the_far_half(with_faces):
     colours[canvas.depth > 0] = [1, 0, 0, 1]
     image = pixels(canvas, colours).astype(int)
     red, blue = ((image[:, i] > 150) & (image[:, 2 - i] < 100) for i in (0, 2))
-    assert red.sum() > (50 if with_faces else 6) * blue.sum()
+    assert red.sum() > (50 if with_faces else 40) * blue.sum()
+
+
+def test_no_far_side_shows_between_the_dots_of_a_cloud():
+    points, _ = sphere(3000)
+    for coord in (points * [2, 1, 0.6], points):
+        canvas = Canvas(coord)
+        facing = (points / [2, 1, 0.6] if coord is not points else points) @ canvas.direction
+        seen = canvas.sees()
+        assert seen[facing > 0.3].mean() > 0.99 and not seen[facing < -0.5].any()
+    volume = Canvas(np.random.rand(2000, 3))
+    assert volume.sees().all()  # has no far side
+    for few in (1, 2, 4):
+        assert Canvas(np.random.rand(few, 3)).sees().shape == (few,)
 
 
 def test_a_plane_cloud_is_filled_between_its_points_and_blank_elsewhere():

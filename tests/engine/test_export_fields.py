@@ -7,14 +7,16 @@ import json
 import numpy as np
 import pytest
 import torch
+from scipy.spatial import Delaunay
 
 from pointcept_bsa.datasets.prepare import prepare
+from pointcept_bsa.datasets.prepare.custom import prepare_custom
 from pointcept_bsa.engine.export_fields import FieldExporter, check_export
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.host import build_dataset, collate_fn
 from pointcept_bsa.host.embedded.cli import test_main as run_test
 from pointcept_bsa.host.embedded.config import load_config
-from pointcept_bsa.mesh_io import read_mesh
+from pointcept_bsa.mesh_io import Mesh, read_mesh, write_mesh
 
 MISSING = "missing: package pyvista (part of the extra [test])"
 
@@ -107,3 +109,44 @@ def test_a_format_that_is_not_there_is_refused_with_the_nearest():
     with pytest.raises(InputError, match="did you mean 'vtp'"):
         check_export(["vtpp"])
     assert check_export(["png", "vtp", "png"]) == ("png", "vtp")
+
+
+def write_volumes(folder):
+    """Clouds of Delaunay tetrahedra with a wedge, a point of no cell among them, a pressure and a velocity."""
+    rng = np.random.default_rng(0)
+    folder.mkdir()
+    for i in range(4):
+        points = rng.random((20 + i, 3))
+        tetra = Delaunay(points[1:]).simplices.astype(np.int64) + 1  # point 0 belongs to no cell
+        cells = {"wedge": np.arange(1, 7)[None], "tetra": tetra}
+        fields = {"pressure": rng.random(len(points)), "velocity": rng.random((len(points), 3))}
+        write_mesh(folder / f"v{i}.vtu", Mesh(points, cells, fields))
+
+
+@pytest.mark.parametrize("prepared", [True, False])
+def test_a_volume_keeps_its_cells_and_its_vectors(tmp_path, prepared):
+    pyvista = pytest.importorskip("pyvista", reason=MISSING)
+    write_volumes(tmp_path / "raw")
+    target, root = ("pressure", "velocity"), tmp_path / ("data" if prepared else "raw")
+    options = dict(drop_loose_points=True)
+    if prepared:
+        prepare_custom(str(tmp_path / "raw"), str(root), target=target, **options)
+        options = {}
+    transform = [dict(type="CollectPoints", keys=("coord", "target", "name"), feat_keys=("coord",))]
+    dataset = build_dataset(
+        dict(type="PointFieldDataset", split="test", data_root=str(root), target=target, transform=transform, **options)
+    )
+    batch, name, said = collate_fn([dataset[0]]), dataset.get_data_name(0), []
+    exporter = FieldExporter(tmp_path / "out", ["vtu", "npz", "vtp"], dataset, said.append)
+    for _ in range(2):
+        exporter(batch, (batch["target"] + 1).double())
+    raw = pyvista.read(tmp_path / f"raw/{name}.vtu")
+    read = pyvista.read(tmp_path / f"out/{name}.vtu")
+    assert read.n_points == raw.n_points - 1 and read.celltypes.tolist() == raw.celltypes.tolist()
+    np.testing.assert_array_equal(read.cell_connectivity, raw.cell_connectivity - 1)
+    np.testing.assert_allclose(read.compute_cell_sizes()["Volume"], raw.compute_cell_sizes()["Volume"], rtol=1e-4)
+    np.testing.assert_allclose(read["truth_velocity"], raw["velocity"][1:], rtol=1e-6)
+    np.testing.assert_allclose(read["error_velocity"], 1, atol=1e-6)
+    assert read_mesh(tmp_path / f"out/{name}.npz").cells.keys() == {"wedge", "tetra"}
+    assert pyvista.read(tmp_path / f"out/{name}.vtp").n_verts == read.n_points  # holds no volumes
+    assert len(said) == 1 and ".vtp files have the points alone" in said[0]

@@ -47,8 +47,10 @@ def test_four_cars_are_trained_on_and_tested(options, tmp_path):
     assert [s["name"] for s in first["samples"]] == ["mini_car_3"]
     assert first["parameters"] == sum(v.numel() for k, v in state(run).items() if not k.startswith("normalizer."))
     assert first["gflops"]["points"] == 3586 and first["gflops"]["value"] > 0.1
-    for picture in ("median.png", "worst.png"):
-        assert (run / "test" / picture).read_bytes().startswith(b"\x89PNG")
+    assert [path.name for path in (run / "test").glob("*.png")] == ["only.png"]
+    assert (run / "test" / "only.png").read_bytes().startswith(b"\x89PNG")
+    log = (run / "train.log").read_text()
+    assert "+- nan" not in log and " nan" not in log and "Picture of the only sample" in log
 
     weight = f"weight={run / 'model' / 'model_last.pth'}"
     again = [o for o in options if not o.startswith("save_path")] + [f"save_path={tmp_path / 'again'}", weight]

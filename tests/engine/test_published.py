@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 from pointcept_bsa.datasets import cosmology, elasticity, molecular_dynamics
+from pointcept_bsa.engine import published
 from pointcept_bsa.engine.evaluation import KNOWN
 from pointcept_bsa.engine.published import comparison_lines, published_for, published_table
+from pointcept_bsa.metrics import base_metric
 
 CARD = {"dataset": "shapenet_car", "protocol": "A", "split": "test", "num_samples": 189}
 
@@ -28,7 +30,7 @@ def test_every_result_has_a_source_and_a_protocol_and_a_metric_of_ours():
     assert isinstance(table["version"], int) and len(table["results"]) > 20
     for row in table["results"]:
         assert row["source"] in table["sources"] and (row["dataset"], row["protocol"]) in protocols
-        assert row["metric"] in KNOWN and row["units"] in ("physical", "normalized") and row["value"] > 0
+        assert base_metric(row["metric"]) in KNOWN and row["units"] in ("physical", "normalized") and row["value"] > 0
     keys = [(r["dataset"], r["protocol"], r["metric"], r["model"], r["table"]) for r in table["results"]]
     assert len(set(keys)) == len(keys)
 
@@ -51,6 +53,21 @@ def test_numbers_of_the_papers():
     assert values["shapenet_car", "mse", "Full Attention", "Table 1"] == 13.29
     assert values["elasticity", "relative_l2", "Full Attention", "Table 2"] == 0.0030
     assert values["molecular_dynamics", "nll", "Erwin, as published", "Table 1"] == 0.71
+
+
+@pytest.mark.parametrize(("metric", "best"), [("velocity/mse", "lower"), ("velocity/r2", "higher")])
+def test_a_field_of_several_is_compared_with_that_field(monkeypatch, metric, best):
+    rows = [
+        {"dataset": "shapenet_car", "protocol": "A", "metric": metric, "units": "physical", "model": model,
+         "value": value, "source": "s", "table": "T"}
+        for model, value in (("lower", 0.1), ("higher", 0.9))
+    ]  # fmt: skip
+    table = {**published_table(), "results": rows, "sources": {"s": {"short": "someone"}}}
+    monkeypatch.setattr(published, "published_table", lambda: table)
+    lines = comparison_lines(report(**{metric: 0.5, "pressure/mse": 0.01}))
+    first, own, last = lines[2:5]
+    assert f"{metric}, physical units" in lines[1] and best in first and "this run" in own and best not in last
+    assert not any("pressure" in line for line in lines)
 
 
 def test_our_run_stands_in_its_place_among_those_of_the_same_protocol():

@@ -17,6 +17,7 @@ import torch
 from fuzz_targets import ROOT, Target, zip_of
 from fuzz_values import EXPRESSIONS, JSON, Raw, config_file, json_bytes
 
+from pointcept_bsa.arguments.train_and_test import run_parser
 from pointcept_bsa.datasets.prepare.download import extract
 from pointcept_bsa.engine.comparison import compare
 from pointcept_bsa.engine.comparison_tables import markdown, write_tables
@@ -29,7 +30,7 @@ from pointcept_bsa.engine.training_range import read_training_range
 from pointcept_bsa.engine.visualization.scaling import read_results
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.host.embedded.checkpoint import evaluated_weights, load_checkpoint, load_weights
-from pointcept_bsa.host.embedded.cli import make_parser, train_main
+from pointcept_bsa.host.embedded.cli import train_main
 from pointcept_bsa.host.embedded.config import Config, complete_config, config_hash, config_text, load_config
 from pointcept_bsa.host.embedded.config_text import json_values
 from pointcept_bsa.host.embedded.env import default_setup
@@ -131,7 +132,7 @@ def read_options(whole: Config) -> Callable[[Path], None]:
 
     def read(path: Path) -> None:
         words = path.read_bytes().decode("utf-8", "surrogateescape").split("\0")
-        arguments = make_parser("x").parse_args(["--config", "x", "--options", *words])
+        arguments = run_parser("x").parse_args(["--config", "x", "--options", *words])
         cfg = copy.deepcopy(whole)
         complete_config(cfg, arguments.options)
         record_of(cfg)

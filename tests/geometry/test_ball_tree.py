@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pointcept_bsa.geometry.ball_tree import BallTree, rotation_matrix, sort_into_tree, tree_order
+from pointcept_bsa.geometry.neighbors import find_neighbors
 from pointcept_bsa.geometry.tree_plan import plan_tree
 
 SIZES = st.lists(st.integers(1, 300), min_size=1, max_size=4)
@@ -187,3 +188,30 @@ def test_reordering_has_the_gradients_of_an_index(lengths, pad):
         first = [torch.autograd.grad(out.sum(), leaf, create_graph=True)[0] for out in (one, other)]
         second = [torch.autograd.grad(grad.square().sum(), leaf)[0] for grad in first]
         assert torch.allclose(*first) and torch.allclose(*second)
+
+
+@pytest.mark.parametrize(
+    "lengths", [[40, 23], np.array([40, 23]), torch.tensor([40, 23])], ids=["list", "array", "tensor"]
+)
+def test_lengths_are_any_integers(lengths):
+    coord = cloud((40, 23))
+    tree = BallTree.build(coord, lengths, 16, 4)
+    assert torch.equal(tree.index, BallTree.build(coord, (40, 23), 16, 4).index)
+    assert tree.layout.slots == (48, 32)
+
+
+@pytest.mark.parametrize(
+    ("lengths", "words"),
+    [
+        ((40, 22), r"lengths: got \(40, 22\), which are 62 points, wanted 63 as there are"),
+        ((40, 23, 0), "wanted at least one point in every cloud"),
+        ((), "wanted at least one point in every cloud"),
+        ((40.0, 23.0), "wanted the number of points of each cloud"),
+        (63, "wanted the number of points of each cloud"),
+    ],
+)
+def test_wrong_lengths_are_told_in_one_line(lengths, words):
+    for use in (lambda coord: BallTree.build(coord, lengths, 16, 4), lambda coord: find_neighbors(coord, lengths, 3)):
+        with pytest.raises(ValueError, match=words) as refused:
+            use(cloud((40, 23)))
+        assert "\n" not in str(refused.value)

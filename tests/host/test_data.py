@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import os
+import warnings
+
 import numpy as np
 import pytest
 import torch
 
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.host import Compose, Point, collate_fn
-from pointcept_bsa.host.embedded.loader import StreamBatchSampler
+from pointcept_bsa.host.embedded import loader as loader_module
+from pointcept_bsa.host.embedded.loader import StreamBatchSampler, build_eval_loader
 from pointcept_bsa.host.embedded.plan import make_plan
 
 
@@ -110,3 +114,13 @@ def test_sampler_shares_a_batch_among_processes(monkeypatch):
 )
 def test_plan(arguments, ends):
     assert make_plan(**arguments).ends == ends
+
+
+def test_many_loading_processes_are_told_once(capsys):
+    loader_module._tell_of_many.cache_clear()
+    many = (os.cpu_count() or 1) + 3
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for _ in range(2):
+            build_eval_loader([1, 2, 3], "data.test", 1, many, list, False)
+    assert capsys.readouterr().out.count(f"num_worker: {many} loading processes on") == 1

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import sys
+import types
 
 import pytest
 import torch
@@ -15,6 +17,7 @@ from pointcept_bsa.host.embedded.cli import test_main as run_test
 from pointcept_bsa.host.embedded.ema import MovingAverage
 from pointcept_bsa.host.embedded.guard import NanGuard, total_norm
 from pointcept_bsa.host.embedded.optimizer import build_optimizer
+from pointcept_bsa.host.embedded.registry import OPTIMIZERS
 from pointcept_bsa.host.embedded.spikes import SpikeWatch
 from pointcept_bsa.host.muon import orthogonalize
 
@@ -226,6 +229,45 @@ def test_orthogonalized_matrices_keep_their_singular_vectors(shape):
     values = core.diagonal(dim1=1, dim2=2)
     assert values.min() > 0.3 and values.max() < 1.3
     assert (core - torch.diag_embed(values)).abs().max() < 1e-4
+
+
+TORCHS = [n for n in OPTIMIZERS.module_dict if hasattr(torch.optim, n)]
+
+
+@pytest.mark.parametrize("kind", TORCHS)
+def test_optimizers_of_torch_go_by_the_names_of_their_classes(kind):
+    model = nn.Linear(3, 3)
+    before = model.weight.detach().clone()
+    optimizer = build_optimizer({"type": kind, "lr": 1e-2}, model)
+    model(torch.ones(2, 3)).square().sum().backward()
+    optimizer.step()
+    assert type(optimizer).__name__ == kind and not torch.equal(model.weight, before)
+
+
+def test_optimizers_of_timm_go_by_name_too_after_torchs(monkeypatch):
+    assert {"RAdam", "NAdam", "Adafactor", "RMSprop"} < set(TORCHS) and "LBFGS" not in OPTIMIZERS
+    known = dict(OPTIMIZERS.module_dict)
+    timm = types.ModuleType("timm.optim")
+    timm.Adan, timm.RAdam = (type(n, (torch.optim.SGD,), {}) for n in ("Adan", "RAdam"))
+    timm.Lookahead = type("Lookahead", (torch.optim.SGD,), {})
+    monkeypatch.setitem(sys.modules, "timm", types.SimpleNamespace(optim=timm))
+    monkeypatch.setitem(sys.modules, "timm.optim", timm)
+    try:
+        assert type(build_optimizer({"type": "Adan", "lr": 0.1}, nn.Linear(2, 2))) is timm.Adan
+        assert type(build_optimizer({"type": "RAdam"}, nn.Linear(2, 2))) is torch.optim.RAdam
+        with pytest.raises(InputError, match=r"optimizer.type='Adann'.*did you mean 'Adan'"):
+            build_optimizer({"type": "Adann"}, nn.Linear(2, 2))
+        with pytest.raises(InputError, match=r"optimizer.type='Lookahead' is not in the optimizers registry"):
+            build_optimizer({"type": "Lookahead"}, nn.Linear(2, 2))
+    finally:
+        for name in set(OPTIMIZERS.module_dict) - set(known):
+            del OPTIMIZERS.module_dict[name]
+
+
+def test_a_timm_that_cannot_be_imported_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "timm", None)
+    with pytest.raises(InputError, match=r"optimizer.type='Adan' is none of ours.*did you mean 'Adam'.*timm's cannot"):
+        build_optimizer({"type": "Adan"}, nn.Linear(2, 2))
 
 
 def test_lion_is_timms_or_an_error_that_says_so():

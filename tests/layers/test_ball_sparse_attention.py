@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from pointcept_bsa.geometry.ball_tree import BallTree
 from pointcept_bsa.layers.attention import BallAttention, FullAttention
 from pointcept_bsa.layers.ball_sparse_attention import BallSparseAttention
+from pointcept_bsa.layers.native_sparse_attention import NativeSparseAttention
 
 DIM, HEADS, BALL, BLOCK = 8, 2, 16, 4
 LENGTHS = (75, 5, 33, 16)  # several balls with empty slots and blocks; less than a ball; one full ball
@@ -261,3 +262,34 @@ def test_full_attention_equals_attention_point_by_point():
     centred = torch.cat([c - c.mean(0) for c in coord.split(lengths)])
     valid = [True] * len(coord)
     compare(layer, layer(x, centred, lengths), full_attention(Oracle(layer, coord, valid, clouds), x), x, valid)
+
+
+@pytest.mark.parametrize(
+    ("make", "sizes", "words"),
+    [
+        (BallSparseAttention, (32, 4), "got ball_size 32, wanted 16"),
+        (BallSparseAttention, (16, 8), "got block_size 8, wanted 4"),
+        (NativeSparseAttention, (16, 8), "got block_size 8, wanted 4"),
+    ],
+)
+def test_a_layout_of_other_sizes_is_refused(make, sizes, words):
+    own = (
+        dict(compressed_ball_size=4)
+        if make is NativeSparseAttention
+        else dict(ball_size=16, block_size=4, group_size=4)
+    )
+    layer = make(DIM, HEADS, **own)
+    layout = BallTree.build(torch.randn(60, 3), [40, 20], *sizes).layout
+    with pytest.raises(ValueError, match=words):
+        layer(torch.randn(len(layout.coord), DIM), layout)
+
+
+def test_rows_of_another_number_are_refused():
+    tree = BallTree.build(torch.randn(60, 3), [40, 20], 16, 4)
+    for layer in (build({}), BallAttention(DIM, HEADS)):
+        with pytest.raises(ValueError, match="got 60 rows, wanted 80, one for each slot"):
+            layer(torch.randn(60, DIM), tree.layout)
+    full, x, centred = FullAttention(DIM, HEADS), torch.randn(60, DIM), torch.randn(60, 3)
+    assert torch.equal(full(x, centred, [40, 20]), full(x, centred, (40, 20)))
+    with pytest.raises(ValueError, match=r"lengths: got \(40, 10\), which are 50 points, wanted 60"):
+        full(x, centred, [40, 10])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import re
 import struct
+import sys
 
 import numpy as np
 import pytest
@@ -313,13 +314,15 @@ def test_damage_of_packed_files_is_one_line(tmp_path, change):
     assert refused > 50
 
 
-@pytest.mark.parametrize("suffix", [".vti", ".vtm", ".obj"])
+@pytest.mark.parametrize("suffix", [".vti", ".obj"])
 def test_the_line_that_says_how_to_convert_works(tmp_path, monkeypatch, suffix):
     pyvista = pytest.importorskip("pyvista")
     monkeypatch.chdir(tmp_path)
-    made = {".vti": pyvista.ImageData(dimensions=(2, 2, 2)), ".obj": pyvista.Sphere()}.get(suffix, pyvista.Sphere())
-    (pyvista.MultiBlock([made, made]) if suffix == ".vtm" else made).save(tmp_path / f"a{suffix}")
-    with pytest.raises(InputError, match="to convert it: python -c") as caught:
-        read_mesh(tmp_path / f"a{suffix}")
+    made = {".vti": pyvista.ImageData(dimensions=(2, 2, 2)), ".obj": pyvista.Sphere()}[suffix]
+    made.save(tmp_path / f"a{suffix}")
+    with monkeypatch.context() as without:
+        without.setitem(sys.modules, "pyvista", None)
+        with pytest.raises(InputError, match="to convert it: python -c") as caught:
+            read_mesh(tmp_path / f"a{suffix}")
     exec(re.search('python -c "(.*)"', str(caught.value)).group(1))
-    assert len(read_mesh(tmp_path / "a.vtk").points) == made.n_points * (2 if suffix == ".vtm" else 1)
+    assert len(read_mesh(tmp_path / "a.vtk").points) == made.n_points

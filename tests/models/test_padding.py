@@ -25,7 +25,12 @@ NSA = dict(type="ErwinNSA-v1m1", channels=16, depth=2, num_heads=4, local_ball_s
 ERWIN = dict(type="Erwin-v1m1", channels=[16, 16, 16], ball_sizes=[32, 16, 16], enc_num_heads=[2, 2, 2],
              enc_depths=[2, 1, 2], dec_num_heads=[2, 2], dec_depths=[1, 2], strides=[2, 2], num_neighbors=5,
              mp_steps=1)  # fmt: skip
+LATENT = dict(out_channels=16, channels=16, num_heads=2, num_supernodes=20, depth=1, radius=0.8, num_neighbors=5,
+              position_scale=4.0)  # fmt: skip
 BACKBONES = {
+    "upt": dict(type="UPT-v1m1", **LATENT, num_latents=6, encoder_depth=1),
+    "abupt": dict(type="ABUPT-v1m1", **LATENT, num_anchors=40),
+    "mspt": dict(type="MSPT-v1m1", channels=16, depth=2, num_heads=2, ball_size=32, block_size=8),
     "full": dict(type="FullAttention-v1m1", channels=16, depth=2, num_heads=2),
     "bsa": dict(type="BSA-v1m1", **TREE),
     "bsa mean, one tree": dict(type="BSA-v1m1", **TREE, phi="mean", rotate=0, skip_every=1, checkpoint=True),
@@ -48,13 +53,16 @@ STATIC = {
     "bsa": BACKBONES["bsa group compression"],
     "nsa": NSA | dict(mp_steps=0),
     "erwin": ERWIN | TWO_LEVELS,
+    "upt": BACKBONES["upt"],
+    "abupt": BACKBONES["abupt"],
+    "mspt": BACKBONES["mspt"],
     **{name: BACKBONES[name] for name in ("pointnet", "transolver", "flare", "lrsa")},
 }
 PTV3 = dict(type="PT-v3m1", in_channels=3, stride=(2,), enc_depths=(1, 1), enc_channels=(16, 16), dec_depths=(1,),
             enc_num_head=(2, 2), enc_patch_size=(32, 32), dec_channels=(16,), dec_num_head=(2,),
             dec_patch_size=(32,))  # fmt: skip
 CASES = [(name, (100, 1, 33, 250)) for name in BACKBONES]
-CASES += [(name, (n,)) for name in ("full", "bsa", "nsa", "erwin") for n in (1, 7, 255, 257)]
+CASES += [(name, (n,)) for name in STATIC for n in (1, 7, 255, 257)]
 CASES.remove(("erwin", (1,)))  # too few for a batch norm
 
 

@@ -17,6 +17,8 @@ from .interpreter import DEVICE, kernel_test, run_in_interpreter
 LENGTHS = (20, 9)
 STACK = dict(in_channels=3, channels=32, depth=2, num_heads=4)
 BSA = STACK | dict(type="BSA-v1m1", ball_size=16, block_size=8, group_size=8, topk=1)
+LATENT = dict(in_channels=3, out_channels=16, channels=16, num_heads=2, num_supernodes=8, depth=1, radius=0.8,
+              num_neighbors=5, position_scale=4.0)  # fmt: skip
 NETWORKS = {
     "full": STACK | dict(type="FullAttention-v1m1"),
     "bsa": BSA,
@@ -45,6 +47,13 @@ NETWORKS = {
         mp_steps=1,
         num_neighbors=5,
     ),
+    "upt": LATENT | dict(type="UPT-v1m1", num_latents=4, encoder_depth=0),
+    "abupt": LATENT | dict(type="ABUPT-v1m1", num_anchors=10, geometry_depth=0),
+    "mspt": STACK | dict(type="MSPT-v1m1", depth=1, ball_size=16, block_size=8),
+    "transolver": STACK | dict(type="Transolver-v1m1", depth=1, num_slices=4),
+    "flare": STACK | dict(type="FLARE-v1m1", depth=1, num_latents=4, mlp_depth=0),
+    "lrsa": STACK | dict(type="LRSA-v1m1", depth=1, num_latents=4),
+    "pointnet": dict(type="PointNet-v1m1", point_channels=(16,), cloud_channels=(16,), channels=(16, 16)),
 }
 
 

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from pointcept_bsa.arguments import DictAction, Parser, given, parse_options
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.host.embedded.cli import exit_code
-from pointcept_bsa.host.embedded.options import parse_options
+from pointcept_bsa.host.embedded.config import load_config
 from pointcept_bsa.pointcept.__main__ import main as pointcept_main
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -86,6 +87,33 @@ def test_a_full_disk(capsys):
 
     assert exit_code(write) == 2
     assert capsys.readouterr().err == "error: cannot be read or written (No space left on device)\n"
+
+
+def test_a_file_that_is_not_there(tmp_path, monkeypatch, capsys):
+    """Told in one line where the user named it, or what it lies in; a fault of the program where nobody did."""
+    monkeypatch.setattr(given, "_places", set())
+    lost = tmp_path / "runs" / "lost.txt"
+    with pytest.raises(FileNotFoundError):
+        exit_code(lambda: len(lost.read_text()))
+    with pytest.raises(FileNotFoundError):
+        exit_code(lambda: len((ROOT / "pointcept_bsa" / "lost.json").read_text()))
+    parser = Parser()
+    parser.add_argument("--output")
+    parser.add_argument("--options", nargs="+", action=DictAction)
+    for words in (["--output", str(lost)], ["--options", f"data.root={lost.parent}"], ["--output", str(lost / "x")]):
+        given._places.clear()
+        parser.parse_args(words)
+        assert exit_code(lambda: len(lost.read_text())) == 2
+        assert capsys.readouterr().err == f"error: {lost}: cannot be read or written (No such file or directory)\n"
+    parser.parse_args(["--output", str(ROOT)])
+    with pytest.raises(FileNotFoundError):
+        exit_code(lambda: len((ROOT / "pointcept_bsa" / "lost.json").read_text()))
+
+
+def test_places_of_a_config_are_given(tmp_path, monkeypatch):
+    monkeypatch.setattr(given, "_places", set())
+    load_config(CONFIG, {"save_path": str(tmp_path / "run")})
+    assert given.is_given(tmp_path / "run" / "model") and not given.is_given(tmp_path / "other")
 
 
 def test_a_bug_keeps_its_traceback():

@@ -92,6 +92,11 @@ def used_points(cells: Cells, num_points: int) -> np.ndarray:
     return used
 
 
+def other_cells(cells: Cells) -> Cells:
+    """Return the cells that ``faces_of`` leaves out: volumes, faces of several kinds; none of bare points."""
+    return {} if faces_of(cells) is not None or set(cells) <= {"vertex"} else cells
+
+
 def faces_of(cells: Cells) -> np.ndarray | None:
     """Return the faces (F, 3) or (F, 4) of a mesh of triangles only or quads only, else None."""
     if len(cells) == 1 and next(iter(cells)) in ("triangle", "quad"):

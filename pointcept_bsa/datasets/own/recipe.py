@@ -87,10 +87,11 @@ class Recipe:
 
 
 class Sample(NamedTuple):
-    """One sample: ``coord (N, d)``, fields (N, k), global fields (1, k), ``face`` if there is one."""
+    """One sample: ``coord (N, d)``, fields (N, k), global fields (1, k), ``face`` if there is one; all its cells."""
 
     arrays: dict[str, np.ndarray]
     infos: dict[str, FieldInfo]
+    cells: dict[str, np.ndarray]
 
 
 def field_key(name: str) -> str:
@@ -136,7 +137,7 @@ def sample_of(mesh: Mesh, path: Path, name: str, recipe: Recipe, table: Table, d
     face = faces_of(mesh.cells)
     if face is not None:
         arrays["face"] = face
-    return Sample(arrays, infos)
+    return Sample(arrays, infos, mesh.cells)
 
 
 def detect_dimension(points: np.ndarray) -> int:

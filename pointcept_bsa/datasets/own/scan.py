@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from pointcept_bsa.datasets.inputs import GLOBAL, FieldInfo, offset_of
-from pointcept_bsa.datasets.own.recipe import MissingField, Recipe, available_fields, sample_of
+from pointcept_bsa.datasets.own.features import other_cells
+from pointcept_bsa.datasets.own.labels import count_labels
+from pointcept_bsa.datasets.own.recipe import MissingField, Recipe, available_fields, field_key, sample_of
 from pointcept_bsa.datasets.own.sources import read_source
 from pointcept_bsa.datasets.own.stores import is_far
 from pointcept_bsa.datasets.own.table import Table, parameters_of
@@ -53,6 +55,8 @@ class Scan:
         missing: field -> number of samples that lack it.
         available: name and place of every field in the files -> number of samples that have it.
         faces: samples with faces.
+        labels: label -> number of points that have it.
+        corners: sample -> corners of all its cells, as the prepared folder keeps them.
         wide: fields that may have to lose a constant before they become float32.
         shift: field -> that constant, as the first sample has it; the samples then give it exactly.
         merged: sample -> points that lie apart in the file, but not in float32.
@@ -67,6 +71,8 @@ class Scan:
     duplicates: dict[str, int] = field(default_factory=dict)
     available: Counter = field(default_factory=Counter)
     faces: int = 0
+    labels: Counter[int] = field(default_factory=Counter)
+    corners: dict[str, int] = field(default_factory=dict)
     wide: set[str] = field(default_factory=set)
     shift: dict[str, np.ndarray] = field(default_factory=dict)
     merged: dict[str, int] = field(default_factory=dict)
@@ -77,19 +83,28 @@ class Scan:
         return [name for name in self.points if name not in self.bad]
 
 
-def scan(sources: Mapping[str, Path], recipe: Recipe, table: Table, step: Callable[[], None] = lambda: None) -> Scan:
-    """Read every sample once and return what was seen; files that cannot be used are noted in ``bad``."""
+def scan(
+    sources: Mapping[str, Path],
+    recipe: Recipe,
+    table: Table,
+    step: Callable[[], None] = lambda: None,
+    label: str | None = None,
+) -> Scan:
+    """Read every sample once and return what was seen; files that cannot be used are noted in ``bad``.
+
+    ``label``: the target of the recipe that is a label.
+    """
     seen = Scan(dimension=recipe.dimension or 0)
     for name, path in sources.items():
         try:
-            _look_at(seen, name, path, recipe, table)
+            _look_at(seen, name, path, recipe, table, label)
         except InputError as error:
             seen.bad[name] = str(error)
         step()
     return seen
 
 
-def _look_at(seen: Scan, name: str, path: Path, recipe: Recipe, table: Table) -> None:
+def _look_at(seen: Scan, name: str, path: Path, recipe: Recipe, table: Table, label: str | None) -> None:
     mesh = read_source(path, recipe.columns)
     for pair in available_fields(mesh, parameters_of(table, name)).items():
         seen.available[pair] += 1
@@ -105,6 +120,8 @@ def _look_at(seen: Scan, name: str, path: Path, recipe: Recipe, table: Table) ->
     if double:
         seen.duplicates[name] = double
     seen.faces += "face" in sample.arrays
+    kept = [sample.arrays["face"]] if "face" in sample.arrays else other_cells(sample.cells).values()
+    seen.corners[name] = sum(block.size for block in kept)
     infos = {"coord": FieldInfo("coord", "coord", "point", coord.shape[1]), **sample.infos}
     faults = []
     for key, info in infos.items():
@@ -120,6 +137,8 @@ def _look_at(seen: Scan, name: str, path: Path, recipe: Recipe, table: Table) ->
             bad = int(values.size - np.count_nonzero(np.isfinite(values.astype(np.float32))))
         if bad:
             faults.append(f"field {info.source!r} has {bad} NaN or infinite of {values.size} values")
+    if label is not None and not faults:
+        seen.labels.update(count_labels(sample.arrays[field_key(label)], label, path))
     if faults:
         raise InputError(f"{path}: {', '.join(faults)}, wanted none")
     for key, info in infos.items():

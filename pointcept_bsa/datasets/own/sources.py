@@ -1,5 +1,7 @@
 """The samples of a folder: mesh files, ``.npz`` archives, ``.npy`` tables and folders of ``.npy`` arrays.
 
+A file that names others as the parts of one mesh (``.vtm .pvtu .pvtp``) is one sample, and its parts are none.
+
 The name of a sample is its path below the folder, without the suffix: ``train/car_07`` for ``train/car_07.vtp``.
 """
 
@@ -11,40 +13,38 @@ from pathlib import Path
 import numpy as np
 
 from pointcept_bsa.errors import InputError
-from pointcept_bsa.mesh_io import SUFFIXES, Mesh, conversion, read_mesh
+from pointcept_bsa.mesh_io import ARRAYS, FOREIGN, INDICES, SUFFIXES, Mesh, conversion, index_parts, read_mesh
 from pointcept_bsa.mesh_io.mesh import checked_mesh
 from pointcept_bsa.mesh_io.numpy_files import read_header
 from pointcept_bsa.mesh_io.numpy_mesh import FACES, POINTS, read_table
 
 AXES = ("x", "y", "z")
-INDICES = (".pvtp", ".pvtu", ".vtm")  # name other files as the parts of one mesh
+OWN = (*SUFFIXES, *INDICES)
 
 
 def find_samples(root: str | Path) -> dict[str, Path]:
     """Return the samples below ``root``, sorted by name; files and folders with a leading dot are passed over.
 
-    An index of parts (``.vtm .pvtu .pvtp``) is refused: its parts are no samples. Linked folders and files count like
-    others; a link to a folder that it lies in is passed over.
+    Linked folders and files count like others; a link to a folder that it lies in is passed over. Formats that are read
+    through pyvista count where there is no file of another one: a mesh that a result was computed on lies beside it.
 
     Raises:
-        InputError: no folder, nothing in it, two samples of one name.
+        InputError: no folder, nothing in it, two samples of one name, an index of parts that cannot be read.
     """
     root = Path(root)
     if not root.is_dir():
-        raise InputError(f"--src: got {str(root)!r}, wanted a folder of {' '.join(SUFFIXES)} files")
+        raise InputError(f"--src: got {str(root)!r}, wanted a folder of {' '.join(OWN)} files")
+    paths = sorted(_paths_below(root, (_identity(root),)))
+    parts = {part.resolve() for path in paths if _kind(path) in INDICES for part in index_parts(path)}
+    wanted = OWN if any(_kind(path) in OWN for path in paths) else FOREIGN
     samples: dict[str, Path] = {}
-    for path in sorted(_paths_below(root, (_identity(root),))):
-        relative = path.relative_to(root)
-        if path.suffix.lower() in INDICES:
-            raise InputError(
-                f"{path}: names other files as parts of one mesh, which would become samples of their own and could "
-                f"part between train and test; wanted one file a sample, and the parts elsewhere{conversion(path)}"
-            )
-        if path.suffix.lower() not in SUFFIXES:
+    for path in paths:
+        if _kind(path) not in wanted or path.resolve() in parts:
             continue
+        relative = path.relative_to(root)
         if path.is_dir() or _is_array_folder(path.parent):
             path = path.parent if _is_array_folder(path.parent) else path
-            if path == root or path.suffix.lower() in SUFFIXES:
+            if path == root or _kind(path) in SUFFIXES:
                 raise InputError(f"{path}: is a folder, wanted samples in files, or in folders below {root}")
         name = path.relative_to(root).as_posix() if path.is_dir() else relative.with_suffix("").as_posix()
         if samples.setdefault(name, path) != path:
@@ -52,8 +52,13 @@ def find_samples(root: str | Path) -> dict[str, Path]:
                 f"--src: {samples[name]} and {path.name} are both sample {name!r}, wanted one file a sample"
             )
     if not samples:
-        raise InputError(f"--src: {root} has no files {' '.join(SUFFIXES)}, wanted one a sample")
+        known = next((conversion(path, OWN) for path in paths if _kind(path) in ARRAYS), "")
+        raise InputError(f"--src: {root} has no files {' '.join((*OWN, *FOREIGN))}, wanted one a sample{known}")
     return dict(sorted(samples.items()))
+
+
+def _kind(path: Path) -> str:
+    return path.suffix.lower()
 
 
 def _paths_below(folder: Path, above: tuple[tuple[int, int], ...]) -> Iterator[Path]:

@@ -1,7 +1,8 @@
 """Where the samples of ``PointFieldDataset`` come from: files as they are, or the prepared folder.
 
 ``fields.json`` of a prepared folder: ``{"format": 1, "dimension": 3, "target": [..], "fields": [..], "recipe": {..},
-"notes": [..]}``; an entry of a list is ``{"key", "source", "kind", "columns", "unit"}``.
+"notes": [..]}``, maybe ``"surface_pressure"`` or, where the target is a label, ``"labels": [0, 1, 4]``; an entry of a
+list is ``{"key", "source", "kind", "columns", "unit"}``.
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from pointcept_bsa.datasets.inputs import GLOBAL, RECIPE_OPTIONS, FieldInfo, checked_recipe, offset_of
+from pointcept_bsa.datasets.own.labels import checked_labels
 from pointcept_bsa.datasets.own.recipe import Recipe, check_used, field_key, read_sample
 from pointcept_bsa.datasets.own.sources import find_samples
 from pointcept_bsa.datasets.own.splits import Lists, make_split
+from pointcept_bsa.datasets.own.surface_pressure import checked_surface_pressure
 from pointcept_bsa.datasets.own.table import check_rows, read_parameters
 from pointcept_bsa.datasets.prepared import PreparedFolder
 from pointcept_bsa.datasets.statistics import RunningStatistics
@@ -49,6 +52,8 @@ class Store(Protocol):
     protocol: str
     lists: Lists
     recipe_options: dict[str, Any]  # how fields are read from files, for ``InputDescription.recipe``
+    labels: list[int] | None  # of the one target, where it is a label: its classes in order
+    surface_pressure: dict[str, Any] | None  # which of the target's fields is one, see ``own.surface_pressure``
 
     @property
     def offsets(self) -> dict[str, list[float]]:
@@ -56,6 +61,9 @@ class Store(Protocol):
 
     def read(self, name: str) -> dict[str, np.ndarray]:
         """Return ``coord (N, d)``, target and fields (N, k), global fields (1, k), ``face`` if there is one."""
+
+    def cells(self, name: str) -> dict[str, np.ndarray]:
+        """Return the cells of a sample by type; those of ``face`` may be missing."""
 
     def statistics(self, key: str) -> Statistics:
         """Return mean, std, min and max of a field over the training samples."""
@@ -80,6 +88,12 @@ class PreparedStore:
         self.fields = _chosen(content["fields"], fields, "fields", root)
         self.notes = [str(note) for note in content["notes"]]
         self.recipe_options = checked_recipe(content["recipe"])
+        self.labels = checked_labels(content.get("labels"))
+        declared, chosen = content.get("surface_pressure"), [field.info for field in self.target]
+        known = declared is not None and declared["field"] in [info.key for info in chosen]
+        self.surface_pressure = checked_surface_pressure(
+            declared if known else None, chosen, self.dimension, f"{Path(root) / FIELDS_FILE}: surface_pressure"
+        )
         self.protocol = self.folder.choose_protocol(protocol)
         self.lists = self.folder.split(self.protocol)
 
@@ -97,6 +111,9 @@ class PreparedStore:
         if self.folder.file(name, "face").is_file():
             arrays["face"] = self.folder.read(name, "face", kind="iu")
         return arrays
+
+    def cells(self, name: str) -> dict[str, np.ndarray]:
+        return self.folder.cells(name)
 
     def statistics(self, key: str) -> Statistics:
         return self.folder.field_statistics(self.protocol, key)
@@ -136,6 +153,8 @@ class FilesStore:
         first = next(iter(self.sources))
         sample = read_sample(self.sources[first], first, recipe, self.table)
         self.dimension = sample.arrays["coord"].shape[1]
+        self.labels: list[int] | None = None
+        self.surface_pressure: dict[str, Any] | None = None  # of files the data set's own argument
         unit_of = dict(units)
         self.target, self.fields = (
             [Field(sample.infos[field_key(source)], unit_of.get(source, "unknown")) for source in sources]
@@ -163,6 +182,9 @@ class FilesStore:
                     f"wanted {field.info.kind} data of {field.info.columns} as in the first sample"
                 )
         return sample.arrays
+
+    def cells(self, name: str) -> dict[str, np.ndarray]:
+        return read_sample(self.sources[name], name, self.recipe, self.table, self.dimension).cells
 
     def statistics(self, key: str) -> Statistics:
         if not self._statistics:
@@ -217,14 +239,22 @@ def notes_of(infos: dict[str, FieldInfo], recipe: Recipe) -> list[str]:
 
 
 def fields_content(
-    dimension: int, target: list[Field], fields: list[Field], recipe: dict[str, Any], notes: list[str]
+    dimension: int,
+    target: list[Field],
+    fields: list[Field],
+    recipe: dict[str, Any],
+    notes: list[str],
+    surface_pressure: dict[str, Any] | None = None,
+    labels: list[int] | None = None,
 ) -> dict[str, Any]:
     """Return the content of ``fields.json``."""
     lists = {
         part: [{**field.info._asdict(), "unit": field.unit} for field in members]
         for part, members in (("target", target), ("fields", fields))
     }
-    return {"format": FORMAT, "dimension": dimension, **lists, "recipe": recipe, "notes": notes}
+    content = {"format": FORMAT, "dimension": dimension, **lists, "recipe": recipe, "notes": notes}
+    more = {"surface_pressure": surface_pressure, "labels": labels}
+    return content | {key: value for key, value in more.items() if value is not None}
 
 
 def read_fields_file(root: Path, hint: str) -> dict[str, Any]:
@@ -238,6 +268,9 @@ def read_fields_file(root: Path, hint: str) -> dict[str, Any]:
         content = read_json(path)
         whole = content["format"] == FORMAT and content["dimension"] in (2, 3) and isinstance(content["notes"], list)
         whole = whole and isinstance(content["recipe"], dict) and checked_recipe(content["recipe"]) is not None
+        declared = content.get("surface_pressure")
+        checked_labels(content.get("labels"))
+        whole = whole and (declared is None or isinstance(declared, dict) and isinstance(declared["field"], str))
         for part in ("target", "fields"):
             whole = whole and all(field_key(entry["key"]) == entry["key"] for entry in content[part])
             whole = whole and all(isinstance(entry["columns"], int) for entry in content[part])

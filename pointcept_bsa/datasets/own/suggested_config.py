@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import posixpath
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,11 @@ from scipy.spatial import cKDTree
 from pointcept_bsa.datasets.arrays import read_npy
 from pointcept_bsa.datasets.inputs import GLOBAL
 from pointcept_bsa.datasets.prepared import sample_folder_name
+from pointcept_bsa.host import Config
 
-NETWORKS = {  # has dimensionality
-    **dict.fromkeys(("bsa", "erwin", "erwin_nsa", "full_attention"), True),
-    **dict.fromkeys(("flare", "lrsa", "pointnet", "transolver"), True),
-    "ptv3": False,
-}
+NETWORKS = dict.fromkeys(("bsa", "erwin", "erwin_nsa", "full_attention", "upt", "abupt", "mspt"), True)
+NETWORKS |= dict.fromkeys(("flare", "lrsa", "pointnet", "transolver"), True)
+NETWORKS["ptv3"] = False  # has no argument dimensionality
 MAX_BANDS = 3  # more overfit, see docs/recipe.md
 POINTS_A_WAVE = 2.5  # of the highest frequency
 MAX_POINTS = 8192  # of a cloud in training
@@ -57,6 +57,8 @@ def suggested_configs(
 ) -> tuple[dict[str, str], str]:
     """Return the text of a config for every network of ``configs/custom``, and a line that says what they hold.
 
+    Those for labels have the backbone of ``configs/custom`` written out, and else ``configs/_base_/custom_labels.py``.
+
     Args:
         root: the prepared folder, as the data set is to find it.
         content: of ``fields.json``.
@@ -76,20 +78,41 @@ def suggested_configs(
     transforms.append(f'dict(type="FourierFeatures", keys=("coord",), num_bands={bands})')
     grid = float(f"{max(spacing / 2, 2**-14):.2g}")
     transforms.append(f'dict(type="AddGridCoord", grid_size={grid})')
-    keys = ("coord", "target", "name", "position", "grid_coord")
+    labels = content.get("labels")
+    keys = ("coord", "segment" if labels else "target", "name", "position", "grid_coord")
     transforms.append(f'dict(type="CollectPoints", keys={keys!r}, feat_keys={feat_keys!r})')
     sampling = f'[dict(type="SamplePoints", num_points={MAX_POINTS})] + ' if largest > MAX_POINTS else ""
     clouds = f"{drawn} of up to {largest} points a cloud" if sampling else f"whole clouds of up to {largest} points"
-    told = f"{dimension}-D, {channels} inputs, {targets} targets, {bands} bands, {clouds}, {batch} clouds a batch"
+    wanted = f"{len(labels)} classes" if labels else f"{targets} targets"
+    told = f"{dimension}-D, {channels} inputs, {wanted}, {bands} bands, {clouds}, {batch} clouds a batch"
     base = _configs_folder(root)
     texts = {}
     for network, has_dimensionality in NETWORKS.items():
-        dimensionality = f", dimensionality={dimension}" if has_dimensionality else ""
+        dimensions = {"dimensionality": dimension} if has_dimensionality else {}
+        backbone = {"in_channels": channels, **dimensions}
+        parent, given = f"{base}/{network}.py", "data_root=data_root, "
+        model = [
+            f"    backbone={_call(backbone)},",
+            f"    head=dict(out_channels={targets}),",
+            f"    normalizer=dict(channels={targets}),",
+        ]
+        data: list[str] = []
+        if labels:
+            custom = Config.fromfile(str(root.resolve() / parent)).model
+            parent = posixpath.normpath(f"{base}/../_base_/custom_labels.py")
+            given = "type='PointLabelDataset', split='{split}', data_root=data_root, scale_to_box=True, "
+            model = [
+                f"    num_classes={len(labels)},",
+                f"    backbone_out_channels={custom.head.in_channels},",
+                f"    backbone={_call({**custom.backbone.to_dict(), **backbone})},",
+            ]
+            names = [str(label) for label in labels]
+            data = [f"    num_classes={len(labels)},", "    ignore_index=-1,", f"    names={names!r},"]
         lines = [
             f"# Fits the data of this folder: {told}.",
             "# All else comes from the base.",
             "",
-            f"_base_ = [{f'{base}/{network}.py'!r}]",
+            f"_base_ = [{parent!r}]",
             "",
             f"save_path = {f'exp/{root.resolve().name}/{network}'!r}",
             f"batch_size = {batch}",
@@ -99,20 +122,23 @@ def suggested_configs(
             *(f"    {line}," for line in transforms),
             "]",
             "data = dict(",
-            f"    train=dict(data_root=data_root, transform={sampling}_features),",
-            "    val=dict(data_root=data_root, transform=_features),",
-            "    test=dict(data_root=data_root, transform=_features),",
+            *data,
+            f"    train=dict({given.format(split='train')}transform={sampling}_features),",
+            f"    val=dict({given.format(split='val')}transform=_features),",
+            f"    test=dict({given.format(split='test')}transform=_features{', test_mode=True' if labels else ''}),",
             ")",
             "",
             "model = dict(",
-            f"    backbone=dict(in_channels={channels}{dimensionality}),",
-            f"    head=dict(out_channels={targets}),",
-            f"    normalizer=dict(channels={targets}),",
+            *model,
             ")",
             "",
         ]
         texts[f"{network}.py"] = "\n".join(lines)
     return texts, told
+
+
+def _call(values: Mapping[str, Any]) -> str:
+    return f"dict({', '.join(f'{key}={value!r}' for key, value in values.items())})"
 
 
 def _scaling(entry: Mapping[str, Any], statistics: Mapping[str, Sequence[float]]) -> list[str]:

@@ -14,12 +14,15 @@ from typing import Any
 import numpy as np
 
 from pointcept_bsa.datasets.inputs import GLOBAL
+from pointcept_bsa.datasets.own.features import other_cells
+from pointcept_bsa.datasets.own.labels import classes_of, label_lines
 from pointcept_bsa.datasets.own.recipe import Recipe, check_used, field_key, read_sample
 from pointcept_bsa.datasets.own.scan import Scan, constant_targets, precision_lines, report, scan
 from pointcept_bsa.datasets.own.sources import find_samples
 from pointcept_bsa.datasets.own.splits import Lists, make_split
 from pointcept_bsa.datasets.own.stores import FIELDS_FILE, Field, fields_content, notes_of
 from pointcept_bsa.datasets.own.suggested_config import suggested_configs
+from pointcept_bsa.datasets.own.surface_pressure import checked_surface_pressure, parse_surface_pressure
 from pointcept_bsa.datasets.own.table import Table, check_rows, read_parameters
 from pointcept_bsa.datasets.prepare.layout import (
     check_place,
@@ -44,8 +47,10 @@ def prepare_custom(
     dst: str,
     *,
     target: Sequence[str] = (),
+    label: str | None = None,
     feature: Sequence[str] = (),
     unit: Sequence[str] = (),
+    surface_pressure: Sequence[str] = (),
     parameters: str | None = None,
     dimension: int | None = None,
     wall_mask: str | None = None,
@@ -63,7 +68,9 @@ def prepare_custom(
 
     Args:
         target, feature, dimension, wall_mask, cells_to_points, drop_loose_points, columns: see ``Recipe``.
+        label: instead of a target, the field of integers that says which class a point has.
         unit: "field=unit" each.
+        surface_pressure: the target that is one, then "density=1.2" and so on, see ``own.surface_pressure``.
         parameters: table of global parameters, see ``own.table``.
         split_file, fractions, seed: see ``own.splits.make_split``.
         skip_bad: leave out samples that cannot be used, and say so in the card.
@@ -74,10 +81,19 @@ def prepare_custom(
         InputError: wrong arguments, no files, files that cannot be used (without ``skip_bad``), targets that are
             constant, other data in ``dst``.
     """
+    if label is not None and (target or surface_pressure):
+        raise InputError(f"--label: got {label!r} and --target or --surface-pressure, wanted labels alone, or fields")
     recipe = Recipe(
-        tuple(target), tuple(feature), dimension, wall_mask, cells_to_points, drop_loose_points, tuple(columns)
+        (label,) if label is not None else tuple(target),
+        tuple(feature),
+        dimension,
+        wall_mask,
+        cells_to_points,
+        drop_loose_points,
+        tuple(columns),
     )
     units = _units(unit, recipe)
+    declared = parse_surface_pressure(surface_pressure)
     if not recipe.target and not dry_run:
         raise InputError(NO_TARGET)
     sources = find_samples(src)
@@ -87,9 +103,11 @@ def prepare_custom(
     unlisted = sorted(set(sources) - {name for names in lists.values() for name in names})
     sources = {name: path for name, path in sources.items() if name not in set(unlisted)}
     progress = Progress("look", len(sources))
-    seen = scan(sources, recipe, table, progress.update)
+    seen = scan(sources, recipe, table, progress.update, label)
     progress.close()
-    plan = _Plan(Path(dst), recipe, units, table, sources, seen, protocol, lists, unlisted, skip_bad, overwrite)
+    plan = _Plan(
+        Path(dst), recipe, units, table, sources, seen, protocol, lists, unlisted, skip_bad, overwrite, declared, label
+    )
     problems = plan.problems()
     if dry_run:
         plan.report(problems)
@@ -115,6 +133,8 @@ class _Plan:
     unlisted: list[str]
     skip_bad: bool
     overwrite: bool
+    declared: dict[str, Any] | None = None
+    label: str | None = None
 
     @property
     def used(self) -> Lists:
@@ -129,6 +149,8 @@ class _Plan:
         """Everything that stops a run before it writes."""
         checks = (
             self._check_target,
+            lambda: self._surface_pressure(),
+            lambda: self._labels(),
             lambda: check_used(self.recipe, self.table),
             self._check_bad,
             lambda: check_sample_names(self.names),
@@ -158,7 +180,19 @@ class _Plan:
             for named in (recipe.target, recipe.fields)
         )
         notes = [*notes_of(infos, recipe), *_dropped_notes(seen, self.unlisted), *precision_lines(seen)]
-        return fields_content(seen.dimension, target, fields, asdict(recipe), notes)
+        more = self._surface_pressure(), self._labels()
+        return fields_content(seen.dimension, target, fields, asdict(recipe), notes, *more)
+
+    def _labels(self) -> list[int] | None:
+        """The classes of a label, where samples could be read."""
+        return classes_of(self.seen.labels, self.label) if self.label is not None and self.seen.labels else None
+
+    def _surface_pressure(self) -> dict[str, Any] | None:
+        """What is declared of the target, checked where samples could be read."""
+        infos = {key: count.info for key, count in self.seen.fields.items()}
+        target = [infos[key] for source in self.recipe.target if (key := field_key(source)) in infos]
+        declared = self.declared if target else None
+        return checked_surface_pressure(declared, target, self.seen.dimension, "--surface-pressure")
 
     def write(self) -> None:
         root, seen, content, names = self.root, self.seen, self.content(), self.names
@@ -178,6 +212,8 @@ class _Plan:
             arrays = {key: np.ascontiguousarray(sample.arrays[key], kind) for key, kind in kinds.items()}
             if "face" in sample.arrays:
                 arrays["face"] = sample.arrays["face"]
+            blocks = enumerate(other_cells(sample.cells).items())
+            arrays |= {f"cells.{i}.{kind}": block.astype(np.int32) for i, (kind, block) in blocks}
             write_sample(root, name, arrays)
             progress.update()
         progress.close()
@@ -204,6 +240,8 @@ class _Plan:
         unlisted = f"; {len(self.unlisted)} samples not listed" if self.unlisted else ""
         print(f"protocol {self.protocol}: {counts}{unlisted}")
         print("\n".join(report(seen, self.sources)))
+        if self.label is not None and seen.labels:
+            print("\n".join(label_lines(seen.labels, self.label)))
         print(f"size on disk: about {self._bytes(self.names) / 1e6:.1f} MB")
         for problem in problems:
             print(f"a run would stop: {problem}")
@@ -213,15 +251,16 @@ class _Plan:
         return [name for name in self.names if not (self.root / sample_folder_name(name)).is_dir()]
 
     def _bytes(self, names: Sequence[str]) -> int:
-        """Of the arrays of points of samples."""
+        """Of the arrays of points and cells of samples."""
         points = sum(self.seen.points[name] for name in names)
+        cells = sum(self.seen.corners.get(name, 0) for name in names)
         fields = [(key, count.info) for key, count in self.seen.fields.items() if count.info.kind not in GLOBAL]
-        return points * sum(info.columns * (8 if key in self.seen.wide else 4) for key, info in fields)
+        return points * sum(info.columns * (8 if key in self.seen.wide else 4) for key, info in fields) + 4 * cells
 
     def _check_target(self) -> None:
         if not self.recipe.target:
             raise InputError(NO_TARGET)
-        for line in constant_targets(self.seen, self.recipe.target):
+        for line in constant_targets(self.seen, self.recipe.target) if self.label is None else ():
             raise InputError(f"--target: {line}, wanted a field that varies; columns are chosen as in 'velocity[:2]'")
 
     def _check_bad(self) -> None:
@@ -320,7 +359,8 @@ def _card(content: dict[str, Any], exact: set[str], offsets: dict[str, list[floa
     return (
         "# Own data, prepared\n\nOne folder a sample, written by `tools/prepare_data.py custom`; `fields.json` holds "
         "the fields and options.\n\n| file | shape | unit | meaning |\n|---|---|---|---|\n" + "\n".join(rows) + "\n\n"
-        "`face.npy` (F, 3 or 4) is there for meshes of triangles only or quads only.\n\n## Notes\n\n" + notes
+        "`face.npy` (F, 3 or 4) is there for meshes of triangles only or quads only, `cells.<number>.<type>.npy` "
+        "(F, k) for others: exports of a test have these cells.\n\n## Notes\n\n" + notes
     )
 
 

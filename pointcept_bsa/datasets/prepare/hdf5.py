@@ -127,8 +127,13 @@ def _check_chunks(dataset: Any, name: str, path: Path) -> None:
     deflate = 1 << codes.index(h5py.h5z.FILTER_DEFLATE)
     checked = h5py.h5z.FILTER_FLETCHER32
     grown = 4 if checked in codes and codes.index(checked) < codes.index(h5py.h5z.FILTER_DEFLATE) else 0
+    most = path.stat().st_size
     for part in dataset.iter_chunks():
-        skipped, content = dataset.id.read_direct_chunk(tuple(own.start for own in part))
+        place = tuple(own.start for own in part)
+        packed = dataset.id.get_chunk_info_by_coord(place).size
+        if packed > most:
+            raise InputError(f"{path}: {name!r} has a chunk of {packed} bytes, more than the file's {most}")
+        skipped, content = dataset.id.read_direct_chunk(place)
         if skipped & deflate:
             continue
         try:

@@ -19,6 +19,7 @@ from pointcept_bsa.datasets.statistics import RunningStatistics
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.files.atomic import write_text
 from pointcept_bsa.files.json_file import json_text, read_json
+from pointcept_bsa.files.npy_file import save_npy
 
 Protocols = dict[str, dict[str, list[str]]]
 FORBIDDEN = set('\\:*?"<>|')  # of file names on some systems, or with a meaning there
@@ -39,7 +40,7 @@ def write_sample(root: Path, sample_id: str, arrays: dict[str, np.ndarray]) -> N
         shutil.rmtree(part)
     part.mkdir(parents=True)
     for field, values in arrays.items():
-        np.save(part / f"{field}.npy", values, allow_pickle=False)
+        save_npy(part / f"{field}.npy", values)
     if final.exists():
         shutil.rmtree(final)
     part.rename(final)

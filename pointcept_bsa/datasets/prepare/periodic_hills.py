@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
 from pointcept_bsa.datasets.arrays import check_finite
 from pointcept_bsa.datasets.base import SPLITS
 from pointcept_bsa.datasets.periodic_hills import FIELDS, PROTOCOL, HillsFile
@@ -46,17 +48,24 @@ def prepare_periodic_hills(src: str | None, dst: str, *, dry_run: bool = False, 
     refuse_other_data(root, names, overwrite)
     todo = [name for name in names if overwrite or not is_finished(root, name, ARRAYS)]
     if dry_run:
+        for name in todo:
+            _load(file, name)
         print(f"dry run: nothing is written. {len(names)} geometries, {len(todo)} to write into {root}")
         print(f"protocol {PROTOCOL} (default): " + ", ".join(f"{split} {len(part)}" for split, part in parts.items()))
         return
     root.mkdir(parents=True, exist_ok=True)
     progress = Progress("prepare", len(todo), unit="geometries")
     for name in todo:
-        arrays = {field: file.read(name, field) for field in ARRAYS}
-        for field, values in arrays.items():
-            check_finite(values, field, file.where(name, field))
-        write_sample(root, name, arrays)
+        write_sample(root, name, _load(file, name))
         progress.update()
     progress.close()
     finish(root, {PROTOCOL: parts}, PROTOCOL, ARRAYS, CARD)
     print(f"prepared {len(names)} geometries in {root} ({len(todo)} written, {len(names) - len(todo)} were there)")
+
+
+def _load(file: HillsFile, name: str) -> dict[str, np.ndarray]:
+    """The arrays of a geometry. Raises InputError for NaN in them."""
+    arrays = {field: file.read(name, field) for field in ARRAYS}
+    for field, values in arrays.items():
+        check_finite(values, field, file.where(name, field))
+    return arrays

@@ -43,7 +43,7 @@ def write_samples(
         load: sample name -> its arrays (converted to float32) and the place they come from, for errors. An array
             "face" (F, 3|4) of integers beside ``fields`` is written too.
         card: text of ``README.md``, completed by the table of splits.
-        dry_run: report what would be written, write nothing.
+        dry_run: report what would be written, write nothing; a sample that would stop a run is an error here, too.
         overwrite: write samples again that are there, replace other data.
         unit: what a sample is called in messages.
 
@@ -61,6 +61,8 @@ def write_samples(
         for protocol, parts in protocols.items():
             counts = ", ".join(f"{part} {len(part_names)}" for part, part_names in parts.items())
             print(f"protocol {protocol}{' (default)' if protocol == default else ''}: {counts}")
+        for name in todo:
+            _checked(name, fields, *load(name))
         return
     root.mkdir(parents=True, exist_ok=True)
     progress = Progress("prepare", len(todo), unit=unit)

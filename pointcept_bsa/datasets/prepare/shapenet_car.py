@@ -13,6 +13,7 @@ from pointcept_bsa.datasets.arrays import check_finite, read_npz
 from pointcept_bsa.datasets.prepare.download import download, extract, verify
 from pointcept_bsa.datasets.prepare.layout import (
     Protocols,
+    check_place,
     finish,
     is_finished,
     refuse_other_data,
@@ -104,7 +105,7 @@ def prepare_shapenet_car(
             file and ``shapenet_car_plaid_20.npz``, for protocol "mini24".
             With ``fetch``: where to unpack the download; default ``mlcfd_data`` beside ``dst``.
         dst: the folder to write.
-        dry_run: only report.
+        dry_run: read everything, report it, write nothing; what would stop a run is an error here, too.
         fetch: download the raw data first, from ``url``.
         workers: threads; they help where the disk is slow, since reading is most of the work there.
         overwrite: redo finished samples, replace other data in ``dst``.
@@ -141,6 +142,8 @@ def prepare_shapenet_car(
     todo = [car for car in cars if overwrite or not is_finished(root, car.sample_id, car.fields)]
     if dry_run:
         _report(root, cars, todo, protocols, default)
+        for car in todo:
+            car.load(*car.source)
         return
     root.mkdir(parents=True, exist_ok=True)
     _write_all(root, todo, workers)
@@ -155,6 +158,7 @@ def _fetch(src: str | None, root: Path, url: str, dry_run: bool) -> str | None:
         print(f"{folder} is there: not downloaded again")
         return str(folder)
     if dry_run:
+        check_place(root)
         print(f"would fetch {url} to {archive} and unpack {' and '.join(RAW_FILES)} of every car into {folder}")
         return None
     if not archive.is_file():

@@ -32,7 +32,6 @@ from pointcept_bsa.host import build_model
 from pointcept_bsa.host.cast_weights import CastWeights
 from pointcept_bsa.host.flat_gradients import FlatGradients
 
-DTYPES = ("fp32", "bf16", "tf32")
 OK, OOM, TOO_SLOW, NOT_ASKED, NOT_FINITE = "ok", "OOM", "skipped: too slow", "not asked for", "loss not finite"
 NEEDS_CUDA = "needs CUDA"
 INPUT_SETS = 4

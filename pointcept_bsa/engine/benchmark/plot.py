@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pointcept_bsa.arguments.words import MODES
 from pointcept_bsa.engine.benchmark.case import NOT_ASKED
 from pointcept_bsa.engine.benchmark.report import Row
-from pointcept_bsa.engine.benchmark.variants import MODES, REFERENCE
+from pointcept_bsa.engine.benchmark.variants import REFERENCE
 from pointcept_bsa.files.atomic import write_file
 
 MARKERS = "osD^vP*hX<>"

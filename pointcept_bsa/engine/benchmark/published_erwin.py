@@ -76,8 +76,7 @@ class PublishedErwin(nn.Module):
         }
         out |= {f"published_rotation_{i}": t.rotation for i, t in enumerate(levels) if t.rotation is not None}
         if ours.embedding.steps:
-            search = ours.embedding
-            near = find_neighbors(coord, lengths, search.num_neighbors, edges=search.edges, radius=search.radius)
+            near = find_neighbors(coord, lengths, **ours.embedding.neighborhood.arguments)
             there = near >= 0
             receiver = torch.arange(len(coord), device=coord.device).unsqueeze(1).expand_as(near)
             out["published_edges"] = torch.stack([near[there], receiver[there]])

@@ -7,9 +7,10 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from pointcept_bsa.arguments.words import MODES
 from pointcept_bsa.engine.benchmark.case import NEEDS_CUDA, NOT_ASKED, OK, OOM, TOO_SLOW, Measurement, Plan
 from pointcept_bsa.engine.benchmark.entries import Entry
-from pointcept_bsa.engine.benchmark.variants import MODES, REFERENCE
+from pointcept_bsa.engine.benchmark.variants import REFERENCE
 from pointcept_bsa.files.atomic import write_csv, write_text
 from pointcept_bsa.files.json_file import write_json
 

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 
 import torch
 
-from pointcept_bsa.engine.benchmark.case import DTYPES, Plan
+from pointcept_bsa.arguments.words import DTYPES, MODES
+from pointcept_bsa.engine.benchmark.case import Plan
 from pointcept_bsa.engine.benchmark.entries import check_options
-from pointcept_bsa.engine.benchmark.variants import AUTO, MODES
+from pointcept_bsa.engine.benchmark.variants import AUTO
 from pointcept_bsa.errors import InputError, nearest
 
 

@@ -17,7 +17,6 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from pointcept_bsa.engine.benchmark.timing import is_out_of_memory
 from pointcept_bsa.engine.environment_variable import environment_variable
 
-MODES = ("eager", "graph", "compile")
 OPS_VARIABLE = "PCBSA_OPS"  # read by pointcept_bsa.ops: auto, reference or triton
 SDPA_VARIABLE = "PCBSA_SDPA"  # read by ops.dense_attention: flash, cudnn, efficient, narrow, torch or its own choice
 AUTO, REFERENCE = "auto", "reference"

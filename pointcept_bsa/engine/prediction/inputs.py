@@ -55,8 +55,9 @@ def prepare_input(mesh: Mesh, name: str, network: Network, given: Mapping[str, s
     """
     remarks: list[str] = []
     used = _used_points(mesh, network)
+    missing = "NaN" if network.labels is None else "-1"
     if not used.all():
-        remarks.append(f"{int((~used).sum())} of {len(used)} points belong to no cell: not predicted (NaN)")
+        remarks.append(f"{int((~used).sum())} of {len(used)} points belong to no cell: not predicted ({missing})")
     if not used.any():
         raise InputError(f"{name}: has no points, wanted at least one")
     points = mesh.points[used]

@@ -42,6 +42,7 @@ class Network:
         remarks: what a user should know about where this comes from.
         test_cfg: how the test goes through large clouds, see ``PointFieldDataset``: so does the prediction.
         trained: points of the clouds in training; None where they are unknown.
+        labels: of a network that tells classes apart, their labels; None of one that predicts fields.
     """
 
     model: nn.Module
@@ -55,11 +56,22 @@ class Network:
     remarks: tuple[str, ...]
     test_cfg: Mapping[str, Any] = field(default_factory=dict)
     trained: TrainingPoints | None = None
+    labels: Sequence[int] | None = None
 
     @property
     def dimensions(self) -> int:
         """Columns of ``coord``."""
         return int(self.inputs.dimension or 3)
+
+    @property
+    def pressure_channel(self) -> int:
+        """The target channel that is the pressure on the surface: the first, unless the data say which field it is."""
+        wanted, first = (self.surface_pressure or {}).get("field"), 0
+        for name, width in self.targets:
+            if name == wanted:
+                return first
+            first += width
+        return 0
 
     def needed_fields(self) -> dict[str, str]:
         """Point fields that the transforms read, and which transform it is."""
@@ -67,6 +79,8 @@ class Network:
 
     def predict(self, sample: Mapping[str, Any], max_points: int | None = None) -> tuple[np.ndarray, int]:
         """(N, K) in physical units for one sample of the data set's kind, and in how many pieces it was made.
+
+        Of classes: (N, 1) the label of the likeliest.
 
         ``max_points`` replaces that of ``test_cfg``.
 
@@ -86,8 +100,11 @@ class Network:
         device = next(self.model.parameters()).device
         predict = self.bounded(max_points)
         with torch.no_grad():
-            pred = predict(to_device(collate_fn([collected]), device))["pred"]
+            output = predict(to_device(collate_fn([collected]), device))
         pieces = max(predict.pieces.values(), default=1)
+        if self.labels is not None:
+            return np.asarray(self.labels)[output["seg_logits"].argmax(1).cpu().numpy()][:, None], pieces
+        pred = output["pred"]
         return pred.double().cpu().numpy() + self.inputs.target_offset(self.targets), pieces
 
     def reason(self, max_points: int | None = None) -> str:
@@ -146,7 +163,7 @@ def open_network(
     transforms = [dict(transform) for transform in (*inputs.transform, *inputs.placed(given))]
     for transform in transforms:
         if "keys" in transform:
-            transform["keys"] = tuple(key for key in transform["keys"] if key != "target")
+            transform["keys"] = tuple(key for key in transform["keys"] if key not in ("target", "segment"))
     test_cfg = dict(cfg["data"]["test"].get("test_cfg") or {})
     check_test_cfg(test_cfg)
     network = Network(
@@ -161,7 +178,10 @@ def open_network(
         tuple(remarks),
         test_cfg,
         training_points(folder, cfg, (metadata or {}).get(POINTS)),
+        (training or {}).get("labels"),
     )
+    if getattr(kind, "gives_labels", False) and network.labels is None:
+        raise InputError(f"RUN: which labels its classes are is not known, {network.remarks[-1]}")
     if training is None:
         _refuse_raw(network, kind)
     return network

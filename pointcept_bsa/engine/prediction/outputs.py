@@ -13,7 +13,6 @@ from pointcept_bsa.engine.prediction.network import Network
 from pointcept_bsa.mesh_io import Mesh, check_writable
 
 PREFIX = "predicted_"
-FORMATS = ("vtp", "vtu", "vtk", "ply", "npz")  # hold fields; of .stl and .npy only the places would be left
 
 
 def with_prediction(
@@ -26,13 +25,15 @@ def with_prediction(
         used: (N,) points that ``pred`` (n, K) is of; the others get NaN.
         pred: physical units.
         network: names of the targets. A target of 2 or 3 columns is written as a vector (the third 0), so that ParaView
-            draws arrows; a cell's value is the mean of its points.
+            draws arrows; a cell's value is the mean of its points. Labels are integers, on points alone, -1 where
+            there is none.
         forces: written as field data.
     """
-    whole = np.full((len(used), pred.shape[1]), np.nan)
+    whole = np.full((len(used), pred.shape[1]), np.nan if network.labels is None else -1, pred.dtype)
     whole[used] = pred
     fields = {PREFIX + name: values for name, values in split_targets(whole, network).items()}
-    of_cells = {name: cell_means(mesh, values) for name, values in fields.items()} if mesh.num_cells else {}
+    averaged = fields if mesh.num_cells and network.labels is None else {}
+    of_cells = {name: cell_means(mesh, values) for name, values in averaged.items()}
     field_data = dict(mesh.field_data)
     if forces is not None:
         for group in ("coefficients", "newtons"):

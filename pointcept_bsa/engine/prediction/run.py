@@ -11,14 +11,16 @@ from typing import Any
 import numpy as np
 from torch import nn
 
+from pointcept_bsa.arguments.words import FORMATS
+from pointcept_bsa.engine.constant import WARNING, warning_of_folder
 from pointcept_bsa.engine.prediction.forces import Reference, pressure_forces, summary
 from pointcept_bsa.engine.prediction.inputs import prepare_input
 from pointcept_bsa.engine.prediction.network import Network, open_network
-from pointcept_bsa.engine.prediction.outputs import FORMATS, fitted, with_prediction
+from pointcept_bsa.engine.prediction.outputs import fitted, with_prediction
 from pointcept_bsa.engine.training_range import outside_range
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.files.json_file import write_json
-from pointcept_bsa.mesh_io import SUFFIXES, conversion, read_mesh, write_mesh
+from pointcept_bsa.mesh_io import READABLE, SUFFIXES, conversion, read_mesh, write_mesh
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,8 @@ def predict_files(
     reference = force_reference(settings, network)
     for remark in network.remarks:
         say(f"note: {remark}")
+    if (warning := (metadata or {}).get(WARNING) or warning_of_folder(folder)) is not None:
+        say(f"WARNING: {warning}")
     records = []
     for number, (source, target) in enumerate(targets, 1):
         start = time.perf_counter()
@@ -99,7 +103,7 @@ def predict_file(
             remarks.append("no drag and lift: the file has no faces")
         else:
             whole = np.zeros(len(mesh.points))  # points that no face has stay 0
-            whole[prepared.used] = pred[:, 0]
+            whole[prepared.used] = pred[:, network.pressure_channel]
             forces = pressure_forces(mesh.points, prepared.surface, whole, reference)
             if not prepared.surface.closed:
                 open_edges = prepared.surface.open_edges
@@ -117,7 +121,7 @@ def predict_file(
         "output": str(target),
         "points": len(pred),
         "targets": {
-            name: {"unit": unit, "min": float(own.min()), "mean": float(own.mean()), "max": float(own.max())}
+            name: {"unit": unit, **range_of(own, network.labels)}
             for name, unit, own in zip(network.names, network.units, pred.T)
         },
         "training_range": inside,
@@ -125,6 +129,13 @@ def predict_file(
         "remarks": remarks,
         "forces": forces,
     }
+
+
+def range_of(values: np.ndarray, labels: Sequence[int] | None) -> dict[str, Any]:
+    """Least, mean and largest value; of labels how many points have each."""
+    if labels is not None:
+        return {"points": {str(label): int((values == label).sum()) for label in labels}}
+    return {"min": float(values.min()), "mean": float(values.mean()), "max": float(values.max())}
 
 
 def output_paths(settings: Settings) -> list[tuple[Path, Path]]:
@@ -137,8 +148,8 @@ def output_paths(settings: Settings) -> list[tuple[Path, Path]]:
     if not sources:
         raise InputError("--input: got no file, wanted at least one")
     for source in sources:
-        if source.suffix.lower() not in SUFFIXES:
-            wanted = f"a file that ends in one of {list(SUFFIXES)}{conversion(source)}"
+        if source.suffix.lower() not in READABLE:
+            wanted = f"a file that ends in one of {list(READABLE)}{conversion(source, READABLE)}"
             raise InputError(f"--input {str(source)!r}: wanted {wanted}")
         if not source.is_file():
             raise InputError(f"--input {str(source)!r}: no such file")

@@ -14,14 +14,15 @@ from typing import Any
 
 from pointcept_bsa.engine.comparison import Comparison
 from pointcept_bsa.engine.comparison_tables import COSTS, cost_cells, plus_minus, verdict_cells, verdict_headings
+from pointcept_bsa.engine.constant import constant_warnings
 from pointcept_bsa.engine.published import chosen_by
 from pointcept_bsa.engine.report.chart import COLOURS
 from pointcept_bsa.engine.report.curves import charts
 from pointcept_bsa.engine.report.style import CSS
 from pointcept_bsa.engine.runs import Run
+from pointcept_bsa.engine.tester import ONLY, PICTURES
 from pointcept_bsa.host.flat_config import config_differences
 
-PICTURES = ("best", "median", "worst")
 # The page may show what is in it, and load nothing.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
@@ -50,6 +51,7 @@ def page(comparison: Comparison, other: Comparison | None, title: str) -> str:
     body = [
         f'<h1>{text(title)}</h1><p class="lead">{text(lead)}</p><p class="lead note">Made {made}</p>',
         warning(comparison.differences),
+        useless(constant_warnings(run for group in comparison.groups for run in group.runs)),
         section("Results", results(comparison) + notes(comparison.notes) + folded(other)),
         section("Curves", legend(comparison) + f'<div class="charts">{"".join(charts(comparison))}</div>'),
         section("What the configs differ in", differences(comparison)),
@@ -81,6 +83,11 @@ def warning(found: Sequence[str]) -> str:
     return f'<div class="warning"><strong>These runs cannot be compared.</strong> They differ in:<ul>{items}</ul></div>'
 
 
+def useless(found: Sequence[str]) -> str:
+    items = "".join(f"<li>{text(each)}</li>" for each in found)
+    return f'<div class="warning"><strong>No better than a constant.</strong><ul>{items}</ul></div>' if found else ""
+
+
 def notes(found: Iterable[str]) -> str:
     return f'<ul class="note">{"".join(f"<li>{text(note)}</li>" for note in found)}</ul>'
 
@@ -106,7 +113,8 @@ def results(comparison: Comparison) -> str:
     """The table of metrics and costs, with published results below."""
     header = [("config", False), ("backbone", False), ("seeds", False)]
     further = verdict_headings(comparison)
-    header += [(name, True) for name in (*comparison.metrics, *further, *COSTS)]
+    above = [comparison.headings[metric] for metric in comparison.metrics]
+    header += [(name, True) for name in (*above, *further, *COSTS)]
     mixed = len({group.validation for group in comparison.groups}) > 1  # else a note says it for all
     header += [("validation", False)] if mixed else []
     rows = []
@@ -160,7 +168,8 @@ def pictures(comparison: Comparison) -> str:
     parts = []
     for group in comparison.groups:
         run = group.runs[0]
-        there = [(which, run.path / "test" / f"{which}.png") for which in PICTURES]
+        single = (run.path / "test" / f"{ONLY[0]}.png").is_file()
+        there = [(which, run.path / "test" / f"{which}.png") for which in (ONLY if single else PICTURES)]
         found = [(which, path) for which, path in there if path.is_file()]
         parts.append(f"<h3>{text(group.label)}, seed {text('-' if run.seed is None else run.seed)}</h3>")
         absent = [which for which, path in there if not path.is_file()]

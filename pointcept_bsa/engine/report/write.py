@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from pointcept_bsa.engine.comparison import UNITS, compare
+from pointcept_bsa.arguments.words import UNITS
+from pointcept_bsa.engine.comparison import compare
 from pointcept_bsa.engine.report.page import page
 from pointcept_bsa.engine.runs import Run
 from pointcept_bsa.errors import InputError

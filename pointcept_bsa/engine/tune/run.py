@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pointcept_bsa.arguments.words import PRUNERS
 from pointcept_bsa.engine.tune.best_config import write_best
 from pointcept_bsa.engine.tune.key_path import put
 from pointcept_bsa.engine.tune.pool import Pool
@@ -24,7 +25,7 @@ from pointcept_bsa.engine.tune.results import (
     write_tables,
 )
 from pointcept_bsa.engine.tune.space import Parameter, Settings, read_space, settings_of
-from pointcept_bsa.engine.tune.study import PRUNERS, Study, import_optuna
+from pointcept_bsa.engine.tune.study import Study, import_optuna
 from pointcept_bsa.engine.tune.worker import Engine, Evaluation, Job, Outcome
 from pointcept_bsa.errors import InputError, nearest
 from pointcept_bsa.files.json_file import plain

@@ -17,7 +17,6 @@ from pointcept_bsa.files.json_file import plain, read_json, write_json
 
 FILE, IDENTITY, LOCK = "study.db", "study.json", "study.lock"
 STARTUP = 6  # trials drawn at random, the config as it stands among them, before the sampler learns from them
-PRUNERS = ("median", "halving", "none")
 REASON, REPEATS = "reason", "repeats"  # attributes of a trial: why it failed; which interrupted one it repeats
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from pointcept_bsa.arguments.words import PICTURE_FORMATS
 from pointcept_bsa.engine.canvas import Canvas
 from pointcept_bsa.engine.visualization.subject import Subject
 from pointcept_bsa.errors import InputError
@@ -16,7 +17,6 @@ from pointcept_bsa.files.atomic import write_file
 from pointcept_bsa.mesh_io import Mesh, write_mesh
 
 UNSEEN = (0.86, 0.86, 0.86, 1.0)
-FORMATS = ("png", "vtp")
 
 
 @dataclass
@@ -58,8 +58,8 @@ def save(drawing: Drawing, stem: Path, formats: Sequence[str], subject: Subject 
         InputError: an unknown format, or a picture that is not of a cloud asked for as VTP.
     """
     for name in formats:
-        if name not in FORMATS:
-            raise InputError(f"--format {name!r}: wanted one of {list(FORMATS)}")
+        if name not in PICTURE_FORMATS:
+            raise InputError(f"--format {name!r}: wanted one of {list(PICTURE_FORMATS)}")
     written = []
     if "png" in formats:
         path = stem.with_name(stem.name + ".png")

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from torch import nn
 
+from pointcept_bsa.arguments.words import WHAT
 from pointcept_bsa.engine.canvas import Canvas
 from pointcept_bsa.engine.visualization.attention import draw_attention, draw_receptive_field, heading
 from pointcept_bsa.engine.visualization.capture import Capture, capture, choose_layer
@@ -18,16 +19,6 @@ from pointcept_bsa.engine.visualization.influence import draw_influence, gradien
 from pointcept_bsa.engine.visualization.subject import Subject, choose_point, load_subject
 from pointcept_bsa.engine.visualization.trees import draw_levels, draw_rotated
 from pointcept_bsa.errors import InputError
-
-WHAT = {
-    "tree": "levels of the ball tree",
-    "rotated": "balls of the main and the rotated tree",
-    "attention": "attention of each branch: of one point on the cloud, of all to all in tree order",
-    "receptive": "receptive field of one point: ball; + selection; + compression (BSA figure 2)",
-    "influence": "gradient of one output with respect to every input, models side by side (Erwin-NSA figure 3)",
-    "gates": "gates of the branches over the layers",
-    "scaling": "runtime over the number of points, from results of tools/benchmark.py",
-}
 
 
 class OpenedRun(Protocol):

@@ -13,11 +13,12 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import NoReturn
 
+from pointcept_bsa.arguments.given import is_given, note_places
+from pointcept_bsa.arguments.train_and_test import test_parser, train_parser
 from pointcept_bsa.errors import InputError, place_error
 from pointcept_bsa.host.embedded import comm
-from pointcept_bsa.host.embedded.config import Config, DictAction, load_config, run_custom_imports
+from pointcept_bsa.host.embedded.config import Config, load_config, run_custom_imports
 from pointcept_bsa.host.embedded.elastic import go_on_after_restart
 from pointcept_bsa.host.embedded.env import default_setup
 from pointcept_bsa.host.embedded.faults import (
@@ -37,66 +38,28 @@ from pointcept_bsa.host.embedded.seeds import Summarize, train_seeds
 from pointcept_bsa.host.memory import OutOfMemory, is_out_of_memory
 
 
-class Parser(argparse.ArgumentParser):
-    """A parser whose mistakes are told as all others: raised as ``InputError``."""
-
-    def error(self, message: str) -> NoReturn:
-        """Raise ``InputError``."""
-        raise InputError(f"{message} (see --help)")
-
-
-def make_parser(description: str) -> argparse.ArgumentParser:
-    """The arguments both tools take; Pointcept's, and ``--config`` for short."""
-    parser = Parser(description=description)
-    parser.add_argument("--config", "--config-file", dest="config", required=True, metavar="FILE", help="config file")
-    parser.add_argument(
-        "--options", nargs="+", action=DictAction, metavar="KEY=VALUE", help="config values: a.b=1 hooks.1.type=Z"
-    )
-    parser.add_argument(
-        "--num-gpus", type=int, default=1, help="processes on this machine, a GPU each (device=cpu: none)"
-    )
-    parser.add_argument("--num-machines", type=int, default=1, help="number of machines")
-    parser.add_argument("--machine-rank", type=int, default=0, help="which of them this is, from 0")
-    parser.add_argument("--dist-url", default="auto", help="tcp://HOST:PORT of the first machine")
-    return parser
-
-
 def train_main(argv: Sequence[str] | None = None, summarize: Summarize | None = None) -> int:
     """Train what a config describes; with ``--seeds`` several times, then call ``summarize(run folders, folder)``."""
+    return exit_code(lambda: train(train_parser().parse_args(argv), summarize))
 
-    def run() -> int:
-        parser = make_parser("Train the model of a config file.")
-        parser.add_argument(
-            "--seeds",
-            metavar="N|A,B,...",
-            help="one training after the other with seeds 0 to N - 1, or A, B, ...: into save_path/seed_A, ..., each "
-            "tested; the same command goes on with what is not finished",
-        )
-        args = parser.parse_args(argv)
-        if args.seeds is None:
-            return _launch(_train, args)
-        return train_seeds(args, partial(_launch, _train), partial(_launch, _test), exit_code, summarize)
 
-    return exit_code(run)
+def train(args: argparse.Namespace, summarize: Summarize | None = None) -> int:
+    """The same with a command line that is read."""
+    if args.seeds is None:
+        return _launch(_train, args)
+    return train_seeds(args, partial(_launch, _train), partial(_launch, _test), exit_code, summarize)
 
 
 def test_main(argv: Sequence[str] | None = None) -> int:
     """Test the model of a config with ``weight=PATH``, or the best (else last) checkpoint of its ``save_path``."""
+    return exit_code(lambda: test(test_parser().parse_args(argv)))
 
-    def run() -> int:
-        parser = make_parser("Test the model of a config file.")
-        parser.add_argument(
-            "--export",
-            metavar="F,G",
-            help="files of every sample in test/export: vtp, vtu, vtk, ply, npz; png: pictures of the best, the median "
-            "and the worst sample",
-        )
-        args = parser.parse_args(argv)
-        if args.export is not None:
-            args.options = {**(args.options or {}), "test.export": args.export.split(",")}
-        return _launch(_test, args)
 
-    return exit_code(run)
+def test(args: argparse.Namespace) -> int:
+    """The same with a command line that is read."""
+    if args.export is not None:
+        args.options = {**(args.options or {}), "test.export": args.export.split(",")}
+    return _launch(_test, args)
 
 
 def _launch(work: Callable[[Config], None], args: argparse.Namespace) -> int:
@@ -117,6 +80,7 @@ def _guarded(work: Callable[[Config], None], cfg: Config) -> int:
     """``work`` in one of the processes, with the registrations a spawned process lacks."""
 
     def run() -> int:
+        note_places([cfg[key] for key in cfg])
         run_custom_imports(cfg)
         work(default_setup(cfg))
         return 0
@@ -154,7 +118,7 @@ def _translated(run: Callable[[], int]) -> int:
     try:
         return run()
     except OSError as error:
-        mistake = place_error(error)
+        mistake = place_error(error, is_given)
         if mistake is None:
             raise
         raise mistake from error

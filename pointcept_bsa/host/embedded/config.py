@@ -15,9 +15,11 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.utils import import_modules_from_strings
 
+from pointcept_bsa.arguments import DictAction
+from pointcept_bsa.arguments.given import note_places
 from pointcept_bsa.errors import InputError, nearest
 from pointcept_bsa.host.embedded.config_text import plain_values, python_text, short
-from pointcept_bsa.host.embedded.options import DictAction
+from pointcept_bsa.host.embedded.registry import register_the_package
 
 __all__ = [
     "DEFAULTS",
@@ -106,6 +108,7 @@ def load_config(path: str, options: Mapping[str, Any] | None = None) -> Config:
 def complete_config(cfg: Config, options: Mapping[str, Any]) -> None:
     """Apply ``options`` to what a file says, add what it leaves out, and check it. Raises ``InputError``."""
     merge_options(cfg, options)
+    note_places([cfg[key] for key in cfg])
     for key in list(cfg):
         cfg[key] = plain_values(cfg[key], str(key))
     for key, value in DEFAULTS.items():
@@ -137,10 +140,23 @@ def run_custom_imports(cfg: Config) -> None:
     names = [names] if isinstance(names, str) else names
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise InputError(f"custom_imports={short(imports)}: wanted a dict with a list of modules, 'imports'")
+    if "pointcept_bsa" in names:
+        register_the_package()
     try:
         import_modules_from_strings(**imports)
     except (ImportError, TypeError, ValueError) as error:
-        raise InputError(f"custom_imports={short(imports)}: {' '.join(str(error).split())}") from error
+        raise InputError(f"custom_imports={short(imports)}: {' '.join(str(error).split())}{_where(error)}") from error
+
+
+def _where(error: BaseException) -> str:
+    """What to do about a module that was not found."""
+    cause = error.__context__ or error
+    if not isinstance(cause, ModuleNotFoundError):
+        return ""
+    return (
+        f"; no module {cause.name!r} in the folders of sys.path: install it, or name its folder in PYTHONPATH "
+        f"(PYTHONPATH=. for {os.getcwd()!r})"
+    )
 
 
 def config_text(cfg: Config) -> str:

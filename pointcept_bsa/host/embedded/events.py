@@ -65,11 +65,12 @@ class EventStorage:
 class MetricsWriter:
     """Writes to ``{save_path}/metrics.jsonl`` and, where tensorboard is installed, to event files.
 
+    TensorBoard's axis is the iteration of everything, as ``iteration()`` says it; without, the step that is given.
     Files are opened at the first write. A full disk or a lost folder is an ``InputError``.
     """
 
-    def __init__(self, save_path: str, append: bool = False) -> None:
-        self.save_path, self.append = save_path, append
+    def __init__(self, save_path: str, append: bool = False, iteration: Callable[[], int] | None = None) -> None:
+        self.save_path, self.append, self.iteration = save_path, append, iteration
         self.path = os.path.join(save_path, "metrics.jsonl")
         self._file: BinaryIO | None = None
         self._board: Any = None
@@ -92,7 +93,7 @@ class MetricsWriter:
             self._open().write(line.encode())
             if self._board is not None:
                 for tag, value in board.items():
-                    self._board.add_scalar(tag, value, step)
+                    self._board.add_scalar(tag, value, self._place(step))
         except OSError as error:
             raise InputError(
                 f"{self.path}: cannot be written ({error.strerror or error}); earlier checkpoints are intact"
@@ -100,7 +101,10 @@ class MetricsWriter:
 
     def add_image(self, tag: str, image: Any, step: int, dataformats: str = "CHW") -> None:
         """A picture, for TensorBoard alone."""
-        self._show(lambda board: board.add_image(tag, image, step, dataformats=dataformats))
+        self._show(lambda board: board.add_image(tag, image, self._place(step), dataformats=dataformats))
+
+    def _place(self, step: int) -> int:
+        return step if self.iteration is None else self.iteration()
 
     def add_hparams(self, hparams: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
         """Hyper-parameters (numbers, texts, truth values) and what they led to, for TensorBoard alone."""

@@ -6,9 +6,11 @@ with any number of workers (torch's own random numbers in a data set need at lea
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,7 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler, get_wor
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.host.embedded import comm
 from pointcept_bsa.host.embedded.faults import guarded
+from pointcept_bsa.host.embedded.logger import get_root_logger
 from pointcept_bsa.host.embedded.plan import TrainingPlan
 
 Draw = tuple[int, int]  # (index of the sample in the data set, number of this draw in the stream)
@@ -102,8 +105,21 @@ class GuardedLoader(DataLoader):
 
     path = "data"
 
+    def check_worker_number_rationality(self) -> None:
+        """Where torch would warn at every loader of every process: one line, once."""
+        _tell_of_many(self.num_workers)
+
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         return guarded(super().__iter__(), self.path, self.num_workers)
+
+
+@cache
+def _tell_of_many(num_workers: int) -> None:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if num_workers > cores:
+        get_root_logger().info(
+            f"num_worker: {num_workers} loading processes on {cores} CPU cores; fewer may load faster"
+        )
 
 
 class TrainLoader(GuardedLoader):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import logging.handlers
 import sys
@@ -22,11 +23,22 @@ class _StdoutHandler(logging.StreamHandler):
     def stream(self) -> TextIO:
         return sys.stdout
 
+    def handleError(self, record: logging.LogRecord) -> None:
+        """A disk that is full ends the tool in one line, where logging would print a stack trace for every line."""
+        if isinstance(sys.exc_info()[1], OSError) and not isinstance(sys.exc_info()[1], BrokenPipeError):
+            raise
+        super().handleError(record)
+
 
 class _LogFile(logging.FileHandler):
     """Says once, in one line, that it cannot be written, where logging would print a stack trace for every line."""
 
     _failed = False
+
+    def close(self) -> None:
+        """What cannot be written any more is lost, which was said."""
+        with contextlib.suppress(OSError):
+            super().close()
 
     def handleError(self, record: logging.LogRecord) -> None:
         if not self._failed:

@@ -1,4 +1,8 @@
-"""Optimizers by name, with groups of parameters chosen by a keyword in their names."""
+"""Optimizers by name, with groups of parameters chosen by a keyword in their names.
+
+Names are those of the classes: ours, torch's, then timm's. Left out are those whose step wants more than gradients:
+a closure (LBFGS), sparse gradients (SparseAdam), second derivatives (Adahessian), another optimizer (Lookahead).
+"""
 
 from __future__ import annotations
 
@@ -8,14 +12,23 @@ from typing import Any
 import torch
 from torch import nn
 
-from pointcept_bsa.errors import InputError
+from pointcept_bsa.errors import InputError, nearest
 from pointcept_bsa.host.embedded.registry import OPTIMIZERS
 from pointcept_bsa.host.muon import Muon
 
-for _name in ("SGD", "Adam", "AdamW"):
-    OPTIMIZERS.register_module(name=_name, module=getattr(torch.optim, _name))
+_LEFT_OUT = ("Optimizer", "LBFGS", "SparseAdam", "Adahessian", "Lookahead")
+
+
+def _optimizers_in(module: Any) -> dict[str, type]:
+    """The optimizers of a module by name."""
+    kinds = {name: kind for name, kind in vars(module).items() if isinstance(kind, type)}
+    return {n: kind for n, kind in kinds.items() if issubclass(kind, torch.optim.Optimizer) and n not in _LEFT_OUT}
+
 
 OPTIMIZERS.register_module(module=Muon)
+for _name, _kind in _optimizers_in(torch.optim).items():
+    if _name not in OPTIMIZERS:  # newer versions of torch have a Muon, too
+        OPTIMIZERS.register_module(name=_name, module=_kind)
 
 _FUSED = ("SGD", "Adam", "AdamW")
 
@@ -31,6 +44,21 @@ def lion(params: Any, lr: float = 1e-4, betas: Sequence[float] = (0.9, 0.99), we
     return Lion(params, lr=lr, betas=(first, second), weight_decay=weight_decay)
 
 
+def _with_timms(name: str) -> None:
+    """Register the optimizers of timm, which takes long to import and may fail to: for a name that is not known yet."""
+    try:
+        import timm.optim
+    except (ImportError, RuntimeError) as error:  # RuntimeError: a torchvision of another torch
+        known = [kind for kind in OPTIMIZERS.module_dict if isinstance(kind, str)]
+        raise InputError(
+            f"optimizer.type={name!r} is none of ours and torch's{nearest(name, known)}; timm's cannot be looked up: "
+            f"{' '.join(str(error).split())}"
+        ) from error
+    for key, kind in _optimizers_in(timm.optim).items():
+        if key not in OPTIMIZERS:
+            OPTIMIZERS.register_module(name=key, module=kind)
+
+
 def build_optimizer(
     cfg: Mapping[str, Any], model: nn.Module, param_dicts: Sequence[Mapping[str, Any]] | None = None
 ) -> torch.optim.Optimizer:
@@ -41,6 +69,9 @@ def build_optimizer(
     fused step is used unless ``cfg`` says ``fused`` or ``foreach``.
     """
     options = dict(cfg)
+    kind = options.get("type")
+    if isinstance(kind, str) and kind not in OPTIMIZERS and kind not in _LEFT_OUT:
+        _with_timms(kind)
     trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
     if not trainable:
         raise InputError("model: it has no trainable parameters")

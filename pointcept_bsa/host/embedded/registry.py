@@ -8,10 +8,12 @@ class and the nearest name, and an unknown name is never looked up anywhere else
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Mapping
 from typing import Any
 
 from mmengine.registry import Registry as _Registry
+from mmengine.utils import import_modules_from_strings
 
 from pointcept_bsa.errors import InputError, nearest
 from pointcept_bsa.host.memory import is_out_of_memory
@@ -40,7 +42,16 @@ class Registry(_Registry):
 
     def get(self, key: str) -> Any:
         """Return the class registered as ``key``, or ``None``."""
+        if key not in self._module_dict:
+            register_the_package()
         return self._module_dict.get(key)
+
+    @property
+    def module_dict(self) -> dict[str, Any]:
+        """All names, with what is registered as each."""
+        register_the_package()
+        found: dict[str, Any] = self._module_dict
+        return found
 
     def build(self, cfg: Mapping[str, Any], *, path: str | None = None) -> Any:
         """Build ``cfg["type"]`` with the other items as keyword arguments.
@@ -107,6 +118,15 @@ def _check_signature(cls: Any, kwargs: dict[str, Any], where: str) -> None:
     missing = [p.name for p in named if p.default is p.empty and p.name not in kwargs]
     if missing:
         raise LocatedError(f"{where}: missing argument {', '.join(map(repr, missing))}")
+
+
+def register_the_package() -> None:
+    """Import the package's catalogue, by name as a config's ``custom_imports`` would: it stands above this floor.
+
+    Not while the host itself is being imported, whose modules may ask what is registered until then.
+    """
+    if hasattr(sys.modules["pointcept_bsa.host"], "__all__"):  # its last line
+        import_modules_from_strings(["pointcept_bsa.catalogue"])
 
 
 MODELS = Registry("models")

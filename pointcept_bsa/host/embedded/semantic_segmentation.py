@@ -13,6 +13,7 @@ from torch import Tensor
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.files.atomic import write_file
 from pointcept_bsa.files.json_file import write_json
+from pointcept_bsa.files.npy_file import write_npy
 from pointcept_bsa.host.batch import to_device
 from pointcept_bsa.host.embedded import comm
 from pointcept_bsa.host.embedded.collate import collate_fn
@@ -39,7 +40,7 @@ def scores(counts: Tensor) -> dict[str, Any]:
 
 
 def _saving(array: np.ndarray) -> Callable[[Any], object]:
-    return lambda file: np.save(file, array, allow_pickle=False)
+    return lambda file: write_npy(file, array)
 
 
 def _judged(logits: Tensor, batch: dict[str, Any], classes: tuple[int, int]) -> Tensor:

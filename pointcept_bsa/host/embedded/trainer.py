@@ -313,7 +313,9 @@ class DefaultTrainer(TrainerBase):
         return distribute(model, self.cfg, self.device)
 
     def build_writer(self) -> MetricsWriter | None:
-        return MetricsWriter(self.cfg.save_path, append=self.cfg.resume) if comm.is_main_process() else None
+        if not comm.is_main_process():
+            return None
+        return MetricsWriter(self.cfg.save_path, append=self.cfg.resume, iteration=lambda: self.global_iter)
 
     def build_train_loader(self) -> TrainLoader:
         dataset = build_dataset(self.cfg.data.train, path="data.train")

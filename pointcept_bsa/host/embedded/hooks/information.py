@@ -116,7 +116,7 @@ class InformationWriter(HookBase):
         means = {name[6:]: history.avg for name, history in storage.histories().items() if name.startswith("train/")}
         if self.trainer.writer is not None and means:
             epoch = self.trainer.epoch + 1
-            board = {f"train/{name}": mean for name, mean in means.items()}
+            board = {f"loss_epoch/{name}": mean for name, mean in means.items()}
             self.trainer.writer.write({"kind": "epoch", "epoch": epoch, **means}, board, epoch)
 
     def after_train(self) -> None:
@@ -161,8 +161,8 @@ class InformationWriter(HookBase):
         self._display.update(trainer.global_iter, text)
         if trainer.writer is not None:
             board = {
+                **{f"loss/{name}": value for name, value in losses.items()},
                 "params/lr": record["lr"],
-                **{f"train_batch/{name}": value for name, value in losses.items()},
                 **{f"speed/{name}": record[name] for name in ("iter_time", "data_time", "samples_per_s")},
                 "memory/peak_mb": record["memory_mb"],
             }

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
-from typing import NoReturn
 
-from pointcept_bsa.engine.benchmark.case import DTYPES
-from pointcept_bsa.engine.benchmark.settings import Settings
-from pointcept_bsa.engine.benchmark.variants import MODES
-from pointcept_bsa.errors import InputError
+from pointcept_bsa.arguments import Parser
+from pointcept_bsa.arguments.words import DTYPES, MODES
 
 DESCRIPTION = """Time the networks of configs on synthetic clouds and compare them in one table.
 
@@ -21,14 +17,9 @@ compares one config with a variant of itself.
 schedule of the config over so many steps; --seeds N says from how many starts."""
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise InputError(f"{message} (see --help)")
-
-
-def parse_settings(argv: Sequence[str] | None = None) -> Settings:
-    """The command line as settings. Raises InputError."""
-    parser = _Parser(description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
+def benchmark_parser() -> argparse.ArgumentParser:
+    """Its arguments are those of :class:`pointcept_bsa.engine.benchmark.settings.Settings`."""
+    parser = Parser(description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", nargs="+", default=[], metavar="CONFIG", help="what to compare, see above")
     parser.add_argument("--sizes", nargs="+", type=int, default=[], metavar="N", help="points a cloud")
     parser.add_argument("--baseline", metavar="CONFIG", help="what the ratios refer to: one of --config or another")
@@ -41,6 +32,8 @@ def parse_settings(argv: Sequence[str] | None = None) -> Settings:
     parser.add_argument("--skip-train", action="store_true", help="forward pass only")
     parser.add_argument(
         "--mode",
+        dest="modes",
+        type=lambda words: tuple(words.split(",")),
         default=MODES[0],
         metavar="MODE,...",
         help="of eager, graph (CUDA graphs of the forward and of the whole train step), compile (default %(default)s)",
@@ -67,6 +60,4 @@ def parse_settings(argv: Sequence[str] | None = None) -> Settings:
     )
     parser.add_argument("--options", nargs="+", default=[], metavar="KEY=VALUE", help="config values of all configs")
     parser.add_argument("--output", default="exp/benchmark", metavar="DIR", help="default %(default)s")
-    args = vars(parser.parse_args(argv))
-    args["modes"] = tuple(args.pop("mode").split(","))
-    return Settings(**args)
+    return parser

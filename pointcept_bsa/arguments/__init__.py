@@ -1,22 +1,43 @@
-"""``--options``: words KEY=VALUE into config values, or one line that says which word is wrong."""
+"""Command lines: what the parsers of all tools share. Imports nothing heavy, so that ``--help`` answers at once.
+
+A mistake in a command line is raised as ``InputError``, as all others are.
+"""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
-from mmengine.config import DictAction as MmengineAction
-
+from pointcept_bsa.arguments.given import note_places
 from pointcept_bsa.errors import InputError
 
-__all__ = ["DictAction", "parse_options"]
+__all__ = ["DictAction", "Parser", "parse_options"]
 
 CLOSED = "wanted a value whose brackets are closed, as in [1,2]"
 
 
+class Parser(argparse.ArgumentParser):
+    """A parser whose mistakes are told as all others: raised as ``InputError``."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise ``InputError``."""
+        raise InputError(f"{message} (see --help)")
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse does; texts among the values count as places that the user has named."""
+        known, rest = super().parse_known_args(args, namespace)
+        note_places([vars(known), rest])
+        return known, rest
+
+
 def parse_options(words: Sequence[str]) -> dict[str, Any]:
-    """The values that ``words`` name, read as mmengine reads them. Raises ``InputError`` for any other word."""
+    """The values of ``--options`` that ``words`` name, read as mmengine reads them.
+
+    Raises ``InputError`` for a word that is not KEY=VALUE.
+    """
+    from mmengine.config import DictAction as MmengineAction
+
     options = {}
     for word in words:
         key, sign, value = word.partition("=")

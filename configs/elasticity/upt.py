@@ -1,0 +1,5 @@
+_base_ = ["../_base_/elasticity.py"]
+
+save_path = "exp/elasticity/upt"
+
+model = dict(backbone=dict(type="UPT-v1m1", in_channels=2, num_supernodes=512, depth=9, radius=0.2, dimensionality=2))

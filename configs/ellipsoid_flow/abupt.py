@@ -1,0 +1,21 @@
+_base_ = ["../_base_/ellipsoid_flow.py"]
+
+save_path = "exp/ellipsoid_flow/abupt"
+
+model = dict(
+    backbone=dict(
+        type="ABUPT-v1m1",
+        in_channels=24,
+        out_channels=32,
+        channels=32,
+        num_supernodes=128,
+        num_anchors=128,
+        radius=0.4,
+        position_scale=10.0,
+    )
+)
+
+search = {
+    "model.backbone.position_scale": dict(choices=[10.0, 100.0]),
+    "model.backbone.edges": dict(choices=["radius", "knn"]),
+}

@@ -1,0 +1,21 @@
+_base_ = ["../_base_/ellipsoid_flow.py"]
+
+save_path = "exp/ellipsoid_flow/upt"
+
+model = dict(
+    backbone=dict(
+        type="UPT-v1m1",
+        in_channels=24,
+        out_channels=32,
+        channels=32,
+        num_supernodes=128,
+        num_latents=64,
+        radius=0.4,
+        position_scale=10.0,
+    )
+)
+
+search = {
+    "model.backbone.position_scale": dict(choices=[10.0, 100.0]),
+    "model.backbone.edges": dict(choices=["radius", "knn"]),
+}

@@ -1,0 +1,7 @@
+_base_ = ["../_base_/shapenet_car_mini24.py"]
+
+save_path = "exp/shapenet_car_mini24/mspt"
+
+model = dict(backbone=dict(type="MSPT-v1m1", in_channels=24, depth=14))
+
+search = {"model.backbone.block_size": dict(choices=[8, 16, 32])}
