@@ -18,7 +18,7 @@ if find_spec("pointcept_bsa") is None:  # run from a checkout that is not instal
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from pointcept_bsa.arguments import Parser
-from pointcept_bsa.arguments.words import UNITS
+from pointcept_bsa.arguments.words import DENSITIES, UNITS
 from pointcept_bsa.command import exit_code
 
 
@@ -30,6 +30,12 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--metrics", nargs="+", metavar="METRIC", help="columns; all that every run has, if left out")
     parser.add_argument("--units", choices=list(UNITS), default="physical", help="of the metrics")
+    parser.add_argument(
+        "--density",
+        choices=list(DENSITIES),
+        default="tested",
+        help="of clouds with more points than those of training: whole, in pieces of as many, or as tested (default)",
+    )
     parser.add_argument(
         "--reference",
         metavar="CONFIG",
@@ -44,12 +50,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def work() -> int:
         arguments = build_parser().parse_args(argv)
+        from pointcept_bsa.engine.cloud_density import at_density
         from pointcept_bsa.engine.comparison import compare
         from pointcept_bsa.engine.comparison_tables import markdown, write_tables
         from pointcept_bsa.engine.runs import find_runs
         from pointcept_bsa.host.embedded.config import load_config
 
-        runs = find_runs(arguments.runs, load_config)
+        runs = at_density(find_runs(arguments.runs, load_config), arguments.density)
         found = compare(runs, arguments.metrics, arguments.units, arguments.force, arguments.reference)
         if arguments.output:
             for path in write_tables(found, arguments.output):

@@ -68,7 +68,7 @@ data = dict(
         data_root=data_root,
         fields=_fields,
         transform=_features,
-        test_mode=True,
+        test_mode=True,  # whole: in pieces of 4096 points no network is better in validation by more than .002
     ),
 )
 

@@ -6,6 +6,7 @@ FORMATS = ("vtp", "vtu", "vtk", "ply", "npz")  # of predictions: of .stl and .np
 PICTURE_FORMATS = ("png", "vtp")
 PRUNERS = ("median", "halving", "none")
 UNITS = {"physical": "metrics", "normalized": "metrics_normalized"}  # and where a report has them
+DENSITIES = {"tested": None, "whole": "whole", "training": "at_training_density"}  # and where a report has them
 DTYPES = ("fp32", "bf16", "tf32")
 MODES = ("eager", "graph", "compile")
 WHAT = {

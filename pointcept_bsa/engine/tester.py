@@ -216,6 +216,10 @@ class RegressionTester(TesterBase):
             f"2 to {max(split)} random pieces, {self.predict.votes} vote(s); NOT what the model says of the whole cloud"
         )
 
+    def kind_of_split(self) -> str:
+        """Pieces that spare memory are one thing, pieces of the density of training another."""
+        return "APPROXIMATE" if self.predict.piece_points is None else "in pieces"
+
     def gflops(self, model: nn.Module) -> dict[str, float] | None:
         """GFLOPs of one forward pass over the first sample, and its number of points."""
         if len(self.test_loader.dataset) == 0:
@@ -249,7 +253,7 @@ class RegressionTester(TesterBase):
             *metric_lines(report, f"(physical: {card.get('units', '?')})", report["metric_units"]),
             *self.ways_lines(report),
             *(f"note: {note}" for note in card.get("notes", [])),
-            *([f"APPROXIMATE: {report['approximation']}"] if report["approximation"] else []),
+            *([f"{self.kind_of_split()}: {report['approximation']}"] if report["approximation"] else []),
             *comparison_lines(report),
             f"Written to {self.folder / 'metrics.json'}",
         ]
