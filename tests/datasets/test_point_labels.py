@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 
 import numpy as np
 import pytest
 import torch
 
 from pointcept_bsa.datasets.own.labels import count_labels
+from pointcept_bsa.datasets.own.recipe import Recipe
 from pointcept_bsa.datasets.own.suggested_config import NETWORKS
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.host import MODELS, build_dataset, collate_fn
 from pointcept_bsa.host.embedded.cli import train_main
 from pointcept_bsa.host.embedded.config import load_config
-from pointcept_bsa.mesh_io import read_mesh
+from pointcept_bsa.mesh_io import Mesh, read_mesh, write_mesh
 
 
 def write_clouds(folder, dtype=np.int32):
@@ -111,6 +113,24 @@ def test_labels_far_from_0_are_exact(tmp_path, prepare_tool):
     assert prepare_tool.main(command) == 0
     data = build_dataset(dict(type="PointLabelDataset", data_root=str(tmp_path / "data")))
     assert data.get_data(0)["segment"].tolist() == [0, 1] * 4 + [0]
+
+
+def test_of_labels_of_cells_a_point_has_that_of_most_of_its_cells(tmp_path, prepare_tool):
+    """Two triangles and two lines of materials 5 and 3; where these are as many at a point, it has the smaller."""
+    points = np.array([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0], [-1, 1, 0]], float)
+    cells = {"triangle": np.array([[0, 1, 2], [0, 2, 3]]), "line": np.array([[3, 4], [4, 0]])}
+    (tmp_path / "raw").mkdir()
+    for i in range(4):
+        write_mesh(tmp_path / f"raw/{i}.vtu", Mesh(points, cells, {}, {"material": np.array([5, 3, 5, 3])}))
+    command = ["custom", "--src", str(tmp_path / "raw"), "--dst", str(tmp_path / "data"), "--label", "material"]
+    assert prepare_tool.main(command) == 2
+    assert prepare_tool.main([*command, "--cells-to-points"]) == 0
+    data = build_dataset(dict(type="PointLabelDataset", data_root=str(tmp_path / "data")))
+    assert np.array([3, 5])[data.get_data(0)["segment"]].tolist() == [3, 5, 3, 3, 3]
+    assert any("a point has the label of most of its cells" in note for note in data.card()["notes"])
+    assert json.loads((tmp_path / "data/fields.json").read_text())["recipe"].keys() == asdict(Recipe()).keys() - {
+        "label"
+    }
 
 
 def test_one_class_is_refused(tmp_path, prepare_tool, capsys):

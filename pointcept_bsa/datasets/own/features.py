@@ -76,12 +76,36 @@ def average_to_points(values: np.ndarray, cells: Cells, num_points: int, where: 
             np.add.at(total, block[:, corner], own)
             np.add.at(count, block[:, corner], 1)
         start += len(block)
-    if not np.all(count > 0):
+    _refuse_loose(count > 0, where)
+    return total / count[:, None]
+
+
+def most_frequent_at_points(labels: np.ndarray, cells: Cells, num_points: int, where: object) -> np.ndarray:
+    """Return (N, 1): at each point the label that most of its cells have, of equally many the smallest.
+
+    Raises:
+        InputError: several columns, points that belong to no cell.
+    """
+    if labels.size != len(labels):
+        raise InputError(f"{where}: a label of cells has shape {labels.shape}, wanted one integer a cell")
+    _refuse_loose(used_points(cells, num_points), where)
+    ends = np.cumsum([0, *(len(block) for block in cells.values())])
+    parts = [
+        np.stack([block.reshape(-1), np.repeat(labels.reshape(-1)[start:end], block.shape[1])], axis=1)
+        for block, start, end in zip(cells.values(), ends[:-1], ends[1:], strict=True)
+    ]
+    pairs, counts = np.unique(np.concatenate(parts), axis=0, return_counts=True)  # (point, label), in this order
+    best = np.lexsort((pairs[:, 1], -counts, pairs[:, 0]))
+    first = np.searchsorted(pairs[best, 0], np.arange(num_points))
+    return pairs[best[first], 1][:, None].astype(np.float64)
+
+
+def _refuse_loose(used: np.ndarray, where: object) -> None:
+    if not used.all():
         raise InputError(
-            f"{where}: {np.count_nonzero(count == 0)} of {num_points} points belong to no cell and get no cell data, "
+            f"{where}: {np.count_nonzero(~used)} of {len(used)} points belong to no cell and get no cell data, "
             "wanted cells at all of them (--drop-loose-points leaves such points out)"
         )
-    return total / count[:, None]
 
 
 def used_points(cells: Cells, num_points: int) -> np.ndarray:

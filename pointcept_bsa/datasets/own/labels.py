@@ -23,10 +23,7 @@ def count_labels(values: np.ndarray, source: str, where: object) -> Counter[int]
     if values.shape[1] != 1:
         raise InputError(f"{where}: label {source!r} has {values.shape[1]} columns, wanted one integer a point")
     if not np.all(np.isfinite(values)) or np.any(values != np.round(values)) or np.any(np.abs(values) >= 2**24):
-        raise InputError(
-            f"{where}: label {source!r} has values that are no integers (labels of cells cannot be averaged), wanted "
-            "a class a point"
-        )
+        raise InputError(f"{where}: label {source!r} has values that are no integers, wanted a class a point")
     labels, counts = np.unique(values.astype(np.int64), return_counts=True)
     return Counter(dict(zip(labels.tolist(), counts.tolist(), strict=True)))
 

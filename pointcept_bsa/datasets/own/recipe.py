@@ -16,7 +16,14 @@ from typing import NamedTuple
 import numpy as np
 
 from pointcept_bsa.datasets.inputs import GLOBAL, FieldInfo
-from pointcept_bsa.datasets.own.features import average_to_points, faces_of, point_normals, used_points, wall_distance
+from pointcept_bsa.datasets.own.features import (
+    average_to_points,
+    faces_of,
+    most_frequent_at_points,
+    point_normals,
+    used_points,
+    wall_distance,
+)
 from pointcept_bsa.datasets.own.sources import read_source
 from pointcept_bsa.datasets.own.table import Table, parameters_of
 from pointcept_bsa.errors import InputError, nearest
@@ -57,6 +64,7 @@ class Recipe:
         cells_to_points: average cell data to the points.
         drop_loose_points: leave out points that belong to no cell.
         columns: names of the columns of ``.npy`` tables, "x", "y" (and "z") among them.
+        label: the target that is a label: of cells the most frequent one comes to a point, not the mean.
 
     Raises:
         InputError: fields named twice, reserved names, wrong dimension.
@@ -69,6 +77,7 @@ class Recipe:
     cells_to_points: bool = False
     drop_loose_points: bool = False
     columns: tuple[str, ...] = ()
+    label: str | None = None
 
     def __post_init__(self) -> None:
         if self.dimension not in (None, 2, 3):
@@ -197,7 +206,8 @@ class FieldReader:
         if name in mesh.cell_data:
             if not self.recipe.cells_to_points:
                 raise MissingField(f"{self.path}: {name!r} is cell data, wanted point data, or --cells-to-points", name)
-            return average_to_points(mesh.cell_data[name], mesh.cells, len(mesh.points), self.path), "cell"
+            to_points = most_frequent_at_points if name == self.recipe.label else average_to_points
+            return to_points(mesh.cell_data[name], mesh.cells, len(mesh.points), self.path), "cell"
         if name == "normal":
             return point_normals(mesh.points, mesh.cells, self.dimension, self.path), "derived"
         if name == "wall_distance" and self.recipe.wall_mask is not None:

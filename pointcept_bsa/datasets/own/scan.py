@@ -83,28 +83,19 @@ class Scan:
         return [name for name in self.points if name not in self.bad]
 
 
-def scan(
-    sources: Mapping[str, Path],
-    recipe: Recipe,
-    table: Table,
-    step: Callable[[], None] = lambda: None,
-    label: str | None = None,
-) -> Scan:
-    """Read every sample once and return what was seen; files that cannot be used are noted in ``bad``.
-
-    ``label``: the target of the recipe that is a label.
-    """
+def scan(sources: Mapping[str, Path], recipe: Recipe, table: Table, step: Callable[[], None] = lambda: None) -> Scan:
+    """Read every sample once and return what was seen; files that cannot be used are noted in ``bad``."""
     seen = Scan(dimension=recipe.dimension or 0)
     for name, path in sources.items():
         try:
-            _look_at(seen, name, path, recipe, table, label)
+            _look_at(seen, name, path, recipe, table)
         except InputError as error:
             seen.bad[name] = str(error)
         step()
     return seen
 
 
-def _look_at(seen: Scan, name: str, path: Path, recipe: Recipe, table: Table, label: str | None) -> None:
+def _look_at(seen: Scan, name: str, path: Path, recipe: Recipe, table: Table) -> None:
     mesh = read_source(path, recipe.columns)
     for pair in available_fields(mesh, parameters_of(table, name)).items():
         seen.available[pair] += 1
@@ -137,8 +128,8 @@ def _look_at(seen: Scan, name: str, path: Path, recipe: Recipe, table: Table, la
             bad = int(values.size - np.count_nonzero(np.isfinite(values.astype(np.float32))))
         if bad:
             faults.append(f"field {info.source!r} has {bad} NaN or infinite of {values.size} values")
-    if label is not None and not faults:
-        seen.labels.update(count_labels(sample.arrays[field_key(label)], label, path))
+    if recipe.label is not None and not faults:
+        seen.labels.update(count_labels(sample.arrays[field_key(recipe.label)], recipe.label, path))
     if faults:
         raise InputError(f"{path}: {', '.join(faults)}, wanted none")
     for key, info in infos.items():

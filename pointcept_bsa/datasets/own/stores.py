@@ -222,10 +222,16 @@ def is_prepared(root: str | Path) -> bool:
     return (Path(root) / FIELDS_FILE).is_file()
 
 
+def _to_points(is_label: bool) -> str:
+    if is_label:
+        return "a point has the label of most of its cells"
+    return "averaged to the points (mean over the cells at a point)"
+
+
 def notes_of(infos: dict[str, FieldInfo], recipe: Recipe) -> list[str]:
     """Return what a reader of the results must know about the fields."""
     notes = [
-        f"{info.source}: cell data, averaged to the points (mean over the cells at a point)"
+        f"{info.source}: cell data, {_to_points(info.source == recipe.label)}"
         for info in infos.values()
         if info.kind == "cell"
     ]

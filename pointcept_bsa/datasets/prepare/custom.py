@@ -83,15 +83,9 @@ def prepare_custom(
     """
     if label is not None and (target or surface_pressure):
         raise InputError(f"--label: got {label!r} and --target or --surface-pressure, wanted labels alone, or fields")
-    recipe = Recipe(
-        (label,) if label is not None else tuple(target),
-        tuple(feature),
-        dimension,
-        wall_mask,
-        cells_to_points,
-        drop_loose_points,
-        tuple(columns),
-    )
+    chosen = tuple(target) if label is None else (label,)
+    read = (dimension, wall_mask, cells_to_points, drop_loose_points, tuple(columns), label)
+    recipe = Recipe(chosen, tuple(feature), *read)
     units = _units(unit, recipe)
     declared = parse_surface_pressure(surface_pressure)
     if not recipe.target and not dry_run:
@@ -103,10 +97,10 @@ def prepare_custom(
     unlisted = sorted(set(sources) - {name for names in lists.values() for name in names})
     sources = {name: path for name, path in sources.items() if name not in set(unlisted)}
     progress = Progress("look", len(sources))
-    seen = scan(sources, recipe, table, progress.update, label)
+    seen = scan(sources, recipe, table, progress.update)
     progress.close()
     plan = _Plan(
-        Path(dst), recipe, units, table, sources, seen, protocol, lists, unlisted, skip_bad, overwrite, declared, label
+        Path(dst), recipe, units, table, sources, seen, protocol, lists, unlisted, skip_bad, overwrite, declared
     )
     problems = plan.problems()
     if dry_run:
@@ -134,7 +128,6 @@ class _Plan:
     skip_bad: bool
     overwrite: bool
     declared: dict[str, Any] | None = None
-    label: str | None = None
 
     @property
     def used(self) -> Lists:
@@ -181,11 +174,16 @@ class _Plan:
         )
         notes = [*notes_of(infos, recipe), *_dropped_notes(seen, self.unlisted), *precision_lines(seen)]
         more = self._surface_pressure(), self._labels()
-        return fields_content(seen.dimension, target, fields, asdict(recipe), notes, *more)
+        options = {key: value for key, value in asdict(recipe).items() if key != "label"}
+        return fields_content(seen.dimension, target, fields, options, notes, *more)
 
     def _labels(self) -> list[int] | None:
         """The classes of a label, where samples could be read."""
-        return classes_of(self.seen.labels, self.label) if self.label is not None and self.seen.labels else None
+        return (
+            classes_of(self.seen.labels, self.recipe.label)
+            if self.recipe.label is not None and self.seen.labels
+            else None
+        )
 
     def _surface_pressure(self) -> dict[str, Any] | None:
         """What is declared of the target, checked where samples could be read."""
@@ -240,8 +238,8 @@ class _Plan:
         unlisted = f"; {len(self.unlisted)} samples not listed" if self.unlisted else ""
         print(f"protocol {self.protocol}: {counts}{unlisted}")
         print("\n".join(report(seen, self.sources)))
-        if self.label is not None and seen.labels:
-            print("\n".join(label_lines(seen.labels, self.label)))
+        if self.recipe.label is not None and seen.labels:
+            print("\n".join(label_lines(seen.labels, self.recipe.label)))
         print(f"size on disk: about {self._bytes(self.names) / 1e6:.1f} MB")
         for problem in problems:
             print(f"a run would stop: {problem}")
@@ -260,7 +258,7 @@ class _Plan:
     def _check_target(self) -> None:
         if not self.recipe.target:
             raise InputError(NO_TARGET)
-        for line in constant_targets(self.seen, self.recipe.target) if self.label is None else ():
+        for line in constant_targets(self.seen, self.recipe.target) if self.recipe.label is None else ():
             raise InputError(f"--target: {line}, wanted a field that varies; columns are chosen as in 'velocity[:2]'")
 
     def _check_bad(self) -> None:
