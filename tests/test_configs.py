@@ -63,8 +63,8 @@ COMPARED = (  # sets that have BSA with group compression too
     *("airfrans", "beams", "ellipsoid_flow", "periodic_hills", "proteins", "shapenet_car", "shapenet_car_mini24"),
     "ventricle",
 )
-LATENT = ("upt", "abupt", "mspt")
-WITH_LATENT = (
+RIVALS = ("upt", "abupt", "mspt", "flare", "lrsa", "pointnet", "transolver")
+WITH_RIVALS = (
     *("airfrans", "custom", "elasticity", "ellipsoid_flow", "periodic_hills", "shapenet_car", "shapenet_car_mini24"),
 )
 LAPTOP = {"data", "batch_size", "enable_amp", "num_worker", "eval_every"}  # two cores, fewer points
@@ -113,7 +113,7 @@ def made_up_batch(cfg, split):
 @pytest.mark.parametrize("data_set", DATA_SETS)
 def test_every_backbone_has_a_config(data_set):
     further = ("bsa_group_compression",) if data_set in COMPARED else ()
-    further += LATENT if data_set in WITH_LATENT else ()
+    further += RIVALS if data_set in WITH_RIVALS else ()
     assert {f"{data_set}/{backbone}.py" for backbone in (*BACKBONES, *further)} <= set(CONFIGS)
 
 

@@ -5,8 +5,12 @@ from . import (  # noqa: F401
     bsa,
     erwin,
     erwin_nsa,
+    flare,
     full_attention,
+    lrsa,
     mspt,
     point_transformer_v3,
+    pointnet,
+    transolver,
     upt,
 )

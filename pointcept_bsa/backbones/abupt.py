@@ -10,15 +10,8 @@ from pointcept_bsa.host import MODELS, Point
 from pointcept_bsa.layers.attention import check_counts, check_heads
 from pointcept_bsa.layers.linear import Linear
 from pointcept_bsa.layers.neighborhood import Neighborhood
-from pointcept_bsa.layers.perceiver import (
-    EPS,
-    AnchorAttention,
-    PerceiverAttention,
-    PrenormBlock,
-    SelfAttention,
-    Tokens,
-    mlp,
-)
+from pointcept_bsa.layers.perceiver import AnchorAttention, PerceiverAttention, SelfAttention, Tokens
+from pointcept_bsa.layers.prenorm import EPS, PrenormBlock, mlp
 from pointcept_bsa.layers.query_key import RotaryEmbedding
 from pointcept_bsa.layers.sinusoidal import SinusoidalEmbedding
 from pointcept_bsa.layers.supernode_pooling import GeometryPooling

@@ -10,7 +10,7 @@ from pointcept_bsa.geometry.tree_plan import plan_tree
 from pointcept_bsa.host import MODELS, Point
 from pointcept_bsa.layers.attention import check_counts
 from pointcept_bsa.layers.multi_scale_attention import MultiScaleAttention
-from pointcept_bsa.layers.perceiver import EPS, PrenormBlock, mlp
+from pointcept_bsa.layers.prenorm import EPS, PrenormBlock, mlp
 from pointcept_bsa.layers.single_tree import SingleTree
 from pointcept_bsa.layers.transformer import init_weights
 

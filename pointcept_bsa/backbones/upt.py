@@ -11,7 +11,8 @@ from pointcept_bsa.host import MODELS, Point
 from pointcept_bsa.layers.attention import check_counts
 from pointcept_bsa.layers.linear import Linear
 from pointcept_bsa.layers.neighborhood import Neighborhood
-from pointcept_bsa.layers.perceiver import EPS, PerceiverAttention, PrenormBlock, SelfAttention, Tokens, mlp
+from pointcept_bsa.layers.perceiver import PerceiverAttention, SelfAttention, Tokens
+from pointcept_bsa.layers.prenorm import EPS, PrenormBlock, mlp
 from pointcept_bsa.layers.sinusoidal import SinusoidalEmbedding
 from pointcept_bsa.layers.supernode_pooling import SupernodePooling
 from pointcept_bsa.layers.supernodes import POINT_TREE, Supernodes

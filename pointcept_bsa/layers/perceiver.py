@@ -1,4 +1,4 @@
-"""Attention between two sets of tokens, and the transformer blocks around it (Jaegle et al. 2021, arXiv 2107.14795).
+"""Attention between two sets of tokens (Jaegle et al. 2021, arXiv 2107.14795).
 
 ``N`` tokens, ``M`` tokens of the context, ``C`` channels, ``H`` heads, ``D`` channels a head, ``d`` dimensions.
 """
@@ -6,19 +6,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint as recompute
 
 from pointcept_bsa.layers.attention import check_heads
 from pointcept_bsa.layers.linear import Linear
+from pointcept_bsa.layers.prenorm import EPS
 from pointcept_bsa.layers.query_key import RotaryEmbedding
-from pointcept_bsa.layers.transformer import by_rows
 from pointcept_bsa.ops.dense_attention import dense_attention
-
-EPS = 1e-6  # of the norms
 
 
 @dataclass(frozen=True)
@@ -34,14 +30,6 @@ class Tokens:
     lengths: tuple[int, ...]
     valid: Tensor | None = None
     turns: tuple[Tensor, Tensor] | None = None
-
-
-def mlp(*widths: int) -> nn.Sequential:
-    """Linear layers between these widths, GELU between them."""
-    layers: list[nn.Module] = []
-    for before, after in zip(widths[:-1], widths[1:], strict=True):
-        layers += [Linear(before, after), nn.GELU()]
-    return nn.Sequential(*layers[:-1])
 
 
 class CrossAttention(nn.Module):
@@ -77,39 +65,6 @@ class CrossAttention(nn.Module):
         if self.rotary is None or tokens.turns is None:
             return x
         return self.rotary(x.to(torch.promote_types(x.dtype, torch.float32)), tokens.turns).to(x.dtype)
-
-
-class PrenormBlock(nn.Module):
-    """x += attention(LayerNorm(x), ...); x += MLP(LayerNorm(x)), with GELU.
-
-    Args:
-        attention: called with the norm of x and whatever else the block is called with.
-        dim: C.
-        mlp_ratio: hidden width of the MLP over C.
-        checkpoint: see :class:`.TransformerBlock`.
-    """
-
-    shard_unit = True  # what a host that shards parameters over processes shards as one
-
-    def __init__(self, attention: nn.Module, dim: int, mlp_ratio: int = 4, checkpoint: bool = False):
-        super().__init__()
-        self.checkpoint = checkpoint
-        self.norm1 = nn.LayerNorm(dim, eps=EPS)
-        self.attention = attention
-        self.norm2 = nn.LayerNorm(dim, eps=EPS)
-        self.mlp = mlp(dim, dim * mlp_ratio, dim)
-
-    def forward(self, x: Tensor, *others: Any) -> Tensor:
-        if self.checkpoint and torch.is_grad_enabled():
-            return recompute(self.run, x, *others, use_reentrant=False, preserve_rng_state=False)
-        return self.run(x, *others)
-
-    def run(self, x: Tensor, *others: Any) -> Tensor:
-        """The block itself."""
-        x = x + self.attention(self.norm1(x), *others)
-        if torch.is_grad_enabled():
-            return x + self.mlp(self.norm2(x))
-        return by_rows(lambda rows: (rows + self.mlp(self.norm2(rows)),), x)[0]
 
 
 class SelfAttention(CrossAttention):

@@ -74,14 +74,17 @@ class QueryKey(nn.Module):
         """The module, or None where queries and keys stay as they are."""
         return cls(head_dim, dimensionality, norm, wavelength) if norm or wavelength is not None else None
 
-    def forward(self, q: Tensor, k: Tensor, coord: Tensor) -> tuple[Tensor, Tensor]:
-        """(S, H, D), (S, Hkv, D) at ``coord`` (S, d) -> the same shapes."""
+    def forward(self, q: Tensor, k: Tensor, coord: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """(S, H, D), (S, Hkv, D) at ``coord`` (S, d) -> the same shapes.
+
+        Without a rotary embedding there may be other rows of keys than of queries, and ``coord`` is not needed.
+        """
         dtype = q.dtype
         with torch.autocast(q.device.type, enabled=False):
             q, k = (x.to(torch.promote_types(dtype, torch.float32)) for x in (q, k))
             if self.norm_q is not None and self.norm_k is not None:
                 q, k = self.norm_q(q), self.norm_k(k)
-            if self.rotary is not None:
+            if self.rotary is not None and coord is not None:
                 turns = self.rotary.turns(coord)
                 q, k = self.rotary(q, turns), self.rotary(k, turns)
         return q.to(dtype), k.to(dtype)

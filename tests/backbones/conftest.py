@@ -67,6 +67,12 @@ LATENT = dict(
 )
 UPT = dict(type="UPT-v1m1", **LATENT, num_latents=8, encoder_depth=1)
 ABUPT = dict(type="ABUPT-v1m1", **LATENT, num_anchors=40)
+POINTNET = dict(
+    type="PointNet-v1m1", in_channels=3, point_channels=(16, 16), cloud_channels=(16, 32), channels=(24, 16)
+)
+TRANSOLVER = dict(type="Transolver-v1m1", **SMALL, num_slices=6)
+FLARE = dict(type="FLARE-v1m1", **SMALL, num_latents=6, mlp_depth=1)
+LRSA = dict(type="LRSA-v1m1", **SMALL, num_latents=6)
 NETWORKS = {
     "full": dict(type="FullAttention-v1m1", **SMALL),
     "bsa": dict(type="BSA-v1m1", **SMALL, **TREE),
@@ -87,6 +93,12 @@ NETWORKS = {
     "abupt nearest": ABUPT | dict(edges="knn", geometry_depth=0),
     "mspt": dict(type="MSPT-v1m1", **SMALL, ball_size=32, block_size=8),
     "mspt one supernode a ball": dict(type="MSPT-v1m1", **SMALL, ball_size=16, block_size=16),
+    "pointnet": POINTNET,
+    "transolver": TRANSOLVER,
+    "transolver narrow end": TRANSOLVER | dict(out_channels=5, checkpoint=True),
+    "flare": FLARE,
+    "flare normed": FLARE | dict(qk_norm=True),
+    "lrsa": LRSA,
     "ptv3": PTV3,
     "ptv3 hilbert": PTV3  # the curve of a cloud depends on the number of bits
     | dict(order=("z", "hilbert", "z-trans", "hilbert-trans"), enc_depths=(4, 1, 1), serialization_depth=12),

@@ -4,7 +4,7 @@
 float64. What it imports was stood in for: ``spconv`` by a submanifold convolution that compares all pairs of points,
 ``torch_scatter.segment_csr`` by a loop over segments, flash-attn by a loop over patches without its rounding to 16
 bits, timm's DropPath by a few lines. Its poolings were told not to shuffle the orders. The inputs and weights are
-those of ``golden_inputs`` and ``fill`` below. The json lists the names and shapes of its state dict in their order.
+those of ``golden_inputs`` below and of ``fill``. The json lists the names and shapes of its state dict in their order.
 """
 
 import json
@@ -18,6 +18,8 @@ from pointcept_bsa.backbones.point_transformer_v3 import PointTransformerV3
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.host import MODELS, Point
 from pointcept_bsa.layers.serialized_level import cut_patches
+
+from .filled import fill
 
 GOLDEN = Path(__file__).parent / "golden" / "point_transformer_v3"
 TINY = dict(
@@ -53,20 +55,6 @@ def golden_inputs() -> dict[str, torch.Tensor]:
         feat=torch.tensor(rng.standard_normal((103, 4))),
         offset=torch.tensor([90, 103]),
     )
-
-
-def fill(model: torch.nn.Module) -> torch.nn.Module:
-    """Draw the state dict entry by entry: matrices scaled by their fan-in, vectors around 0 or, for norms, 1."""
-    rng = np.random.RandomState(5)
-    for name, value in model.state_dict().items():
-        if value.is_floating_point():
-            noise = torch.tensor(rng.standard_normal(tuple(value.shape)))
-            if value.ndim > 1 and "rpe_table" not in name:
-                value.copy_(noise / (value.numel() / value.shape[0]) ** 0.5)
-            else:
-                is_scale = name.endswith("running_var") or (name.endswith("weight") and value.ndim == 1)
-                value.copy_(noise.tanh() * 0.5 + float(is_scale))
-    return model
 
 
 def tiny(dtype=torch.float64, **arguments) -> PointTransformerV3:

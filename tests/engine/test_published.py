@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pointcept_bsa.datasets import cosmology, elasticity, molecular_dynamics
+from pointcept_bsa.datasets import airfoil, cosmology, elasticity, molecular_dynamics, pipe
 from pointcept_bsa.engine import published
 from pointcept_bsa.engine.evaluation import KNOWN
 from pointcept_bsa.engine.published import comparison_lines, published_for, published_table
@@ -42,6 +42,8 @@ def test_protocols_are_named_and_counted_as_the_data_sets_do():
         ("shapenet_car", "A"): 189,
         ("shapenet_car", "B"): 100,
         ("elasticity", elasticity.PROTOCOL): elasticity.NUM_TEST,
+        ("airfoil", airfoil.PROTOCOL): 200,
+        ("pipe", pipe.PROTOCOL): 200,
         ("cosmology", cosmology.PROTOCOL): cosmology.COUNTS["test"],
         ("molecular_dynamics", molecular_dynamics.PROTOCOL): windows * molecular_dynamics.COUNTS["test"],
     }
@@ -52,6 +54,8 @@ def test_numbers_of_the_papers():
     assert values["shapenet_car", "mse", "BSA", "Table 1"] == 14.31
     assert values["shapenet_car", "mse", "Full Attention", "Table 1"] == 13.29
     assert values["elasticity", "relative_l2", "Full Attention", "Table 2"] == 0.0030
+    assert values["shapenet_car", "relative_l2", "PointNet", "ShapeNet-Car, surface pressure"] == 0.1104
+    assert values["pipe", "relative_l2", "Transolver", "six standard benchmarks"] == 0.0033
     assert values["molecular_dynamics", "nll", "Erwin, as published", "Table 1"] == 0.71
 
 

@@ -15,9 +15,16 @@ from pointcept_bsa.host.embedded.compilation import compile_blocks
 MODEL = dict(type="BSA-v1m1", channels=16, depth=2, num_heads=2, ball_size=32, block_size=4, group_size=4, topk=2)
 ABUPT = dict(type="ABUPT-v1m1", channels=16, num_heads=2, num_supernodes=9, num_anchors=20, geometry_depth=0, depth=1,
              edges="knn", num_neighbors=4)  # fmt: skip
+STACK = dict(channels=16, depth=2, num_heads=2)
+RIVALS = [
+    ABUPT,
+    dict(type="Transolver-v1m1", num_slices=6, **STACK),
+    dict(type="FLARE-v1m1", num_latents=6, **STACK),
+    dict(type="LRSA-v1m1", num_latents=6, **STACK),
+]
 
 
-@pytest.mark.parametrize("config", [MODEL, ABUPT], ids=lambda config: config["type"])
+@pytest.mark.parametrize("config", [MODEL, *RIVALS], ids=lambda config: config["type"])
 def test_compiled_blocks_compute_the_same_under_the_same_names(config):
     torch._dynamo.reset()
     plain = MODELS.build(config).train()

@@ -7,7 +7,8 @@ import math
 import pytest
 import torch
 
-from pointcept_bsa.layers.perceiver import AnchorAttention, PerceiverAttention, PrenormBlock, SelfAttention, Tokens
+from pointcept_bsa.layers.perceiver import AnchorAttention, PerceiverAttention, SelfAttention, Tokens
+from pointcept_bsa.layers.prenorm import PrenormBlock
 from pointcept_bsa.layers.query_key import RotaryEmbedding
 from pointcept_bsa.layers.sinusoidal import SinusoidalEmbedding
 from pointcept_bsa.layers.supernode_pooling import GeometryPooling, SupernodePooling

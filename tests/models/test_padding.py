@@ -40,6 +40,10 @@ BACKBONES = {
     "nsa radius": NSA | dict(edges="radius", radius=0.5, num_kv_heads=2, phi="mlp"),
     "erwin": ERWIN,
     "erwin one tree": ERWIN | dict(rotate=0, mp_steps=0, strides=[1, 4], ball_sizes=[32, 32, 16]),
+    "pointnet": dict(type="PointNet-v1m1", point_channels=(16,), cloud_channels=(16, 32), channels=(16, 16)),
+    "transolver": dict(type="Transolver-v1m1", channels=16, depth=2, num_heads=2, num_slices=6),
+    "flare": dict(type="FLARE-v1m1", channels=16, depth=2, num_heads=2, num_latents=6, mlp_depth=1),
+    "lrsa": dict(type="LRSA-v1m1", channels=16, depth=2, num_heads=2, num_latents=6),
     "erwin one ball size": ERWIN | dict(strides=[1, 1], ball_sizes=[32, 32, 32]),
 }
 TWO_LEVELS = dict(channels=[16, 16], ball_sizes=[32, 16], enc_num_heads=[2, 2], enc_depths=[1, 2], dec_num_heads=[2],
@@ -52,6 +56,7 @@ STATIC = {
     "upt": BACKBONES["upt"],
     "abupt": BACKBONES["abupt"],
     "mspt": BACKBONES["mspt"],
+    **{name: BACKBONES[name] for name in ("pointnet", "transolver", "flare", "lrsa")},
 }
 PTV3 = dict(type="PT-v3m1", in_channels=3, stride=(2,), enc_depths=(1, 1), enc_channels=(16, 16), dec_depths=(1,),
             enc_num_head=(2, 2), enc_patch_size=(32, 32), dec_channels=(16,), dec_num_head=(2,),

@@ -50,6 +50,10 @@ NETWORKS = {
     "upt": LATENT | dict(type="UPT-v1m1", num_latents=4, encoder_depth=0),
     "abupt": LATENT | dict(type="ABUPT-v1m1", num_anchors=10, geometry_depth=0),
     "mspt": STACK | dict(type="MSPT-v1m1", depth=1, ball_size=16, block_size=8),
+    "transolver": STACK | dict(type="Transolver-v1m1", depth=1, num_slices=4),
+    "flare": STACK | dict(type="FLARE-v1m1", depth=1, num_latents=4, mlp_depth=0),
+    "lrsa": STACK | dict(type="LRSA-v1m1", depth=1, num_latents=4),
+    "pointnet": dict(type="PointNet-v1m1", point_channels=(16,), cloud_channels=(16,), channels=(16, 16)),
 }
 
 

@@ -1,0 +1,13 @@
+_base_ = ["../_base_/ellipsoid_flow.py"]
+
+save_path = "exp/ellipsoid_flow/pointnet"
+
+model = dict(
+    backbone=dict(
+        type="PointNet-v1m1",
+        in_channels=24,
+        point_channels=(32, 32),
+        cloud_channels=(32, 64, 256),
+        channels=(256, 128, 32),
+    )
+)

@@ -1,0 +1,7 @@
+_base_ = ["../_base_/periodic_hills.py"]
+
+save_path = "exp/periodic_hills/transolver"
+
+model = dict(backbone=dict(type="Transolver-v1m1", in_channels=21, out_channels=64, dimensionality=2))
+
+search = {"model.backbone.num_slices": dict(choices=[32, 64])}

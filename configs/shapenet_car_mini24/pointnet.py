@@ -1,0 +1,5 @@
+_base_ = ["../_base_/shapenet_car_mini24.py"]
+
+save_path = "exp/shapenet_car_mini24/pointnet"
+
+model = dict(backbone=dict(type="PointNet-v1m1", in_channels=24, channels=(512, 256, 64)))
