@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from pointcept_bsa.backbones.base import Backbone
 from pointcept_bsa.geometry.padding import CloudPadding
 from pointcept_bsa.host import MODELS, Point
-from pointcept_bsa.layers.attention import check_heads
+from pointcept_bsa.layers.attention import check_counts, check_heads
 from pointcept_bsa.layers.linear import Linear
 from pointcept_bsa.layers.neighborhood import Neighborhood
 from pointcept_bsa.layers.perceiver import AnchorAttention, PerceiverAttention, SelfAttention, Tokens
@@ -79,9 +79,7 @@ class AnchoredBranchedUPT(Backbone):
         checkpoint: bool = False,
     ):
         super().__init__(in_channels, out_channels, dimensionality)
-        for name, number in dict(num_supernodes=num_supernodes, num_anchors=num_anchors).items():
-            if number < 1:
-                raise ValueError(f"{name}: got {number}, wanted at least 1")
+        check_counts(num_supernodes=num_supernodes, num_anchors=num_anchors)
         check_heads(channels, num_heads)
         self.num_supernodes, self.num_anchors = num_supernodes, num_anchors
         self.neighborhood = Neighborhood(num_neighbors, edges, radius)

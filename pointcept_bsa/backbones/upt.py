@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from pointcept_bsa.backbones.base import Backbone
 from pointcept_bsa.geometry.padding import CloudPadding
 from pointcept_bsa.host import MODELS, Point
+from pointcept_bsa.layers.attention import check_counts
 from pointcept_bsa.layers.linear import Linear
 from pointcept_bsa.layers.neighborhood import Neighborhood
 from pointcept_bsa.layers.perceiver import PerceiverAttention, SelfAttention, Tokens
@@ -75,9 +76,7 @@ class UniversalPhysicsTransformer(Backbone):
         checkpoint: bool = False,
     ):
         super().__init__(in_channels, out_channels, dimensionality)
-        for name, number in dict(num_supernodes=num_supernodes, num_latents=num_latents).items():
-            if number < 1:
-                raise ValueError(f"{name}: got {number}, wanted at least 1")
+        check_counts(num_supernodes=num_supernodes, num_latents=num_latents)
         self.num_supernodes = num_supernodes
         self.neighborhood = Neighborhood(num_neighbors, edges, radius)
 

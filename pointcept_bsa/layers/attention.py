@@ -26,6 +26,13 @@ def check_heads(dim: int, num_heads: int) -> None:
         raise ValueError(f"num_heads: got {num_heads}, wanted a divisor of the {dim} channels")
 
 
+def check_counts(**counts: int) -> None:
+    """Raise ValueError unless each of these arguments is at least 1."""
+    for name, number in counts.items():
+        if number < 1:
+            raise ValueError(f"{name}: got {number}, wanted at least 1")
+
+
 def distance_weight(num_heads: int) -> nn.Parameter:
     """sigma of the distance bias, (H,): -1 with a little noise, so that heads start local and not alike."""
     return nn.Parameter(-1 + 0.01 * torch.randn(num_heads))
