@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from pointcept_bsa.backbones.base import Backbone
 from pointcept_bsa.geometry.padding import VALID, CloudPadding
 from pointcept_bsa.host import MODELS, Point
-from pointcept_bsa.layers.attention import check_heads
+from pointcept_bsa.layers.attention import check_counts, check_heads
 from pointcept_bsa.layers.linear import Linear
 from pointcept_bsa.layers.prenorm import PrenormBlock
 from pointcept_bsa.layers.query_key import QueryKey
@@ -96,6 +96,9 @@ class FLARE(Backbone):
         qk_norm: see :class:`LatentRouting`.
         dimensionality: space dimensions of ``coord``.
         checkpoint: less memory in training, see :class:`.TransformerBlock`.
+
+    Raises:
+        ValueError: heads that do not divide the channels, or a width or number below 1.
     """
 
     def __init__(
@@ -111,6 +114,7 @@ class FLARE(Backbone):
         checkpoint: bool = False,
     ):
         super().__init__(in_channels, channels, dimensionality)
+        check_counts(channels=channels, num_latents=num_latents)
         self.embedding = ResidualMLP(in_channels, channels, 2, lifting=True)
         self.blocks = nn.ModuleList(
             PrenormBlock(

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from pointcept_bsa.backbones.base import Backbone
 from pointcept_bsa.geometry.padding import VALID, CloudPadding
 from pointcept_bsa.host import MODELS, Point
-from pointcept_bsa.layers.attention import check_heads
+from pointcept_bsa.layers.attention import check_counts, check_heads
 from pointcept_bsa.layers.linear import Linear
 from pointcept_bsa.layers.norm import RMSNorm
 from pointcept_bsa.layers.prenorm import PrenormBlock, mlp
@@ -99,6 +99,9 @@ class LRSA(Backbone):
         mlp_ratio: hidden width of all MLPs over C.
         dimensionality: space dimensions of ``coord``.
         checkpoint: less memory in training, see :class:`.TransformerBlock`.
+
+    Raises:
+        ValueError: heads that do not divide the channels, or a width or number below 1.
     """
 
     def __init__(
@@ -113,6 +116,7 @@ class LRSA(Backbone):
         checkpoint: bool = False,
     ):
         super().__init__(in_channels, channels, dimensionality)
+        check_counts(channels=channels, num_latents=num_latents, mlp_ratio=mlp_ratio)
         self.embedding = mlp(in_channels, mlp_ratio * channels, channels)
         self.blocks = nn.ModuleList(
             PrenormBlock(

@@ -49,6 +49,9 @@ class PointNet(Backbone):
         cloud_channels: widths of the MLP before the maximum.
         channels: widths of the MLP behind it, the last of them ``out_channels``.
         dimensionality: space dimensions of ``coord``.
+
+    Raises:
+        ValueError: no widths, or one below 1.
     """
 
     def __init__(
@@ -59,6 +62,11 @@ class PointNet(Backbone):
         channels: Sequence[int] = (512, 256, 128),
         dimensionality: int = 3,
     ):
+        for name, widths in dict(
+            point_channels=point_channels, cloud_channels=cloud_channels, channels=channels
+        ).items():
+            if isinstance(widths, int) or not widths or min(widths) < 1:
+                raise ValueError(f"{name}: got {widths!r}, wanted at least one width, each at least 1")
         super().__init__(in_channels, channels[-1], dimensionality)
         self.point_mlp = shared_mlp(in_channels, *point_channels)
         self.cloud_mlp = shared_mlp(point_channels[-1], *cloud_channels)

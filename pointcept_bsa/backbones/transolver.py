@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from pointcept_bsa.backbones.base import Backbone
 from pointcept_bsa.geometry.padding import VALID, CloudPadding
 from pointcept_bsa.host import MODELS, Point
+from pointcept_bsa.layers.attention import check_counts
 from pointcept_bsa.layers.linear import Linear
 from pointcept_bsa.layers.prenorm import PrenormBlock, mlp
 from pointcept_bsa.layers.slice_attention import PhysicsAttention
@@ -37,6 +38,9 @@ class Transolver(Backbone):
         out_channels: of the linear layer at the end; None for C.
         dimensionality: space dimensions of ``coord``.
         checkpoint: less memory in training, see :class:`.TransformerBlock`.
+
+    Raises:
+        ValueError: heads that do not divide the channels, or a width or number below 1.
     """
 
     def __init__(
@@ -52,6 +56,7 @@ class Transolver(Backbone):
         checkpoint: bool = False,
     ):
         super().__init__(in_channels, channels if out_channels is None else out_channels, dimensionality)
+        check_counts(channels=channels, num_slices=num_slices, mlp_ratio=mlp_ratio, out_channels=self.out_channels)
         self.embedding = mlp(in_channels, 2 * channels, channels)
         self.placeholder = nn.Parameter(torch.rand(channels) / channels)
         self.blocks = nn.ModuleList(

@@ -89,6 +89,10 @@ def test_two_dimensions():
     assert model(sample((70,), dims=2))["feat"].shape == (70, 16)
 
 
-def test_heads_that_do_not_fit_are_refused():
-    with pytest.raises(ValueError, match="num_heads: got 3"):
-        MODELS.build(LRSA | dict(num_heads=3))
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [(dict(num_heads=3), "num_heads: got 3"), (dict(num_latents=0), "num_latents: got 0, wanted at least 1")],
+)
+def test_sizes_that_do_not_fit_are_refused(option, message):
+    with pytest.raises(ValueError, match=message):
+        MODELS.build(LRSA | option)

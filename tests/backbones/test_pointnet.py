@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from pointcept_bsa.engine.flops import count_flops
@@ -55,3 +56,9 @@ def test_the_published_widths():
 def test_two_dimensions():
     model = MODELS.build(dict(POINTNET, dimensionality=2)).eval()
     assert model(sample((70,), dims=2))["feat"].shape == (70, 16)
+
+
+@pytest.mark.parametrize("widths", [(), 16, (16, 0)])
+def test_widths_that_are_none_are_refused(widths):
+    with pytest.raises(ValueError, match="cloud_channels: got .*wanted at least one width"):
+        MODELS.build(POINTNET | dict(cloud_channels=widths))

@@ -32,6 +32,7 @@ from pointcept_bsa.engine.bounded import bounded
 from pointcept_bsa.engine.bounded import test_settings as settings_of
 from pointcept_bsa.engine.export_fields import FieldExporter
 from pointcept_bsa.engine.normalizer_hook import FitTargetNormalizer
+from pointcept_bsa.engine.training_points import training_points
 from pointcept_bsa.engine.training_range import FILE, check_same_inputs, describe_training_data
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.files.json_file import write_json
@@ -67,7 +68,7 @@ def compare(cfg, mesh_of, tmp_path, tool, *arguments):
     folder = tmp_path / "run"
     model, test = make_run(cfg, folder)
     with torch.no_grad():
-        pred = bounded(model, settings_of(test))(collate_fn([test[0]]))["pred"]
+        pred = bounded(model, settings_of(test), training_points(folder, cfg))(collate_fn([test[0]]))["pred"]
     wanted = pred.double().numpy() + test.target_offset()
     raw = mesh_of(test.get_data_name(0))
     one_file = tmp_path / "network.safetensors"

@@ -175,7 +175,8 @@ def test_every_shipped_config_can_be_tuned_alike(path):
     assert names[:3] == ["optimizer.lr", "optimizer.weight_decay", "clip_grad"]
     fourier = any(step["type"] == "FourierFeatures" for step in cfg.data.train.transform)
     bands = ["data.*.transform.FourierFeatures.num_bands"] * fourier
-    backbone = {f"model.backbone.{key}" for key in ("qk_norm", "phi", "position_scale", "edges", "block_size")}
+    own_keys = ("qk_norm", "phi", "position_scale", "edges", "block_size", "num_latents", "num_slices")
+    backbone = {f"model.backbone.{key}" for key in own_keys}
     own = {"model.norm"} | backbone  # of a backbone, the same on all data
     assert names[3 : 3 + len(bands)] == bands and set(names[3 + len(bands) :]) <= own
     assert settings_of(space, base_values(space)) == []

@@ -234,8 +234,10 @@ def test_a_dead_worker_is_one_line(config, run_dir, capfd):
 
     def kill_worker() -> None:
         wait_for(lambda: (run_dir / "model" / "model_last.pth").exists())
-        (child,) = [p for p in torch.multiprocessing.active_children() if "DataLoader" in repr(p) or p.daemon]
-        os.kill(child.pid, signal.SIGKILL)
+        children = [p for p in torch.multiprocessing.active_children() if "DataLoader" in repr(p) or p.daemon]
+        assert children
+        for child in children:  # that of training; that of validation, too, once there was one
+            os.kill(child.pid, signal.SIGKILL)
 
     thread = threading.Thread(target=kill_worker)
     thread.start()
