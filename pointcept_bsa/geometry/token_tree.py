@@ -24,6 +24,7 @@ class TokenTree:
 
     Attributes:
         tokens: tokens of each level and cloud; level 0 are the blocks.
+        top: the highest level that somebody sees: 0 where no cloud has more than ``n`` slots, though level 1 is there.
         padded: for each level from 1 on, (T_j f,) the token of the level below at each place of the children, and
             (T_{j-1},) the place of each of them. Places without a child repeat some token.
         first_child: for each level from 1 on, (T_j + 1,) the first child of each token.
@@ -35,6 +36,7 @@ class TokenTree:
     """
 
     tokens: tuple[tuple[int, ...], ...]
+    top: int
     padded: tuple[tuple[np.ndarray, np.ndarray], ...]
     first_child: tuple[np.ndarray, ...]
     nodes: tuple[int, ...]
@@ -58,8 +60,9 @@ def plan_tokens(slots: tuple[int, ...], block_size: int, near: int, fan: int) ->
     """
     check_tokens(block_size, near, fan)
     levels = [tuple(s // block_size for s in slots)]
-    size = near
-    while size < max(slots):
+    size, top = near, 0
+    while size < max(slots) or len(levels) == 1:  # always one above the blocks: what pools it then has a gradient
+        top += size < max(slots)
         levels.append(tuple(-(-tokens // fan) for tokens in levels[-1]))
         size *= fan
     nodes = [min(near, s - first) for s in slots for first in range(0, s, near)]
@@ -80,6 +83,7 @@ def plan_tokens(slots: tuple[int, ...], block_size: int, near: int, fan: int) ->
     pairs = list(zip(levels, levels[1:], strict=False))
     return TokenTree(
         tuple(levels),
+        top,
         tuple(_padded(below, above, fan) for below, above in pairs),
         tuple(_first_child(below, above, fan) for below, above in pairs),
         tuple(nodes),

@@ -186,7 +186,7 @@ class TokenLevels(nn.Module):
         """
         layout, plan, fan = tokens.layout, tokens.plan, self.fan
         groups = tuple(s // group_size for s in layout.slots)
-        top = len(plan.tokens) - 1
+        top = plan.top
         q, keys = q.detach(), [k.detach() for k in tokens.k]
 
         def in_a_ball(level: int) -> int:

@@ -13,7 +13,6 @@ from pointcept_bsa.ops.tree_attention import triton_backend
 
 from .interpreter import DEVICE, kernel_test, run_in_interpreter
 
-GPU = DEVICE == "cuda"
 TOLERANCE = {torch.float32: (2e-6, 5e-6), torch.float16: (2e-3, 4e-3), torch.bfloat16: (1e-2, 2e-2)}
 HEADS = 2
 # ball, block, near, fan, points
@@ -87,7 +86,7 @@ def test_a_token_that_nobody_sees_has_no_gradient():
     assert unseen.any() and not dk[unseen.to(DEVICE)].any() and dk.any()
 
 
-@pytest.mark.skipif(not GPU, reason="large")
+@pytest.mark.gpu
 @pytest.mark.parametrize(("dim", "dtype"), [(8, torch.bfloat16), (8, torch.float32), (64, torch.float16)])
 @pytest.mark.parametrize("coarse", [False, True])
 def test_attention_of_large_clouds(dim, dtype, coarse):
@@ -96,7 +95,7 @@ def test_attention_of_large_clouds(dim, dtype, coarse):
 
 
 @kernel_test
-@pytest.mark.parametrize("sizes", [SMALL, pytest.param(LARGE, marks=pytest.mark.skipif(not GPU, reason="large"))])
+@pytest.mark.parametrize("sizes", [SMALL, pytest.param(LARGE, marks=pytest.mark.gpu)])
 @pytest.mark.parametrize("mask", [True, False])
 def test_descent(sizes, mask, monkeypatch):
     made, tokens, layout = tokens_of(sizes, 8, torch.float32)
@@ -109,7 +108,7 @@ def test_descent(sizes, mask, monkeypatch):
     assert different < 1e-3  # of scores equal to rounding
 
 
-@pytest.mark.skipif(not GPU, reason="captures a CUDA graph")
+@pytest.mark.gpu
 def test_a_captured_graph_gives_the_same():
     made, tokens, layout = tokens_of(LARGE, 8, torch.bfloat16)
     q = torch.randn(sum(layout.slots), HEADS, 8, device=DEVICE, dtype=torch.bfloat16)
