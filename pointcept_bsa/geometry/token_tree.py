@@ -23,6 +23,7 @@ class TokenTree:
     """Static tables of the levels over clouds of given slots.
 
     Attributes:
+        fan: f.
         tokens: tokens of each level and cloud; level 0 are the blocks.
         top: the highest level that somebody sees: 0 where no cloud has more than ``n`` slots, though level 1 is there.
         padded: for each level from 1 on, (T_j f,) the token of the level below at each place of the children, and
@@ -35,6 +36,7 @@ class TokenTree:
         offsets, places: the inverse: token t stands at ``places[offsets[t]:offsets[t + 1]]`` of ``seen``, flat.
     """
 
+    fan: int
     tokens: tuple[tuple[int, ...], ...]
     top: int
     padded: tuple[tuple[np.ndarray, np.ndarray], ...]
@@ -82,6 +84,7 @@ def plan_tokens(slots: tuple[int, ...], block_size: int, near: int, fan: int) ->
     offsets = np.searchsorted(flat[places], np.arange(first[-1] + 1)).astype(np.int32)
     pairs = list(zip(levels, levels[1:], strict=False))
     return TokenTree(
+        fan,
         tuple(levels),
         top,
         tuple(_padded(below, above, fan) for below, above in pairs),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
+from pointcept_bsa.engine.flops import CPU_ATTENTION
 from pointcept_bsa.geometry.ball_tree import BallTree
 from pointcept_bsa.layers.token_levels import TokenLevels
 from pointcept_bsa.ops import tree_attention as attention
@@ -119,6 +121,23 @@ def test_a_captured_graph_gives_the_same():
         got = tokens.attend(q), made.select(q[:: layout.block_size], tokens, layout.block_size, True)
     graph.replay()
     assert all(torch.equal(a, b) for a, b in zip(got, want, strict=True))
+
+
+@kernel_test
+def test_operations_are_counted_alike(monkeypatch):
+    made, tokens, layout = tokens_of((16, 4, 32, 2, (128,)), 8, torch.float32)
+    q = torch.randn(128, HEADS, 8, device=DEVICE)
+    counts = []
+    for ops in ("reference", "triton"):
+        monkeypatch.setenv("PCBSA_OPS", ops)
+        with FlopCounterMode(display=False, custom_mapping=CPU_ATTENTION) as counter:
+            tokens.attend(q)
+            attended = counter.get_total_flops()
+            made.select(q[::4], tokens, 4, True)
+        counts.append((attended, counter.get_total_flops() - attended))
+    levels = 8 + 4 + 4  # blocks of the own 32 slots; 4 tokens of 8 slots beside them; 4 of 16 slots in the other half
+    assert counts[0] == counts[1] == (4 * 128 * HEADS * 8 * levels, counts[0][1])
+    assert counts[0][1] == 2 * 32 * HEADS * 8 * (8 + 2 * 4 * 2)  # 8 tokens of level 2, children of 4 twice
 
 
 def test_what_the_kernels_cannot_do():

@@ -10,7 +10,7 @@ import triton.language as tl
 @triton.jit
 def best_children_kernel(
     Q, K, PARENTS, FIRST, HIDDEN, OUT, groups, q_row, q_head, k_row, k_head, own_groups, own_children,
-    H: tl.constexpr, D: tl.constexpr, WIDTH: tl.constexpr, FAN: tl.constexpr, PLACES: tl.constexpr,
+    H: tl.constexpr, D: tl.constexpr, DIM: tl.constexpr, WIDTH: tl.constexpr, FAN: tl.constexpr, PLACES: tl.constexpr,
     KEEP: tl.constexpr, OWN: tl.constexpr, ROWS: tl.constexpr,
 ):  # fmt: skip
     """OUT (G, H, KEEP), the best of the FAN children of WIDTH parents each, in PLACES places. Ties: the first place."""
@@ -26,11 +26,15 @@ def best_children_kernel(
     there = there & (tl.load(HIDDEN + child, mask=there, other=1) == 0)
     if OWN:
         there = there & (child // own_children != (group // own_groups)[:, None])
-    score = tl.zeros([ROWS, PLACES], tl.float32)
-    for channel in range(D):
-        q = tl.load(Q + group.to(tl.int64) * q_row + head * q_head + channel, mask=here, other=0.0).to(tl.float32)
-        k = tl.load(K + child.to(tl.int64) * k_row + head * k_head + channel, mask=there, other=0.0).to(tl.float32)
-        score += q[:, None] * k
+    channel = tl.arange(0, DIM)
+    in_row, in_child = here[:, None], there[:, :, None]
+    if DIM > D:  # else the channels of a key come in one load
+        in_row = in_row & (channel < D)[None, :]
+        in_child = in_child & (channel < D)[None, None, :]
+    q = tl.load(Q + group.to(tl.int64)[:, None] * q_row + head * q_head + channel[None, :], mask=in_row, other=0.0)
+    where = child.to(tl.int64)[:, :, None] * k_row + head * k_head + channel[None, None, :]
+    k = tl.load(K + where, mask=in_child, other=0.0)
+    score = tl.sum(q.to(tl.float32)[:, None, :] * k.to(tl.float32), 2)
     score = tl.where(there, score, -float("inf"))
     for rank in tl.static_range(KEEP):
         best = tl.max(score, 1)

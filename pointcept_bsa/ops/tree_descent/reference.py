@@ -47,7 +47,7 @@ def best_children(
         gone |= hidden[child]
         if own is not None:
             gone |= (group // own[0]).view(-1, 1, 1) == child // own[1]
-        scores = (k[child, heads] * rows.unsqueeze(2)).float().sum(-1).masked_fill(gone, -torch.inf)
+        scores = (k[child, heads] @ rows.unsqueeze(-1)).squeeze(-1).float().masked_fill(gone, -torch.inf)
         best, place = scores.topk(min(keep, scores.shape[-1]), dim=-1)
         chosen = child.gather(-1, place).masked_fill(best == -torch.inf, -1)
         out.append(F.pad(chosen, (0, keep - chosen.shape[-1]), value=-1))

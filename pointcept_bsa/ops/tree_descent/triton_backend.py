@@ -13,7 +13,7 @@ from pointcept_bsa.dispatch import on_device_of
 from pointcept_bsa.ops.launch import as_bytes, power_of_2, rows_together
 
 MAX_PLACES = 1024  # children that a group compares
-ELEMENTS = 1024  # children of all groups of a program
+ELEMENTS = 8192  # of the children's keys in a program
 
 
 def unsupported(q: Tensor, k: Tensor, parents: Tensor, fan: int) -> str | None:
@@ -44,7 +44,8 @@ def best_children_op(
     width = parents.shape[2]
     out = torch.empty(groups, heads, keep, dtype=torch.int64, device=q.device)
     places = power_of_2(width * fan)
-    rows = max(1, ELEMENTS // places)
+    channels = power_of_2(dim)
+    rows = max(1, ELEMENTS // (places * channels))
     with on_device_of(q):
         best_children_kernel[(-(-groups // rows), heads)](
             q,
@@ -59,6 +60,7 @@ def best_children_op(
             *(own or (1, 1)),
             H=heads,
             D=dim,
+            DIM=channels,
             WIDTH=width,
             FAN=fan,
             PLACES=places,
