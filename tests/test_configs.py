@@ -63,6 +63,7 @@ COMPARED = (  # sets that have BSA with group compression too
     *("airfrans", "beams", "ellipsoid_flow", "periodic_hills", "proteins", "shapenet_car", "shapenet_car_mini24"),
     "ventricle",
 )
+HIERARCHICAL = ("custom", "ellipsoid_flow", "periodic_hills", "shapenet_car")  # and with levels of tokens
 RIVALS = ("upt", "abupt", "mspt", "flare", "lrsa", "pointnet", "transolver")
 WITH_RIVALS = (
     *("airfrans", "custom", "elasticity", "ellipsoid_flow", "periodic_hills", "shapenet_car", "shapenet_car_mini24"),
@@ -113,6 +114,7 @@ def made_up_batch(cfg, split):
 @pytest.mark.parametrize("data_set", DATA_SETS)
 def test_every_backbone_has_a_config(data_set):
     further = ("bsa_group_compression",) if data_set in COMPARED else ()
+    further += ("bsa_hierarchical",) if data_set in HIERARCHICAL else ()
     further += RIVALS if data_set in WITH_RIVALS else ()
     assert {f"{data_set}/{backbone}.py" for backbone in (*BACKBONES, *further)} <= set(CONFIGS)
 

@@ -34,6 +34,9 @@ class BSATransformer(Backbone):
         dimensionality: space dimensions of ``coord``, 2 or 3.
         checkpoint: less memory in training, see :class:`.TransformerBlock`.
         qk_norm, rotary: see :class:`.BallSparseAttention`.
+        near, fan, beam: compression and selection in O(N log N) over levels of coarse tokens, with ``near`` the slots
+            that see each other's blocks (a multiple of ``block_size * fan``); None: as published. See
+            :class:`.TokenLevels`.
     """
 
     def __init__(
@@ -58,6 +61,9 @@ class BSATransformer(Backbone):
         checkpoint: bool = False,
         qk_norm: bool = False,
         rotary: float | None = None,
+        near: int | None = None,
+        fan: int = 8,
+        beam: int = 8,
     ):
         super().__init__(in_channels, channels, dimensionality)
         self.tree = SingleTree(ball_size, block_size, rotate)
@@ -79,6 +85,9 @@ class BSATransformer(Backbone):
                     dimensionality,
                     qk_norm,
                     rotary,
+                    near,
+                    fan,
+                    beam,
                 ),
                 channels,
                 mlp_ratio,

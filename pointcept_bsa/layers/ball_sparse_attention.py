@@ -6,13 +6,10 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pointcept_bsa.geometry.ball_tree import BallLayout
 from pointcept_bsa.ops.ball_attention import ball_attention
-from pointcept_bsa.ops.block_mlp import block_mlps
-from pointcept_bsa.ops.block_pooling import block_mean
 from pointcept_bsa.ops.block_selection import select_blocks
 from pointcept_bsa.ops.dense_attention import dense_attention
 from pointcept_bsa.ops.gated_sum import gated_sum
@@ -21,75 +18,10 @@ from pointcept_bsa.ops.side_streams import SideBySide
 
 from .attention import check_heads, distance_weight
 from .attention_layer import AttentionLayer
+from .block_pooling import POOLING, pool_both, pooling
 from .linear import Linear, linear_parts
 from .query_key import QueryKey
-
-POOLING = ("mean", "mlp")
-
-
-class BlockMLP(nn.Module):
-    """phi of eq. 5 and 13: the l points of a block, side by side, through an MLP shared by the heads.
-
-    Linear(l D -> 2 l D), ReLU, Linear(2 l D -> D). Empty slots enter as zeros.
-
-    It starts as the mean of the block, which 2 D of the hidden units compute as relu(mean) - relu(-mean); the others
-    start at random, unheard. (With small random weights everywhere the coarse keys and values start near zero, so
-    that the compression branch and the choice of blocks are idle for the first thousand steps.)
-    """
-
-    starts_itself = True
-
-    def __init__(self, head_dim: int, block_size: int):
-        super().__init__()
-        self.block_size = block_size
-        width = head_dim * block_size
-        first, last = Linear(width, 2 * width), Linear(2 * width, head_dim)
-        self.start_as_mean(first, last, block_size)
-        self.mlp = nn.Sequential(first, nn.ReLU(), last)
-
-    @staticmethod
-    @torch.no_grad()
-    def start_as_mean(first: nn.Linear, last: nn.Linear, block_size: int) -> None:
-        """Set the weights so that the MLP is the mean of the block."""
-        head_dim = last.out_features
-        identity = torch.eye(head_dim)
-        mean = identity.repeat(1, block_size) / block_size
-        first.weight[: 2 * head_dim] = torch.cat([mean, -mean])
-        last.weight.zero_()
-        last.weight[:, : 2 * head_dim] = torch.cat([identity, -identity], 1)
-        nn.init.zeros_(first.bias)
-        nn.init.zeros_(last.bias)
-
-    def forward(self, x: Tensor, valid: Tensor | None) -> Tensor:
-        """(S, H, D) -> (S / l, H, D)."""
-        return block_mlps([x], [self.weights()], self.block_size, valid)[0]
-
-    def weights(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Those of both layers, and their biases."""
-        first, _, last = self.mlp
-        assert isinstance(first, nn.Linear) and isinstance(last, nn.Linear)
-        return first.weight, first.bias, last.weight, last.bias
-
-
-class BlockMean(nn.Module):
-    """phi as the mean over the real points of a block: (S, H, D) -> (S / l, H, D)."""
-
-    def __init__(self, block_size: int):
-        super().__init__()
-        self.block_size = block_size
-
-    def forward(self, x: Tensor, valid: Tensor | None) -> Tensor:
-        return block_mean(x, self.block_size, valid)
-
-
-def pool_both(
-    pool_k: nn.Module, pool_v: nn.Module, k: Tensor, v: Tensor, valid: Tensor | None
-) -> tuple[Tensor, Tensor]:
-    """pool_k(k) and pool_v(v), with the launches of one where both are MLPs."""
-    if not (isinstance(pool_k, BlockMLP) and isinstance(pool_v, BlockMLP)):
-        return pool_k(k, valid), pool_v(v, valid)
-    k_cmp, v_cmp = block_mlps([k, v], [pool_k.weights(), pool_v.weights()], pool_k.block_size, valid)
-    return k_cmp, v_cmp
+from .token_levels import TokenLevels, Tokens
 
 
 class BallSparseAttention(AttentionLayer):
@@ -117,6 +49,9 @@ class BallSparseAttention(AttentionLayer):
         dimensionality: space dimensions.
         qk_norm, rotary: queries and keys of all branches normalised, and turned by position with that wavelength; not
             in the paper. See :class:`.QueryKey`.
+        near, fan: not None: compression over levels of tokens in O(N log N), see :class:`.TokenLevels`, and selection
+            by descent; not in the paper.
+        beam: tokens of each level whose children the descent looks at; see :meth:`.TokenLevels.select`.
 
     Raises:
         ValueError: sizes that do not fit each other; a layout of other balls or blocks.
@@ -138,6 +73,9 @@ class BallSparseAttention(AttentionLayer):
         dimensionality: int = 3,
         qk_norm: bool = False,
         rotary: float | None = None,
+        near: int | None = None,
+        fan: int = 8,
+        beam: int = 8,
     ):
         super().__init__()
         check_heads(dim, num_heads)
@@ -153,6 +91,7 @@ class BallSparseAttention(AttentionLayer):
                 f"group_size: got {group_size}, wanted block_size {block_size} with group_compression "
                 "or query_pooling='mlp'"
             )
+        self.levels = None if near is None else TokenLevels(dim // num_heads, block_size, near, fan, beam, topk, phi)
         self.num_heads = num_heads
         self.ball_size = ball_size
         self.topk = topk
@@ -166,14 +105,10 @@ class BallSparseAttention(AttentionLayer):
         self.gate = Linear(dim, 3 * num_heads)
         self.query_key = QueryKey.wanted(dim // num_heads, dimensionality, qk_norm, rotary)
         self.sigma = distance_weight(num_heads) if distance_bias else None
-        self.pool_k = self._pooling(phi, dim // num_heads, block_size)
-        self.pool_v = self._pooling(phi, dim // num_heads, block_size)
-        self.pool_q = self._pooling(query_pooling, dim // num_heads, group_size)
+        self.pool_k = pooling(phi, dim // num_heads, block_size)
+        self.pool_v = pooling(phi, dim // num_heads, block_size)
+        self.pool_q = pooling(query_pooling, dim // num_heads, group_size)
         self.projection = Linear(dim, dim)
-
-    @staticmethod
-    def _pooling(kind: str, head_dim: int, size: int) -> nn.Module:
-        return BlockMLP(head_dim, size) if kind == "mlp" else BlockMean(size)
 
     def attend(self, h: Tensor, layout: BallLayout) -> Tensor:
         layout.check(self.ball_size, self.block_size)
@@ -188,28 +123,47 @@ class BallSparseAttention(AttentionLayer):
                 ball = self.ball(q[1], k[1], v[1], layout)
             k_cmp, v_cmp = pool_both(self.pool_k, self.pool_v, k[0], v[0], layout.valid)
             q_cmp = self.pool_q(q[0], layout.valid) if self.group_size > 1 else q[0]
+            tokens = None if self.levels is None else self.levels(k_cmp, v_cmp, layout)
             with branches.aside():
-                selection = self.selection(q[3], k[2], v[2], q_cmp, k_cmp, layout)
-            compression = self.compression(q[2], q_cmp, k_cmp, v_cmp, layout)
+                selection = self.selection(q[3], k[2], v[2], q_cmp, k_cmp, layout, tokens)
+            compression = self.compression(q[2], q_cmp, k_cmp, v_cmp, layout, tokens)
         return gated_sum((ball, compression, selection), gate).flatten(-2)
 
     def ball(self, q: Tensor, k: Tensor, v: Tensor, layout: BallLayout) -> Tensor:
         """Attention inside the ball: (S, H, D)."""
         return ball_attention(q, k, v, layout.ball_size, coord=layout.coord, sigma=self.sigma, valid=layout.valid)
 
-    def compression(self, q: Tensor, q_cmp: Tensor, k_cmp: Tensor, v_cmp: Tensor, layout: BallLayout) -> Tensor:
-        """Attention to the coarse keys of the cloud: (S, H, D)."""
-        if not self.group_compression:
-            return dense_attention(q, k_cmp, v_cmp, layout.slots, layout.blocks, key_valid=layout.block_valid)
-        coarse = dense_attention(q_cmp, k_cmp, v_cmp, layout.blocks, layout.blocks, key_valid=layout.block_valid)
-        return coarse.repeat_interleave(self.block_size, dim=0)
+    def compression(
+        self, q: Tensor, q_cmp: Tensor, k_cmp: Tensor, v_cmp: Tensor, layout: BallLayout, tokens: Tokens | None = None
+    ) -> Tensor:
+        """Attention to the coarse keys of the cloud, of all levels where there are several: (S, H, D)."""
+        if self.group_compression:
+            q = q_cmp
+        if tokens is not None:
+            out = tokens.attend(q)
+        else:
+            queries = layout.blocks if self.group_compression else layout.slots
+            out = dense_attention(q, k_cmp, v_cmp, queries, layout.blocks, key_valid=layout.block_valid)
+        return out.repeat_interleave(self.block_size, dim=0) if self.group_compression else out
 
-    def selection(self, q: Tensor, k: Tensor, v: Tensor, q_cmp: Tensor, k_cmp: Tensor, layout: BallLayout) -> Tensor:
+    def selection(
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        q_cmp: Tensor,
+        k_cmp: Tensor,
+        layout: BallLayout,
+        tokens: Tokens | None = None,
+    ) -> Tensor:
         """Attention to the selected blocks: (S, H, D)."""
-        return selected_attention(q, k, v, self.select(q_cmp, k_cmp, layout), self.block_size, valid=layout.valid)
+        chosen = self.select(q_cmp, k_cmp, layout, tokens)
+        return selected_attention(q, k, v, chosen, self.block_size, valid=layout.valid)
 
-    def select(self, q_cmp: Tensor, k_cmp: Tensor, layout: BallLayout) -> Tensor:
+    def select(self, q_cmp: Tensor, k_cmp: Tensor, layout: BallLayout, tokens: Tokens | None = None) -> Tensor:
         """Blocks selected by each group and head: (S / g, H, topk), -1 where there are fewer candidates."""
+        if tokens is not None and self.levels is not None:
+            return self.levels.select(q_cmp, tokens, self.group_size, self.mask_own_ball)
         groups = tuple(s // self.group_size for s in layout.slots)
         balls = tuple(s // layout.ball_size for s in layout.slots) if self.mask_own_ball else None
         return select_blocks(

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from pointcept_bsa.geometry.ball_tree import BallLayout
 from pointcept_bsa.layers.attention import distance_weight
 from pointcept_bsa.layers.attention_layer import AttentionLayer
-from pointcept_bsa.layers.ball_sparse_attention import POOLING, BlockMean, BlockMLP, pool_both
+from pointcept_bsa.layers.block_pooling import POOLING, BlockMean, BlockMLP, pool_both
 from pointcept_bsa.layers.linear import Linear, linear_parts
 from pointcept_bsa.layers.query_key import QueryKey
 from pointcept_bsa.ops.ball_attention import ball_attention

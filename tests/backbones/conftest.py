@@ -81,6 +81,7 @@ NETWORKS = {
     "bsa group compression": dict(type="BSA-v1m1", **SMALL, **TREE, group_compression=True, query_pooling="mlp"),
     "bsa all blocks": dict(type="BSA-v1m1", **SMALL, **TREE, mask_own_ball=False, distance_bias=False),
     "bsa one tree": dict(type="BSA-v1m1", **SMALL, **TREE, rotate=0, skip_every=2),
+    "bsa hierarchical": dict(type="BSA-v1m1", **SMALL, **TREE, near=32, fan=2, beam=2),
     "erwin": ERWIN,
     "erwin unet": ERWIN_UNET,
     "erwin unet copies": ERWIN_UNET | dict(pad="power_of_two"),

@@ -72,6 +72,7 @@ def widened(model):
         ("BSA-v1m1", dict(phi="mean")),
         ("BSA-v1m1", dict(phi="mean", group_compression=True, mask_own_ball=False)),
         ("BSA-v1m1", dict(phi="mean", group_size=1, distance_bias=False)),
+        ("BSA-v1m1", dict(phi="mean", near=32, fan=2, beam=2)),
         ("ErwinNSA-v1m1", dict(mp_steps=0)),
     ],
 )

@@ -36,6 +36,10 @@ BACKBONES = {
     "bsa mean, one tree": dict(type="BSA-v1m1", **TREE, phi="mean", rotate=0, skip_every=1, checkpoint=True),
     "bsa group compression": dict(type="BSA-v1m1", **TREE, group_compression=True, query_pooling="mlp"),
     "bsa no group selection": dict(type="BSA-v1m1", **TREE | dict(group_size=1, mask_own_ball=False)),
+    "bsa hierarchical": dict(type="BSA-v1m1", **TREE, near=32, fan=2, beam=2),
+    "bsa hierarchical, means": dict(
+        type="BSA-v1m1", **TREE, near=32, fan=4, phi="mean", group_compression=True, checkpoint=True
+    ),
     "nsa": NSA,
     "nsa radius": NSA | dict(edges="radius", radius=0.5, num_kv_heads=2, phi="mlp"),
     "erwin": ERWIN,
@@ -51,6 +55,7 @@ TWO_LEVELS = dict(channels=[16, 16], ball_sizes=[32, 16], enc_num_heads=[2, 2], 
 STATIC = {
     "full": BACKBONES["full"] | dict(depth=1),
     "bsa": BACKBONES["bsa group compression"],
+    "bsa hierarchical": BACKBONES["bsa hierarchical"],
     "nsa": NSA | dict(mp_steps=0),
     "erwin": ERWIN | TWO_LEVELS,
     "upt": BACKBONES["upt"],

@@ -23,6 +23,7 @@ NETWORKS = {
     "full": STACK | dict(type="FullAttention-v1m1"),
     "bsa": BSA,
     "bsa, gate joined, group compression": BSA | dict(num_heads=8, group_compression=True, query_pooling="mlp"),
+    "bsa, hierarchical": BSA | dict(near=16, fan=2, beam=1),
     "bsa, skips": BSA | dict(skip_every=1),
     "erwin": dict(
         type="Erwin-v1m1",

@@ -17,7 +17,7 @@ from pointcept_bsa.datasets.prepared import sample_folder_name
 from pointcept_bsa.host import Config
 
 NETWORKS = dict.fromkeys(("bsa", "erwin", "erwin_nsa", "full_attention", "upt", "abupt", "mspt"), True)
-NETWORKS |= dict.fromkeys(("flare", "lrsa", "pointnet", "transolver"), True)
+NETWORKS |= dict.fromkeys(("bsa_hierarchical", "flare", "lrsa", "pointnet", "transolver"), True)
 NETWORKS["ptv3"] = False  # has no argument dimensionality
 MAX_BANDS = 3  # more overfit, see docs/recipe.md
 POINTS_A_WAVE = 2.5  # of the highest frequency

@@ -16,6 +16,7 @@ from pointcept_bsa.geometry.ball_tree import BallLayout
 from pointcept_bsa.layers.attention import BallAttention, FullAttention
 from pointcept_bsa.layers.ball_sparse_attention import BallSparseAttention
 from pointcept_bsa.layers.native_sparse_attention import NativeSparseAttention
+from pointcept_bsa.layers.token_levels import Tokens
 
 BALL, SELECTION, COMPRESSION, FULL = "ball", "selection", "compression", "full"
 
@@ -44,12 +45,10 @@ def branch_weights(call: LayerCall, rows: Tensor) -> dict[str, Tensor]:
     k_cmp = module.pool_k(k, call.layout.valid)
     q_cmp = module.pool_q(q, call.layout.valid) if module.group_size > 1 else q
     asking = q_cmp[rows // module.block_size] if module.group_compression else q[rows]
-    chosen = module.select(q_cmp, k_cmp, call.layout)[rows // module.group_size]
-    return {
-        BALL: ball,
-        SELECTION: selected_weights(q[rows], k, chosen, call.layout),
-        COMPRESSION: coarse_weights(asking, k_cmp, call.layout),
-    }
+    tokens = None if module.levels is None else module.levels(k_cmp, k_cmp, call.layout)
+    chosen = module.select(q_cmp, k_cmp, call.layout, tokens)[rows // module.group_size]
+    coarse = coarse_weights(asking, k_cmp, call.layout) if tokens is None else token_weights(asking, tokens, rows)
+    return {BALL: ball, SELECTION: selected_weights(q[rows], k, chosen, call.layout), COMPRESSION: coarse}
 
 
 def _native(module: NativeSparseAttention, x: Tensor, layout: BallLayout, rows: Tensor) -> dict[str, Tensor]:
@@ -93,6 +92,24 @@ def coarse_weights(q: Tensor, k_cmp: Tensor, layout: BallLayout) -> Tensor:
     if layout.block_valid is not None:
         logits = logits.masked_fill(~layout.block_valid, -torch.inf)
     return logits.softmax(-1).repeat_interleave(layout.block_size, -1) / layout.block_size
+
+
+def token_weights(q: Tensor, tokens: Tokens, rows: Tensor) -> Tensor:
+    """softmax(q k^T / sqrt(D) + log c) over the tokens that each row sees, shared out among their slots: (R, H, S)."""
+    layout, plan = tokens.layout, tokens.plan
+    node = torch.bucketize(rows, torch.tensor(plan.nodes, device=q.device).cumsum(0), right=True)
+    seen = torch.zeros(len(plan.nodes), sum(plan.totals) + 1, dtype=torch.bool, device=q.device)
+    seen.scatter_(1, torch.tensor(plan.seen, device=q.device).long() % seen.shape[1], True)  # -1 is behind the last
+    logits = torch.einsum("rhd,thd->rht", q, torch.cat(tokens.k)) / math.sqrt(q.shape[-1]) + tokens.counts.log
+    weight = logits.masked_fill(~seen[node, :-1].unsqueeze(1), -torch.inf).softmax(-1)
+    slots = layout.coord.shape[0]
+    out = torch.zeros(1, dtype=q.dtype, device=q.device)
+    for level, part in enumerate(weight.split(plan.totals, -1)):
+        size = layout.block_size * plan.fan**level
+        width = torch.full((part.shape[-1],), size, device=q.device)
+        width[-1] = slots - size * (part.shape[-1] - 1)
+        out = out + (part / width).repeat_interleave(width, -1)
+    return out
 
 
 def _spread(logits: Tensor, seen: Tensor, mask: Tensor | None, layout: BallLayout) -> Tensor:

@@ -1,0 +1,145 @@
+"""Coarse tokens of several levels over the slots of a ball tree, and who sees which.
+
+``l`` slots a block, ``n`` slots a near node, ``f`` the fan. A token of level j stands for ``l f^j`` consecutive
+slots, a node of level j for ``n f^j``, both counted from the first slot of the cloud; the last of a cloud may be
+shorter. (Where a cloud fills a power of two of balls these are nodes of the tree; else they are runs in its order.)
+
+A query sees the tokens of level 0 in its own node of level 0, and of level j in its own node of level j outside of
+that of level j - 1, until a node holds the whole cloud. So every point is seen once, and a query sees at most
+``n / l`` tokens a level.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import accumulate
+
+import numpy as np
+
+
+@dataclass(frozen=True, eq=False)
+class TokenTree:
+    """Static tables of the levels over clouds of given slots.
+
+    Attributes:
+        fan: f.
+        tokens: tokens of each level and cloud; level 0 are the blocks.
+        top: the highest level that somebody sees: 0 where no cloud has more than ``n`` slots, though level 1 is there.
+        padded: for each level from 1 on, (T_j f,) the token of the level below at each place of the children, and
+            (T_{j-1},) the place of each of them. Places without a child repeat some token.
+        first_child: for each level from 1 on, (T_j + 1,) the first child of each token.
+        nodes: slots of each near node.
+        seen: (M, K) what the queries of each near node see, as places in the tokens of all levels one after the other;
+            -1 behind the last.
+        numbers: how many that are, for each node.
+        offsets, places: the inverse: token t stands at ``places[offsets[t]:offsets[t + 1]]`` of ``seen``, flat.
+    """
+
+    fan: int
+    tokens: tuple[tuple[int, ...], ...]
+    top: int
+    padded: tuple[tuple[np.ndarray, np.ndarray], ...]
+    first_child: tuple[np.ndarray, ...]
+    nodes: tuple[int, ...]
+    seen: np.ndarray
+    numbers: tuple[int, ...]
+    offsets: np.ndarray
+    places: np.ndarray
+
+    @property
+    def totals(self) -> list[int]:
+        """Tokens of each level."""
+        return [sum(level) for level in self.tokens]
+
+
+@lru_cache(maxsize=16)
+def plan_tokens(slots: tuple[int, ...], block_size: int, near: int, fan: int) -> TokenTree:
+    """The levels for clouds of ``slots`` slots, whole blocks each.
+
+    Raises:
+        ValueError: near nodes that do not hold whole tokens of level 1, or a fan below 2.
+    """
+    check_tokens(block_size, near, fan)
+    levels = [tuple(s // block_size for s in slots)]
+    size, top = near, 0
+    while size < max(slots) or len(levels) == 1:  # always one above the blocks: what pools it then has a gradient
+        top += size < max(slots)
+        levels.append(tuple(-(-tokens // fan) for tokens in levels[-1]))
+        size *= fan
+    nodes = [min(near, s - first) for s in slots for first in range(0, s, near)]
+    first = [0, *accumulate(sum(level) for level in levels)]
+    lists = [
+        np.concatenate(_seen(node, s, cloud, levels, first, near // block_size, near, fan))
+        for cloud, s in enumerate(slots)
+        for node in range(-(-s // near))
+    ]
+    numbers = tuple(map(len, lists))
+    seen = np.full((len(lists), max(numbers)), -1, np.int32)
+    for row, own in zip(seen, lists, strict=True):
+        row[: len(own)] = own
+    flat = seen.ravel()
+    order = np.argsort(flat, kind="stable")
+    places = order[np.count_nonzero(flat < 0) :].astype(np.int32)
+    offsets = np.searchsorted(flat[places], np.arange(first[-1] + 1)).astype(np.int32)
+    pairs = list(zip(levels, levels[1:], strict=False))
+    return TokenTree(
+        fan,
+        tuple(levels),
+        top,
+        tuple(_padded(below, above, fan) for below, above in pairs),
+        tuple(_first_child(below, above, fan) for below, above in pairs),
+        tuple(nodes),
+        seen,
+        numbers,
+        offsets,
+        places,
+    )
+
+
+def check_tokens(block_size: int, near: int, fan: int) -> None:
+    """Raise ValueError unless the sizes of :func:`plan_tokens` fit each other."""
+    if fan < 2:
+        raise ValueError(f"fan: got {fan}, wanted at least 2")
+    if near < 1 or near % (block_size * fan):
+        raise ValueError(f"near: got {near}, wanted a multiple of block_size {block_size} times fan {fan}")
+
+
+def _seen(
+    node: int,
+    slots: int,
+    cloud: int,
+    levels: list[tuple[int, ...]],
+    first: list[int],
+    width: int,
+    near: int,
+    fan: int,
+) -> list[np.ndarray]:
+    """What a near node of a cloud sees, level by level: at most ``width`` tokens each."""
+    own, lists = node, []
+    for level, tokens in enumerate(levels):
+        inside = np.arange(0)
+        if level == 0:
+            inside = np.arange(node * width, min((node + 1) * width, tokens[cloud]))
+        elif near * fan ** (level - 1) < slots:
+            parent = own // fan
+            inside = np.arange(parent * width, min((parent + 1) * width, tokens[cloud]))
+            inside = inside[inside // (width // fan) != own]
+            own = parent
+        lists.append(inside + first[level] + sum(tokens[:cloud]))
+    return lists
+
+
+def _padded(below: tuple[int, ...], above: tuple[int, ...], fan: int) -> tuple[np.ndarray, np.ndarray]:
+    index, home, first, place = [], [], 0, 0
+    for children, parents in zip(below, above, strict=True):
+        index.append(first + np.minimum(np.arange(parents * fan), children - 1))
+        home.append(place + np.arange(children))
+        first, place = first + children, place + parents * fan
+    return np.concatenate(index), np.concatenate(home)
+
+
+def _first_child(below: tuple[int, ...], above: tuple[int, ...], fan: int) -> np.ndarray:
+    first = [0, *accumulate(below)]
+    starts = [start + fan * np.arange(parents) for start, parents in zip(first, above, strict=False)]
+    return np.concatenate([*starts, [first[-1]]]).astype(np.int32)

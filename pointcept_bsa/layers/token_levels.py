@@ -1,0 +1,224 @@
+"""Coarse tokens of several levels for the compression and selection branches: near things fine, far things coarse.
+
+``S`` slots, ``H`` heads, ``D`` channels a head, ``l`` slots a block, ``T`` tokens of all levels, ``T_j`` of level j,
+``f`` the fan.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+
+from pointcept_bsa.dispatch import kept_for_graphs
+from pointcept_bsa.geometry.ball_tree import BallLayout
+from pointcept_bsa.geometry.host_tables import derived, on_device
+from pointcept_bsa.geometry.reorder import reorder
+from pointcept_bsa.geometry.token_tree import TokenTree, check_tokens, plan_tokens
+from pointcept_bsa.ops.block_selection import select_blocks
+from pointcept_bsa.ops.tree_attention import TokenLists, tree_attention
+from pointcept_bsa.ops.tree_descent import best_children
+
+from .block_pooling import pool_both, pooling
+
+
+@dataclass(frozen=True, eq=False)
+class LevelCounts:
+    """How many points the tokens hold.
+
+    Attributes:
+        log: (T,) logarithm of the points of each token, -inf for none; single precision or better.
+        empty: (T_j,) True for tokens without points, by level.
+        shares: (T_j f, 1, 1) for each level from 1 on, the share of each child in the points of its token; zero where
+            there is no child.
+    """
+
+    log: Tensor
+    empty: tuple[Tensor, ...]
+    shares: tuple[Tensor, ...]
+
+    @classmethod
+    def of(cls, valid: Tensor, block_size: int, fan: int, plan: TokenTree, dtype: torch.dtype) -> LevelCounts:
+        """From the slots (S,) that hold points, on their device; ``dtype`` of the shares."""
+        exact = torch.promote_types(dtype, torch.float32)
+        counts = [valid.view(-1, block_size).sum(1).to(exact)]
+        shares = []
+        for index, home in plan.padded:
+            child = torch.zeros(len(index), dtype=exact, device=valid.device)
+            child = child.index_copy(0, on_device(home, valid.device), counts[-1])
+            counts.append(child.view(-1, fan).sum(1))
+            shares.append((child.view(-1, fan) / counts[-1].clamp(min=1).unsqueeze(1)).view(-1, 1, 1).to(dtype))
+        return cls(torch.cat(counts).log(), tuple(c == 0 for c in counts), tuple(shares))
+
+    def to(self, device: torch.device) -> LevelCounts:
+        """The same on another device."""
+        empty, shares = (tuple(t.to(device) for t in tensors) for tensors in (self.empty, self.shares))
+        return LevelCounts(self.log.to(device), empty, shares)
+
+
+@dataclass(frozen=True, eq=False)
+class Tokens:
+    """Keys and values of all levels.
+
+    Attributes:
+        k, v: (T_j, H, D) by level, blocks first.
+        counts: points of the tokens.
+        plan: who sees which.
+        layout: the slots below them.
+    """
+
+    k: tuple[Tensor, ...]
+    v: tuple[Tensor, ...]
+    counts: LevelCounts
+    plan: TokenTree
+    layout: BallLayout
+
+    def attend(self, q: Tensor) -> Tensor:
+        """One softmax over all levels, a token weighed by its points: (Q, H, D) queries -> (Q, H, D).
+
+        Q is S, or a divisor: each query then stands for that many slots.
+        """
+        slots = sum(self.layout.slots) // q.shape[0]
+        return tree_attention(q, torch.cat(self.k), torch.cat(self.v), self.counts.log, self.lists(slots))
+
+    def lists(self, slots: int) -> TokenLists:
+        """What the queries of each near node see, where a query stands for so many slots."""
+        plan, device = self.plan, self.k[0].device
+        queries = tuple(s // slots for s in plan.nodes)
+        starts = derived(plan.seen, ("starts", slots), lambda: torch.tensor([0, *queries]).cumsum(0).int().numpy())
+        lengths = derived(plan.seen, "lengths", lambda: torch.tensor(plan.numbers).int().numpy())
+        tables = (on_device(table, device) for table in (starts, lengths, plan.seen, plan.offsets, plan.places))
+        return TokenLists(queries, plan.numbers, *tables)
+
+
+class TokenLevels(nn.Module):
+    """Tokens of level 1, 2, ... pooled from those of the level below, and what is done with them.
+
+    Level 0 are the blocks of l slots; a token of level j pools f tokens of level j - 1, so that it stands for
+    ``l f^j`` consecutive slots. With ``near`` n, a query sees the blocks in its own run of n slots, the tokens of level
+    1 in its own run of n f slots outside of that, those of level 2 in the next ring, ... up to the whole cloud:
+
+        out = sum_t softmax_t(q k_t / sqrt(D) + log c_t) v_t,
+
+    where token t holds c_t points. So equal scores give the mean over all points of the cloud, and a query sees at most
+    n / l tokens a level: O(N log N). A cloud of at most n slots has one level.
+
+    Args:
+        head_dim, block_size: D and l.
+        near, fan: n and f; n is a multiple of l f.
+        beam: see :meth:`select`.
+        topk: blocks to select.
+        phi: ``"mean"``: over the points of a token; ``"mlp"``: an MLP over its f children side by side, for keys and
+            for values, the same one on every level (the number of levels depends on the cloud).
+
+    Raises:
+        ValueError: sizes that do not fit each other.
+    """
+
+    def __init__(self, head_dim: int, block_size: int, near: int, fan: int, beam: int, topk: int, phi: str):
+        super().__init__()
+        check_tokens(block_size, near, fan)
+        if beam * fan < topk:
+            raise ValueError(f"beam: got {beam}, wanted at least topk {topk} children of fan {fan} each")
+        self.block_size = block_size
+        self.near = near
+        self.fan = fan
+        self.beam = beam
+        self.topk = topk
+        self.phi = phi
+        self.merge_k = pooling(phi, head_dim, fan)
+        self.merge_v = pooling(phi, head_dim, fan)
+
+    def forward(self, k: Tensor, v: Tensor, layout: BallLayout) -> Tokens:
+        """Keys and values (S / l, H, D) of the blocks -> those of all levels."""
+        plan = plan_tokens(layout.slots, self.block_size, self.near, self.fan)
+        counts = self.counts(layout, plan, k.dtype)
+        keys, values = [k], [v]
+        for (index, home), share in zip(plan.padded, counts.shares, strict=True):
+            if len(index) > len(home):  # a token with fewer than f children
+                there, back = (on_device(table, k.device) for table in (index, home))
+                k, v = (reorder(x, there, back) for x in (k, v))
+            k, v = self.merge(k, v, share)
+            keys.append(k)
+            values.append(v)
+        return Tokens(tuple(keys), tuple(values), counts, plan, layout)
+
+    def merge(self, k: Tensor, v: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values of the level above, from those at the places of its children (T_j f, H, D)."""
+        if self.phi == "mlp":
+            return pool_both(self.merge_k, self.merge_v, k, v, share.flatten() > 0)
+        k, v = ((x * share).unflatten(0, (-1, self.fan)).sum(1) for x in (k, v))
+        return k, v
+
+    def counts(self, layout: BallLayout, plan: TokenTree, dtype: torch.dtype) -> LevelCounts:
+        """Points of the tokens, made once a layout: on the host where it knows the points, else on the device."""
+        key = ("points of tokens", self.block_size, self.near, self.fan, dtype)
+        sizes = self.block_size, self.fan, plan, dtype
+        known, device = layout.host_valid, layout.coord.device
+        if known is None:
+            assert layout.valid is not None
+            kept = _of_layouts.setdefault(layout, {})
+            if key not in kept:
+                kept[key] = LevelCounts.of(layout.valid, *sizes)
+            counts: LevelCounts = kept[key]
+            return counts
+        counts = derived(known, (*key, device), lambda: LevelCounts.of(torch.tensor(known), *sizes).to(device))
+        for table in (counts.log, *counts.empty, *counts.shares):
+            kept_for_graphs(table)
+        return counts
+
+    def select(self, q: Tensor, tokens: Tokens, group_size: int, mask_own_ball: bool) -> Tensor:
+        """The blocks with the largest <q, k> among those that the descent meets, per query group and head. No gradient.
+
+        On the highest level all tokens are compared, and the ``beam`` best kept; then, level by level, their children,
+        of which again the ``beam`` best are kept; of the blocks at last the ``topk`` best. Tokens inside the own ball
+        are left out with ``mask_own_ball``.
+
+        Args:
+            q: (S / g, H, D) one query a group.
+            tokens: of all levels.
+            group_size: g.
+
+        Returns:
+            (S / g, H, topk) blocks by falling score, -1 where there are fewer.
+        """
+        layout, plan, fan = tokens.layout, tokens.plan, self.fan
+        groups = tuple(s // group_size for s in layout.slots)
+        top = plan.top
+        q, keys = q.detach(), [k.detach() for k in tokens.k]
+
+        def in_a_ball(level: int) -> int:
+            """Tokens of the level in a ball; 0 where they are no smaller than it, or nobody asks."""
+            size = self.block_size * fan**level
+            return layout.ball_size // size if mask_own_ball and layout.ball_size % size == 0 else 0
+
+        balls = tuple(s // layout.ball_size for s in layout.slots) if in_a_ball(top) else None
+        keep = self.beam if top else self.topk
+        chosen = select_blocks(
+            q, keys[top], groups, plan.tokens[top], keep, balls=balls, block_valid=~tokens.counts.empty[top]
+        )
+        for level in range(top - 1, -1, -1):
+            inside = in_a_ball(level)
+            chosen = best_children(
+                q,
+                keys[level],
+                chosen,
+                on_device(plan.first_child[level], q.device),
+                tokens.counts.empty[level],
+                fan,
+                self.beam if level else self.topk,
+                (layout.ball_size // group_size, inside) if inside else None,
+            )
+        return chosen
+
+
+_of_layouts: WeakKeyDictionary[BallLayout, dict[object, LevelCounts]] = WeakKeyDictionary()
+
+
+def recall(found: Tensor, exact: Tensor) -> float:
+    """The share of the blocks ``exact`` (G, H, K) that are among ``found`` (G, H, K); -1 stands for none."""
+    wanted = exact >= 0
+    hit = (exact.unsqueeze(-1) == found.unsqueeze(-2)).any(-1) & wanted
+    return float(hit.sum() / wanted.sum())

@@ -1,0 +1,31 @@
+"""Attention to the tokens of several levels in plain torch."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .lists import TokenLists
+
+
+def tree_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, lists: TokenLists) -> Tensor:
+    """softmax(q k^T / sqrt(D) + bias) v over the tokens that the node of the query sees.
+
+    Args:
+        q: (Q, H, D) queries, node after node.
+        k, v: (T, H, D) keys and values of the tokens.
+        bias: (T,) added to the scores, -inf for tokens that nobody sees: the logarithm of the points of each.
+        lists: what each node sees.
+
+    Returns:
+        (Q, H, D)
+    """
+    rows = bias.to(torch.promote_types(q.dtype, bias.dtype))
+    out = []
+    for own, seen, number in zip(q.split(lists.queries), lists.tokens, lists.numbers, strict=True):
+        index = seen[:number].long()
+        keys, values = (t.index_select(0, index).transpose(0, 1) for t in (k, v))
+        scores = rows[index].to(q.dtype)
+        out.append(F.scaled_dot_product_attention(own.transpose(0, 1), keys, values, scores.view(1, 1, -1)))
+    return torch.cat([each.transpose(0, 1) for each in out])

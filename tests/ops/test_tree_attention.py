@@ -1,0 +1,147 @@
+"""The kernels of attention to levels of tokens and of the descent against plain torch."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from pointcept_bsa.engine.flops import CPU_ATTENTION
+from pointcept_bsa.geometry.ball_tree import BallTree
+from pointcept_bsa.layers.token_levels import TokenLevels
+from pointcept_bsa.ops import tree_attention as attention
+from pointcept_bsa.ops import tree_descent as descent
+from pointcept_bsa.ops.tree_attention import triton_backend
+
+from .interpreter import DEVICE, kernel_test, run_in_interpreter
+
+TOLERANCE = {torch.float32: (2e-6, 5e-6), torch.float16: (2e-3, 4e-3), torch.bfloat16: (1e-2, 2e-2)}
+HEADS = 2
+# ball, block, near, fan, points
+SMALL = (16, 4, 32, 2, (150, 5, 97))
+LARGE = (256, 8, 2048, 8, (20000, 3586, 100))
+
+
+def test_in_the_interpreter():
+    run_in_interpreter(__file__)
+
+
+@pytest.fixture(autouse=True)
+def precise():
+    before = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = False
+    yield
+    torch.backends.cuda.matmul.allow_tf32 = before
+
+
+def error(a, b):
+    return ((a.double() - b.double()).norm() / b.double().norm().clamp(min=1e-20)).item()
+
+
+def tokens_of(sizes, dim, dtype, beam=4):
+    ball, block, near, fan, lengths = sizes
+    torch.manual_seed(0)
+    layout = BallTree.build(torch.randn(sum(lengths), 3, device=DEVICE), lengths, ball, block).layout
+    made = TokenLevels(dim, block, near, fan, beam, 2, "mean")
+    k, v = (torch.randn(sum(layout.blocks), HEADS, dim, device=DEVICE).to(dtype) for _ in range(2))
+    return made, made(k, v, layout), layout
+
+
+def check(sizes, dim, dtype, coarse=False):
+    _, tokens, layout = tokens_of(sizes, dim, dtype)
+    slots = layout.block_size if coarse else 1
+    lists = tokens.lists(slots)
+    k, v = torch.cat(tokens.k), torch.cat(tokens.v)
+    q = torch.randn(sum(layout.slots) // slots, HEADS, dim, device=DEVICE).to(dtype)
+    probe = torch.randn(q.shape, device=DEVICE).to(dtype)
+    results = []
+    for op, kind in ((attention.tree_attention, dtype), (attention.reference.tree_attention, torch.float64)):
+        leaves = [t.detach().to(kind).requires_grad_() for t in (q, k, v)]
+        out = op(*leaves, tokens.counts.log, lists)
+        results.append((out, *torch.autograd.grad(out, leaves, probe.to(kind))))
+    tolerances = (TOLERANCE[dtype][0], *[TOLERANCE[dtype][1]] * 3)
+    for name, got, want, tolerance in zip(("out", "q", "k", "v"), *results, tolerances, strict=True):
+        assert got.isfinite().all(), name
+        assert error(got, want) < tolerance, name
+    return results[0]
+
+
+@kernel_test
+@pytest.mark.parametrize(("dim", "dtype"), [(8, torch.float32), (20, torch.bfloat16)])
+def test_attention(dim, dtype):
+    check(SMALL, dim, dtype)
+
+
+@kernel_test
+def test_coarse_queries():
+    check(SMALL, 8, torch.float32, coarse=True)
+
+
+@kernel_test
+def test_a_token_that_nobody_sees_has_no_gradient():
+    _, tokens, layout = tokens_of(SMALL, 4, torch.float32)
+    k = torch.cat(tokens.k).requires_grad_()
+    v = torch.cat(tokens.v)
+    q = torch.randn(sum(layout.slots), HEADS, 4, device=DEVICE)
+    (dk,) = torch.autograd.grad(attention.tree_attention(q, k, v, tokens.counts.log, tokens.lists(1)).sum(), k)
+    unseen = torch.tensor(tokens.plan.offsets).diff() == 0
+    assert unseen.any() and not dk[unseen.to(DEVICE)].any() and dk.any()
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(("dim", "dtype"), [(8, torch.bfloat16), (8, torch.float32), (64, torch.float16)])
+@pytest.mark.parametrize("coarse", [False, True])
+def test_attention_of_large_clouds(dim, dtype, coarse):
+    first, second = (check(LARGE, dim, dtype, coarse) for _ in range(2))
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+@kernel_test
+@pytest.mark.parametrize("sizes", [SMALL, pytest.param(LARGE, marks=pytest.mark.gpu)])
+@pytest.mark.parametrize(("mask", "dim"), [(True, 8), (False, 6)])
+def test_descent(sizes, mask, dim, monkeypatch):
+    made, tokens, layout = tokens_of(sizes, dim, torch.float32)
+    group = layout.block_size
+    q = torch.randn(sum(layout.slots) // group, HEADS, dim, device=DEVICE)
+    found = made.select(q, tokens, group, mask)
+    monkeypatch.setenv("PCBSA_OPS", "reference")
+    wanted = made.select(q, tokens, group, mask)
+    different = (found.sort(-1).values != wanted.sort(-1).values).float().mean()
+    assert different < 1e-3  # of scores equal to rounding
+
+
+@pytest.mark.gpu
+def test_a_captured_graph_gives_the_same():
+    made, tokens, layout = tokens_of(LARGE, 8, torch.bfloat16)
+    q = torch.randn(sum(layout.slots), HEADS, 8, device=DEVICE, dtype=torch.bfloat16)
+    want = tokens.attend(q), made.select(q[:: layout.block_size], tokens, layout.block_size, True)
+    graph = torch.cuda.CUDAGraph()
+    torch.cuda.synchronize()
+    with torch.cuda.graph(graph):
+        got = tokens.attend(q), made.select(q[:: layout.block_size], tokens, layout.block_size, True)
+    graph.replay()
+    assert all(torch.equal(a, b) for a, b in zip(got, want, strict=True))
+
+
+@kernel_test
+def test_operations_are_counted_alike(monkeypatch):
+    made, tokens, layout = tokens_of((16, 4, 32, 2, (128,)), 8, torch.float32)
+    q = torch.randn(128, HEADS, 8, device=DEVICE)
+    counts = []
+    for ops in ("reference", "triton"):
+        monkeypatch.setenv("PCBSA_OPS", ops)
+        with FlopCounterMode(display=False, custom_mapping=CPU_ATTENTION) as counter:
+            tokens.attend(q)
+            attended = counter.get_total_flops()
+            made.select(q[::4], tokens, 4, True)
+        counts.append((attended, counter.get_total_flops() - attended))
+    levels = 8 + 4 + 4  # blocks of the own 32 slots; 4 tokens of 8 slots beside them; 4 of 16 slots in the other half
+    assert counts[0] == counts[1] == (4 * 128 * HEADS * 8 * levels, counts[0][1])
+    assert counts[0][1] == 2 * 32 * HEADS * 8 * (8 + 2 * 4 * 2)  # 8 tokens of level 2, children of 4 twice
+
+
+def test_what_the_kernels_cannot_do():
+    wide = torch.zeros(1, 1, 256)
+    assert "got 256 channels" in (triton_backend.unsupported(wide) or "")
+    parents = torch.zeros(1, 1, 200, dtype=torch.long)
+    assert "got 1600" in (descent.triton_backend.unsupported(wide, wide, parents, 8) or "")
