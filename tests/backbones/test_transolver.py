@@ -85,7 +85,10 @@ def test_two_dimensions():
 
 @pytest.mark.parametrize(
     ("option", "message"),
-    [(dict(num_heads=3), "num_heads: got 3"), (dict(num_slices=0), "num_slices: got 0, wanted an integer of at least 1")],
+    [
+        (dict(num_heads=3), "num_heads: got 3"),
+        (dict(num_slices=0), "num_slices: got 0, wanted an integer of at least 1"),
+    ],
 )
 def test_sizes_that_do_not_fit_are_refused(option, message):
     with pytest.raises(ValueError, match=message):
