@@ -22,6 +22,8 @@ from pointcept_bsa.ops.gated_sum import triton_backend as gates
 from pointcept_bsa.ops.rms_norm import triton_backend as rms_norm
 from pointcept_bsa.ops.selected_attention import triton_backend as selected
 from pointcept_bsa.ops.silu_product import triton_backend as silu_product
+from pointcept_bsa.ops.tree_attention import triton_backend as tree_attention
+from pointcept_bsa.ops.tree_descent import triton_backend as tree_descent
 
 from .interpreter import INTERPRETED
 
@@ -72,6 +74,8 @@ class CompileOnly:
 
 LAUNCHED = {
     "ops.ball_attention.kernels": ("forward_kernel", "key_gradient_kernel", "query_gradient_kernel"),
+    "ops.tree_attention.kernels": ("forward_kernel", "query_gradient_kernel", "token_gradient_kernel", "sum_kernel"),
+    "ops.tree_descent.kernels": ("best_children_kernel",),
     "ops.gated_sum.kernels": ("forward_kernel", "backward_kernel"),
     "ops.block_pooling.kernels": ("forward_kernel", "backward_kernel"),
     "ops.block_mlp.kernels": ("forward_kernel", "input_gradient_kernel", "weight_gradient_kernel"),
@@ -190,6 +194,24 @@ def selection_of_blocks():
     selection.select_blocks_op(q, k, [SLOTS // 8], [SLOTS // 8], 4, [SLOTS // 256], None)
 
 
+def attention_to_levels():
+    for dtype, dim in ((torch.float32, 8), (torch.bfloat16, 64)):
+        q = torch.zeros(64, 2, dim, dtype=dtype)
+        k = torch.zeros(16, 2, dim, dtype=dtype)
+        starts, lengths, offsets = torch.tensor([0]), torch.tensor([64]), torch.arange(17)
+        tokens, places = torch.arange(16)[None], torch.arange(16)
+        lists = (torch.zeros(1, 16), starts, lengths, tokens, offsets, places)
+        out, lse = tree_attention._forward(q, k, k, *lists, 64)
+        tree_attention._backward(out, q, k, k, *lists, out, lse, 64)
+
+
+def descent():
+    q, k = torch.zeros(32, 2, 8), torch.zeros(64, 2, 8)
+    parents, first, hidden = torch.zeros(32, 2, 4, dtype=torch.int64), torch.arange(0, 72, 8), torch.zeros(64) > 0
+    for own in ([], [8, 8]):
+        tree_descent.best_children_op(q, k, parents, first, hidden, 8, 4, own)
+
+
 def tree_order():
     from pointcept_bsa.geometry.tree_sort_triton import sort_into_tree_triton
 
@@ -229,6 +251,8 @@ CALLS = {
     attention_of_narrow_heads: ["ops.dense_attention.narrow_kernels", "ops.dense_attention.narrow_gradient_kernels"],
     attention_to_selected_blocks: ["ops.selected_attention.kernels", "ops.selected_attention.kernels_inverse"],
     selection_of_blocks: ["ops.block_selection.kernels"],
+    attention_to_levels: ["ops.tree_attention.kernels"],
+    descent: ["ops.tree_descent.kernels"],
     tree_order: ["geometry.split_keys_triton", "geometry.tree_runs_triton", "geometry.tree_finish_triton"],
     messages_of_neighbors: ["ops.mean_message.kernels"],
     neighbors: ["geometry.neighbors_triton", "geometry.neighbors_pruned_triton"],
