@@ -11,10 +11,10 @@ HERE = Path(__file__).resolve().parent
 
 def read_version() -> str:
     """The version, read from the package's source: importing the package would need torch at build time."""
-    source = (HERE / "pointcept_bsa" / "__init__.py").read_text(encoding="utf-8")
+    source = (HERE / "pointcept_bsa" / "version.py").read_text(encoding="utf-8")
     found = re.search(r'^__version__ = "([^"]+)"$', source, re.MULTILINE)
     if found is None:
-        raise RuntimeError('pointcept_bsa/__init__.py has no line of the form: __version__ = "1.2.3"')
+        raise RuntimeError('pointcept_bsa/version.py has no line of the form: __version__ = "1.2.3"')
     return found.group(1)
 
 
@@ -73,6 +73,7 @@ EXTRAS_REQUIRE = {
         'spconv-cu126; python_version >= "3.12"',
         "torch-scatter",
     ],
+    "hub": ["huggingface-hub>=0.30"],
     "viz": ["pyvista>=0.44"],
     "tune": ["optuna>=4.4"],
 }

@@ -74,7 +74,13 @@ def test_a_run_is_trained_and_exported(away):
     command = ["-m", "pointcept_bsa"]
     run(away, *command, "train", "--config", "ellipsoid_flow/bsa", "--options", "save_path=run", *TINY)
     run(away, *command, "export", "run", "--output", "model.safetensors")
-    assert (away / "run" / "test" / "metrics.json").is_file() and (away / "model.safetensors").is_file()
+    assert (away / "run" / "test" / "metrics.json").is_file()
+    code = (
+        "import numpy, pointcept_bsa; points = numpy.random.default_rng(0).random((40, 3)); "
+        "network = pointcept_bsa.load('model.safetensors', device='cpu'); "
+        "print(len(network.predict(points, normal=points)['pressure_coefficient']))"
+    )
+    assert run(away, "-c", code) == "40\n"
 
 
 def test_every_tool_has_a_command():
