@@ -47,7 +47,6 @@ INSTALL_REQUIRES = [
     "tensorboard>=2.14",
     "rich>=13",
     "matplotlib>=3.8",
-    "meshio>=5.3",
     "h5py>=3.10",
     "safetensors>=0.4",
 ]
@@ -63,7 +62,8 @@ EXTRAS_REQUIRE = {
         "mypy>=1.11",
         "import-linter>=2.1",
         "setuptools>=70.1",  # builds the wheel that a test installs
-        "pyvista>=0.44",  # a peer of the mesh readers
+        "meshio>=5.3",  # peers of the mesh readers
+        "pyvista>=0.44",
         'balltree-erwin==0.1.0; platform_system == "Linux"',  # the peer of the ball tree; built from source
     ],
     "dev": ["pre-commit>=4", "pre-commit-hooks>=5"],
