@@ -4,17 +4,36 @@ import re
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
 HERE = Path(__file__).resolve().parent
 
 
 def read_version() -> str:
     """The version, read from the package's source: importing the package would need torch at build time."""
-    source = (HERE / "pointcept_bsa" / "__init__.py").read_text(encoding="utf-8")
+    source = (HERE / "pointcept_bsa" / "version.py").read_text(encoding="utf-8")
     found = re.search(r'^__version__ = "([^"]+)"$', source, re.MULTILINE)
     if found is None:
-        raise RuntimeError('pointcept_bsa/__init__.py has no line of the form: __version__ = "1.2.3"')
+        raise RuntimeError('pointcept_bsa/version.py has no line of the form: __version__ = "1.2.3"')
     return found.group(1)
+
+
+class BuildWithConfigsAndTools(build_py):
+    """In a wheel the package holds what stands beside it in a checkout: ``pointcept_bsa/{configs,tools}``."""
+
+    def run(self) -> None:
+        super().run()
+        for path in [] if self.editable_mode else carried():
+            target = Path(self.build_lib, "pointcept_bsa", path)
+            self.mkpath(str(target.parent))
+            self.copy_file(str(HERE / path), str(target))
+
+    def get_source_files(self) -> list[str]:
+        return [*super().get_source_files(), *map(str, carried())]
+
+
+def carried() -> list[Path]:
+    return sorted(path.relative_to(HERE) for folder in ("configs", "tools") for path in (HERE / folder).rglob("*.py"))
 
 
 INSTALL_REQUIRES = [
@@ -28,7 +47,6 @@ INSTALL_REQUIRES = [
     "tensorboard>=2.14",
     "rich>=13",
     "matplotlib>=3.8",
-    "meshio>=5.3",
     "h5py>=3.10",
     "safetensors>=0.4",
 ]
@@ -43,7 +61,9 @@ EXTRAS_REQUIRE = {
         "ruff>=0.9",
         "mypy>=1.11",
         "import-linter>=2.1",
-        "pyvista>=0.44",  # a peer of the mesh readers
+        "setuptools>=70.1",  # builds the wheel that a test installs
+        "meshio>=5.3",  # peers of the mesh readers
+        "pyvista>=0.44",
         'balltree-erwin==0.1.0; platform_system == "Linux"',  # the peer of the ball tree; built from source
     ],
     "dev": ["pre-commit>=4", "pre-commit-hooks>=5"],
@@ -53,6 +73,7 @@ EXTRAS_REQUIRE = {
         'spconv-cu126; python_version >= "3.12"',
         "torch-scatter",
     ],
+    "hub": ["huggingface-hub>=0.30"],
     "viz": ["pyvista>=0.44"],
     "tune": ["optuna>=4.4"],
 }
@@ -68,7 +89,9 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.11,<3.14",
     packages=find_packages(include=["pointcept_bsa", "pointcept_bsa.*"]),
-    package_data={"pointcept_bsa": ["**/*.json", "**/*.npz", "**/*.md"]},
+    package_data={"pointcept_bsa": ["**/*.json", "**/*.npz", "**/*.md", "py.typed"]},
+    cmdclass={"build_py": BuildWithConfigsAndTools},
+    entry_points={"console_scripts": ["pcbsa = pointcept_bsa.__main__:main"]},
     install_requires=INSTALL_REQUIRES,
     extras_require=EXTRAS_REQUIRE,
     zip_safe=False,

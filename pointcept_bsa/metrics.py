@@ -18,6 +18,24 @@ import math
 import torch
 from torch import Tensor
 
+__all__ = [
+    "DISTRIBUTION_METRICS",
+    "HIGHER_IS_BETTER",
+    "METRICS",
+    "VECTOR_METRICS",
+    "angle",
+    "base_metric",
+    "cloud_mean",
+    "gaussian_nll",
+    "higher_is_better",
+    "mae",
+    "magnitude_mae",
+    "mse",
+    "r2",
+    "relative_l2",
+    "rmse",
+]
+
 
 def cloud_mean(x: Tensor, offset: Tensor, valid: Tensor | None = None) -> Tensor:
     """Mean over the points of each cloud: (N, ...) -> (B, ...).

@@ -15,51 +15,21 @@ from pathlib import Path
 if find_spec("pointcept_bsa") is None:  # run from a checkout that is not installed
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from pointcept_bsa import __version__
 from pointcept_bsa.arguments import Parser
 from pointcept_bsa.command import exit_code
 from pointcept_bsa.errors import InputError
 
 
-def find_checkpoint(run: str) -> Path:
-    """The checkpoint that ``run`` names, or the best, else the last of the run in that folder."""
-    from pointcept_bsa.host.weight import resolve_weight
-
-    found = run if Path(run).is_file() else resolve_weight(None, run)
-    if found is None:
-        raise InputError(f"RUN {run!r}: neither a checkpoint nor a folder with model/model_best.pth or model_last.pth")
-    return Path(found)
-
-
 def export(run: str, output: str) -> None:
-    """Write the evaluated weights of ``run`` (their moving average, where one was kept) to ``output``."""
-    from pointcept_bsa.engine.constant import WARNING, warning_of_folder
-    from pointcept_bsa.engine.prediction.network import POINTS
-    from pointcept_bsa.engine.training_points import training_points
-    from pointcept_bsa.engine.training_range import FILE as TRAINING_RANGE
-    from pointcept_bsa.host.embedded.checkpoint import evaluated_weights, load_checkpoint
-    from pointcept_bsa.host.embedded.config import load_config
-    from pointcept_bsa.host.embedded.export import metadata_of, save_safetensors
-    from pointcept_bsa.host.embedded.opened_run import run_folder
-    from pointcept_bsa.host.embedded.portable_config import portable_config
+    """Write the evaluated weights of ``run`` to ``output``."""
+    from pointcept_bsa.host.embedded.export import save_safetensors
+    from pointcept_bsa.pretrained import WARNING, find_checkpoint
+    from pointcept_bsa.pretrained import export as exported
 
     source = find_checkpoint(run)
-    folder = run_folder(source)
-    if folder is None:
-        raise InputError(f"RUN {run!r}: not in the folder of a run, <run>/model beside <run>/config.py")
-    config = portable_config(load_config(str(folder / "config.py")))
-    checkpoint = load_checkpoint(source)
-    weights = evaluated_weights(checkpoint)
-    metadata = metadata_of(checkpoint, source, config, __version__)
-    training_range = folder / TRAINING_RANGE
-    if training_range.is_file():
-        metadata[TRAINING_RANGE] = training_range.read_text(encoding="utf-8")
-    points = training_points(folder, {})
-    if points is not None:
-        metadata[POINTS] = points.to_json()
-    if (warning := warning_of_folder(folder)) is not None:
-        metadata[WARNING] = warning
-        print(f"WARNING: {warning}")
+    weights, metadata = exported(source)
+    if WARNING in metadata:
+        print(f"WARNING: {metadata[WARNING]}")
     save_safetensors(output, weights, metadata)
     count = sum(weight.numel() for weight in weights.values())
     print(f"{output}: {len(weights)} tensors, {count:,} numbers, from {source}")

@@ -17,7 +17,6 @@ from functools import lru_cache
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy.spatial import cKDTree
 from torch import Tensor
 
 from pointcept_bsa.dispatch import triton_installed, use_triton
@@ -122,6 +121,8 @@ def _on_triton(coord: Tensor, num_neighbors: int) -> bool:
 def _search_tree(cloud: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """Indices and distances (n, k) from a k-d tree."""
     points = cloud.double().numpy()
+    from scipy.spatial import cKDTree  # a tree need not wait for its import
+
     distance, index = cKDTree(points).query(points, k=range(1, k + 1))
     return torch.from_numpy(index.astype(np.int64)), torch.from_numpy(distance)
 

@@ -14,6 +14,7 @@ from pointcept_bsa.errors import InputError
 
 # How the allocators of the CPU, CUDA and its libraries say it in a plain RuntimeError.
 SIGNS = (
+    "CUDA out of memory",
     "can't allocate memory",
     "CUDA error: out of memory",
     "CUBLAS_STATUS_ALLOC_FAILED",
@@ -35,7 +36,7 @@ def peak_memory_mb(device: torch.device) -> float:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an exception says that memory ran out, on the host or on a device."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+    if isinstance(error, torch.OutOfMemoryError | MemoryError | OutOfMemory):
         return True
     return isinstance(error, RuntimeError) and any(sign in str(error) for sign in SIGNS)
 

@@ -1,3 +1,15 @@
 """Losses, one class a loss. Importing this package registers them."""
 
-from . import probabilistic, regression, segmentation  # noqa: F401
+from pointcept_bsa.losses.probabilistic import GaussianNLLLoss
+from pointcept_bsa.losses.regression import L1Loss, MSELoss, RelativeL2Loss, WeightedMSELoss
+from pointcept_bsa.losses.segmentation import CrossEntropyLoss, LovaszLoss
+
+__all__ = [
+    "CrossEntropyLoss",
+    "GaussianNLLLoss",
+    "L1Loss",
+    "LovaszLoss",
+    "MSELoss",
+    "RelativeL2Loss",
+    "WeightedMSELoss",
+]

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pointcept_bsa.arguments import Parser
+from pointcept_bsa.arguments.carried import config_path
 from pointcept_bsa.errors import InputError
 
 INSIDE = Path(__file__).with_name("inside.py")
@@ -34,7 +35,8 @@ def prepare(argv: Sequence[str]) -> tuple[list[str], dict[str, str]]:
     tool = Path(args.pointcept, "tools", f"{args.tool}.py")
     if not tool.is_file() or not Path(args.pointcept, "pointcept").is_dir():
         raise InputError(f"--pointcept {args.pointcept!r}: wanted a checkout of Pointcept, with tools/{args.tool}.py")
-    if not os.path.isfile(args.config):
+    config = config_path(args.config)
+    if not os.path.isfile(config):
         raise InputError(f"--config {args.config!r}: no such file")
     check_passed_on(passed_on)
     environment = {
@@ -45,7 +47,7 @@ def prepare(argv: Sequence[str]) -> tuple[list[str], dict[str, str]]:
     }
     if args.cpu:
         environment["CUDA_VISIBLE_DEVICES"] = ""
-    return ["--config-file", os.path.abspath(args.config), *passed_on], environment
+    return ["--config-file", os.path.abspath(config), *passed_on], environment
 
 
 def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:

@@ -15,7 +15,7 @@ from pointcept_bsa.engine.benchmark.case import NOT_ASKED, OOM, TOO_SLOW, Measur
 from pointcept_bsa.engine.benchmark.entries import Entry, parse_entries, parse_entry
 from pointcept_bsa.engine.benchmark.inputs import input_shape, make_batch
 from pointcept_bsa.engine.benchmark.run import predict_seconds, run
-from pointcept_bsa.engine.benchmark.timing import Timing, is_out_of_memory, summarize, time_calls
+from pointcept_bsa.engine.benchmark.timing import Timing, summarize, time_calls
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.host import build_model
 
@@ -171,13 +171,6 @@ def test_other_errors_are_errors(benchmark_tool, benchmark_settings, monkeypatch
     monkeypatch.setattr(case, "time_calls", failing)
     with pytest.raises(RuntimeError, match="multiplied"):
         run(benchmark_settings(), benchmark_tool.load, benchmark_tool.build_optimizer)
-
-
-def test_what_counts_as_out_of_memory():
-    assert is_out_of_memory(torch.cuda.OutOfMemoryError("CUDA out of memory"))
-    assert is_out_of_memory(RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"))
-    assert is_out_of_memory(MemoryError())
-    assert not is_out_of_memory(RuntimeError("out of resource: shared memory"))
 
 
 def test_calls_take_the_inputs_in_turn_and_stop_at_the_budget():

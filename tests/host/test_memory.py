@@ -8,6 +8,7 @@ from host_toys import ToyLine
 from test_training import load, train
 
 from pointcept_bsa.engine.bounded import BoundedModel
+from pointcept_bsa.errors import InputError
 from pointcept_bsa.host import DATASETS, MODELS
 from pointcept_bsa.host.embedded.config import Config
 from pointcept_bsa.host.embedded.memory_advice import training_advice
@@ -80,6 +81,23 @@ def test_remedies_are_those_of_the_config():
     assert "checkpoint=True" not in training_advice(cfg)
 
 
-def test_other_errors_are_not_taken_for_it():
-    assert not is_out_of_memory(RuntimeError("shapes differ"))
-    assert is_out_of_memory(RuntimeError("CUDA error: out of memory")) and is_out_of_memory(MemoryError())
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        OutOfMemory("out of memory in evaluation"),
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("CUDA error: out of memory"),
+        RuntimeError("backend='inductor' raised: OutOfMemoryError: CUDA out of memory. Tried to allocate 1 GiB"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"),
+    ],
+)
+def test_what_counts_as_out_of_memory(error):
+    assert is_out_of_memory(error)
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("shapes differ"), RuntimeError("out of resource: shared memory"), InputError("x: too large")]
+)
+def test_other_errors_are_not_taken_for_it(error):
+    assert not is_out_of_memory(error)

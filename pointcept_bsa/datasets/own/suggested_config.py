@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from scipy.spatial import cKDTree
 
+from pointcept_bsa.arguments.carried import carried
 from pointcept_bsa.datasets.arrays import read_npy
 from pointcept_bsa.datasets.inputs import GLOBAL
 from pointcept_bsa.datasets.prepared import sample_folder_name
@@ -152,7 +153,7 @@ def _scaling(entry: Mapping[str, Any], statistics: Mapping[str, Sequence[float]]
 
 def _configs_folder(root: Path) -> str:
     """``configs/custom`` as seen from ``root``: of the checkout that one works in, else of this package's."""
-    here, own = Path.cwd() / "configs" / "custom", Path(__file__).resolve().parents[3] / "configs" / "custom"
+    here, own = Path.cwd() / "configs" / "custom", carried("configs") / "custom"
     folder = here if (here / "bsa.py").is_file() else own
     try:
         return Path(os.path.relpath(folder, root.resolve())).as_posix()

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from pointcept_bsa.engine.benchmark.inputs import Batch, input_shape, make_batch
 from pointcept_bsa.engine.benchmark.profile import Kernel, profile_call
 from pointcept_bsa.engine.benchmark.published_erwin import PublishedErwin
-from pointcept_bsa.engine.benchmark.timing import Timer, Timing, cpu_timer, cuda_timer, is_out_of_memory, time_calls
+from pointcept_bsa.engine.benchmark.timing import Timer, Timing, cpu_timer, cuda_timer, time_calls
 from pointcept_bsa.engine.benchmark.variants import (
     Call,
     NotPossible,
@@ -31,6 +31,7 @@ from pointcept_bsa.errors import InputError
 from pointcept_bsa.host import build_model
 from pointcept_bsa.host.cast_weights import CastWeights
 from pointcept_bsa.host.flat_gradients import FlatGradients
+from pointcept_bsa.host.memory import is_out_of_memory
 
 OK, OOM, TOO_SLOW, NOT_ASKED, NOT_FINITE = "ok", "OOM", "skipped: too slow", "not asked for", "loss not finite"
 NEEDS_CUDA = "needs CUDA"

@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pointcept_bsa.arguments.carried import config_path
 from pointcept_bsa.errors import InputError, nearest
 
 
@@ -58,7 +59,7 @@ def parse_entries(texts: Sequence[str], baseline: str | None) -> tuple[list[Entr
     if baseline is not None and baseline not in [entry.name for entry in entries]:
         wanted = parse_entry(baseline, "--baseline")
         same = [e for e in entries if (e.path, e.options) == (wanted.path, wanted.options)]
-        if not same and not os.path.isfile(wanted.path):
+        if not same and not os.path.isfile(config_path(wanted.path)):
             names = [entry.name for entry in entries]
             raise InputError(f"--baseline {baseline!r}: neither a file nor one of {names}{nearest(baseline, names)}")
         if not same:

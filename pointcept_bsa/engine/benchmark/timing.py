@@ -1,4 +1,4 @@
-"""Repeated timed calls, and what running out of memory looks like."""
+"""Repeated timed calls."""
 
 from __future__ import annotations
 
@@ -75,9 +75,3 @@ def summarize(samples: Sequence[float]) -> Timing:
         return Timing(samples[0], None, 1)
     low, median, high = statistics.quantiles(samples, n=4, method="inclusive")
     return Timing(median, high - low, len(samples))
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether ``error`` says that memory ran out, on the GPU or on the host."""
-    signs = ("out of memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
-    return isinstance(error, torch.cuda.OutOfMemoryError | MemoryError) or any(sign in str(error) for sign in signs)

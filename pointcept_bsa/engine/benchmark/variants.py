@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from pointcept_bsa.engine.benchmark.timing import is_out_of_memory
 from pointcept_bsa.engine.environment_variable import environment_variable
+from pointcept_bsa.host.memory import is_out_of_memory
 
 OPS_VARIABLE = "PCBSA_OPS"  # read by pointcept_bsa.ops: auto, reference or triton
 SDPA_VARIABLE = "PCBSA_SDPA"  # read by ops.dense_attention: flash, cudnn, efficient, narrow, torch or its own choice

@@ -29,8 +29,7 @@ def with_prediction(
             there is none.
         forces: written as field data.
     """
-    whole = np.full((len(used), pred.shape[1]), np.nan if network.labels is None else -1, pred.dtype)
-    whole[used] = pred
+    whole = at_all_points(pred, used, network)
     fields = {PREFIX + name: values for name, values in split_targets(whole, network).items()}
     averaged = fields if mesh.num_cells and network.labels is None else {}
     of_cells = {name: cell_means(mesh, values) for name, values in averaged.items()}
@@ -59,16 +58,27 @@ def fitted(mesh: Mesh, path: Path) -> tuple[Mesh, list[str]]:
     return mesh, remarks
 
 
-def split_targets(values: np.ndarray, network: Network) -> dict[str, np.ndarray]:
-    """Columns (N, K) by target: (N,) for one column, (N, 3) for two or three, else (N, k)."""
+def at_all_points(pred: np.ndarray, used: np.ndarray, network: Network) -> np.ndarray:
+    """(n, K) of the points ``used`` (N,) -> (N, K), NaN at the others; labels: -1."""
+    whole = np.full((len(used), pred.shape[1]), np.nan if network.labels is None else -1, pred.dtype)
+    whole[used] = pred
+    return whole
+
+
+def columns_of_targets(values: np.ndarray, network: Network) -> dict[str, np.ndarray]:
+    """Columns (N, K) by target: (N,) for one column, else (N, k)."""
     found, first = {}, 0
     for name, width in network.targets:
         part = values[:, first : first + width]
-        if width == 2:
-            part = np.pad(part, ((0, 0), (0, 1)))
         found[name] = part[:, 0] if width == 1 else part
         first += width
     return found
+
+
+def split_targets(values: np.ndarray, network: Network) -> dict[str, np.ndarray]:
+    """:func:`columns_of_targets` with (N, 3) for two columns."""
+    columns = columns_of_targets(values, network)
+    return {name: np.pad(v, ((0, 0), (0, 1))) if v.shape[1:] == (2,) else v for name, v in columns.items()}
 
 
 def cell_means(mesh: Mesh, values: np.ndarray) -> np.ndarray:

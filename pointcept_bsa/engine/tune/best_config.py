@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pointcept_bsa.arguments.carried import config_path
 from pointcept_bsa.files.atomic import write_text
 from pointcept_bsa.host import Config
 
@@ -31,7 +32,7 @@ def write_best(
     path: Path, config: str, base: Mapping[str, Any], new: Mapping[str, Any], comment: Sequence[str], load: Callable
 ) -> None:
     """Write ``new`` as a file that inherits from the file ``config``, which is ``base``, and see that it is read so."""
-    relative = Path(os.path.relpath(Path(config).resolve(), path.parent.resolve())).as_posix()
+    relative = Path(os.path.relpath(Path(config_path(config)).resolve(), path.parent.resolve())).as_posix()
     text = Config(changes(base, new)).pretty_text
     head = "".join(f"# {line}\n" for line in comment)
     write_text(path, f"{head}\n_base_ = [{relative!r}]\n\n{text}")

@@ -20,7 +20,7 @@ from pointcept_bsa.engine.tune.key_path import places, put, value_at
 from pointcept_bsa.engine.tune.space import Settings
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.host import build_dataset
-from pointcept_bsa.host.memory import OutOfMemory, is_out_of_memory
+from pointcept_bsa.host.memory import is_out_of_memory
 
 IN_CHANNELS = "model.backbone.in_channels"
 OUTPUT = "output.txt"
@@ -158,7 +158,7 @@ def run_job(job: Job, engine: Engine, connection: Connection) -> Outcome:
         raise
     except Exception as error:  # noqa: BLE001 (a crash of whatever kind is a trial's outcome, not the search's end)
         traceback.print_exc()
-        spoilt = is_out_of_memory(error) or not isinstance(error, InputError) or isinstance(error, OutOfMemory)
+        spoilt = is_out_of_memory(error) or not isinstance(error, InputError)
         return Outcome("failed", _reason(error), derived=derived, began=listener.has_begun, spoilt=spoilt)
 
 

@@ -16,6 +16,7 @@ from mmengine.config import Config
 from mmengine.utils import import_modules_from_strings
 
 from pointcept_bsa.arguments import DictAction
+from pointcept_bsa.arguments.carried import config_names, config_path
 from pointcept_bsa.arguments.given import note_places
 from pointcept_bsa.errors import InputError, nearest
 from pointcept_bsa.host.embedded.config_text import plain_values, python_text, short
@@ -89,9 +90,14 @@ TOLERATED = ("custom_imports", "dataset_type", "data_root", "wandb_project", "wa
 
 
 def load_config(path: str, options: Mapping[str, Any] | None = None) -> Config:
-    """Read the config file ``path``, apply ``options`` and check it. Raises ``InputError``."""
+    """Read a config file, apply ``options`` and check it. Raises ``InputError``.
+
+    ``path`` may name a config that the package carries, see :func:`.carried.config_path`.
+    """
+    path = config_path(path)
     if not os.path.isfile(path):
-        raise InputError(f"--config {path!r}: no such file")
+        hint = nearest(path.removeprefix("configs/").removesuffix(".py"), config_names())
+        raise InputError(f"--config {path!r}: no such file{hint}")
     _refuse_other_files(path, f"--config {path!r}")
     try:
         _refuse_other_bases(os.path.abspath(path))

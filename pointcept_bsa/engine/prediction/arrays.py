@@ -1,0 +1,82 @@
+"""A prediction on arrays: what ``tools/predict.py`` does with a file, without one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from pointcept_bsa.engine.prediction.inputs import prepare_input
+from pointcept_bsa.engine.prediction.network import Network
+from pointcept_bsa.engine.prediction.outputs import at_all_points, columns_of_targets
+from pointcept_bsa.engine.training_range import outside_range
+from pointcept_bsa.errors import InputError
+from pointcept_bsa.mesh_io.mesh import Mesh, checked_mesh
+
+
+def predict_arrays(
+    network: Network,
+    points: Any,
+    fields: Mapping[str, Any],
+    faces: Any = None,
+    max_points: int | None = None,
+    name: str = "points",
+) -> tuple[dict[str, np.ndarray], list[str]]:
+    """The targets at each point, and what the user should be told.
+
+    Args:
+        network: from ``open_network``.
+        points: (N, d) positions, as all others an array, a tensor or nested lists.
+        fields: by the name in the samples or in the files of the training: (N,) or (N, k), a value a point; or one
+            number or k of them, the same at every point.
+        faces: (F, 3) triangles of a surface, from which normals follow; points of no face are not predicted.
+        max_points: larger clouds are predicted in random pieces.
+        name: of the cloud, for messages; random pieces are drawn by it.
+
+    Returns:
+        {target: (N,) or (N, k)} in physical units, NaN (labels: -1) where nothing was predicted, and lines of text.
+
+    Raises:
+        InputError: what ``prepare_input`` refuses; faces that are no triangles; ``max_points`` below 1.
+    """
+    if max_points is not None and max_points < 1:
+        raise InputError(f"max_points: got {max_points}, wanted at least 1")
+    coord, triangles = _array(points), {} if faces is None else {"triangle": _array(faces)}
+    for block in triangles.values():
+        if block.ndim != 2 or block.shape[1] != 3:
+            raise InputError(f"{name}: faces have shape {block.shape}, wanted (F, 3)")
+    data, given = {}, {}
+    for key, value in fields.items():
+        values = _array(value)
+        if values.ndim and len(values) == len(coord):
+            data[key], given[key] = values, key
+        else:
+            given[key] = _numbers(values, key, len(coord), name)
+    mesh = checked_mesh(Mesh(coord, triangles, data), name)
+    prepared = prepare_input(mesh, name, network, given)
+    remarks = list(prepared.remarks)
+    if network.training is not None and (outside := outside_range(prepared.sample, network.training)):
+        remarks.append(f"outside the training range, an extrapolation: {'; '.join(outside)}")
+    pred, pieces = network.predict(prepared.sample, max_points)
+    if pieces > 1:
+        remarks.append(f"predicted in {pieces} random pieces of the cloud ({network.reason(max_points)})")
+    return columns_of_targets(at_all_points(pred, prepared.used, network), network), remarks
+
+
+def _array(values: Any) -> np.ndarray:
+    try:
+        return values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"points and fields: wanted arrays of numbers ({' '.join(str(error).split())})") from None
+
+
+def _numbers(values: np.ndarray, key: str, count: int, name: str) -> str:
+    """As ``--field`` has them: "50.0,4.0"."""
+    if values.ndim > 1 or not values.size or values.dtype.kind not in "fiub":
+        raise InputError(
+            f"{name}: field {key!r} is {values.dtype} of shape {values.shape}, wanted a row for each of the {count} "
+            "points, or the numbers that all of them share"
+        )
+    return ",".join(repr(float(value)) for value in values.ravel())
