@@ -120,8 +120,8 @@ class BallTreeStack(nn.ModuleList):
         self.rotate = rotate
         self.skip_every = skip_every
 
-    def forward(self, x: Tensor, tree: BallTree) -> Tensor:
-        """(S, C) in tree order -> (S, C) in tree order."""
+    def forward(self, x: Tensor, tree: BallTree, *others: object) -> Tensor:
+        """(S, C) in tree order -> (S, C) in tree order; ``others`` go to each block behind the layout."""
         rotated = False
         skip, stream = x, Residual(x)
         for i, block in enumerate(self):
@@ -129,7 +129,7 @@ class BallTreeStack(nn.ModuleList):
                 rotated = not rotated
                 stream = stream._replace(order=turn(tree, to_rotated=rotated))
             layout: BallLayout | None = tree.rotated if rotated else tree.layout
-            stream = block(stream, layout)
+            stream = block(stream, layout, *others)
             if self.skip_every and (i + 1) % self.skip_every == 0:
                 x = stream.total() + (permute(skip, *turn(tree, to_rotated=True)) if rotated else skip)
                 skip, stream = permute(x, *turn(tree, to_rotated=False)) if rotated else x, Residual(x)
