@@ -8,9 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint as recompute
 
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.geometry.neighbors import find_among
@@ -32,12 +30,6 @@ DECODERS: dict[type, Any] = {
 
 def decode_block(block: TransformerBlock, x: Tensor, places: Places | CloudPlaces, kept: KeysValues) -> Tensor:
     """x += attention(RMSNorm(x)) to the anchors; x += SwiGLU(RMSNorm(x)): (Q, C) -> (Q, C)."""
-    if block.checkpoint and torch.is_grad_enabled():
-        return recompute(_run, block, x, places, kept, use_reentrant=False, preserve_rng_state=False)
-    return _run(block, x, places, kept)
-
-
-def _run(block: TransformerBlock, x: Tensor, places: Places | CloudPlaces, kept: KeysValues) -> Tensor:
     layer = block.attention
     h = placed(x, block.norm1, places.relative, layer.position)
     x = x + layer.projection(DECODERS[type(layer)](layer, h, places, kept))
@@ -47,8 +39,7 @@ def _run(block: TransformerBlock, x: Tensor, places: Places | CloudPlaces, kept:
 def decode_blocks(blocks: Iterable[nn.Module], x: Tensor, places: CloudPlaces, memory: Memory) -> Tensor:
     """Blocks in sequence: (Q, C) -> (Q, C)."""
     for block, kept in zip(blocks, memory.layers, strict=True):
-        assert isinstance(block, TransformerBlock)
-        x = decode_block(block, x, places, kept)
+        x = block(x, places, kept, run=decode_block)
     return x
 
 
@@ -58,8 +49,8 @@ def decode_stack(blocks: BallTreeStack, x: Tensor, places: tuple[Places, Places 
     skip = x
     for i, (block, kept) in enumerate(zip(blocks, memory.layers, strict=True)):
         own = turned if blocks.rotate and i % 2 else main
-        assert isinstance(block, TransformerBlock) and own is not None
-        x = decode_block(block, x, own, kept)
+        assert own is not None
+        x = block(x, own, kept, run=decode_block)
         if blocks.skip_every and (i + 1) % blocks.skip_every == 0:
             skip = x = x + skip
     return x

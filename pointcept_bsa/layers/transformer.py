@@ -68,10 +68,12 @@ class TransformerBlock(nn.Module):
         self.norm2 = RMSNorm(dim)
         self.swiglu = SwiGLU(dim, dim * mlp_ratio)
 
-    def forward(self, stream: Residual, *geometry: object) -> Residual:
+    def forward(self, stream: Any, *geometry: object, run: Callable[..., Any] | None = None) -> Any:
+        """The next stream; with ``run(block, stream, *geometry)`` what another way through the block gives."""
+        way = self.run if run is None else partial(run, self)
         if self.checkpoint and torch.is_grad_enabled():
-            return recompute(self.run, stream, *geometry, use_reentrant=False, preserve_rng_state=False)
-        return self.run(stream, *geometry)
+            return recompute(way, stream, *geometry, use_reentrant=False, preserve_rng_state=False)
+        return way(stream, *geometry)
 
     def run(self, stream: Residual, *geometry: object) -> Residual:
         """The block itself."""

@@ -24,8 +24,8 @@ from pointcept_bsa.backbones.anchored import AnchoredBackbone
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.geometry.host_tables import on_device
 from pointcept_bsa.geometry.padding import VALID
+from pointcept_bsa.host.batch import ANCHORS
 
-ANCHORS = "anchor_offset"
 ROWS = {"cpu": 512, "cuda": 32768}  # of queries that pass through the network together
 LEFT_OUT = ("tree_order", "neighbor_index", "batch")  # entries that name points or clouds by their place
 

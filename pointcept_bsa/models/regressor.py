@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.geometry.padding import CloudPadding
 from pointcept_bsa.host import LOSSES, MODELS
+from pointcept_bsa.host.batch import ANCHORS
 from pointcept_bsa.layers.anchors import Memory
 from pointcept_bsa.layers.cloud_norm import replace_batch_norms
-from pointcept_bsa.models.anchored import ANCHORS, anchored, by_rows, counted, features_of_both
+from pointcept_bsa.models.anchored import anchored, by_rows, counted, features_of_both
 from pointcept_bsa.models.padding import backbone_padding, valid_slots
 
 
