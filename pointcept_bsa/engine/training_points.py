@@ -87,7 +87,7 @@ def _checked(content: Any, where: str) -> TrainingPoints:
 def training_points(
     folder: str | Path | None, cfg: Mapping[str, Any], text: str | None = None
 ) -> TrainingPoints | None:
-    """As a run's folder says; else ``text``, of exported weights; else what ``SamplePoints`` of its config leaves.
+    """As a run's folder says; else ``text``, of exported weights; else what its config samples.
 
     None: not known. Raises InputError for counts that are none.
     """
@@ -99,6 +99,7 @@ def training_points(
     if text is not None:
         return _checked(parse_json(text, KEY), KEY)
     for transform in (cfg.get("data") or {}).get("train", {}).get("transform") or ():
-        if transform.get("type") == "SamplePoints":
-            return TrainingPoints(*[transform["num_points"]] * 3)
+        for kind, argument in (("SamplePoints", "num_points"), ("SampleAnchors", "num_anchors")):
+            if transform.get("type") == kind:
+                return TrainingPoints(*[transform[argument]] * 3)
     return None

@@ -70,21 +70,22 @@ def counted(batch: Mapping[str, Any], anchors_too: bool) -> Tensor | None:
 def by_rows(
     function: Callable[[dict[str, Any]], dict[str, Tensor]], queries: Mapping[str, Any], rows: int | None = None
 ) -> dict[str, Tensor]:
-    """``function`` of the queries of one cloud, always of ``rows`` of them; its outputs one behind the other.
+    """``function`` of the queries of one cloud, ``rows`` of them at a time; its outputs one behind the other.
 
     Args:
         function: treats each query for itself.
         queries: ``coord`` (Q, d), ``feat`` (Q, C), ``offset``.
-        rows: how many at a time; None: see ``ROWS``. On the CPU always that many.
+        rows: how many at most; None: see ``ROWS``. On the CPU always as many as that says, whatever is given.
     """
     device, count = queries["coord"].device, len(queries["coord"])
-    if rows is None or device.type == "cpu":
-        rows = ROWS["cpu" if device.type == "cpu" else "cuda"]
+    padded = device.type == "cpu"
+    rows = ROWS["cpu"] if padded else rows or ROWS["cuda"]
     parts = []
     with _one_thread(device):
         for first in range(0, count, rows):
-            index = torch.arange(first, first + rows, device=device).clamp_(max=count - 1)
-            found = function(_cut(queries, index, (rows,)))
+            last = first + rows if padded else min(first + rows, count)
+            index = torch.arange(first, last, device=device).clamp_(max=count - 1)
+            found = function(_cut(queries, index, (last - first,)))
             parts.append({key: value[: count - first] for key, value in found.items()})
     return {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
 

@@ -7,7 +7,7 @@ import torch
 
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.host import MODELS
-from pointcept_bsa.host.batch import ANCHORS
+from pointcept_bsa.host.batch import ANCHORS, to_device
 
 BACKBONES = {
     "bsa": dict(type="BSA-v1m1", channels=16, depth=2, num_heads=2, ball_size=32, topk=2, qk_norm=True),
@@ -125,6 +125,17 @@ def test_training_reaches_every_parameter():
     model, batch = model_of(BACKBONES["bsa"], anchor_loss=False).train(), batch_of(90, 60)
     model(batch | {ANCHORS: torch.tensor([70, 110])})["loss"].backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+
+
+@pytest.mark.parametrize("name", ["bsa", "full"])  # Erwin-NSA searches neighbours, on the CPU in a k-d tree
+def test_a_step_of_known_shapes_makes_no_table_and_asks_the_device_nothing(name, launches):
+    """Else a CUDA graph could not hold it."""
+    model, batch = model_of(BACKBONES[name], anchor_loss=False).train(), batch_of(90, 60)
+    batch = to_device(batch | {ANCHORS: torch.tensor([70, 110])}, torch.device("cpu"))
+    model(batch)["loss"].backward()
+    with launches() as seen:
+        model(batch)["loss"].backward()
+    assert not {"_local_scalar_dense", "lift_fresh", "nonzero", "masked_select", "equal"} & set(seen.names)
 
 
 @pytest.mark.parametrize("counts", [[90, 130], [0, 40], [70, 140], [70]])
