@@ -8,7 +8,7 @@ A query attends to the anchors alone. So what becomes of it depends on no other 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -44,9 +44,10 @@ class KeysValues:
         return self.k_cmp, self.v_cmp
 
 
-@dataclass(eq=False)
 class Memory:
-    """What a network remembers of its anchors.
+    """What a network remembers of its anchors; its layers add to it.
+
+    (No dataclass: hosts that shard parameters hand copies of those to the blocks.)
 
     Attributes:
         lengths, offset: anchors of each cloud, and as (B,) cumulative.
@@ -56,20 +57,23 @@ class Memory:
         feat: (N, C) the network's output at the anchors.
     """
 
-    lengths: tuple[int, ...]
-    offset: Tensor
-    coord: Tensor
-    layers: list[KeysValues] = field(default_factory=list)
-    embedded: list[Tensor] = field(default_factory=list)
-    feat: Tensor | None = None
+    def __init__(self, lengths: tuple[int, ...], offset: Tensor, coord: Tensor) -> None:
+        self.lengths, self.offset, self.coord = lengths, offset, coord
+        self.layers: list[KeysValues] = []
+        self.embedded: list[Tensor] = []
+        self.feat: Tensor | None = None
 
 
-@dataclass(eq=False)
 class TreeMemory(Memory):
-    """That of a network over a ball tree, and the planes by which queries descend it."""
+    """That of a network over a ball tree.
 
-    tree: BallTree | None = None
-    main: Descent | None = None
+    Attributes:
+        tree: of the anchors.
+        main, turned: the planes by which queries descend the tree, and the rotated one.
+    """
+
+    tree: BallTree
+    main: Descent
     turned: Descent | None = None
 
     def remember(self, tree: BallTree, degrees: float) -> None:
@@ -80,7 +84,6 @@ class TreeMemory(Memory):
 
     def places(self, coord: Tensor, lengths: tuple[int, ...]) -> tuple[Places, Places | None]:
         """Where queries at (Q, d) lie in the main and in the rotated tree."""
-        assert self.tree is not None and self.main is not None
         main = Places.of(coord, lengths, self.tree.layout, self.main)
         if self.turned is None or self.tree.rotated is None:
             return main, None
