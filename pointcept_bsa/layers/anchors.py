@@ -170,7 +170,7 @@ class Tiles:
     def of(cls, ball: Tensor, balls: int) -> Tiles:
         """From the ball (Q,) of each query; there are ``balls`` of them."""
         queries, device = len(ball), ball.device
-        rows = min(MOST_ROWS, max(8, 1 << (queries // balls).bit_length()))
+        rows = min(MOST_ROWS, max(8, 1 << (queries // balls).bit_length() >> 2))  # a quarter to half of what a ball has
         tiles = min(queries // rows + balls, queries)
         own, order = ball.sort(stable=True)
         starts = torch.searchsorted(own, torch.arange(balls + 1, device=device))

@@ -34,8 +34,7 @@ def select_blocks(
         topk: blocks to select.
         balls: balls of each cloud; then no group gets a block of its own ball. None: any block.
         block_valid: (L,) False for blocks without points.
-        own: (G,) the ball of each group, counted over the batch, where groups are not those of the slots; then plain
-            torch selects.
+        own: (G,) the ball of each group, counted over the batch, where groups are not those of the slots.
 
     Returns:
         (G, H, topk) index into the L blocks, ordered by falling score; -1 where there are fewer candidates. Of equal
@@ -48,7 +47,7 @@ def select_blocks(
     why_not = None
     if triton_installed():
         why_not = triton_backend.unsupported(q, k, topk)
-    if own is None and use_triton("select_blocks", q, k, unsupported=why_not):
+    if use_triton("select_blocks", q, k, unsupported=why_not):
         return triton_backend.select_blocks_op(
             q.detach(),
             k.detach(),
@@ -57,5 +56,6 @@ def select_blocks(
             topk,
             None if balls is None else list(balls),
             block_valid,
+            own,
         )
     return reference.select_blocks(q, k, groups, blocks, topk, balls=balls, block_valid=block_valid, own=own)
