@@ -6,6 +6,7 @@ import copy
 
 import pytest
 import torch
+from torch import nn
 
 from pointcept_bsa.host import MODELS
 from pointcept_bsa.host.batch import offset_of
@@ -58,6 +59,21 @@ NETWORKS = {
 }
 
 
+ANCHORED = ("bsa", "erwin nsa")
+
+
+class Queries(nn.Module):
+    """A network that is called on queries; its anchors stay the same."""
+
+    def __init__(self, network, anchors):
+        super().__init__()
+        self.network, self.anchors = network, anchors
+        self.out_channels = network.out_channels
+
+    def forward(self, data):
+        return {"feat": self.network.decode(self.network.encode_anchors(self.anchors), data)}
+
+
 def test_in_the_interpreter():
     run_in_interpreter(__file__)
 
@@ -80,17 +96,26 @@ def gradients(network, data, probe, stand_ins):
     return {"out": out.detach()} | found
 
 
+def cloud(lengths):
+    coord, feat = (torch.randn(sum(lengths), 3, device=DEVICE) for _ in range(2))
+    return dict(coord=coord, feat=feat, offset=offset_of(lengths, torch.zeros(0, dtype=torch.long, device=DEVICE)))
+
+
+CASES = [("bsa", False, False), *((name, True, False) for name in NETWORKS), *((name, True, True) for name in ANCHORED)]
+
+
 @kernel_test
-@pytest.mark.parametrize("name, stand_ins", [("bsa", False), *((name, True) for name in NETWORKS)])
-def test_outputs_and_gradients_are_those_of_plain_torch(name, stand_ins, monkeypatch):
+@pytest.mark.parametrize("name, stand_ins, anchored", CASES)
+def test_outputs_and_gradients_are_those_of_plain_torch(name, stand_ins, anchored, monkeypatch):
     torch.manual_seed(0)
     torch.backends.cuda.matmul.allow_tf32 = False
-    network = MODELS.build(dict(NETWORKS[name])).to(DEVICE).train()
+    network = MODELS.build(NETWORKS[name] | (dict(depth=1) if anchored else {})).to(DEVICE).train()
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.mul_(4 if parameter.dim() > 1 else 1)  # attention far from uniform, gates from one half
-    coord, feat = (torch.randn(sum(LENGTHS), 3, device=DEVICE) for _ in range(2))
-    data = dict(coord=coord, feat=feat, offset=offset_of(LENGTHS, torch.zeros(0, dtype=torch.long, device=DEVICE)))
+    if anchored:
+        network = Queries(network, cloud((24, 20)))
+    data = cloud(LENGTHS)
     probe = torch.randn(sum(LENGTHS), network.out_channels, device=DEVICE)
     results = []
     for kernels in (False, True):
