@@ -67,12 +67,14 @@ HIERARCHICAL = (  # and with levels of tokens
     *("custom", "ellipsoid_flow", "periodic_hills", "proteins", "shapenet_car", "shapenet_car_mini24"),
 )
 FEW = {"ellipsoid_flow_65536": ("bsa", "bsa_hierarchical", "erwin")}  # sets for one comparison
+ANCHORED = ("periodic_hills", "shapenet_car", "shapenet_car_mini24")  # and from anchors
 RIVALS = ("upt", "abupt", "mspt", "flare", "lrsa", "pointnet", "transolver")
 WITH_RIVALS = (
     *("airfrans", "custom", "elasticity", "ellipsoid_flow", "periodic_hills", "shapenet_car", "shapenet_car_mini24"),
 )
 LAPTOP = {"data", "batch_size", "enable_amp", "num_worker", "eval_every"}  # two cores, fewer points
 OWN = {  # what a config sets beside its backbone
+    **{f"{data_set}/bsa_anchors.py": {"data"} for data_set in ANCHORED},
     "beams/bsa_twice_clamped.py": {"data"},  # another beam
     "beams/bsa_twisting.py": {"data"},
     "cosmology/erwin.py": {"model.head"},  # the published network has features of another width
@@ -118,6 +120,7 @@ def made_up_batch(cfg, split):
 def test_every_backbone_has_a_config(data_set):
     further = ("bsa_group_compression",) if data_set in COMPARED else ()
     further += ("bsa_hierarchical",) if data_set in HIERARCHICAL else ()
+    further += ("bsa_anchors",) if data_set in ANCHORED else ()
     further += RIVALS if data_set in WITH_RIVALS else ()
     wanted = FEW.get(data_set, (*BACKBONES, *further))
     assert {f"{data_set}/{backbone}.py" for backbone in wanted} <= set(CONFIGS)

@@ -38,6 +38,9 @@ def build_parser() -> argparse.ArgumentParser:
         help="an input field: its name in the file, or numbers 1,2,3",
     )
     parser.add_argument("--max-points", type=int, metavar="N", help="larger clouds are predicted in random pieces")
+    parser.add_argument(
+        "--anchors", type=int, metavar="N", help="encode N random points once, predict all as queries of them"
+    )
     parser.add_argument("--density", type=float, help="of the stream (default: that of training)")
     parser.add_argument("--velocity", type=float, help="of the stream (default: that of training)")
     parser.add_argument("--area", type=float, help="reference area (default: the silhouette along the stream)")
@@ -63,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         from pointcept_bsa.engine.prediction.run import Settings, predict_files
         from pointcept_bsa.host.embedded.opened_run import open_run
 
-        names = ("format", "max_points", "density", "velocity", "area", "flow", "up")
+        names = ("format", "max_points", "anchors", "density", "velocity", "area", "flow", "up")
         settings = Settings(args.input, args.output, fields=fields, **{name: getattr(args, name) for name in names})
         run = open_run(args.weight, args.options)
         predict_files(settings, run.cfg, run.model, run.folder, run.metadata)

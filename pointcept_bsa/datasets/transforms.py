@@ -14,8 +14,10 @@ import torch
 
 from pointcept_bsa.datasets.base import per_point_keys
 from pointcept_bsa.datasets.inputs import INDICES
+from pointcept_bsa.datasets.sample_anchors import IS_ANCHOR, num_anchors
 from pointcept_bsa.errors import InputError, nearest
 from pointcept_bsa.host import TRANSFORMS
+from pointcept_bsa.host.batch import ANCHORS
 
 Sample = dict[str, Any]
 
@@ -206,7 +208,8 @@ class CollectPoints:
         feat_keys: per-point fields concatenated along columns into ``feat (N, C)``.
 
     Returns:
-        dict: ``keys``, ``feat`` and ``offset``, a tensor holding N. ``face`` cannot be collated and is refused.
+        dict: ``keys``, ``feat`` and ``offset``, a tensor holding N; after ``SampleAnchors`` also ``anchor_offset``, the
+        number of anchors. ``face`` cannot be collated and is refused.
 
     Raises:
         InputError: a key that the sample lacks, ``face``, fields of unequal rows.
@@ -227,6 +230,8 @@ class CollectPoints:
         collected = {key: _collectable(_field("CollectPoints", data, key)) for key in self.keys}
         collected["feat"] = _collectable(_concatenate("CollectPoints", data, self.feat_keys))
         collected["offset"] = torch.tensor([len(data["coord"])])
+        if IS_ANCHOR in data:
+            collected[ANCHORS] = torch.tensor([num_anchors(data)])
         return collected
 
 

@@ -162,11 +162,16 @@ def test_settings(dataset: Any) -> Mapping[str, Any]:
 
 
 def bounded(model: nn.Module, test_cfg: Mapping[str, Any], trained: TrainingPoints | None = None) -> BoundedModel:
-    """The model as ``test_cfg`` wants it: ``max_points``, ``votes`` and ``piece_points``.
+    """The model as ``test_cfg`` wants it: ``max_points``, ``votes`` and ``piece_points``, or ``anchors``.
 
     Raises:
-        InputError: pieces of the training's density where that is not known (``trained``).
+        InputError: pieces of the training's density where that is not known (``trained``); anchors of a model that has
+            no way for queries.
     """
+    if test_cfg.get("anchors") is not None:
+        from pointcept_bsa.engine.anchored import AnchoredModel  # which stands on this file
+
+        return AnchoredModel(model, **{key: value for key, value in test_cfg.items() if value is not None})
     piece_points = test_cfg.get("piece_points")
     if piece_points != TRAINING:
         return BoundedModel(model, test_cfg.get("max_points"), test_cfg.get("votes", 1), piece_points)
@@ -187,8 +192,11 @@ def at_training_density(model: nn.Module, test_cfg: Mapping[str, Any], trained: 
 def both_ways(model: nn.Module, test_cfg: Mapping[str, Any], trained: TrainingPoints | None) -> dict[str, BoundedModel]:
     """The model on whole clouds and, where it is known, at the density of training: ``WHOLE``, ``AT_TRAINING``.
 
-    Both are within the memory bound of ``test_cfg``; where that is below the pieces' size there is only the one.
+    Both are within the memory bound of ``test_cfg``; where that is below the pieces' size there is only the one, and
+    none where every point is predicted from anchors.
     """
+    if test_cfg.get("anchors") is not None:
+        return {}
     bound = test_cfg.get("max_points")
     ways = {WHOLE: BoundedModel(model, bound, test_cfg.get("votes", 1))}
     if trained is not None and (bound is None or bound >= trained.median):

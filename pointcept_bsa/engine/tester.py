@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from pointcept_bsa.datasets.inputs import in_files, physical_target
+from pointcept_bsa.engine.anchored import AnchoredModel
 from pointcept_bsa.engine.bounded import AT_TRAINING, WHOLE, both_ways, bounded, cut_points, describe_way, test_settings
 from pointcept_bsa.engine.constant import KEY, beside_constant, constant_warning
 from pointcept_bsa.engine.evaluation import Record, check_metrics, evaluate, other_way, summarize
@@ -202,6 +203,8 @@ class RegressionTester(TesterBase):
 
     def approximation(self, records: list[Record]) -> str | None:
         """What ``data.test.test_cfg`` made of the clouds; None if the model saw every cloud whole."""
+        if isinstance(self.predict, AnchoredModel):
+            return self.predict.describe()
         split = [record["pieces"] for record in records if "pieces" in record]
         if not split:
             return None
@@ -218,6 +221,8 @@ class RegressionTester(TesterBase):
 
     def kind_of_split(self) -> str:
         """Pieces that spare memory are one thing, pieces of the density of training another."""
+        if isinstance(self.predict, AnchoredModel):
+            return "from anchors"
         return "APPROXIMATE" if self.predict.piece_points is None else "in pieces"
 
     def gflops(self, model: nn.Module) -> dict[str, float] | None:
@@ -225,6 +230,8 @@ class RegressionTester(TesterBase):
         if len(self.test_loader.dataset) == 0:
             return None
         batch = self.batch_of(0)
+        if isinstance(self.predict, AnchoredModel):
+            return {"points": len(batch["coord"]), "value": count_flops(model, batch, self.predict) / 1e9}
         split = self.predict.split(len(batch["coord"]))
         if split is not None:  # the cost of one forward pass: of a piece
             batch = cut_points(batch, torch.arange(split.size, device=batch["coord"].device))

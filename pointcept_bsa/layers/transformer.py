@@ -69,10 +69,12 @@ class TransformerBlock(nn.Module):
         self.norm2 = RMSNorm(dim)
         self.swiglu = SwiGLU(dim, dim * mlp_ratio)
 
-    def forward(self, stream: Residual, *geometry: object) -> Residual:
+    def forward(self, stream: Any, *geometry: object, run: Callable[..., Any] | None = None) -> Any:
+        """The next stream; with ``run(block, stream, *geometry)`` what another way through the block gives."""
+        way = self.run if run is None else partial(run, self)
         if self.checkpoint and torch.is_grad_enabled():
-            return recomputed(self.run, self.checkpoint, stream, *geometry)
-        return self.run(stream, *geometry)
+            return recomputed(way, self.checkpoint, stream, *geometry)
+        return way(stream, *geometry)
 
     def run(self, stream: Residual, *geometry: object) -> Residual:
         """The block itself."""
@@ -121,8 +123,8 @@ class BallTreeStack(nn.ModuleList):
         self.rotate = rotate
         self.skip_every = skip_every
 
-    def forward(self, x: Tensor, tree: BallTree) -> Tensor:
-        """(S, C) in tree order -> (S, C) in tree order."""
+    def forward(self, x: Tensor, tree: BallTree, *others: object) -> Tensor:
+        """(S, C) in tree order -> (S, C) in tree order; ``others`` go to each block behind the layout."""
         rotated = False
         skip, stream = x, Residual(x)
         for i, block in enumerate(self):
@@ -130,7 +132,7 @@ class BallTreeStack(nn.ModuleList):
                 rotated = not rotated
                 stream = stream._replace(order=turn(tree, to_rotated=rotated))
             layout: BallLayout | None = tree.rotated if rotated else tree.layout
-            stream = block(stream, layout)
+            stream = block(stream, layout, *others)
             if self.skip_every and (i + 1) % self.skip_every == 0:
                 x = stream.total() + (permute(skip, *turn(tree, to_rotated=True)) if rotated else skip)
                 skip, stream = permute(x, *turn(tree, to_rotated=False)) if rotated else x, Residual(x)

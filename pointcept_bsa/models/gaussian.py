@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.host import MODELS
-from pointcept_bsa.models.padding import valid_slots
 from pointcept_bsa.models.regressor import DefaultRegressor
 
 SMALLEST_STD = 1e-6
@@ -61,16 +60,20 @@ class GaussianRegressor(DefaultRegressor):
         Raises:
             InputError: as :class:`.DefaultRegressor`.
         """
-        valid = valid_slots(input_dict, self.training)
+        valid = self.counted(input_dict)
         mean, std = self.distribution(input_dict)
         target = input_dict.get("target")
         if self.training and target is None:
             raise InputError("target: missing from the batch, wanted (N, K) values to train on")
         out = {} if target is None else self.losses(mean, target, input_dict["offset"], std.square(), valid)
-        if not self.training:
-            out["pred"] = self.normalizer.denormalize(mean)
-            out["variance"] = (std * self.normalizer.std).square()
-        return out
+        return out if self.training else out | self.physical(mean, std)
+
+    def outputs(self, feat: Tensor) -> dict[str, Tensor]:
+        return self.physical(*self.head(feat))
+
+    def physical(self, mean: Tensor, std: Tensor) -> dict[str, Tensor]:
+        """``pred`` and ``variance`` of a normalised distribution."""
+        return {"pred": self.normalizer.denormalize(mean), "variance": (std * self.normalizer.std).square()}
 
     def predict(self, input_dict: Mapping[str, Any]) -> Tensor:
         """Normalised mean (N, K)."""

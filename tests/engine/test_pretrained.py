@@ -107,9 +107,9 @@ def test_a_changed_config_is_refused(saved, tmp_path):
 class Echo(Network):
     """Says of every point where it is."""
 
-    def predict(self, sample, max_points=None):
+    def predict(self, sample, max_points=None, anchors=None):
         self.seen.append(sample)
-        return np.asarray(sample["coord"], np.float64), 1
+        return np.asarray(sample["coord"], np.float64), None
 
 
 def test_targets_of_two_columns_and_numbers_for_all_points():

@@ -11,11 +11,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from pointcept_bsa.datasets.base import check_test_cfg
+from pointcept_bsa.datasets.base import FROM_ANCHORS, PIECES, check_test_cfg
 from pointcept_bsa.datasets.folder_dataset import FolderDataset
 from pointcept_bsa.datasets.inputs import FieldInfo, InputDescription
 from pointcept_bsa.datasets.point_field import OwnPointFieldDataset
 from pointcept_bsa.datasets.transforms import fields_read
+from pointcept_bsa.engine.anchored import AnchoredModel
 from pointcept_bsa.engine.bounded import BoundedModel, bounded
 from pointcept_bsa.engine.training_points import TrainingPoints, training_points
 from pointcept_bsa.engine.training_range import FILE, describe_training_data, parse_training_range, read_training_range
@@ -77,12 +78,14 @@ class Network:
         """Point fields that the transforms read, and which transform it is."""
         return fields_read(self.transforms)
 
-    def predict(self, sample: Mapping[str, Any], max_points: int | None = None) -> tuple[np.ndarray, int]:
-        """(N, K) in physical units for one sample of the data set's kind, and in how many pieces it was made.
+    def predict(
+        self, sample: Mapping[str, Any], max_points: int | None = None, anchors: int | None = None
+    ) -> tuple[np.ndarray, str | None]:
+        """(N, K) in physical units for one sample of the data set's kind, and what is to be said about how it was made.
 
         Of classes: (N, 1) the label of the likeliest.
 
-        ``max_points`` replaces that of ``test_cfg``.
+        ``max_points`` or ``anchors`` replaces what ``test_cfg`` says.
 
         Raises:
             InputError: fields the transforms cannot use, or transforms that leave out points.
@@ -98,14 +101,21 @@ class Network:
             )
         self._refuse_random(sample)
         device = next(self.model.parameters()).device
-        predict = self.bounded(max_points)
-        with torch.no_grad():
-            output = predict(to_device(collate_fn([collected]), device))
-        pieces = max(predict.pieces.values(), default=1)
+        predict, batch = self.bounded(max_points, anchors), collate_fn([collected])
+        with torch.no_grad():  # from anchors, points go to the device a chunk at a time
+            output = predict(batch if isinstance(predict, AnchoredModel) else to_device(batch, device))
+        remark = self.remark(predict, max_points)
         if self.labels is not None:
-            return np.asarray(self.labels)[output["seg_logits"].argmax(1).cpu().numpy()][:, None], pieces
+            return np.asarray(self.labels)[output["seg_logits"].argmax(1).cpu().numpy()][:, None], remark
         pred = output["pred"]
-        return pred.double().cpu().numpy() + self.inputs.target_offset(self.targets), pieces
+        return pred.double().cpu().numpy() + self.inputs.target_offset(self.targets), remark
+
+    def remark(self, predict: BoundedModel, max_points: int | None) -> str | None:
+        """How a prediction was made where the network did not see the whole cloud at once."""
+        if isinstance(predict, AnchoredModel):
+            return predict.describe()
+        pieces = max(predict.pieces.values(), default=1)
+        return f"predicted in {pieces} random pieces of the cloud ({self.reason(max_points)})" if pieces > 1 else None
 
     def reason(self, max_points: int | None = None) -> str:
         """Why a cloud is predicted in pieces."""
@@ -114,10 +124,14 @@ class Network:
         bound = "--max-points" if max_points is not None else "test_cfg.max_points of the run"
         return f"{bound}: an approximation"
 
-    def bounded(self, max_points: int | None = None) -> BoundedModel:
+    def bounded(self, max_points: int | None = None, anchors: int | None = None) -> BoundedModel:
         """The model as it goes through clouds. Raises InputError."""
-        bound = {} if max_points is None else {"max_points": max_points}
-        return bounded(self.model, {**self.test_cfg, **bound}, self.trained)
+        test_cfg, bound = dict(self.test_cfg), {"max_points": max_points, "anchors": anchors}
+        if anchors is not None:
+            test_cfg = {key: value for key, value in test_cfg.items() if key not in PIECES}
+        elif max_points is not None:
+            test_cfg = {key: value for key, value in test_cfg.items() if key not in FROM_ANCHORS}
+        return bounded(self.model, {**test_cfg, **{k: v for k, v in bound.items() if v is not None}}, self.trained)
 
     def _refuse_random(self, sample: Mapping[str, Any]) -> None:
         """Transforms that draw at random give other numbers than the test's."""
@@ -136,6 +150,16 @@ class Network:
             np.random.set_state(state)
         if any(not torch.equal(each[key], seen[0][key]) for each in seen for key in ("coord", "feat")):
             raise InputError("data.test.transform: it draws at random, wanted transforms that do not to predict")
+
+
+def check_bounds(dashes: str, max_points: int | None, anchors: int | None) -> None:
+    """Raise InputError unless at most one of them is given, at least 1; ``dashes`` stand before an option's name."""
+    names = ("max-points", "anchors") if dashes else ("max_points", "anchors")
+    for name, value in zip(names, (max_points, anchors), strict=True):
+        if value is not None and value < 1:
+            raise InputError(f"{dashes}{name}: got {value}, wanted at least 1")
+    if max_points is not None and anchors is not None:
+        raise InputError(f"{dashes}anchors: got {anchors}, wanted it without {dashes}{names[0]}")
 
 
 def open_network(

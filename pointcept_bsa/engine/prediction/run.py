@@ -15,7 +15,7 @@ from pointcept_bsa.arguments.words import FORMATS
 from pointcept_bsa.engine.constant import WARNING, warning_of_folder
 from pointcept_bsa.engine.prediction.forces import Reference, pressure_forces, summary
 from pointcept_bsa.engine.prediction.inputs import prepare_input
-from pointcept_bsa.engine.prediction.network import Network, open_network
+from pointcept_bsa.engine.prediction.network import Network, check_bounds, open_network
 from pointcept_bsa.engine.prediction.outputs import fitted, with_prediction
 from pointcept_bsa.engine.training_range import outside_range
 from pointcept_bsa.errors import InputError
@@ -32,6 +32,7 @@ class Settings:
     format: str = "vtp"
     fields: Mapping[str, str] = field(default_factory=dict)
     max_points: int | None = None
+    anchors: int | None = None
     density: float | None = None
     velocity: float | None = None
     area: float | None = None
@@ -52,8 +53,7 @@ def predict_files(
     Raises:
         InputError: a file that cannot be read or used, before others are written if that can be told from the names.
     """
-    if settings.max_points is not None and settings.max_points < 1:
-        raise InputError(f"--max-points: got {settings.max_points}, wanted at least 1")
+    check_bounds("--", settings.max_points, settings.anchors)
     targets = output_paths(settings)
     network = open_network(cfg, model, folder, metadata)
     reference = force_reference(settings, network)
@@ -94,9 +94,8 @@ def predict_file(
         inside = "outside" if outside else "inside"
         if outside:
             warnings.append(f"WARNING: outside the training range, an extrapolation: {'; '.join(outside)}")
-    pred, pieces = network.predict(prepared.sample, settings.max_points)
-    if pieces > 1:
-        remarks.append(f"predicted in {pieces} random pieces of the cloud ({network.reason(settings.max_points)})")
+    pred, remark = network.predict(prepared.sample, settings.max_points, settings.anchors)
+    remarks += [] if remark is None else [remark]
     forces = None
     if reference is not None:
         if prepared.surface is None:
