@@ -47,7 +47,7 @@ class FullAttentionTransformer(AnchoredBackbone):
         num_heads: int = 8,
         mlp_ratio: int = 4,
         dimensionality: int = 3,
-        checkpoint: bool = False,
+        checkpoint: bool | str = False,
         qk_norm: bool = False,
         rotary: float | None = None,
     ):
