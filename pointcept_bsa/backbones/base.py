@@ -12,6 +12,7 @@ from pointcept_bsa.errors import InputError
 from pointcept_bsa.geometry.ball_tree import cloud_lengths
 from pointcept_bsa.geometry.padding import VALID, CloudPadding
 from pointcept_bsa.host import Point
+from pointcept_bsa.host.batch import ANCHORS
 
 
 class Backbone(nn.Module):
@@ -69,6 +70,11 @@ class Backbone(nn.Module):
                 raise InputError(f"{key}: got {point[key].shape[-1]} channels, wanted {argument}={width}")
         if point["coord"].shape[0] == 0:
             raise InputError("coord: got a cloud with no points, wanted at least one")
+        if ANCHORS in point:
+            raise InputError(
+                f"{ANCHORS}: got anchors and queries (SampleAnchors), which the model takes for points alike; wanted "
+                "DefaultRegressor or GaussianRegressor"
+            )
         if VALID in point and type(self).padding is Backbone.padding:
             raise InputError(f"{VALID}: got a padded batch, which {type(self).__name__} does not take")
         try:

@@ -4,13 +4,11 @@ Queries attend to what the anchors attend to: the anchors of the ball into which
 selected blocks. Two things differ. A query is not among the keys; and it selects blocks for itself (a group of its own,
 where ``query_pooling="mlp"`` or ``group_compression`` of so many copies of it), where anchors share a selection.
 
-``Q`` queries, ``S`` slots of anchors, ``C`` channels, ``H`` heads, ``D`` channels a head, ``m`` slots a ball, ``G``
-tiles of ``r`` queries.
+``Q`` queries, ``S`` slots of anchors, ``C`` channels, ``H`` heads, ``D`` channels a head.
 """
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -22,6 +20,7 @@ from pointcept_bsa.layers.linear import Linear, in_full
 from pointcept_bsa.layers.native_sparse_attention import NativeSparseAttention
 from pointcept_bsa.layers.product import product
 from pointcept_bsa.layers.query_key import QueryKey
+from pointcept_bsa.ops.ball_attention.queries import query_ball_attention
 from pointcept_bsa.ops.block_selection import select_blocks
 from pointcept_bsa.ops.dense_attention import dense_attention
 from pointcept_bsa.ops.gated_sum import gated_sum
@@ -84,18 +83,9 @@ def alone(pool: nn.Module, q: Tensor) -> Tensor:
 def attend_ball(q: Tensor, kept: KeysValues, places: Places, sigma: Tensor | None) -> Tensor:
     """softmax(q k^T / sqrt(D) + sigma_h |x - x_j|) v over the anchors of the ball: (Q, H, D)."""
     layout, tiles = places.layout, places.tiles
-    rows = tiles.spread(q).transpose(1, 2)  # (G, H, r, D)
-    k, v = (_of_balls(x, tiles.ball, layout.ball_size).transpose(1, 2) for x in (kept.k, kept.v))  # (G, Hkv, m, D)
-    if k.shape[1] != rows.shape[1]:
-        k, v = (x.repeat_interleave(rows.shape[1] // x.shape[1], 1) for x in (k, v))
-    bias = None
-    if sigma is not None:
-        keys = _of_balls(layout.coord, tiles.ball, layout.ball_size)
-        bias = (sigma.view(-1, 1, 1) * _distances(tiles.spread(places.coord), keys).unsqueeze(1)).to(q.dtype)
-    if layout.valid is not None:
-        inside = _of_balls(layout.valid, tiles.ball, layout.ball_size)[:, None, None]
-        bias = inside if bias is None else bias.masked_fill(~inside, -torch.inf)
-    return tiles.collect(F.scaled_dot_product_attention(rows, k, v, attn_mask=bias).transpose(1, 2))
+    q, at = tiles.spread(q), tiles.spread(places.coord)
+    bias = dict(at=at, coord=layout.coord, sigma=sigma, valid=layout.valid)
+    return tiles.collect(query_ball_attention(q, kept.k, kept.v, tiles.ball, layout.ball_size, **bias))
 
 
 def select(q: Tensor, k_cmp: Tensor, places: Places, topk: int, masked: tuple[int, ...] | None, own: Tensor) -> Tensor:
@@ -122,14 +112,3 @@ def attend_selected(q: Tensor, kept: KeysValues, chosen: Tensor, places: Places)
     if valid is not None and len(valid) == len(q):  # taken for the slots of the queries: an empty block more
         k, v, valid = (F.pad(x, (*(0, 0) * (x.dim() - 1), 0, size)) for x in (k, v, valid))
     return selected_attention(q, k, v, chosen, size, valid=valid)
-
-
-def _of_balls(x: Tensor, ball: Tensor, ball_size: int) -> Tensor:
-    """(S, ...) -> (G, m, ...) the slots of each of the balls (G,)."""
-    return x.unflatten(0, (-1, ball_size)).index_select(0, ball)
-
-
-def _distances(queries: Tensor, keys: Tensor) -> Tensor:
-    """(G, r, m) distances from (G, r, d) to (G, m, d), without the cancellation of |a|^2 - 2ab + |b|^2."""
-    squared = [(a.unsqueeze(2) - b.unsqueeze(1)).square() for a, b in zip(queries.unbind(-1), keys.unbind(-1))]
-    return sum(squared[1:], squared[0]).sqrt()

@@ -19,6 +19,7 @@ from pointcept_bsa.geometry.ball_tree import BallLayout, BallTree, ball_mean
 from pointcept_bsa.geometry.descent import Descent
 from pointcept_bsa.geometry.host_tables import on_device
 from pointcept_bsa.geometry.reorder import reorder
+from pointcept_bsa.ops.ball_attention.queries import LEAST_ROWS
 
 MOST_ROWS = 64  # queries of a tile
 
@@ -170,7 +171,8 @@ class Tiles:
     def of(cls, ball: Tensor, balls: int) -> Tiles:
         """From the ball (Q,) of each query; there are ``balls`` of them."""
         queries, device = len(ball), ball.device
-        rows = min(MOST_ROWS, max(8, 1 << (queries // balls).bit_length() >> 2))  # a quarter to half of what a ball has
+        share = 1 << (queries // balls).bit_length() >> 2  # a quarter to half of what a ball has on average
+        rows = min(MOST_ROWS, max(LEAST_ROWS, share))
         tiles = min(queries // rows + balls, queries)
         own, order = ball.sort(stable=True)
         starts = torch.searchsorted(own, torch.arange(balls + 1, device=device))
@@ -184,12 +186,12 @@ class Tiles:
         return cls(rows, of_tile, place, query, used)
 
     def spread(self, x: Tensor) -> Tensor:
-        """(Q, ...) -> (G, r, ...)."""
-        return reorder(x, self.query, self.place).unflatten(0, (-1, self.rows))
+        """(Q, ...) -> (G r, ...)."""
+        return reorder(x, self.query, self.place)
 
     def collect(self, x: Tensor) -> Tensor:
-        """(G, r, ...) -> (Q, ...)."""
-        return reorder(x.flatten(0, 1), self.place, self.query, self.used)
+        """(G r, ...) -> (Q, ...)."""
+        return reorder(x, self.place, self.query, self.used)
 
 
 def cloud_of(lengths: Sequence[int], device: torch.device) -> Tensor:

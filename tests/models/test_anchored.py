@@ -150,3 +150,11 @@ def test_other_networks_are_refused():
     model = model_of(erwin | dict(dec_num_heads=(), dec_depths=(), strides=()))
     with pytest.raises(InputError, match="ErwinTransformer predicts at its own points alone, wanted BSA-v1m1"):
         model.encode_anchors(batch_of(40))
+
+
+def test_models_that_would_take_queries_for_anchors_are_refused():
+    segmentor = dict(type="DefaultSegmentorV2", num_classes=2, backbone_out_channels=16, backbone=BACKBONES["bsa"])
+    model = MODELS.build(segmentor | dict(criteria=[dict(type="CrossEntropyLoss")]))
+    batch = batch_of(40) | dict(segment=torch.zeros(40, dtype=torch.long))
+    with pytest.raises(InputError, match="anchor_offset: got anchors and queries"):
+        model(batch | {ANCHORS: torch.tensor([20])})

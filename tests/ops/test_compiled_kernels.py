@@ -125,6 +125,9 @@ def ball_attention():
     for size in (256, 512):  # all keys of a ball in a tile, and not
         out, lse = ball._forward(*qkv(), coord, sigma, VALID, size)
         ball._backward(out, *qkv(), coord, sigma, VALID, out, lse, size)
+    for rows in (16, 64):  # of queries that are not among the keys
+        tiles = torch.zeros(SLOTS // rows, dtype=torch.long)
+        ball.query_ball_attention_op(*qkv(), tiles, 256, coord, coord, sigma, VALID)
 
 
 def gated_sum():

@@ -45,11 +45,11 @@ def _dot(a, b, PRECISION: tl.constexpr, UPCAST: tl.constexpr):
 
 
 @triton.jit
-def _distance(coord, rows, columns, SPACE: tl.constexpr):
-    """(rows, columns) distances between positions (S, SPACE)."""
+def _distance(at, rows, coord, columns, SPACE: tl.constexpr):
+    """(rows, columns) distances between positions (.., SPACE)."""
     squared = tl.zeros([rows.shape[0], columns.shape[0]], tl.float32)
     for axis in tl.static_range(SPACE):
-        a = tl.load(coord + rows.to(tl.int64) * SPACE + axis)
+        a = tl.load(at + rows.to(tl.int64) * SPACE + axis)
         b = tl.load(coord + columns.to(tl.int64) * SPACE + axis)
         difference = a[:, None] - b[None, :]
         squared += difference * difference
@@ -58,17 +58,24 @@ def _distance(coord, rows, columns, SPACE: tl.constexpr):
 
 @triton.jit
 def forward_kernel(
-    Q, K, V, COORD, SIGMA, VALID, OUT, LSE,
+    Q, K, V, COORD, AT, BALL_OF, SIGMA, VALID, OUT, LSE,
     q_row, q_head, k_row, k_head, v_row, v_head, slots, scale,
     HEADS: tl.constexpr, GROUP: tl.constexpr, BALL: tl.constexpr, DIM: tl.constexpr, WIDTH: tl.constexpr,
     SPACE: tl.constexpr, BIAS: tl.constexpr, MASK: tl.constexpr,
     ROWS: tl.constexpr, KEYS: tl.constexpr, PRECISION: tl.constexpr, UPCAST: tl.constexpr,
+    APART: tl.constexpr,
 ):  # fmt: skip
-    """OUT (S, H, D) and LSE (H, S), log2 of the sum of exponentials; a query without keys gets 0 and 0."""
+    """OUT (S, H, D) and LSE (H, S), log2 of the sum of exponentials; a query without keys gets 0 and 0.
+
+    APART: queries AT other places than the keys, each tile of them of the ball that BALL_OF says; all of them count.
+    """
     first, head = tl.program_id(0) * ROWS, tl.program_id(1)
     rows = first + tl.arange(0, ROWS)
     q = _tile(Q + head * q_head, rows, q_row, DIM, WIDTH)
-    ball = first // BALL * BALL
+    if APART:
+        ball = tl.load(BALL_OF + tl.program_id(0)).to(tl.int32) * BALL
+    else:
+        ball = first // BALL * BALL
     highest = tl.full([ROWS], -float("inf"), tl.float32)
     total = tl.zeros([ROWS], tl.float32)
     out = tl.zeros([ROWS, DIM], tl.float32)
@@ -80,7 +87,7 @@ def forward_kernel(
         v = _tile(V + head // GROUP * v_head, keys, v_row, DIM, WIDTH)
         logits = _dot(q, tl.trans(k), PRECISION, UPCAST) * (scale * LOG2E)
         if BIAS:
-            logits += sigma * _distance(COORD, rows, keys, SPACE)
+            logits += sigma * _distance(AT, rows, COORD, keys, SPACE)
         if MASK:
             inside = tl.load(VALID + keys) != 0
             logits = tl.where(inside[None, :], logits, -float("inf"))
@@ -93,7 +100,7 @@ def forward_kernel(
         highest = new
     found = total > 0
     out = out / tl.where(found, total, 1.0)[:, None]
-    if MASK:
+    if MASK and not APART:
         here = tl.load(VALID + rows) != 0
         out = tl.where(here[:, None], out, 0.0)
     _put(OUT + head * WIDTH, out, rows, HEADS * WIDTH, DIM, WIDTH)
@@ -142,7 +149,7 @@ def key_gradient_kernel(
         lse = tl.load(LSE + head.to(tl.int64) * slots + rows)
         logits = _dot(k, tl.trans(q), PRECISION, UPCAST) * (scale * LOG2E)
         if BIAS:
-            distance = _distance(COORD, keys, rows, SPACE)
+            distance = _distance(COORD, keys, COORD, rows, SPACE)
             logits += sigma * distance
         weight = tl.exp2(logits - lse[None, :])
         if MASK:
@@ -191,7 +198,7 @@ def query_gradient_kernel(
         v = _tile(V + head // GROUP * v_head, keys, v_row, DIM, WIDTH)
         logits = _dot(q, tl.trans(k), PRECISION, UPCAST) * (scale * LOG2E)
         if BIAS:
-            logits += sigma * _distance(COORD, rows, keys, SPACE)
+            logits += sigma * _distance(COORD, rows, COORD, keys, SPACE)
         weight = tl.exp2(logits - lse[:, None])
         if MASK:
             inside = tl.load(VALID + keys) != 0

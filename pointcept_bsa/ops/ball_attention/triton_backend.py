@@ -102,7 +102,7 @@ def _forward(
     coord = None if sigma is None or coord is None else coord.float().contiguous()
     with on_device_of(q):
         forward_kernel[(slots // tiles["ROWS"], heads)](
-            q, k, v, coord, sigma, as_bytes(valid), out, lse, *numbers, **constants, **tiles
+            q, k, v, coord, coord, None, sigma, as_bytes(valid), out, lse, *numbers, APART=False, **constants, **tiles
         )
     return out, lse
 
@@ -223,3 +223,41 @@ def ball_attention_triton(
     """As :func:`.reference.ball_attention`, by the kernels. The bias is computed in float32 whatever the type of q."""
     out: Tensor = _forward(q, k, v, coord if sigma is not None else None, sigma, valid, ball_size)[0]
     return out
+
+
+@torch.library.custom_op("pcbsa::query_ball_attention", mutates_args=())
+def query_ball_attention_op(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    ball: Tensor,
+    ball_size: int,
+    at: Tensor | None,
+    coord: Tensor | None,
+    sigma: Tensor | None,
+    valid: Tensor | None,
+) -> Tensor:
+    """See :func:`.queries.query_ball_attention`; without gradients."""
+    from pointcept_bsa.ops.ball_attention.kernels import forward_kernel
+
+    q, k, v = (rows_together(t) for t in (q, k, v))
+    out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
+    lse = torch.empty(q.shape[1], q.shape[0], dtype=torch.float32, device=q.device)
+    numbers, constants = _arguments(q, k, v, coord, sigma, ball_size, valid is not None)
+    tiles = _tiles("forward", constants["DIM"], ball_size, q) | dict(ROWS=q.shape[0] // ball.shape[0])
+    at, coord = (None if sigma is None or x is None else x.float().contiguous() for x in (at, coord))
+    with on_device_of(q):
+        forward_kernel[(ball.shape[0], q.shape[1])](
+            q, k, v, coord, at, ball, sigma, as_bytes(valid), out, lse, *numbers, APART=True, **constants, **tiles
+        )
+    return out
+
+
+@query_ball_attention_op.register_fake
+def _(q, k, v, ball, ball_size, at, coord, sigma, valid):
+    return torch.empty(q.shape, dtype=q.dtype, device=q.device)
+
+
+@register_flop_formula(torch.ops.pcbsa.query_ball_attention)
+def _query_flops(q: Any, k: Any, v: Any, ball: Any, ball_size: int, *args: Any, **kwargs: Any) -> int:
+    return int(4 * math.prod(q) * ball_size)
