@@ -70,6 +70,7 @@ WITH_RIVALS = (
 )
 LAPTOP = {"data", "batch_size", "enable_amp", "num_worker", "eval_every"}  # two cores, fewer points
 OWN = {  # what a config sets beside its backbone
+    **{f"{name}/bsa_conditioned.py": {"data"} for name in ("airfrans", "beams", "ventricle")},  # fewer features
     "beams/bsa_twice_clamped.py": {"data"},  # another beam
     "beams/bsa_twisting.py": {"data"},
     "cosmology/erwin.py": {"model.head"},  # the published network has features of another width
@@ -98,6 +99,7 @@ def made_up_sample(cfg, points):
     low, high = (np.array(boxes[0]["min"]), np.array(boxes[0]["max"])) if boxes else (-np.ones(dims), np.ones(dims))
     data = {"coord": low + (high - low) * np.random.rand(points, dims), "target": np.random.randn(points, targets)}
     data |= {key: np.random.rand(points, channels) for key, channels in further.items()}
+    data |= {key: np.repeat(data[key][:1], points, 0) for key in ("flow", "material") if key in data}  # of whole clouds
     data = {key: value.astype(np.float32) for key, value in data.items()} | {"name": f"cloud of {points} points"}
     if cfg.data.train.type in EDGES:  # a chain
         chain = np.arange(points)

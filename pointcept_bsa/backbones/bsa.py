@@ -37,6 +37,8 @@ class BSATransformer(Backbone):
         near, fan, beam: compression and selection in O(N log N) over levels of coarse tokens, with ``near`` the slots
             that see each other's blocks (a multiple of ``block_size * fan``); None: as published. See
             :class:`.TokenLevels`.
+        condition: P, the number of ``parameters`` (B, P) of the clouds that scale and shift what every layer takes, see
+            :class:`.Conditioning`; None for none.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class BSATransformer(Backbone):
         near: int | None = None,
         fan: int = 8,
         beam: int = 8,
+        condition: int | None = None,
     ):
         super().__init__(in_channels, channels, dimensionality)
         self.tree = SingleTree(ball_size, block_size, rotate)
@@ -98,6 +101,7 @@ class BSATransformer(Backbone):
         self.blocks = BallTreeStack(blocks, rotate=bool(rotate), skip_every=skip_every)
         self.norm = RMSNorm(channels)
         init_weights(self)
+        self.condition_on(condition, [channels] * depth)
 
     def static_geometry(self, coord: Tensor) -> dict[str, Tensor]:
         return {"tree_order": self.tree.order(coord)}
@@ -108,4 +112,4 @@ class BSATransformer(Backbone):
     def encode(self, point: Point, lengths: tuple[int, ...]) -> Tensor:
         tree = self.tree.build(point, lengths)
         x = tree.gather(self.embedding(point.feat).to(point.feat.dtype))  # under autocast the residual stays float32
-        return self.norm(tree.scatter(self.blocks(x, tree)))
+        return self.norm(tree.scatter(self.blocks(x, tree, self.films(point, lengths))))

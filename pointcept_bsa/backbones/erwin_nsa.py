@@ -41,6 +41,7 @@ class ErwinNSATransformer(Backbone):
         dimensionality: space dimensions of ``coord``, 2 or 3.
         checkpoint: less memory in training, see :class:`.TransformerBlock`.
         qk_norm, rotary: see :class:`.NativeSparseAttention`.
+        condition: see :class:`.BSATransformer`.
 
     Raises:
         ValueError: sizes that do not fit each other.
@@ -69,6 +70,7 @@ class ErwinNSATransformer(Backbone):
         checkpoint: bool = False,
         qk_norm: bool = False,
         rotary: float | None = None,
+        condition: int | None = None,
     ):
         super().__init__(in_channels, channels, dimensionality)
         ratio = local_ball_size // compressed_ball_size
@@ -103,6 +105,7 @@ class ErwinNSATransformer(Backbone):
         self.blocks = BallTreeStack(blocks, rotate=bool(rotate))
         self.norm = RMSNorm(channels)
         init_weights(self)
+        self.condition_on(condition, [channels] * depth)
 
     def static_geometry(self, coord: Tensor) -> dict[str, Tensor]:
         return {"tree_order": self.tree.order(coord)} | self.embedding.static_geometry(coord)
@@ -113,4 +116,4 @@ class ErwinNSATransformer(Backbone):
     def encode(self, point: Point, lengths: tuple[int, ...]) -> Tensor:
         tree = self.tree.build(point, lengths)
         x = tree.gather(self.embedding(point, lengths))
-        return self.norm(tree.scatter(self.blocks(x, tree)))
+        return self.norm(tree.scatter(self.blocks(x, tree, self.films(point, lengths))))

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -19,6 +19,7 @@ from pointcept_bsa.ops.side_streams import wait_for_later
 from pointcept_bsa.ops.silu_product import silu_halves, silu_product
 
 from .attention_layer import AttentionLayer
+from .conditioning import Film, scaled
 from .linear import Linear, Summand, joined_linear, worth_joining
 from .norm import RMSNorm
 from .residual import Residual
@@ -55,6 +56,7 @@ class TransformerBlock(nn.Module):
         checkpoint: in training keep only the block's input for the backward pass, and compute the rest again there:
             less memory, one more forward pass. The block must draw nothing at random.
 
+    Called with a ``film`` it scales and shifts both sums that the layers take by what it says of each cloud.
     Without gradients the SwiGLU, whose hidden values are the largest there are, takes ``ROWS_AT_ONCE`` slots at a time.
     """
 
@@ -68,25 +70,29 @@ class TransformerBlock(nn.Module):
         self.norm2 = RMSNorm(dim)
         self.swiglu = SwiGLU(dim, dim * mlp_ratio)
 
-    def forward(self, stream: Residual, *geometry: object) -> Residual:
+    def forward(self, stream: Residual, *geometry: object, film: Film | None = None) -> Residual:
         if self.checkpoint and torch.is_grad_enabled():
-            return recompute(self.run, stream, *geometry, use_reentrant=False, preserve_rng_state=False)
-        return self.run(stream, *geometry)
+            return recompute(self.run, stream, *geometry, film=film, use_reentrant=False, preserve_rng_state=False)
+        return self.run(stream, *geometry, film=film)
 
-    def run(self, stream: Residual, *geometry: object) -> Residual:
+    def run(self, stream: Residual, *geometry: object, film: Film | None = None) -> Residual:
         """The block itself."""
         x, entered = self.attention.enter(stream, self.norm1, *geometry)
+        if film is not None:
+            entered = film.of_attention(entered)
         a = self.attention(x, *geometry, norm=self.norm1, entered=entered)
         if torch.is_grad_enabled():
             x, normed = Residual(x, a).normed(self.norm2)
+            if film is not None:
+                normed = film.of_feed_forward(normed)
             return Residual(x, self.swiglu.w3.summand(self.swiglu.hidden(normed), within=False))
-        x, a = by_rows(self.feed_forward, x, a.value)
+        x, a = by_rows(self.feed_forward, x, a.value, *(() if film is None else film.rows_of_feed_forward()))
         return Residual(x, Summand(a))
 
-    def feed_forward(self, x: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
-        """x + a, and SwiGLU(RMSNorm(x + a)), each row for itself."""
+    def feed_forward(self, x: Tensor, a: Tensor, *film: Tensor) -> tuple[Tensor, Tensor]:
+        """x + a, and SwiGLU(RMSNorm(x + a)), each row for itself; ``film``: scale and shift of each row."""
         x, normed = Residual(x, Summand(a)).normed(self.norm2)
-        return x, self.swiglu(normed)
+        return x, self.swiglu(scaled(normed, *film) if film else normed)
 
 
 def by_rows(function: Callable[..., tuple[Tensor, ...]], *inputs: Tensor) -> tuple[Tensor, ...]:
@@ -120,8 +126,8 @@ class BallTreeStack(nn.ModuleList):
         self.rotate = rotate
         self.skip_every = skip_every
 
-    def forward(self, x: Tensor, tree: BallTree) -> Tensor:
-        """(S, C) in tree order -> (S, C) in tree order."""
+    def forward(self, x: Tensor, tree: BallTree, films: Sequence[Tensor] | None = None) -> Tensor:
+        """(S, C) in tree order -> (S, C) in tree order; ``films``: (B, 4, C) for each block, see :class:`.Film`."""
         rotated = False
         skip, stream = x, Residual(x)
         for i, block in enumerate(self):
@@ -129,7 +135,8 @@ class BallTreeStack(nn.ModuleList):
                 rotated = not rotated
                 stream = stream._replace(order=turn(tree, to_rotated=rotated))
             layout: BallLayout | None = tree.rotated if rotated else tree.layout
-            stream = block(stream, layout)
+            film = {} if films is None else {"film": Film(films[i], tree.layout.slots)}
+            stream = block(stream, layout, **film)
             if self.skip_every and (i + 1) % self.skip_every == 0:
                 x = stream.total() + (permute(skip, *turn(tree, to_rotated=True)) if rotated else skip)
                 skip, stream = permute(x, *turn(tree, to_rotated=False)) if rotated else x, Residual(x)
