@@ -90,7 +90,8 @@ class PointFieldDataset(Dataset):
     vertices_correspond = False  # row i is the same place of every sample, which networks must not make use of
     up_axis = "z"  # which way is up in a picture
     # For data whose target is the pressure on a surface: density, velocity, and the directions (3 numbers each) of the
-    # stream ("flow") and of lift ("up"); "coefficient": True where the target is a pressure coefficient.
+    # stream ("flow") and of lift ("up"); "coefficient": True where the target is a pressure coefficient; "field" and
+    # "shear": which target fields are the pressure (else the first) and the wall shear stress (else none).
     surface_pressure: Mapping[str, Any] | None = None
 
     def __init__(

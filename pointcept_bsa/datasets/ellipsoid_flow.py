@@ -9,6 +9,7 @@ import numpy as np
 
 from pointcept_bsa.datasets.base import SPLITS, PointFieldDataset
 from pointcept_bsa.datasets.potential_flow import (
+    ellipsoid_faces,
     ellipsoid_normal,
     ellipsoid_pressure_coefficient,
     random_rotation,
@@ -36,6 +37,7 @@ class EllipsoidFlowDataset(PointFieldDataset):
         seed: another seed, another set.
         axes: smallest and largest semi-axis, > 0.
         with_normal: also give the outward ``normal (N, 3)``.
+        with_face: also give triangles between the points, ``face (F, 3)``, for pictures, exports and forces.
         split, transform, test_mode, test_cfg, cache, loop: see ``PointFieldDataset``. ``data_root`` must stay None.
 
     Raises:
@@ -62,6 +64,7 @@ class EllipsoidFlowDataset(PointFieldDataset):
         seed: int = 0,
         axes: Sequence[float] = (0.3, 1.0),
         with_normal: bool = True,
+        with_face: bool = False,
         data_root: str | None = None,
         **common: Any,
     ) -> None:
@@ -71,6 +74,8 @@ class EllipsoidFlowDataset(PointFieldDataset):
         for argument, value, least in integers:
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise InputError(f"{argument}: got {value!r}, wanted an integer of at least {least}")
+        if with_face and num_points < 4:
+            raise InputError(f"with_face: got True with num_points={num_points}, wanted at least 4 points")
         if len(axes) != 2 or not 0 < axes[0] <= axes[1] < float("inf"):
             raise InputError(f"axes: got {axes!r}, wanted (smallest, largest) with 0 < smallest <= largest")
         self.num_samples = num_samples
@@ -78,6 +83,7 @@ class EllipsoidFlowDataset(PointFieldDataset):
         self.seed = seed
         self.axes = (float(axes[0]), float(axes[1]))
         self.with_normal = with_normal
+        self.with_face = with_face
         super().__init__(split=split, data_root=None, **common)
 
     def list_samples(self) -> list[str]:
@@ -115,4 +121,6 @@ class EllipsoidFlowDataset(PointFieldDataset):
         }
         if self.with_normal:
             fields["normal"] = ellipsoid_normal(points, axes) @ rotation.T
+        if self.with_face:
+            fields["face"] = ellipsoid_faces(points, axes)
         return fields

@@ -20,6 +20,7 @@ from pointcept_bsa.engine.evaluation import Record, check_metrics, evaluate, oth
 from pointcept_bsa.engine.export_fields import FieldExporter, check_export, faces_of
 from pointcept_bsa.engine.fit import ConstantErrors
 from pointcept_bsa.engine.flops import count_flops
+from pointcept_bsa.engine.force_errors import ForceErrors
 from pointcept_bsa.engine.picture import draw_fields
 from pointcept_bsa.engine.provenance import provenance, sample_names
 from pointcept_bsa.engine.published import comparison_lines, published_for
@@ -102,7 +103,9 @@ class RegressionTester(TesterBase):
         self.predict, self.ways = bounded(self.model, test_cfg, trained), both_ways(self.model, test_cfg, trained)
         batches = self.with_progress()
         self.constant = ConstantErrors(getattr(self.model, "module", self.model), self.fields)
-        records = evaluate(self.predict, batches, self.metrics, self.after_batch, True, self.ways, self.fields)
+        self.judges = self.judges_of_samples()
+        arguments = (batches, self.metrics, None, True, self.ways, self.fields, self.after_batch)
+        records = evaluate(self.predict, *arguments)
         report = self.report(records, time.perf_counter() - start)
         if comm.is_main_process():
             self.say_what_is_replaced(report)
@@ -111,6 +114,10 @@ class RegressionTester(TesterBase):
             if self.pictures and records:
                 self.draw(records)
         return report
+
+    def judges_of_samples(self) -> dict[str, Any]:
+        """What else is told of the whole test, by its name in the report."""
+        return {"forces": ForceErrors(self.test_loader.dataset)}
 
     def say_what_is_replaced(self, report: Mapping[str, Any]) -> None:
         """A result of other weights that lies there goes, and is named."""
@@ -150,6 +157,7 @@ class RegressionTester(TesterBase):
             "metric_units": {measure.name: measure.unit for measure in measures(self.metrics, self.fields)},
             **provenance(self.run_folder(), sample_names(dataset, card) if card else []),
             "run": run_record(self.run_folder(), flat_config(self.cfg)),
+            **{name: judge.report() for name, judge in self.judges.items()},
             "published": published_for(card),
             "approximation": self.approximation(records),
             **{name: self.other_way(records, name) for name in (WHOLE, AT_TRAINING)},
@@ -252,6 +260,7 @@ class RegressionTester(TesterBase):
             f"Validation: {report['validation']['statement']}",
             *metric_lines(report, f"(physical: {card.get('units', '?')})", report["metric_units"]),
             *self.ways_lines(report),
+            *(line for name, judge in self.judges.items() if report[name] for line in judge.lines(report[name])),
             *(f"note: {note}" for note in card.get("notes", [])),
             *([f"{self.kind_of_split()}: {report['approximation']}"] if report["approximation"] else []),
             *comparison_lines(report),
@@ -310,9 +319,12 @@ class RegressionTester(TesterBase):
         names = [f"{field.name}/{metric}" for field in self.fields]
         return ", ".join([own + together, *(f"{name} {record[name]:.4g}" for name in names if name != self.key)])
 
-    def after_batch(self, batch: Mapping[str, Any], pred: torch.Tensor) -> None:
+    def after_batch(self, batch: Mapping[str, Any], output: Mapping[str, torch.Tensor]) -> None:
         """What else is done with a batch that was judged."""
+        pred = output["pred"].double()
         self.constant(batch, pred)
+        for judge in self.judges.values():
+            judge(batch, output)
         self.write_files(batch, pred)
 
     def write_files(self, batch: Mapping[str, Any], pred: torch.Tensor) -> None:

@@ -137,7 +137,8 @@ def _check(content: Any) -> None:
         _wanted(all(_is_number(pressure[key]) and pressure[key] > 0 for key in ("density", "velocity")), "density")
         _check_numbers("surface_pressure", pressure, ("flow", "up"))
         _wanted(len(pressure["flow"]) == 3, "flow")
-        _wanted(pressure.get("field", None) in (None, *(name for name, _ in target["fields"])), "field")
+        for key in ("field", "shear"):
+            _wanted(pressure.get(key, None) in (None, *(name for name, _ in target["fields"])), key)
 
 
 def _check_numbers(name: str, lists: Mapping[str, Any], keys: tuple[str, ...], also: tuple[str, ...] = ()) -> None:

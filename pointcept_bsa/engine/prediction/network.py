@@ -66,12 +66,12 @@ class Network:
     @property
     def pressure_channel(self) -> int:
         """The target channel that is the pressure on the surface: the first, unless the data say which field it is."""
-        wanted, first = (self.surface_pressure or {}).get("field"), 0
-        for name, width in self.targets:
-            if name == wanted:
-                return first
-            first += width
-        return 0
+        return pressure_channel(self.surface_pressure, self.targets)
+
+    @property
+    def shear_channels(self) -> slice | None:
+        """The target channels that are the wall shear stress; None where the data say of none."""
+        return shear_channels(self.surface_pressure, self.targets)
 
     def needed_fields(self) -> dict[str, str]:
         """Point fields that the transforms read, and which transform it is."""
@@ -136,6 +136,26 @@ class Network:
             np.random.set_state(state)
         if any(not torch.equal(each[key], seen[0][key]) for each in seen for key in ("coord", "feat")):
             raise InputError("data.test.transform: it draws at random, wanted transforms that do not to predict")
+
+
+def pressure_channel(surface: Mapping[str, Any] | None, targets: Sequence[Sequence[Any]]) -> int:
+    """Where among ``targets``, fields with their widths, the pressure of ``surface_pressure`` is; else the first."""
+    wanted, first = (surface or {}).get("field"), 0
+    for name, width in targets:
+        if name == wanted:
+            return first
+        first += width
+    return 0
+
+
+def shear_channels(surface: Mapping[str, Any] | None, targets: Sequence[Sequence[Any]]) -> slice | None:
+    """Where its wall shear stress is; None where it says of none."""
+    wanted, first = (surface or {}).get("shear"), 0
+    for name, width in targets:
+        if name == wanted:
+            return slice(first, first + width)
+        first += width
+    return None
 
 
 def open_network(

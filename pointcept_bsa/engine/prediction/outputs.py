@@ -35,7 +35,7 @@ def with_prediction(
     of_cells = {name: cell_means(mesh, values) for name, values in averaged.items()}
     field_data = dict(mesh.field_data)
     if forces is not None:
-        for group in ("coefficients", "newtons"):
+        for group in ("coefficients", "newtons", "newton_metres"):
             for name, value in forces[group].items():
                 field_data[f"{PREFIX}{name}_{group[:-1]}"] = np.array([value])
     return Mesh(mesh.points, mesh.cells, {**mesh.point_data, **fields}, {**mesh.cell_data, **of_cells}, field_data)

@@ -37,6 +37,7 @@ class Settings:
     area: float | None = None
     flow: Sequence[float] | None = None
     up: Sequence[float] | None = None
+    about: Sequence[float] | None = None
 
 
 def predict_files(
@@ -102,9 +103,11 @@ def predict_file(
         if prepared.surface is None:
             remarks.append("no drag and lift: the file has no faces")
         else:
-            whole = np.zeros(len(mesh.points))  # points that no face has stay 0
-            whole[prepared.used] = pred[:, network.pressure_channel]
-            forces = pressure_forces(mesh.points, prepared.surface, whole, reference)
+            whole = np.zeros((len(mesh.points), pred.shape[1]))  # points that no face has stay 0
+            whole[prepared.used] = pred
+            shear = None if network.shear_channels is None else whole[:, network.shear_channels]
+            pressure = whole[:, network.pressure_channel]
+            forces = pressure_forces(mesh.points, prepared.surface, pressure, reference, shear)
             if not prepared.surface.closed:
                 open_edges = prepared.surface.open_edges
                 warnings.append(f"WARNING: the surface is not closed ({open_edges} open edges): forces lack the rest")
@@ -180,10 +183,9 @@ def is_folder(settings: Settings) -> bool:
 def force_reference(settings: Settings, network: Network) -> Reference | None:
     """What forces refer to; None where the target is no surface pressure. Raises InputError."""
     if network.surface_pressure is None:
-        for name in ("density", "velocity", "area", "flow", "up"):
+        for name in ("density", "velocity", "area", "flow", "up", "about"):
             if getattr(settings, name) is not None:
                 raise InputError(f"--{name}: the network predicts {list(network.names)}, no pressure on a surface")
         return None
-    return Reference.of(
-        network.surface_pressure, settings.density, settings.velocity, settings.area, settings.flow, settings.up
-    )
+    given = (settings.density, settings.velocity, settings.area, settings.flow, settings.up, settings.about)
+    return Reference.of(network.surface_pressure, *given)
