@@ -27,6 +27,7 @@ from pointcept_bsa.engine.training_points import TrainingPoints
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.host.batch import offset_of
 from pointcept_bsa.host.memory import memory_watched
+from pointcept_bsa.models.gaussian import mixture
 
 # Made for the whole cloud: left out of pieces, whose models compute them anew.
 OF_THE_WHOLE = ("tree_order", "neighbor_index", "face")
@@ -270,7 +271,8 @@ def average(votes: list[dict[str, Tensor]]) -> dict[str, Tensor]:
     """Means over the votes; the variance is that of the mixture of their distributions."""
     if len(votes) == 1:
         return votes[0]
-    mean = {key: torch.stack([vote[key] for vote in votes]).mean(0) for key in votes[0]}
+    stacked = {key: torch.stack([vote[key] for vote in votes]) for key in votes[0]}
+    mean = {key: values.mean(0) for key, values in stacked.items()}
     if "variance" in mean:
-        mean["variance"] += torch.stack([vote["pred"] for vote in votes]).var(0, correction=0)
+        mean["variance"] = mixture(stacked["pred"], stacked["variance"])[1]
     return mean

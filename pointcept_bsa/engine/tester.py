@@ -28,6 +28,7 @@ from pointcept_bsa.engine.runs import run_record
 from pointcept_bsa.engine.target_fields import check_key, key_value, measures, target_fields
 from pointcept_bsa.engine.training_points import training_points
 from pointcept_bsa.engine.training_range import check_same_inputs
+from pointcept_bsa.engine.uncertainty import PICTURE, UncertaintyCurves, draw_uncertainty, with_uncertainty
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.files.atomic import write_file
 from pointcept_bsa.files.checkpoint_file import read_checkpoint
@@ -55,7 +56,9 @@ class RegressionTester(TesterBase):
     random pieces of as many points as those of training; ``data.test.test_cfg`` decides which are *the* metrics.
 
     A target of several fields has the metrics of each, "velocity/relative_l2", in its own unit (``metric_units``), and
-    those of all together in normalised units alone. A field that is a vector is judged as one.
+    those of all together in normalised units alone. A field that is a vector is judged as one. Of a model that predicts
+    a variance there are ``nll``, ``coverage_68``, ``coverage_95``, ``spread`` and ``ause``, and ``uncertainty``, the
+    curves behind them, with a picture. Of surface pressures there are ``forces``, see :class:`.ForceErrors`.
 
     Args:
         cfg, model, test_loader, verbose: as every tester.
@@ -64,7 +67,7 @@ class RegressionTester(TesterBase):
         key: the metric by which the best, the median and the worst sample are found; of several fields together
             "relative_l2", of one "velocity/relative_l2".
         pictures: draw these three samples: truth, prediction, error.
-        save_predictions: write ``test/predictions/<name>.npz`` (coord, target, pred) for every sample.
+        save_predictions: write ``test/predictions/<name>.npz`` (coord, target, pred, maybe spread) for every sample.
         export: write ``test/export/<name>.<format>`` for every sample, see :class:`.FieldExporter`; with "png" the
             pictures, too.
     """
@@ -86,7 +89,7 @@ class RegressionTester(TesterBase):
         super().__init__(cfg, model, test_loader, verbose)
         self.model: nn.Module
         check_same_inputs(self.test_loader.dataset, self.run_folder())
-        self.metrics = tuple(dict.fromkeys([*metrics, base_metric(key)]))
+        self.metrics = with_uncertainty([*metrics, base_metric(key)], self.model)
         self.key = key
         self.fields = target_fields(self.test_loader.dataset)
         check_key(key, self.metrics, self.fields, "test.key")
@@ -113,11 +116,12 @@ class RegressionTester(TesterBase):
             self.print(report)
             if self.pictures and records:
                 self.draw(records)
+                self.draw_uncertainty(report)
         return report
 
     def judges_of_samples(self) -> dict[str, Any]:
         """What else is told of the whole test, by its name in the report."""
-        return {"forces": ForceErrors(self.test_loader.dataset)}
+        return {"forces": ForceErrors(self.test_loader.dataset), "uncertainty": UncertaintyCurves(self.fields)}
 
     def say_what_is_replaced(self, report: Mapping[str, Any]) -> None:
         """A result of other weights that lies there goes, and is named."""
@@ -306,6 +310,17 @@ class RegressionTester(TesterBase):
             draw_fields(path, coord, target, pred, dataset.target_names, dataset.target_units, title, up, face)
             self.logger.info(f"Picture of the {label} sample: {path}")
 
+    def draw_uncertainty(self, report: Mapping[str, Any]) -> None:
+        """The picture of a predicted variance; that of an earlier test goes where there is none."""
+        path, found = self.folder / PICTURE, report["uncertainty"]
+        if found is None:
+            path.unlink(missing_ok=True)
+            return
+        names = {field: "ause" if len(found["fields"]) == 1 else f"{field}/ause" for field in found["fields"]}
+        ause = {field: report["metrics"][name]["mean"] for field, name in names.items()}
+        draw_uncertainty(path, found, ause, f"Uncertainty, mean over {len(report['samples'])} samples")
+        self.logger.info(f"Picture of the uncertainty: {path}")
+
     def value(self, record: Record) -> float:
         """The number by which a sample is better or worse than others."""
         return key_value(record, record.get("normalized", {}), self.key)
@@ -325,24 +340,25 @@ class RegressionTester(TesterBase):
         self.constant(batch, pred)
         for judge in self.judges.values():
             judge(batch, output)
-        self.write_files(batch, pred)
+        self.write_files(batch, pred, output["variance"].sqrt() if "variance" in output else None)
 
-    def write_files(self, batch: Mapping[str, Any], pred: torch.Tensor) -> None:
-        """The files of every sample that were asked for."""
+    def write_files(self, batch: Mapping[str, Any], pred: torch.Tensor, spread: torch.Tensor | None) -> None:
+        """The files of every sample that were asked for; ``spread`` (N, K) is the predicted standard deviation."""
         if self.save_predictions:
-            self.write_predictions(batch, pred)
-        self.export_fields(batch, pred)
+            self.write_predictions(batch, pred, spread)
+        self.export_fields(batch, pred, spread)
 
-    def write_predictions(self, batch: Mapping[str, Any], pred: torch.Tensor) -> None:
+    def write_predictions(self, batch: Mapping[str, Any], pred: torch.Tensor, spread: torch.Tensor | None) -> None:
         """One file a sample, whole or not there."""
         folder = self.folder / "predictions"
         arrays = {"coord": batch[where(batch)], "target": batch["target"], "pred": pred.float()}
+        arrays |= {} if spread is None else {"spread": spread.float()}
         lengths = torch.diff(batch["offset"], prepend=batch["offset"].new_zeros(1)).tolist()
         parts = {key: value.cpu().split(lengths) for key, value in arrays.items()}
         for i, name in enumerate(batch["name"]):
             own = {key: values[i].numpy() for key, values in parts.items()}
             dataset = self.test_loader.dataset
-            own = {
+            own |= {
                 "coord": in_files(dataset, "coord", own["coord"]),
                 **{key: physical_target(dataset, own[key]) for key in ("target", "pred")},
             }

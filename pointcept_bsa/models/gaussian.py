@@ -16,6 +16,19 @@ from pointcept_bsa.models.regressor import DefaultRegressor
 SMALLEST_STD = 1e-6
 
 
+def mixture(pred: Tensor, variance: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Mean and variance of a mixture of M distributions in equal parts, by the law of total variance.
+
+    Mean: that of the means. Variance: the mean of the variances, and the variance (over M, not M - 1) of the means.
+
+    Args:
+        pred: (M, ...) means.
+        variance: (M, ...); None: zeros.
+    """
+    between = pred.var(0, correction=0)
+    return pred.mean(0), between if variance is None else variance.mean(0) + between
+
+
 @MODELS.register_module("GaussianHead")
 class GaussianHead(nn.Module):
     """Linear, GELU, Linear: (N, in_channels) -> mean and standard deviation, (N, out_channels) each.
@@ -50,6 +63,8 @@ class GaussianRegressor(DefaultRegressor):
     ``N`` points, ``K`` target channels. Arguments as :class:`.DefaultRegressor`, but the head returns mean and standard
     deviation (``GaussianHead``). Criteria of values, as ``MSELoss``, are given the mean.
     """
+
+    predicts_variance = True
 
     def forward(self, input_dict: Mapping[str, Any]) -> dict[str, Tensor]:
         """One batch.
