@@ -107,6 +107,21 @@ def munk_moment(axes: np.ndarray, stream: np.ndarray) -> np.ndarray:
     return -2.0 * volume * np.cross(stream, alpha / (2.0 - alpha) * stream) / float(stream @ stream)
 
 
+def added_mass_coefficient(axes: np.ndarray, stream: np.ndarray) -> float:
+    """Return the mass of fluid that moves with the ellipsoid along the stream over that of its volume, sum k_i u_i^2.
+
+    The k_i are those at the head of this file.
+    """
+    alpha, stream = ellipsoid_alpha(axes), np.asarray(stream, dtype=np.float64)
+    return float((alpha / (2.0 - alpha)) @ stream**2 / (stream @ stream))
+
+
+def frontal_area(axes: np.ndarray, stream: np.ndarray) -> float:
+    """Return the area of the ellipsoid's shadow along the stream: pi a1 a2 a3 |u / a|."""
+    axes, stream = np.asarray(axes, dtype=np.float64), np.asarray(stream, dtype=np.float64)
+    return float(np.pi * axes.prod() * np.linalg.norm(stream / axes) / np.linalg.norm(stream))
+
+
 def random_rotation(rng: np.random.Generator) -> np.ndarray:
     """Return a rotation matrix (3, 3), uniform over all rotations (from a uniform unit quaternion)."""
     w, x, y, z = (q := rng.normal(size=4)) / np.linalg.norm(q)

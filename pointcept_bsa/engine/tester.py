@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
@@ -21,10 +20,12 @@ from pointcept_bsa.engine.export_fields import FieldExporter, check_export, face
 from pointcept_bsa.engine.fit import ConstantErrors
 from pointcept_bsa.engine.flops import count_flops
 from pointcept_bsa.engine.force_errors import ForceErrors
+from pointcept_bsa.engine.metric_table import metric_lines
 from pointcept_bsa.engine.picture import draw_fields
 from pointcept_bsa.engine.provenance import provenance, sample_names
 from pointcept_bsa.engine.published import comparison_lines, published_for
 from pointcept_bsa.engine.runs import run_record
+from pointcept_bsa.engine.scalar_errors import ScalarErrors
 from pointcept_bsa.engine.target_fields import check_key, key_value, measures, target_fields
 from pointcept_bsa.engine.training_points import training_points
 from pointcept_bsa.engine.training_range import check_same_inputs
@@ -58,7 +59,8 @@ class RegressionTester(TesterBase):
     A target of several fields has the metrics of each, "velocity/relative_l2", in its own unit (``metric_units``), and
     those of all together in normalised units alone. A field that is a vector is judged as one. Of a model that predicts
     a variance there are ``nll``, ``coverage_68``, ``coverage_95``, ``spread`` and ``ause``, and ``uncertainty``, the
-    curves behind them, with a picture. Of surface pressures there are ``forces``, see :class:`.ForceErrors`.
+    curves behind them, with a picture. Of surface pressures there are ``forces``, see :class:`.ForceErrors`;
+    of models that predict numbers of whole clouds ``scalars``.
 
     Args:
         cfg, model, test_loader, verbose: as every tester.
@@ -121,7 +123,12 @@ class RegressionTester(TesterBase):
 
     def judges_of_samples(self) -> dict[str, Any]:
         """What else is told of the whole test, by its name in the report."""
-        return {"forces": ForceErrors(self.test_loader.dataset), "uncertainty": UncertaintyCurves(self.fields)}
+        dataset = self.test_loader.dataset
+        return {
+            "scalars": ScalarErrors(dataset),
+            "forces": ForceErrors(dataset),
+            "uncertainty": UncertaintyCurves(self.fields),
+        }
 
     def say_what_is_replaced(self, report: Mapping[str, Any]) -> None:
         """A result of other weights that lies there goes, and is named."""
@@ -363,30 +370,6 @@ class RegressionTester(TesterBase):
                 **{key: physical_target(dataset, own[key]) for key in ("target", "pred")},
             }
             write_file(folder / (name.replace("/", "__") + ".npz"), partial(np.savez, **own))
-
-
-def metric_lines(
-    report: Mapping[str, Any], remark: str | None = None, units: Mapping[str, str] | None = None
-) -> list[str]:
-    """The printed table of ``metrics`` and ``metrics_normalized``; with a heading where there is a ``remark``.
-
-    Where several fields have units of their own these stand beside the names.
-    """
-    physical, normalized = report["metrics"], report["metrics_normalized"]
-    own = {name: unit for name, unit in (units or {}).items() if "/" in name and unit != "1"}
-    names = {name: f"{name} [{own[name]}]" if name in own else name for name in physical}
-    names |= {name: f"all fields/{name}" for name in normalized if name not in physical}
-    width = max(14, *(len(text) + 2 for text in names.values()))
-    lines = [f"{'metric':<{width}}{'mean':>14}{'std':>14}{'normalised':>14}{'std':>14}  {remark}"] if remark else []
-    for name, text in names.items():
-        cells = [part.get(name) for part in (physical, normalized)]
-        numbers = [f"{s['mean']:>14.6g}{_spread(s['std']):>14}" if s else " " * 28 for s in cells]
-        lines.append(f"{text:<{width}}{''.join(numbers)}".rstrip())
-    return lines
-
-
-def _spread(std: float) -> str:
-    return f"{std:.6g}" if math.isfinite(std) else "-"  # a single sample has none
 
 
 def where(batch: Mapping[str, Any]) -> str:

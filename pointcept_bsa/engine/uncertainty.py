@@ -116,6 +116,7 @@ def draw_uncertainty(path: Path, report: Mapping[str, Any], ause: Mapping[str, f
         left.set_title(f"{name}: area between the curves {ause[name]:.3g}" if name in ause else name, fontsize=10)
         left.set_xlabel("points taken away [%]")
         left.set_ylabel("error of the points left / of all (RMS)")
+        left.set_xlim(0, 100)
         left.set_ylim(bottom=0)
         right = figure.add_subplot(len(fields), 2, 2 * i + 2)
         nominal = 100 * np.asarray(report["levels"])

@@ -12,6 +12,7 @@ from pointcept_bsa.errors import InputError
 from pointcept_bsa.host import MODELS
 from pointcept_bsa.models.padding import valid_slots
 from pointcept_bsa.models.regressor import DefaultRegressor
+from pointcept_bsa.models.scalars import with_scalars
 
 SMALLEST_STD = 1e-6
 
@@ -71,13 +72,14 @@ class GaussianRegressor(DefaultRegressor):
 
         Returns:
             In training scalars only, as :class:`.DefaultRegressor`. In evaluation, in physical units, ``pred`` (N, K),
-            the mean, and ``variance`` (N, K), and ``loss`` if the batch has a ``target``.
+            the mean, and ``variance`` (N, K), and ``loss`` if the batch has a ``target``; ``scalars`` as there.
 
         Raises:
             InputError: as :class:`.DefaultRegressor`.
         """
         valid = valid_slots(input_dict, self.training)
-        mean, std = self.distribution(input_dict)
+        feat = self.features(input_dict)
+        mean, std = self.head(feat)
         target = input_dict.get("target")
         if self.training and target is None:
             raise InputError("target: missing from the batch, wanted (N, K) values to train on")
@@ -85,12 +87,13 @@ class GaussianRegressor(DefaultRegressor):
         if not self.training:
             out["pred"] = self.normalizer.denormalize(mean)
             out["variance"] = (std * self.normalizer.std).square()
-        return out
-
-    def predict(self, input_dict: Mapping[str, Any]) -> Tensor:
-        """Normalised mean (N, K)."""
-        return self.distribution(input_dict)[0]
+        return with_scalars(out, self.scalars, feat, input_dict, valid, self.training)
 
     def distribution(self, input_dict: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
         """Normalised mean and standard deviation (N, K)."""
         return self.head(self.features(input_dict))
+
+    def field(self, feat: Tensor) -> Tensor:
+        """Normalised mean (N, K)."""
+        mean: Tensor = self.head(feat)[0]
+        return mean

@@ -12,6 +12,7 @@ from pointcept_bsa.geometry.padding import CloudPadding
 from pointcept_bsa.host import LOSSES, MODELS
 from pointcept_bsa.layers.cloud_norm import replace_batch_norms
 from pointcept_bsa.models.padding import backbone_padding, valid_slots
+from pointcept_bsa.models.scalars import scalar_branch, with_scalars
 
 
 @MODELS.register_module("DefaultRegressor")
@@ -28,6 +29,8 @@ class DefaultRegressor(nn.Module):
         norm: what stands in the place of each BatchNorm of the backbone, whosever it is:
             ``"batch"`` as published; ``"layer"``, ``"cloud"`` and others compute the same in training and evaluation,
             see :func:`.replace_batch_norms`.
+        scalars: ``dict(head=..., normalizer=..., criteria=[...])`` of numbers of whole clouds, which are predicted
+            beside the field; see :class:`.ScalarBranch`. None: none.
     """
 
     def __init__(
@@ -37,6 +40,7 @@ class DefaultRegressor(nn.Module):
         normalizer: Mapping[str, Any],
         criteria: Sequence[Mapping[str, Any]],
         norm: str = "batch",
+        scalars: Mapping[str, Any] | None = None,
     ):
         super().__init__()
         self.backbone = MODELS.build(backbone)
@@ -49,6 +53,7 @@ class DefaultRegressor(nn.Module):
             raise InputError(f"head.in_channels: got {taken}, wanted {given} as the backbone has features")
         self.normalizer = MODELS.build(normalizer)
         self.criteria = nn.ModuleList(LOSSES.build(c) for c in criteria)
+        self.scalars = scalar_branch(scalars)
 
     def forward(self, input_dict: Mapping[str, Any]) -> dict[str, Tensor]:
         """One batch.
@@ -56,23 +61,29 @@ class DefaultRegressor(nn.Module):
         Returns:
             In training ``loss`` (and, with several losses, each of them by its class name): scalars only.
             In evaluation ``pred`` (N, K) in physical units, and ``loss`` if the batch has a ``target``.
+            With ``scalars`` also ``scalars_loss``, a part of the loss, and in evaluation ``scalars`` (B, S), physical.
 
         Raises:
             InputError: a target of another width than the head, or a backbone that does not return all points.
         """
         valid = valid_slots(input_dict, self.training)
-        pred = self.predict(input_dict)
+        feat = self.features(input_dict)
+        pred = self.field(feat)
         target = input_dict.get("target")
         if self.training and target is None:
             raise InputError("target: missing from the batch, wanted (N, K) values to train on")
         out = {} if target is None else self.losses(pred, target, input_dict["offset"], valid=valid)
         if not self.training:
             out["pred"] = self.normalizer.denormalize(pred)
-        return out
+        return with_scalars(out, self.scalars, feat, input_dict, valid, self.training)
 
     def predict(self, input_dict: Mapping[str, Any]) -> Tensor:
         """Normalised prediction (N, K), in single precision."""
-        pred = self.head(self.features(input_dict))
+        return self.field(self.features(input_dict))
+
+    def field(self, feat: Tensor) -> Tensor:
+        """The same from features (N, C)."""
+        pred: Tensor = self.head(feat)
         return pred.float() if pred.itemsize < 4 else pred
 
     def features(self, input_dict: Mapping[str, Any]) -> Tensor:
