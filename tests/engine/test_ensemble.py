@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import nn
 
+import pointcept_bsa
 from pointcept_bsa.host.embedded.checkpoint import load_checkpoint
 from pointcept_bsa.host.embedded.cli import train_main
 from pointcept_bsa.mesh_io import read_mesh
@@ -175,4 +176,7 @@ def test_a_gaussian_head_has_its_uncertainty_told(tmp_path, tool):
     assert report["metric_units"]["ause"] == "1" and report["metric_units"]["nll"] == "nat"
     assert (run / "test" / "uncertainty.png").is_file()
     name = report["samples"][0]["name"]
+    points = np.random.default_rng(0).normal(size=(50, 3))
+    said = pointcept_bsa.load(str(run)).predict(points, normal=points)
+    assert said["spread_pressure_coefficient"].shape == (50,) and (said["spread_pressure_coefficient"] > 0).all()
     assert (read_mesh(run / "test" / "export" / f"{name}.npz").point_data["spread_pressure_coefficient"] > 0).all()

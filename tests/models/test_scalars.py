@@ -10,14 +10,18 @@ import pytest
 import torch
 from scipy.spatial import ConvexHull
 
+import pointcept_bsa
 from pointcept_bsa.datasets.ellipsoid_flow import EllipsoidFlowDataset
 from pointcept_bsa.datasets.point_field import OwnPointFieldDataset
 from pointcept_bsa.datasets.potential_flow import added_mass_coefficient, frontal_area
 from pointcept_bsa.engine.bounded import BoundedModel
+from pointcept_bsa.engine.prediction.run import Settings, predict_files
 from pointcept_bsa.engine.scalar_errors import ScalarErrors
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.host import MODELS, collate_fn
 from pointcept_bsa.host.embedded.cli import train_main
+from pointcept_bsa.host.embedded.opened_run import open_run
+from pointcept_bsa.mesh_io import read_mesh
 from pointcept_bsa.models.scalars import ScalarHead
 
 BRANCH = dict(
@@ -188,3 +192,14 @@ def test_a_training_learns_them_and_the_test_judges_them(tmp_path, capsys):
     assert "Scalar statistics: frontal_area" in said and "added_mass [1]" in said
     lines = (tmp_path / "run/metrics.jsonl").read_text()
     assert "val_scalars/added_mass/mae" in lines and "scalars_loss" in lines
+    points = np.random.default_rng(0).normal(size=(64, 3))
+    points /= np.linalg.norm(points, axis=1, keepdims=True)
+    said = pointcept_bsa.load(str(tmp_path / "run")).predict(points, normal=points)
+    assert said["added_mass"].shape == () and np.isfinite(said["frontal_area"])
+    np.savez(tmp_path / "ball.npz", coord=points, normal=points)
+    run = open_run(str(tmp_path / "run"))
+    settings = Settings([str(tmp_path / "ball.npz")], str(tmp_path / "out.vtp"))
+    (record,) = predict_files(settings, run.cfg, run.model, run.folder)
+    assert record["scalars"] == pytest.approx({name: float(said[name]) for name in ("frontal_area", "added_mass")})
+    written = read_mesh(tmp_path / "out.vtp").field_data
+    assert written["predicted_added_mass"] == pytest.approx(float(said["added_mass"]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -20,11 +20,28 @@ from pointcept_bsa.engine.bounded import BoundedModel, bounded
 from pointcept_bsa.engine.training_points import TrainingPoints, training_points
 from pointcept_bsa.engine.training_range import FILE, describe_training_data, parse_training_range, read_training_range
 from pointcept_bsa.errors import InputError
+from pointcept_bsa.geometry.padding import SCALARS
 from pointcept_bsa.host import DATASETS, Compose, build_dataset, collate_fn
 from pointcept_bsa.host.batch import to_device
 
 POINTS = "training_points"  # in the metadata of exported weights
 PROBE_POINTS, PROBES = 64, 8  # by which transforms that draw at random are found
+
+
+class Prediction(NamedTuple):
+    """What a network says of one sample.
+
+    Attributes:
+        values: (N, K) in physical units; of classes (N, 1) the label of the likeliest.
+        pieces: in how many pieces it was made.
+        spread: (N, K) standard deviation, of models that predict one; else None.
+        scalars: numbers of the whole sample by name.
+    """
+
+    values: np.ndarray
+    pieces: int
+    spread: np.ndarray | None = None
+    scalars: Mapping[str, float] = {}
 
 
 @dataclass(frozen=True)
@@ -42,6 +59,7 @@ class Network:
         remarks: what a user should know about where this comes from.
         test_cfg: how the test goes through large clouds, see ``PointFieldDataset``: so does the prediction.
         trained: points of the clouds in training; None where they are unknown.
+        scalars: names of the numbers of whole samples that it predicts.
         labels: of a network that tells classes apart, their labels; None of one that predicts fields.
     """
 
@@ -57,6 +75,7 @@ class Network:
     test_cfg: Mapping[str, Any] = field(default_factory=dict)
     trained: TrainingPoints | None = None
     labels: Sequence[int] | None = None
+    scalars: Sequence[str] = ()
 
     @property
     def dimensions(self) -> int:
@@ -77,10 +96,8 @@ class Network:
         """Point fields that the transforms read, and which transform it is."""
         return fields_read(self.transforms)
 
-    def predict(self, sample: Mapping[str, Any], max_points: int | None = None) -> tuple[np.ndarray, int]:
-        """(N, K) in physical units for one sample of the data set's kind, and in how many pieces it was made.
-
-        Of classes: (N, 1) the label of the likeliest.
+    def predict(self, sample: Mapping[str, Any], max_points: int | None = None) -> Prediction:
+        """The prediction for one sample of the data set's kind.
 
         ``max_points`` replaces that of ``test_cfg``.
 
@@ -103,9 +120,13 @@ class Network:
             output = predict(to_device(collate_fn([collected]), device))
         pieces = max(predict.pieces.values(), default=1)
         if self.labels is not None:
-            return np.asarray(self.labels)[output["seg_logits"].argmax(1).cpu().numpy()][:, None], pieces
-        pred = output["pred"]
-        return pred.double().cpu().numpy() + self.inputs.target_offset(self.targets), pieces
+            return Prediction(np.asarray(self.labels)[output["seg_logits"].argmax(1).cpu().numpy()][:, None], pieces)
+        numbers = {key: output[key].double().cpu().numpy() for key in ("pred", "variance", SCALARS) if key in output}
+        values = numbers["pred"] + self.inputs.target_offset(self.targets)
+        spread = np.sqrt(numbers["variance"]) if "variance" in numbers else None
+        found = numbers[SCALARS][0].tolist() if SCALARS in numbers else []
+        names = self.scalars or [f"scalar_{i}" for i in range(len(found))]
+        return Prediction(values, pieces, spread, dict(zip(names, found, strict=True)))
 
     def reason(self, max_points: int | None = None) -> str:
         """Why a cloud is predicted in pieces."""
@@ -199,6 +220,7 @@ def open_network(
         test_cfg,
         training_points(folder, cfg, (metadata or {}).get(POINTS)),
         (training or {}).get("labels"),
+        (training or {}).get("scalars", {}).get("names", ()),
     )
     if getattr(kind, "gives_labels", False) and network.labels is None:
         raise InputError(f"RUN: which labels its classes are is not known, {network.remarks[-1]}")

@@ -71,6 +71,8 @@ def predict_files(
         say(f"[{number}/{len(targets)}] {source}: {record['points']} points, {seconds:.1f} s -> {target}")
         for line in (*record["warnings"], *(f"note: {remark}" for remark in record["remarks"])):
             say(f"    {line}")
+        if record["scalars"]:
+            say("    " + ", ".join(f"{name} {value:.5g}" for name, value in record["scalars"].items()))
         if record["forces"] is not None:
             say(f"    {summary(record['forces'])}")
     if is_folder(settings):
@@ -95,9 +97,12 @@ def predict_file(
         inside = "outside" if outside else "inside"
         if outside:
             warnings.append(f"WARNING: outside the training range, an extrapolation: {'; '.join(outside)}")
-    pred, pieces = network.predict(prepared.sample, settings.max_points)
-    if pieces > 1:
-        remarks.append(f"predicted in {pieces} random pieces of the cloud ({network.reason(settings.max_points)})")
+    prediction = network.predict(prepared.sample, settings.max_points)
+    pred = prediction.values
+    if prediction.pieces > 1:
+        remarks.append(
+            f"predicted in {prediction.pieces} random pieces of the cloud ({network.reason(settings.max_points)})"
+        )
     forces = None
     if reference is not None:
         if prepared.surface is None:
@@ -111,7 +116,7 @@ def predict_file(
             if not prepared.surface.closed:
                 open_edges = prepared.surface.open_edges
                 warnings.append(f"WARNING: the surface is not closed ({open_edges} open edges): forces lack the rest")
-    written = with_prediction(mesh, prepared.used, pred, network, forces)
+    written = with_prediction(mesh, prepared.used, prediction, network, forces)
     replaced = sorted(name for name in mesh.point_data if written.point_data[name] is not mesh.point_data[name])
     if replaced:
         remarks.append(f"fields of the input replaced by the new prediction: {', '.join(replaced)}")
@@ -127,6 +132,7 @@ def predict_file(
             name: {"unit": unit, **range_of(own, network.labels)}
             for name, unit, own in zip(network.names, network.units, pred.T)
         },
+        "scalars": dict(prediction.scalars),
         "training_range": inside,
         "warnings": warnings,
         "remarks": remarks,
