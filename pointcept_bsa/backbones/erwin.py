@@ -95,7 +95,7 @@ class ErwinTransformer(Backbone):
         distance_bias: bool = True,
         pad: str = "ball",
         tree: str = "own",
-        checkpoint: bool = False,
+        checkpoint: bool | str = False,
         condition: int | None = None,
     ):
         super().__init__(in_channels, channels[0] if decode else channels[-1], dimensionality)

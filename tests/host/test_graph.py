@@ -35,15 +35,6 @@ WHOLE = MODEL | dict(  # conditioned by numbers of whole clouds, and predicting 
         criteria=[dict(type="MSELoss")],
     ),
 )
-RIVALS = (
-    dict(type="UPT-v1m1", out_channels=16, channels=16, num_heads=2, num_supernodes=64, num_latents=16, radius=0.5),
-    dict(type="ABUPT-v1m1", out_channels=16, channels=16, num_heads=2, num_supernodes=64, num_anchors=128, radius=0.5),
-    dict(type="MSPT-v1m1", channels=16, depth=2, num_heads=2, ball_size=64, block_size=16),
-    dict(type="Transolver-v1m1", channels=16, depth=2, num_heads=2, num_slices=8),
-    dict(type="FLARE-v1m1", channels=16, depth=2, num_heads=2, num_latents=8),
-    dict(type="LRSA-v1m1", channels=16, depth=2, num_heads=2, num_latents=8),
-    dict(type="PointNet-v1m1", point_channels=(16,), cloud_channels=(32,), channels=(16, 16)),
-)
 
 
 def batches(every=LENGTHS):
@@ -140,10 +131,11 @@ def test_flat_gradients_are_the_gradients():
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("backbone", [MODEL["backbone"], *RIVALS], ids=lambda backbone: backbone["type"])
-def test_graphed_steps_train_like_eager_ones(backbone):
+@pytest.mark.parametrize("config", [MODEL, WHOLE], ids=["fields", "numbers of whole clouds"])
+def test_graphed_steps_train_like_eager_ones(config):
+    """A model and its optimizer, shapes in turn; every backbone's own step: ``tests/backbones/test_cuda.py``."""
     torch.manual_seed(0)
-    eager = MODELS.build(copy.deepcopy(MODEL | dict(backbone=backbone))).cuda().train()
+    eager = MODELS.build(copy.deepcopy(config)).cuda().train()
     graphed = copy.deepcopy(eager)
 
     def eager_step(batch):
@@ -153,25 +145,8 @@ def test_graphed_steps_train_like_eager_ones(backbone):
         return out
 
     step = GraphedStep(graphed, graphed, logging.getLogger("test"))
-    assert train(step, graphed) == pytest.approx(train(eager_step, eager), rel=1e-3)  # atomics: not bit for bit
-    assert len(step.graphs) == 2
-
-
-@pytest.mark.gpu
-def test_numbers_of_whole_clouds_are_captured_too():
-    torch.manual_seed(0)
-    eager = MODELS.build(copy.deepcopy(WHOLE)).cuda().train()
-    graphed = copy.deepcopy(eager)
-
-    def eager_step(batch):
-        eager.zero_grad()
-        out = eager(batch)
-        out["loss"].backward()
-        return out
-
-    step = GraphedStep(graphed, graphed, logging.getLogger("test"))
-    of = lambda: map(with_numbers, batches())  # noqa: E731
-    assert train(step, graphed, of) == pytest.approx(train(eager_step, eager, of), rel=1e-3)
+    of = batches if config is MODEL else lambda: map(with_numbers, batches())
+    assert train(step, graphed, of) == pytest.approx(train(eager_step, eager, of), rel=1e-3)  # atomics: not bit for bit
     assert len(step.graphs) == 2
 
 
