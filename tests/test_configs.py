@@ -152,7 +152,7 @@ def test_the_model_takes_a_step(name):
     assert model.head.out_channels == len(model.normalizer.mean) == targets == FIELDS[cfg.data.train.type][1]
     model.normalizer.set([1.0] * targets, [2.0] * targets)
     if model.scalars is not None:
-        model.scalars.normalizer.set([1.0, 2.0], [2.0, 3.0])
+        model.scalars.normalizer.set([1.0] * 4, [2.0] * 4)
 
     optimizer = build_optimizer(cfg.optimizer, model, cfg.param_dicts)
     before = [parameter.detach().clone() for parameter in model.parameters()]

@@ -15,6 +15,7 @@ from pointcept_bsa.datasets.potential_flow import (
     ellipsoid_normal,
     ellipsoid_pressure_coefficient,
     frontal_area,
+    munk_moment,
     random_rotation,
     sample_ellipsoid_surface,
 )
@@ -22,7 +23,7 @@ from pointcept_bsa.datasets.statistics import RunningStatistics
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.host import DATASETS
 
-SCALAR_UNITS = {"frontal_area": "m^2", "added_mass": "1"}
+SCALAR_UNITS = {"frontal_area": "m^2", "added_mass": "1", "yaw": "m^3", "pitch": "m^3"}
 STATISTICS_SAMPLES = 256  # at most so many training samples are generated for the statistics
 
 
@@ -41,8 +42,9 @@ class EllipsoidFlowDataset(PointFieldDataset):
         seed: another seed, another set.
         axes: smallest and largest semi-axis, > 0.
         with_normal: also give the outward ``normal (N, 3)``.
-        scalars: numbers of the whole body as further targets: "frontal_area", the area of its shadow along the stream,
-            and "added_mass", the coefficient of its added mass along the stream; both exact.
+        scalars: numbers of the whole body as further targets, all exact: "frontal_area", the area of its shadow along
+            the stream; "added_mass", the coefficient of its added mass along it; "yaw" and "pitch", the moments about
+            the directions of lift and side force, over the dynamic pressure (there is no roll and no force).
         with_face: also give triangles between the points, ``face (F, 3)``, for pictures, exports and forces.
         split, transform, test_mode, test_cfg, cache, loop: see ``PointFieldDataset``. ``data_root`` must stay None.
 
@@ -141,8 +143,14 @@ class EllipsoidFlowDataset(PointFieldDataset):
         if self.with_normal:
             fields["normal"] = ellipsoid_normal(points, axes) @ rotation.T
         if self.scalar_names:
-            known = {"frontal_area": frontal_area, "added_mass": added_mass_coefficient}
-            fields["scalars"] = np.array([known[name](axes, stream) for name in self.scalar_names])
+            moment = rotation @ munk_moment(axes, stream)
+            known = {
+                "frontal_area": frontal_area(axes, stream),
+                "added_mass": added_mass_coefficient(axes, stream),
+                "yaw": moment[2],  # about up, +z
+                "pitch": -moment[1],  # about the side, stream x up = -y
+            }
+            fields["scalars"] = np.array([known[name] for name in self.scalar_names])
         if self.with_face:
             fields["face"] = ellipsoid_faces(points, axes)
         return fields

@@ -186,7 +186,7 @@ def test_a_training_learns_them_and_the_test_judges_them(tmp_path, capsys):
     config = str(ROOT / "configs/ellipsoid_flow/bsa_scalars.py")
     assert train_main(["--config", config, "--options", f"save_path={tmp_path / 'run'}", *small]) == 0
     report = json.loads((tmp_path / "run/test/metrics.json").read_text())
-    assert set(report["scalars"]["scores"]) == {"frontal_area", "added_mass"}
+    assert set(report["scalars"]["scores"]) == {"frontal_area", "added_mass", "yaw", "pitch"}
     assert len(report["scalars"]["samples"]) == 4
     said = capsys.readouterr().out
     assert "Scalar statistics: frontal_area" in said and "added_mass [1]" in said
@@ -200,6 +200,8 @@ def test_a_training_learns_them_and_the_test_judges_them(tmp_path, capsys):
     run = open_run(str(tmp_path / "run"))
     settings = Settings([str(tmp_path / "ball.npz")], str(tmp_path / "out.vtp"))
     (record,) = predict_files(settings, run.cfg, run.model, run.folder)
-    assert record["scalars"] == pytest.approx({name: float(said[name]) for name in ("frontal_area", "added_mass")})
+    assert record["scalars"] == pytest.approx(
+        {name: float(said[name]) for name in ("frontal_area", "added_mass", "yaw", "pitch")}
+    )
     written = read_mesh(tmp_path / "out.vtp").field_data
     assert written["predicted_added_mass"] == pytest.approx(float(said["added_mass"]))
