@@ -15,6 +15,7 @@ from pointcept_bsa.layers.anchors import Memory
 from pointcept_bsa.layers.cloud_norm import replace_batch_norms
 from pointcept_bsa.models.anchored import anchored, by_rows, counted, features_of_both
 from pointcept_bsa.models.padding import backbone_padding, valid_slots
+from pointcept_bsa.models.scalars import scalar_branch, with_scalars
 
 
 @MODELS.register_module("DefaultRegressor")
@@ -33,6 +34,8 @@ class DefaultRegressor(nn.Module):
             see :func:`.replace_batch_norms`.
         anchor_loss: of batches of anchors and queries (see :mod:`.anchored`), whether the anchors count in the loss,
             too.
+        scalars: ``dict(head=..., normalizer=..., criteria=[...])`` of numbers of whole clouds, which are predicted
+            beside the field; see :class:`.ScalarBranch`. None: none.
     """
 
     def __init__(
@@ -43,6 +46,7 @@ class DefaultRegressor(nn.Module):
         criteria: Sequence[Mapping[str, Any]],
         norm: str = "batch",
         anchor_loss: bool = True,
+        scalars: Mapping[str, Any] | None = None,
     ):
         super().__init__()
         self.backbone = MODELS.build(backbone)
@@ -56,6 +60,7 @@ class DefaultRegressor(nn.Module):
         self.normalizer = MODELS.build(normalizer)
         self.criteria = nn.ModuleList(LOSSES.build(c) for c in criteria)
         self.anchor_loss = anchor_loss
+        self.scalars = scalar_branch(scalars)
 
     def forward(self, input_dict: Mapping[str, Any]) -> dict[str, Tensor]:
         """One batch.
@@ -63,19 +68,21 @@ class DefaultRegressor(nn.Module):
         Returns:
             In training ``loss`` (and, with several losses, each of them by its class name): scalars only.
             In evaluation ``pred`` (N, K) in physical units, and ``loss`` if the batch has a ``target``.
+            With ``scalars`` also ``scalars_loss``, a part of the loss, and in evaluation ``scalars`` (B, S), physical.
 
         Raises:
             InputError: a target of another width than the head, or a backbone that does not return all points.
         """
         valid = self.counted(input_dict)
-        pred = self.predict(input_dict)
+        feat = self.features(input_dict)
+        pred = self.normalized(feat)
         target = input_dict.get("target")
         if self.training and target is None:
             raise InputError("target: missing from the batch, wanted (N, K) values to train on")
         out = {} if target is None else self.losses(pred, target, input_dict["offset"], valid=valid)
         if not self.training:
             out["pred"] = self.normalizer.denormalize(pred)
-        return out
+        return with_scalars(out, self.scalars, feat, input_dict, valid, self.training)
 
     def predict(self, input_dict: Mapping[str, Any]) -> Tensor:
         """Normalised prediction (N, K), in single precision."""
@@ -95,8 +102,10 @@ class DefaultRegressor(nn.Module):
         """Encode the points of one cloud or several; :meth:`decode` then predicts anywhere.
 
         Raises:
-            InputError: a backbone that has no way for queries.
+            InputError: a backbone that has no way for queries; ``scalars``, which are those of whole clouds.
         """
+        if self.scalars is not None:
+            raise InputError("model.scalars: got anchors and queries, wanted scalars=None with them")
         return anchored(self.backbone).encode_anchors(input_dict)
 
     def decode(self, memory: Memory, input_dict: Mapping[str, Any], rows: int | None = None) -> dict[str, Tensor]:
