@@ -95,7 +95,7 @@ class FieldStreams(Mapping[str, ArrayStream]):
 
 @dataclass(frozen=True)
 class MeshStream:
-    """The arrays of a mesh. ``cells`` is None where the file has none, or more than polygons or volumes.
+    """The arrays of a mesh. ``cells`` is None where the file has none, or a surface others than polygons.
 
     Close it when done: it keeps its files open.
     """

@@ -67,7 +67,7 @@ class _Streaming(LegacyReader):
         if self.cells:
             kinds, sizes, connectivity = self.cells[0]
             if len(self.cells) > 1 or kinds[:1] != POLYGON:
-                raise InputError(f"{self.where}: has cells that are no polygons, wanted polygons alone")
+                return None
         elif self.types is not None:
             types = self._array(self.types)
         if not len(sizes):
