@@ -12,7 +12,7 @@ import numpy as np
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.mesh_io.joined_file import JoinedFile
 from pointcept_bsa.mesh_io.streams import Take
-from pointcept_bsa.mesh_io.vtk_packing import Unpack, encoded, unpacked_block
+from pointcept_bsa.mesh_io.vtk_packing import LZMA_RATIO, Unpack, encoded, unpacked_block
 
 SPACES = b" \t\r\n"
 TakeBytes = Callable[[int], bytes]  # the next so many bytes
@@ -94,6 +94,8 @@ class StoredArray:
         length = (3 + blocks) * self.coding.header.itemsize
         self._start += encoded(length) if self.in_base64 else length
         total = sum(packed)
+        if self.num_bytes > LZMA_RATIO * total:
+            raise InputError(f"{self.where}: {self.what} says that {total} bytes unfold to {self.num_bytes}")
         self.stored_end = self._start + (encoded(total) if self.in_base64 else total)
 
     def _header(self, count: int) -> list[int]:

@@ -88,7 +88,7 @@ def _write(folder: Path, opened: OpenedDomain, seed: int, label: str) -> Record:
             for name in names:
                 if name in statistics:
                     statistics[name].update(values[name])
-                progress.update(values[name].nbytes)
+                progress.update(4 * values[name].size)
             yield tuple(values.values())
 
     def write(names: list[str], blocks: Iterator[dict[str, np.ndarray]]) -> None:
