@@ -36,13 +36,31 @@ def body(number: int, inward: bool = False):
 
 
 def box(number: int):
-    """Hexahedra and tetrahedra."""
+    """Hexahedra, tetrahedra and a polyhedron of twelve corners, a hexagonal prism."""
     grid = pyvista.ImageData(dimensions=(7, 6, 5), spacing=(1.0, 0.5, 0.5), origin=(-3, -1.25, 0))
     grid = grid.cast_to_unstructured_grid()
     tetrahedra = pyvista.ImageData(dimensions=(2, 2, 2), origin=(5 + number, 0, 0)).to_tetrahedra()
-    mesh = grid.merge(tetrahedra, merge_points=False)
+    mesh = grid.merge([tetrahedra, prism()], merge_points=False)
     mesh.clear_data()
     return mesh
+
+
+def prism():
+    """One cell of VTK's type 42: two hexagons and six quads."""
+    angle = np.arange(6) * np.pi / 3
+    ring = np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    points = vtk.vtkPoints()
+    for height in (0.0, 1.0):
+        for x, y in ring:
+            points.InsertNextPoint(x - 6, y, height)
+    faces = [list(range(6)), list(range(6, 12)), *([i, (i + 1) % 6, 6 + (i + 1) % 6, 6 + i] for i in range(6))]
+    stream = vtk.vtkIdList()
+    for number in [len(faces), *(n for face in faces for n in (len(face), *face))]:
+        stream.InsertNextId(number)
+    grid = vtk.vtkUnstructuredGrid()
+    grid.SetPoints(points)
+    grid.InsertNextCell(42, stream)
+    return pyvista.wrap(grid)
 
 
 def save(path: Path, mesh, mode: str = "inline") -> None:

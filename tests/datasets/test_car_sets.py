@@ -121,7 +121,13 @@ def test_coefficients_have_names_and_units(prepared):
     drag = {"drivaerml": 0.3002, "ahmedml": 0.2002, "windsorml": 0.28002, "drivaernet": 0.21}[name]
     assert scalars["drag_coefficient"] == {"value": pytest.approx(drag), "unit": "1"}
     assert name == "drivaernet" or "lift_coefficient" in scalars
-    assert SETS[name][1]("train", str(out)).scalars(1) == scalars
+    assert SETS[name][1]("train", str(out)).coefficients(1) == scalars
+    drags = [json.loads((out / case_name(name, n) / "scalars.json").read_text())["scalars"] for n in (1, 2, 3)]
+    mean = np.mean([found["drag_coefficient"]["value"] for found in drags])
+    protocol = json.loads((out / "stats.json").read_text())["protocols"][
+        "published" if name == "drivaernet" else "full"
+    ]
+    assert protocol["fields"]["scalar_drag_coefficient"]["mean"] == [pytest.approx(mean)]
     others = {"drivaerml": {"cs", "clf", "clr"}, "ahmedml": set(), "windsorml": {"cs", "cmy"}, "drivaernet": {"std cd"}}
     assert set(scalars) - {"drag_coefficient", "lift_coefficient"} == others[name]
 
@@ -449,7 +455,7 @@ def test_damaged_prepared_files(copied):
     with pytest.raises(InputError, match="surface_.*npy: has .* rows, wanted 3 as coord has"):
         data.get_data(0)
     with pytest.raises(InputError, match="scalars.json: has no 'scalars'"):
-        data.scalars(1)
+        data.coefficients(1)
 
 
 def test_every_order_of_rows_is_as_likely(tmp_path):

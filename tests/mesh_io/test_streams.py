@@ -18,7 +18,7 @@ PACKED = {"none": "None", "zlib": "ZLib", "lz4": "LZ4", "lzma": "LZMA"}
 
 
 def grid(seed=0):
-    """Hexahedra with corners moved about, and a polyhedron among them."""
+    """Hexahedra with corners moved about."""
     rng = np.random.default_rng(seed)
     mesh = pyvista.ImageData(dimensions=(9, 8, 7)).cast_to_unstructured_grid()
     mesh.points = mesh.points + rng.normal(0, 0.05, mesh.points.shape)

@@ -96,7 +96,7 @@ class CarSetDataset(FolderDataset):
         start = int(np.random.randint(count)) if self.draws else 0
         return {name: _run(values, start, self.num_points) for name, values in arrays.items()}
 
-    def scalars(self, index: int) -> dict[str, dict[str, Any]]:
+    def coefficients(self, index: int) -> dict[str, dict[str, Any]]:
         """Coefficients of a sample by name, ``{"value", "unit"}``. Raises ``InputError``: not prepared, or damaged."""
         path = self.folder.file(self.data_list[self._index(index)], "scalars").with_suffix(".json")
         found = read_json(path)

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from pointcept_bsa.datasets.car_sets.spec import DOMAINS, CarSet
 from pointcept_bsa.datasets.prepare.car_sets.card import card
 from pointcept_bsa.datasets.prepare.car_sets.case_files import coefficient_file, domain_files
@@ -15,6 +17,7 @@ from pointcept_bsa.datasets.prepare.car_sets.fields import OpenedDomain
 from pointcept_bsa.datasets.prepare.car_sets.splits import chosen_first, published_protocols, without
 from pointcept_bsa.datasets.prepare.layout import Protocols, check_sample_names, finish, refuse_other_data
 from pointcept_bsa.datasets.prepared import sample_folder_name
+from pointcept_bsa.datasets.statistics import RunningStatistics
 from pointcept_bsa.errors import InputError, nearest
 from pointcept_bsa.files.atomic import write_text
 from pointcept_bsa.files.json_file import json_text, read_json
@@ -84,7 +87,7 @@ def prepare_car_set(
         write_text(root / sample_folder_name(case) / "scalars.json", json_text({"scalars": values}))
     records = {case: _finished(spec, root, case, DOMAINS) for case in found.cases}
     there = [domain for domain in DOMAINS if all(domain in record for record in records.values())]
-    statistics = _statistics(found.protocols, records, there)
+    statistics = _statistics(found.protocols, records, there, scalars)
     finish(root, found.protocols, default, (), card(spec, there, found.left_out), statistics)
     written = len(found.todo)
     before = len(found.cases) * len(domains) - written
@@ -165,9 +168,12 @@ def _report(root: Path, found: Found, default: str, spec: CarSet) -> None:
 
 
 def _statistics(
-    protocols: Protocols, records: Mapping[str, Mapping[str, Record]], domains: Sequence[str]
+    protocols: Protocols,
+    records: Mapping[str, Mapping[str, Record]],
+    domains: Sequence[str],
+    scalars: Mapping[str, Scalars],
 ) -> dict[str, Any]:
-    """The content of ``stats.json``, from what the conversion recorded of each case."""
+    """The content of ``stats.json``, from what the conversion recorded of each case; coefficients as ``scalar_*``."""
     content: dict[str, Any] = {}
     for protocol, lists in protocols.items():
         fields = {}
@@ -175,6 +181,11 @@ def _statistics(
             found = [records[case][domain] for case in lists["train"]]
             for field in found[0]["fields"]:
                 fields[f"{domain}_{field}"] = merged(found, field)
+        for name in scalars[lists["train"][0]]:
+            values = [scalars[case][name]["value"] for case in lists["train"] if name in scalars[case]]
+            running = RunningStatistics()
+            running.update(np.array(values))
+            fields[f"scalar_{name}"] = running.result()
         content[protocol] = {"samples": len(lists["train"]), "fields": fields}
     return {"protocols": content}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ def read_coefficients(table: Coefficients, path: Path, case: str) -> Scalars:
     Raises:
         InputError: no such file, no row of the case, a missing column, anything but a finite number.
     """
-    head, rows = _rows(path, table.key)
+    head, rows = _rows(path, table.key, path.stat().st_mtime_ns if path.is_file() else 0)
     row = rows.get(case if table.key is not None else "")
     if row is None:
         raise InputError(f"{path}: has no row of {case!r}, wanted one for each case")
@@ -38,8 +38,8 @@ def read_coefficients(table: Coefficients, path: Path, case: str) -> Scalars:
     return {name: {"value": value, "unit": "1"} for name, value in scalars.items()}
 
 
-@cache
-def _rows(path: Path, key: str | None) -> tuple[list[str], dict[str, list[str]]]:
+@lru_cache(maxsize=1)  # one table has all cases of some sets
+def _rows(path: Path, key: str | None, changed: int) -> tuple[list[str], dict[str, list[str]]]:
     """Headers in lower case, and the rows by the entry of the key column; without a key the only row, by ""."""
     text = decoded(read_file(path, "a table of coefficients"))
     try:
