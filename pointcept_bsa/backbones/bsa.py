@@ -58,7 +58,7 @@ class BSATransformer(Backbone):
         rotate: float = 45.0,
         skip_every: int = 0,
         dimensionality: int = 3,
-        checkpoint: bool = False,
+        checkpoint: bool | str = False,
         qk_norm: bool = False,
         rotary: float | None = None,
         near: int | None = None,

@@ -94,7 +94,7 @@ class ErwinTransformer(Backbone):
         distance_bias: bool = True,
         pad: str = "ball",
         tree: str = "own",
-        checkpoint: bool = False,
+        checkpoint: bool | str = False,
     ):
         super().__init__(in_channels, channels[0] if decode else channels[-1], dimensionality)
         per_level = dict(ball_sizes=ball_sizes, enc_num_heads=enc_num_heads, enc_depths=enc_depths)

@@ -66,7 +66,7 @@ class ErwinNSATransformer(Backbone):
         num_neighbors: int = 16,
         radius: float | None = None,
         dimensionality: int = 3,
-        checkpoint: bool = False,
+        checkpoint: bool | str = False,
         qk_norm: bool = False,
         rotary: float | None = None,
     ):

@@ -42,7 +42,7 @@ class FullAttentionTransformer(Backbone):
         num_heads: int = 8,
         mlp_ratio: int = 4,
         dimensionality: int = 3,
-        checkpoint: bool = False,
+        checkpoint: bool | str = False,
         qk_norm: bool = False,
         rotary: float | None = None,
     ):

@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint as recompute
 
 from pointcept_bsa.geometry.ball_tree import BallLayout, BallTree
 from pointcept_bsa.ops.permute import permute
@@ -21,6 +20,7 @@ from pointcept_bsa.ops.silu_product import silu_halves, silu_product
 from .attention_layer import AttentionLayer
 from .linear import Linear, Summand, joined_linear, worth_joining
 from .norm import RMSNorm
+from .recompute import check_recompute, recomputed
 from .residual import Residual
 
 ROWS_AT_ONCE = 1 << 16  # of what acts on each slot alone, where no gradient is wanted
@@ -53,16 +53,17 @@ class TransformerBlock(nn.Module):
         dim: C.
         mlp_ratio: hidden width of the SwiGLU over C.
         checkpoint: in training keep only the block's input for the backward pass, and compute the rest again there:
-            less memory, one more forward pass. The block must draw nothing at random.
+            less memory, one more forward pass. ``"selective"`` keeps the outputs of the attentions, too: half of the
+            memory, and a fraction of the time of the other. The block must draw nothing at random.
 
     Without gradients the SwiGLU, whose hidden values are the largest there are, takes ``ROWS_AT_ONCE`` slots at a time.
     """
 
     shard_unit = True  # what a host that shards parameters over processes shards as one
 
-    def __init__(self, attention: AttentionLayer, dim: int, mlp_ratio: int = 4, checkpoint: bool = False):
+    def __init__(self, attention: AttentionLayer, dim: int, mlp_ratio: int = 4, checkpoint: bool | str = False):
         super().__init__()
-        self.checkpoint = checkpoint
+        self.checkpoint = check_recompute(checkpoint)
         self.norm1 = RMSNorm(dim)
         self.attention = attention
         self.norm2 = RMSNorm(dim)
@@ -70,7 +71,7 @@ class TransformerBlock(nn.Module):
 
     def forward(self, stream: Residual, *geometry: object) -> Residual:
         if self.checkpoint and torch.is_grad_enabled():
-            return recompute(self.run, stream, *geometry, use_reentrant=False, preserve_rng_state=False)
+            return recomputed(self.run, self.checkpoint, stream, *geometry)
         return self.run(stream, *geometry)
 
     def run(self, stream: Residual, *geometry: object) -> Residual:

@@ -20,7 +20,7 @@ from pointcept_bsa.engine.benchmark.case import (
     measure_case,
 )
 from pointcept_bsa.engine.benchmark.depth import can_extrapolate, extrapolate
-from pointcept_bsa.engine.benchmark.entries import Entry, parse_entries
+from pointcept_bsa.engine.benchmark.entries import Entry, Loader, backbone_configs, parse_entries
 from pointcept_bsa.engine.benchmark.environment import describe_environment
 from pointcept_bsa.engine.benchmark.losses import SchedulerBuilder, Training, train_both, write_losses
 from pointcept_bsa.engine.benchmark.losses_plot import draw_losses
@@ -34,7 +34,6 @@ from pointcept_bsa.engine.benchmark.trees import measure_trees, tree_table, writ
 from pointcept_bsa.engine.benchmark.variants import REFERENCE, is_dense
 from pointcept_bsa.errors import InputError
 
-Loader = Callable[[str, Sequence[str]], Mapping[str, Any]]  # (path, key=value texts) -> config
 Measure = Callable[[Mapping[str, Any], int, Plan, OptimizerBuilder], Measurement]
 PUBLISHED = "published code, without tree and edges"
 
@@ -72,7 +71,8 @@ def run(
         InputError: a mistake in the arguments or a config.
     """
     plan = settings.plan()
-    entries, baseline = parse_entries(settings.config, settings.baseline)
+    named = [path for path in backbone_configs(settings.backbones, load) if path not in settings.config]
+    entries, baseline = parse_entries([*settings.config, *named], settings.baseline)
     if settings.erwin_checkout is not None:
         load_published(settings.erwin_checkout)
     configs = {}

@@ -20,6 +20,7 @@ class Settings:
     """The options of ``tools/benchmark.py``. Raises InputError for values out of range."""
 
     config: Sequence[str] = ()
+    backbones: Sequence[str] = ()
     sizes: Sequence[int] = ()
     baseline: str | None = None
     dtype: str = "fp32"
@@ -51,9 +52,10 @@ class Settings:
                 raise InputError(f"{name}: got {value}, wanted at least 1")
         if not 0 < self.max_seconds < math.inf:
             raise InputError(f"--max-seconds: got {self.max_seconds}, wanted a positive number")
-        if bool(self.config) != bool(self.sizes) or not (self.config or self.tree):
-            raise InputError("--config and --sizes: wanted at least one of each (or --tree alone)")
-        if self.losses is not None and not self.config:
+        networks = bool(self.config or self.backbones)
+        if networks != bool(self.sizes) or not (networks or self.tree):
+            raise InputError("--config and --sizes: wanted one or more of each (or --backbones and --sizes, or --tree)")
+        if self.losses is not None and not networks:
             raise InputError("--losses: wanted --config and --sizes, which say what to train")
         if self.losses is None and self.seeds != 1:
             raise InputError(f"--seeds: got {self.seeds}, wanted --losses STEPS too, whose trainings they start")
