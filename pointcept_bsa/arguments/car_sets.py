@@ -25,6 +25,7 @@ def add_car_sets(commands: argparse._SubParsersAction) -> list[argparse.Argument
         parser.add_argument("--split", help="the protocol of the lists that is the default (else the first)")
         parser.add_argument("--coefficients", help="table of coefficients, where it is in another place")
         parser.add_argument("--without", dest="leave_out", nargs="+", default=[], help="cases to leave out")
+        parser.add_argument("--rows", dest="keep", type=int, help="keep about so many random rows a domain (else all)")
         parser.add_argument(
             "--allow-partial", action="store_true", help="prepare the cases that are there (protocols '... partial')"
         )

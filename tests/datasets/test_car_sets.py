@@ -290,6 +290,23 @@ def test_a_volume_in_parts(copied, prepare_tool):
     assert prepare_tool.main(command("drivaerml", raw, out, "--overwrite")) == 2
 
 
+def test_some_of_the_rows(copied, tmp_path, prepare_tool, capsys):
+    """A random part of the rows, fields still at their points; statistics of all; another number is done again."""
+    raw, out = copied[0], tmp_path / "few"
+    assert prepare_tool.main(command("drivaerml", raw, out, "--rows", "40")) == 0
+    found, every = arrays(out / "run_1", "volume"), np.load(copied[1] / "run_1" / "volume_row.npy")
+    rows = found["row"][:, 0]
+    assert 40 <= len(rows) == len(set(rows)) == len(found["velocity"]) <= 60 < len(every)
+    assert rows.max() > len(every) / 2 and rows.min() < len(every) / 4
+    np.testing.assert_allclose(found["velocity"], car_files.vector(found["coord"]), atol=2e-6)
+    assert json.loads((out / "stats.json").read_text()) == json.loads((copied[1] / "stats.json").read_text())
+    assert "about 40 rows are here" in (out / "README.md").read_text()
+    assert prepare_tool.main(command("drivaerml", raw, out, "--rows", "40")) == 0
+    assert "(0 domains written" in capsys.readouterr().out
+    assert prepare_tool.main(command("drivaerml", raw, out)) == 0 and "(10 domains" in capsys.readouterr().out
+    assert prepare_tool.main(command("drivaerml", raw, out, "--rows", "0")) == 2
+
+
 def test_a_dry_run_looks_and_writes_nothing(copied, tmp_path, prepare_tool, capsys):
     raw, out = copied[0], tmp_path / "new"
     assert prepare_tool.main(command("drivaerml", raw, out, "--dry-run")) == 0 and not out.exists()
@@ -469,6 +486,20 @@ def test_every_order_of_rows_is_as_likely(tmp_path):
     assert len(counts) == 24
     expected = tries / 24
     assert sum((count - expected) ** 2 / expected for count in counts.values()) < 49.7  # exceeded once in a thousand
+
+
+def test_kept_rows_are_any_of_them(tmp_path):
+    """Of 40 rows about 8 are kept; over many draws each as often as the others, within four standard deviations."""
+    rows, counts, tries, kept = np.arange(40, dtype=np.float32)[:, None], np.zeros(40), 300, 0
+    for seed in range(tries):
+        order = ShuffledRows(40, seed, keep=8, block=13)
+        order.write([(tmp_path / "a.npy", 1, "<f4")], ((rows[i : i + 13],) for i in range(0, 40, 13)))
+        found = np.load(tmp_path / "a.npy")[:, 0].astype(int)
+        assert len(found) == order.kept >= 8
+        counts[found] += 1
+        kept += len(found)
+    share = kept / tries / 40
+    assert share < 0.25 and np.abs(counts / tries - share).max() < 4 * np.sqrt(share * (1 - share) / tries)
 
 
 def test_arrays_of_one_order(tmp_path):

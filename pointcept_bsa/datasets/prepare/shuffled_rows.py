@@ -20,15 +20,23 @@ BUCKET = 1 << 20  # rows of a bucket, nearly
 
 
 class ShuffledRows:
-    """The order of ``rows`` rows that come in blocks of ``BLOCK``."""
+    """The order of ``rows`` rows that come in blocks of ``BLOCK``.
 
-    def __init__(self, rows: int, seed: int, bucket: int = BUCKET, block: int = BLOCK) -> None:
+    ``keep``: write this many of them, or up to an eighth more, drawn at random; None: all. ``kept`` says how many.
+    """
+
+    def __init__(self, rows: int, seed: int, keep: int | None = None, bucket: int = BUCKET, block: int = BLOCK) -> None:
         self.rows, self.seed, self.block = rows, seed, block
-        self.buckets = max(1, -(-rows // bucket))
+        if keep is not None:
+            bucket = max(1, min(bucket, keep // 8))
+        self.buckets = min(max(1, -(-rows // bucket)), 1 << 16)
         counts = np.zeros(self.buckets, np.int64)
         for number in range(-(-rows // block)):
             counts += np.bincount(self._bucket_of(number), minlength=self.buckets)
-        self.starts = np.concatenate([[0], np.cumsum(counts)])
+        starts = np.concatenate([[0], np.cumsum(counts)])
+        self._written = self.buckets if keep is None or keep >= rows else int(np.searchsorted(starts, keep))
+        self.starts = starts[: self._written + 1]
+        self.kept = int(self.starts[-1])
 
     def write(self, files: Sequence[tuple[Path, int, str]], blocks: Iterable[tuple[np.ndarray, ...]]) -> None:
         """Write ``files`` (path, columns, type), of which ``blocks`` have the rows: an array (n, columns) for each.
@@ -37,11 +45,11 @@ class ShuffledRows:
             InputError: they cannot be written.
         """
         with ExitStack() as stack:
-            opened = [NpyRows(path, self.rows, columns, dtype) for path, columns, dtype in files]
+            opened = [NpyRows(path, self.kept, columns, dtype) for path, columns, dtype in files]
             for file in opened:
                 stack.callback(file.close)
             self._sort_into_buckets(opened, blocks)
-            for one in range(self.buckets):
+            for one in range(self._written):
                 start, count = int(self.starts[one]), int(self.starts[one + 1] - self.starts[one])
                 order = np.random.default_rng([self.seed, 1, one]).permutation(count)
                 for file in opened:
@@ -51,7 +59,8 @@ class ShuffledRows:
         filled = self.starts[:-1].copy()
         for number, block in enumerate(blocks):
             bucket = self._bucket_of(number)
-            order, counts = np.argsort(bucket, kind="stable"), np.bincount(bucket, minlength=self.buckets)
+            order = np.argsort(bucket, kind="stable")
+            counts = np.bincount(bucket, minlength=self.buckets)[: self._written]
             ends = np.cumsum(counts)
             for file, values in zip(files, block, strict=True):
                 ordered = values[order]

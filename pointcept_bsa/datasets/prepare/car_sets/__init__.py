@@ -44,6 +44,7 @@ def prepare_car_set(
     split: str | None = None,
     coefficients: str | None = None,
     leave_out: Sequence[str] = (),
+    keep: int | None = None,
     allow_partial: bool = False,
     dry_run: bool = False,
     overwrite: bool = False,
@@ -56,6 +57,7 @@ def prepare_car_set(
         split: the protocol that is the default; None: the first.
         coefficients: a table of coefficients in another place than that of the set.
         leave_out: cases to do without.
+        keep: about so many random rows of each domain of a case, at least; None: all.
         allow_partial: do without cases whose files are not there; protocols that lose cases are called "... partial".
         dry_run: look through all files without reading their numbers, write nothing.
         overwrite: redo finished cases, replace other data.
@@ -69,26 +71,28 @@ def prepare_car_set(
             raise InputError(f"--domains: got {name!r}, wanted some of {list(DOMAINS)}{nearest(name, DOMAINS)}")
     if not raw.is_dir():
         raise InputError(f"--src: got {src!r}, wanted the folder of the published files of {spec.title}")
+    if keep is not None and keep < 1:
+        raise InputError(f"--rows: got {keep}, wanted at least 1")
     wanted = chosen_first(published_protocols(spec, splits), split)
     check_sample_names(_names(wanted))
     known = {} if overwrite else {case: _finished(spec, root, case, domains) for case in _names(wanted)}
-    found = _found(spec, raw, wanted, domains, known, leave_out, allow_partial)
+    found = _found(spec, raw, wanted, domains, known, leave_out, keep, allow_partial)
     refuse_other_data(root, found.cases, overwrite)
     scalars = {case: found_scalars(spec, raw, root, case, coefficients) for case in found.cases}
     default = next(iter(found.protocols))
     if dry_run:
-        _report(root, found, default, spec)
+        _report(root, found, default, spec, keep)
         return
     root.mkdir(parents=True, exist_ok=True)
     for number, (case, domain) in enumerate(found.todo, 1):
         label = f"{case} {domain} ({number} of {len(found.todo)})"
-        convert(root, case, spec.domain(domain), found.cases[case][domain], label)
+        convert(root, case, spec.domain(domain), found.cases[case][domain], label, keep)
     for case, values in scalars.items():
         write_text(root / sample_folder_name(case) / "scalars.json", json_text({"scalars": values}))
     records = {case: _finished(spec, root, case, DOMAINS) for case in found.cases}
     there = [domain for domain in DOMAINS if all(domain in record for record in records.values())]
     statistics = _statistics(found.protocols, records, there, scalars)
-    finish(root, found.protocols, default, (), card(spec, there, found.left_out), statistics)
+    finish(root, found.protocols, default, (), card(spec, there, found.left_out, keep), statistics)
     written = len(found.todo)
     before = len(found.cases) * len(domains) - written
     print(f"prepared {len(found.cases)} cases in {root} ({written} domains written, {before} were there)")
@@ -101,6 +105,7 @@ def _found(
     domains: Sequence[str],
     known: Mapping[str, Mapping[str, Record]],
     leave_out: Sequence[str],
+    keep: int | None,
     allow_partial: bool,
 ) -> Found:
     """``known``: what is finished of each case, whose raw files may be gone."""
@@ -119,7 +124,7 @@ def _found(
             paths, record = domain_files(src, spec.domain(domain), case), known.get(case, {}).get(domain)
             if not isinstance(paths, str):
                 files[domain] = paths
-                if record is None or record["files"] != sizes(paths):
+                if record is None or (record["files"], record["keep"]) != (sizes(paths), keep):
                     todo.append((case, domain))
             elif record is None:
                 missing.setdefault(case, paths)
@@ -153,11 +158,11 @@ def found_scalars(spec: CarSet, src: Path, root: Path, case: str, given: str | N
     return read_coefficients(spec.scalars, path, case)
 
 
-def _report(root: Path, found: Found, default: str, spec: CarSet) -> None:
+def _report(root: Path, found: Found, default: str, spec: CarSet, keep: int | None) -> None:
     rows = dict.fromkeys(DOMAINS, 0)
     for case, domain in found.todo:
         with OpenedDomain(spec.domain(domain), found.cases[case][domain]) as opened:
-            rows[domain] += opened.rows
+            rows[domain] += opened.rows if keep is None else min(opened.rows, keep)
     print(f"dry run: nothing is written. {len(found.cases)} cases, {len(found.todo)} domains to write into {root}")
     for domain, count in rows.items():
         columns = sum(f.columns for f in (*spec.domain(domain).geometry, *spec.domain(domain).fields))

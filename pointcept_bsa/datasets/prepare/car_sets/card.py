@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pointcept_bsa.datasets.car_sets.spec import SCALARS, CarSet, Domain
 
 
-def card(spec: CarSet, domains: Sequence[str], left_out: Sequence[str]) -> str:
+def card(spec: CarSet, domains: Sequence[str], left_out: Sequence[str], keep: int | None) -> str:
     """What is in the folder, where it is from, what is not known of it."""
     lines = [f"# {spec.title}, prepared", ""]
     lines += [f"{spec.about}; one folder a case, written by `tools/prepare_data.py {spec.name}`.", ""]
@@ -25,6 +25,8 @@ def card(spec: CarSet, domains: Sequence[str], left_out: Sequence[str]) -> str:
     lines += [f"Flow: {spec.conditions}."]
     lines += [f"`{name}`: {SCALARS[name]}." for name in spec.scalars.columns]
     lines += ["", *(f"- {note}" for note in spec.notes), ""]
+    if keep is not None:
+        lines += [f"Of each domain of a case about {keep:,} rows are here, drawn at random; statistics are of all.", ""]
     if left_out:
         lines += [f"Left out: {', '.join(left_out)}.", ""]
     lines += [f"Source: {spec.source}. Licence of the data: {spec.licence}. Cite: {spec.citation}.", ""]

@@ -38,15 +38,19 @@ def finished(root: Path, case: str, domain: Domain) -> Record | None:
             return None
         for field in (*domain.geometry, *domain.fields):
             read_npy(folder / f"{domain.name}_{field.name}.npy", (record["rows"], field.columns), "fi")
-            if field.name != "row" and record["fields"][field.name]["count"] != record["rows"]:
+            if field.name != "row" and record["fields"][field.name]["count"] != record["of"]:
                 return None
     except (InputError, KeyError, TypeError):
         return None
     return record
 
 
-def convert(root: Path, case: str, domain: Domain, files: list[list[Path]], label: str) -> None:
+def convert(
+    root: Path, case: str, domain: Domain, files: list[list[Path]], label: str, keep: int | None = None
+) -> None:
     """Write a domain of a case below ``root``; its files get their places when all of them are whole.
+
+    ``keep``: about so many random rows of it; None: all. Statistics are those of all.
 
     Raises:
         InputError: damaged files, NaN or infinity in them, no room on the disk.
@@ -58,10 +62,10 @@ def convert(root: Path, case: str, domain: Domain, files: list[list[Path]], labe
     try:
         with OpenedDomain(domain, files) as opened:
             columns = sum(field.columns for field in (*domain.geometry, *domain.fields))
-            check_place(root, 4 * columns * opened.rows + opened.mesh.points.num_bytes)
+            order = ShuffledRows(opened.rows, zlib.crc32(f"{case}/{domain.name}".encode()), keep)
+            check_place(root, 4 * columns * order.kept + opened.mesh.points.num_bytes)
             part.mkdir(parents=True)
-            record = _write(part, opened, zlib.crc32(f"{case}/{domain.name}".encode()), label)
-        record["files"] = sizes(files)
+            record = {**_write(part, opened, order, label), "keep": keep, "files": sizes(files)}
         final.mkdir(exist_ok=True)
         marker = final / f"{domain.name}.json"
         marker.unlink(missing_ok=True)
@@ -72,12 +76,11 @@ def convert(root: Path, case: str, domain: Domain, files: list[list[Path]], labe
         shutil.rmtree(part, ignore_errors=True)
 
 
-def _write(folder: Path, opened: OpenedDomain, seed: int, label: str) -> Record:
+def _write(folder: Path, opened: OpenedDomain, order: ShuffledRows, label: str) -> Record:
     domain, rows = opened.domain, opened.rows
     place = {f.name: folder / f"{domain.name}_{f.name}.npy" for f in (*domain.geometry, *domain.fields)}
     outputs: Outputs = {f.name: (place[f.name], f.columns, "<f4") for f in (*domain.geometry, *domain.fields)}
     outputs["row"] = (place["row"], 1, "<i4" if rows < 2**31 else "<i8")
-    order = ShuffledRows(rows, seed)
     total = 4 * rows * sum(columns for _, columns, _ in outputs.values())
     progress = Progress(label, total, unit="B")
     statistics = {name: RunningStatistics() for name in outputs if name != "row"}
@@ -103,7 +106,7 @@ def _write(folder: Path, opened: OpenedDomain, seed: int, label: str) -> Record:
     write(["row"], ({"row": np.arange(start, min(start + BLOCK, rows))[:, None]} for start in range(0, rows, BLOCK)))
     progress.close()
     fields = {name: {**each.result(), "count": each.count} for name, each in statistics.items()}
-    return {"rows": rows, "fields": fields}
+    return {"rows": order.kept, "of": rows, "fields": fields}
 
 
 def _narrowed(values: np.ndarray, name: str, where: object) -> np.ndarray:
@@ -125,5 +128,5 @@ def merged(records: list[Record], field: str) -> dict[str, Any]:
     """Statistics of a field over the cases of ``records``."""
     running = RunningStatistics()
     for record in records:
-        running.add(record["fields"][field], record["rows"])
+        running.add(record["fields"][field], record["of"])
     return running.result()
