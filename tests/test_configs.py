@@ -57,6 +57,9 @@ FIELDS = {  # data set -> space dimensions, target channels, channels of further
     "EagleDataset": (2, 4, dict(state=4, node_type=9)),
     "MolecularDynamicsDataset": (3, 3, dict(velocity=45, particle_type=4)),
 }
+FIELDS |= dict.fromkeys(
+    ("DrivAerMLDataset", "AhmedMLDataset", "WindsorMLDataset", "DrivAerNetDataset"), (3, 4, dict(normal=3, position=3))
+)
 EDGES = {"MolecularDynamicsDataset", "EagleDataset"}  # data sets whose samples bring the edges of the message passing
 BACKBONES = ("bsa", "erwin", "erwin_nsa", "full_attention", "ptv3")
 COMPARED = (  # sets that have BSA with group compression too
@@ -66,7 +69,11 @@ COMPARED = (  # sets that have BSA with group compression too
 HIERARCHICAL = (  # and with levels of tokens
     *("custom", "ellipsoid_flow", "periodic_hills", "proteins", "shapenet_car", "shapenet_car_mini24"),
 )
-FEW = {"ellipsoid_flow_65536": ("bsa", "bsa_hierarchical", "erwin")}  # sets for one comparison
+CAR_SETS = ("ahmedml", "drivaerml", "drivaernet", "windsorml")  # sets too large for more than these
+FEW = {  # sets with these alone
+    "ellipsoid_flow_65536": ("bsa", "bsa_hierarchical", "erwin"),
+    **dict.fromkeys(CAR_SETS, ("bsa", "bsa_hierarchical", "full_attention")),
+}
 ANCHORED = ("periodic_hills", "shapenet_car", "shapenet_car_mini24")  # and from anchors
 RIVALS = ("upt", "abupt", "mspt", "flare", "lrsa", "pointnet", "transolver")
 WITH_RIVALS = (

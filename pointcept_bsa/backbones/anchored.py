@@ -38,7 +38,7 @@ class AnchoredBackbone(Backbone):
         """Features (Q, out_channels) of queries; those of the first cloud attend to its anchors, and so on."""
 
     def check_anchors(self, point: Mapping[str, Any]) -> tuple[int, ...]:
-        """Anchors of each cloud. Raises InputError for what :meth:`.check` refuses, padded batches and ``condition``."""
+        """Anchors of each cloud. Raises InputError for what :meth:`.check` refuses, padded batches, ``condition``."""
         if VALID in point:
             raise InputError("pad_clouds: got a padded batch of anchors, wanted pad_clouds=None")
         if self.condition is not None:

@@ -125,8 +125,7 @@ class PointFieldDataset(Dataset):
         check_test_cfg(test_cfg)
         self.split = split
         self.data_root = data_root
-        self.transform = Compose(list(transform or []))
-        self._has_transform = bool(transform)
+        self.set_transform(transform or ())
         self.test_mode = test_mode
         self.test_cfg = test_cfg
         self.cache = cache
@@ -137,6 +136,11 @@ class PointFieldDataset(Dataset):
             raise InputError(f"{type(self).__name__}: split {split!r} has no samples, wanted at least one")
         self._chosen = drawn(len(self.data_list), share)
         self.input_description = self.describe_inputs()
+
+    def set_transform(self, transform: Sequence[dict]) -> None:
+        """Have the samples go through these transforms from now on."""
+        self.transform = Compose(list(transform))
+        self._has_transform = bool(transform)
 
     def list_samples(self) -> Sequence[str]:
         raise NotImplementedError

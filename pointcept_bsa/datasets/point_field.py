@@ -9,7 +9,7 @@ import numpy as np
 
 from pointcept_bsa.datasets.base import PointFieldDataset
 from pointcept_bsa.datasets.folder_dataset import VALIDATIONS
-from pointcept_bsa.datasets.inputs import InputDescription, scale_of
+from pointcept_bsa.datasets.inputs import InputDescription, box_around, scale_of
 from pointcept_bsa.datasets.own.features import other_cells
 from pointcept_bsa.datasets.own.recipe import Recipe, field_key
 from pointcept_bsa.datasets.own.splits import samples_of
@@ -160,9 +160,7 @@ class OwnPointFieldDataset(PointFieldDataset):
         """The transform that scales a cube around all training samples to [-1, 1]."""
         statistics = self.store.statistics("coord")
         offset = np.asarray(self.store.offsets.get("coord", 0.0))
-        low, high = np.asarray(statistics["min"]) - offset, np.asarray(statistics["max"]) - offset
-        center, half = (low + high) / 2, (high - low).max() / 2 or 1.0
-        return dict(type="ScaleCoord", min=(center - half).tolist(), max=(center + half).tolist(), to=(-1.0, 1.0))
+        return box_around(np.asarray(statistics["min"]) - offset, np.asarray(statistics["max"]) - offset)
 
 
 def _open_store(
