@@ -76,4 +76,4 @@ class AnchoredTree(AnchoredBackbone):
         lengths, queries = self.check_queries(memory, point), Point(point)
         x = self.embed_queries(queries, lengths, memory)
         places = memory.places(queries.coord, lengths)
-        return self.norm(decode_stack(self.blocks, x, places, memory))
+        return self.norm(decode_stack(self.blocks, x, places, memory, self.films(queries, lengths)))

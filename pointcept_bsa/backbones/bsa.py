@@ -42,6 +42,8 @@ class BSATransformer(AnchoredTree):
         near, fan, beam: compression and selection in O(N log N) over levels of coarse tokens, with ``near`` the slots
             that see each other's blocks (a multiple of ``block_size * fan``); None: as published. See
             :class:`.TokenLevels`.
+        condition: P, the number of ``parameters`` (B, P) of the clouds that scale and shift what every layer takes, see
+            :class:`.Conditioning`; None for none.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class BSATransformer(AnchoredTree):
         near: int | None = None,
         fan: int = 8,
         beam: int = 8,
+        condition: int | None = None,
     ):
         super().__init__(in_channels, channels, dimensionality)
         self.tree = SingleTree(ball_size, block_size, rotate)
@@ -104,6 +107,7 @@ class BSATransformer(AnchoredTree):
         self.blocks = BallTreeStack(blocks, rotate=bool(rotate), skip_every=skip_every)
         self.norm = RMSNorm(channels)
         init_weights(self)
+        self.condition_on(condition, [channels] * depth)
 
     def static_geometry(self, coord: Tensor) -> dict[str, Tensor]:
         return {"tree_order": self.tree.order(coord)}
@@ -116,7 +120,7 @@ class BSATransformer(AnchoredTree):
         x = tree.gather(self.embedding(point.feat).to(point.feat.dtype))  # under autocast the residual stays float32
         if memory is not None:
             memory.remember(tree, self.tree.rotate)
-        return self.norm(tree.scatter(self.blocks(x, tree, memory)))
+        return self.norm(tree.scatter(self.blocks(x, tree, memory, films=self.films(point, lengths))))
 
     def check_anchors(self, point: Mapping[str, Any]) -> tuple[int, ...]:
         if self.near is not None:

@@ -43,6 +43,7 @@ class ErwinNSATransformer(AnchoredTree):
         dimensionality: space dimensions of ``coord``, 2 or 3.
         checkpoint: less memory in training, see :class:`.TransformerBlock`.
         qk_norm, rotary: see :class:`.NativeSparseAttention`.
+        condition: see :class:`.BSATransformer`.
 
     Raises:
         ValueError: sizes that do not fit each other.
@@ -71,6 +72,7 @@ class ErwinNSATransformer(AnchoredTree):
         checkpoint: bool | str = False,
         qk_norm: bool = False,
         rotary: float | None = None,
+        condition: int | None = None,
     ):
         super().__init__(in_channels, channels, dimensionality)
         ratio = local_ball_size // compressed_ball_size
@@ -105,6 +107,7 @@ class ErwinNSATransformer(AnchoredTree):
         self.blocks = BallTreeStack(blocks, rotate=bool(rotate))
         self.norm = RMSNorm(channels)
         init_weights(self)
+        self.condition_on(condition, [channels] * depth)
 
     def static_geometry(self, coord: Tensor) -> dict[str, Tensor]:
         return {"tree_order": self.tree.order(coord)} | self.embedding.static_geometry(coord)
@@ -117,7 +120,7 @@ class ErwinNSATransformer(AnchoredTree):
         x = tree.gather(self.embedding(point, lengths, None if memory is None else memory.embedded))
         if memory is not None:
             memory.remember(tree, self.tree.rotate)
-        return self.norm(tree.scatter(self.blocks(x, tree, memory)))
+        return self.norm(tree.scatter(self.blocks(x, tree, memory, films=self.films(point, lengths))))
 
     def embed_queries(self, point: Point, lengths: tuple[int, ...], memory: TreeMemory) -> Tensor:
         return embed_queries(self.embedding, point, lengths, memory)

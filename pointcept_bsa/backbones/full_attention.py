@@ -14,6 +14,7 @@ from pointcept_bsa.host import MODELS, Point
 from pointcept_bsa.layers.anchored_stack import decode_blocks
 from pointcept_bsa.layers.anchors import CloudPlaces, Memory
 from pointcept_bsa.layers.attention import FullAttention
+from pointcept_bsa.layers.conditioning import Film
 from pointcept_bsa.layers.linear import Linear
 from pointcept_bsa.layers.norm import RMSNorm
 from pointcept_bsa.layers.residual import Residual
@@ -37,6 +38,7 @@ class FullAttentionTransformer(AnchoredBackbone):
         dimensionality: space dimensions of ``coord``.
         checkpoint: less memory in training, see :class:`.TransformerBlock`.
         qk_norm, rotary: see :class:`.FullAttention`.
+        condition: see :class:`.BSATransformer`.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class FullAttentionTransformer(AnchoredBackbone):
         checkpoint: bool | str = False,
         qk_norm: bool = False,
         rotary: float | None = None,
+        condition: int | None = None,
     ):
         super().__init__(in_channels, channels, dimensionality)
         self.embedding = Linear(in_channels, channels)
@@ -64,6 +67,7 @@ class FullAttentionTransformer(AnchoredBackbone):
         )
         self.norm = RMSNorm(channels)
         init_weights(self)
+        self.condition_on(condition, [channels] * depth)
 
     def padding(self, unit: int) -> CloudPadding:
         return CloudPadding(unit)
@@ -75,8 +79,10 @@ class FullAttentionTransformer(AnchoredBackbone):
         centred = point.coord - mean.repeat_interleave(counts, 0, output_size=point.coord.shape[0])
         x = self.embedding(point.feat).to(point.feat.dtype)  # under autocast the residual stays float32
         stream = Residual(x)
-        for block in self.blocks:
-            stream = block(stream, centred, lengths, valid, memory)
+        films = self.films(point, lengths)
+        for i, block in enumerate(self.blocks):
+            film = None if films is None else Film(films[i], lengths)
+            stream = block(stream, centred, lengths, valid, memory, film=film)
         return stream.normed(self.norm)[1]
 
     def encode_anchors(self, point: Mapping[str, Any]) -> Memory:
@@ -89,4 +95,4 @@ class FullAttentionTransformer(AnchoredBackbone):
         x = self.embedding(queries.feat).to(queries.feat.dtype)
         mean = cloud_mean(memory.coord, memory.offset)
         places = CloudPlaces.of(queries.coord, lengths, mean, memory.lengths)
-        return self.norm(decode_blocks(self.blocks, x, places, memory))
+        return self.norm(decode_blocks(self.blocks, x, places, memory, self.films(queries, lengths)))

@@ -4,6 +4,7 @@ from pointcept_bsa.datasets import (  # noqa: F401
     airfoil,
     airfrans,
     buckets,
+    car_sets,
     cosmology,
     eagle,
     elasticity,

@@ -16,6 +16,7 @@ from torch.utils.data import Dataset
 from pointcept_bsa.datasets.arrays import check_finite
 from pointcept_bsa.datasets.inputs import INDICES, InputDescription, check_narrowed
 from pointcept_bsa.errors import InputError, nearest
+from pointcept_bsa.geometry.padding import PER_CLOUD, SCALARS
 from pointcept_bsa.host import Compose
 
 SPLITS = ("train", "val", "test")
@@ -38,7 +39,7 @@ def per_point_keys(data: dict[str, Any]) -> list[str]:
     """Return the keys of ``data`` whose arrays have one row a point (those of ``INDICES`` never count)."""
     n = len(data["coord"])
     arrays = {k: v for k, v in data.items() if isinstance(v, np.ndarray) and k not in INDICES}
-    return [k for k, v in arrays.items() if v.ndim > 0 and len(v) == n]
+    return [k for k, v in arrays.items() if v.ndim > 0 and len(v) == n and k not in PER_CLOUD]
 
 
 def check_test_cfg(test_cfg: Mapping[str, Any] | None) -> None:
@@ -66,7 +67,8 @@ class PointFieldDataset(Dataset):
     - ``list_samples() -> list[str]``: the sample names of ``self.split``, in order;
     - ``load_fields(index) -> dict``: ``coord (N, d)``, every field of ``target_fields`` (N,) or (N, k), optional extra
       per-point fields, global fields (1, k) that ``input_scales`` names, optional ``face (F, 3|4)``; physical units;
-    - ``target_statistics()``;
+    - ``target_statistics()``, and for numbers of whole clouds as further targets ``scalars`` (S,) among the fields,
+      ``scalar_names``, ``scalar_units`` and ``scalar_statistics()``;
     - ``where(index, field) -> str``: the place (a file) that an error about this field names.
 
     Args:
@@ -93,10 +95,13 @@ class PointFieldDataset(Dataset):
     target_fields: tuple[str, ...] = ()
     target_names: tuple[str, ...] = ()
     target_units: tuple[str, ...] = ()
+    scalar_names: tuple[str, ...] = ()  # targets of whole clouds, in the order of ``scalars`` (S,)
+    scalar_units: tuple[str, ...] = ()
     vertices_correspond = False  # row i is the same place of every sample, which networks must not make use of
     up_axis = "z"  # which way is up in a picture
     # For data whose target is the pressure on a surface: density, velocity, and the directions (3 numbers each) of the
-    # stream ("flow") and of lift ("up"); "coefficient": True where the target is a pressure coefficient.
+    # stream ("flow") and of lift ("up"); "coefficient": True where the target is a pressure coefficient; "field" and
+    # "shear": which target fields are the pressure (else the first) and the wall shear stress (else none).
     surface_pressure: Mapping[str, Any] | None = None
 
     def __init__(
@@ -120,8 +125,7 @@ class PointFieldDataset(Dataset):
         check_test_cfg(test_cfg)
         self.split = split
         self.data_root = data_root
-        self.transform = Compose(list(transform or []))
-        self._has_transform = bool(transform)
+        self.set_transform(transform or ())
         self.test_mode = test_mode
         self.test_cfg = test_cfg
         self.cache = cache
@@ -133,6 +137,11 @@ class PointFieldDataset(Dataset):
         self._chosen = drawn(len(self.data_list), share)
         self.input_description = self.describe_inputs()
 
+    def set_transform(self, transform: Sequence[dict]) -> None:
+        """Have the samples go through these transforms from now on."""
+        self.transform = Compose(list(transform))
+        self._has_transform = bool(transform)
+
     def list_samples(self) -> Sequence[str]:
         raise NotImplementedError
 
@@ -142,6 +151,10 @@ class PointFieldDataset(Dataset):
     def target_statistics(self) -> dict[str, Any]:
         """Return ``dict(mean=[K], std=[K], source=str)`` of the training split of this protocol."""
         raise NotImplementedError
+
+    def scalar_statistics(self) -> dict[str, Any]:
+        """Return the same of ``scalars``, S numbers each. Raises InputError for a data set that has none."""
+        raise InputError(f"model.scalars: got one, but {type(self).__name__} gives none")
 
     def input_scales(self) -> dict[str, dict[str, list[float]]]:
         """Return {field: {"mean", "std"}} of the input fields that a sample holds standardised; none here."""
@@ -211,6 +224,7 @@ class PointFieldDataset(Dataset):
             "target": list(self.target_names),
             "units": list(self.target_units),
             "notes": self.notes(),
+            **({"scalars": dict(zip(self.scalar_names, self.scalar_units))} if self.scalar_names else {}),
         }
 
     def protocol_name(self) -> str:
@@ -233,6 +247,7 @@ class PointFieldDataset(Dataset):
             raise InputError(f"{self.where(index, 'coord')}: sample {self.data_list[index]!r} has no points")
         for key, values in fields.items():
             check_finite(values, key, self.where(index, key))
+        scalars = fields.pop(SCALARS, None)
         fields = self.input_description.sample(fields)
         data: dict[str, Any] = {"coord": fields["coord"]}
         for key, values in fields.items():
@@ -248,6 +263,10 @@ class PointFieldDataset(Dataset):
                 data[key] = np.array(values) if key in INDICES else values
         columns = [fields[key].reshape(len(coord), -1) for key in self.target_fields]
         data["target"] = np.concatenate(columns, axis=1)  # (N, K)
+        if scalars is not None:
+            with np.errstate(over="ignore"):
+                data[SCALARS] = np.array(scalars, dtype=np.float32).reshape(1, len(self.scalar_names))
+            check_narrowed(data[SCALARS], SCALARS, self.where(index, SCALARS))
         data["name"] = self.data_list[index]
         return data
 

@@ -25,6 +25,7 @@ from pointcept_bsa.engine.bounded import (
     random_order,
 )
 from pointcept_bsa.errors import InputError
+from pointcept_bsa.geometry.padding import PER_CLOUD
 from pointcept_bsa.host.batch import offset_of, to_device
 from pointcept_bsa.host.memory import memory_watched
 
@@ -91,7 +92,7 @@ class AnchoredModel(BoundedModel):
         whole = {key: value for key, value in cloud.items() if key not in OF_THE_WHOLE and key != "offset"}
         for first in range(0, n, self.chunk):
             last = min(first + self.chunk, n)
-            part = {key: value[first:last] if _per_point(value, n) else value for key, value in whole.items()}
+            part = {key: value[first:last] if _per_point(key, value, n) else value for key, value in whole.items()}
             yield {**part, "offset": offset_of([last - first], cloud["offset"])}
 
     def describe(self) -> str:
@@ -102,5 +103,5 @@ class AnchoredModel(BoundedModel):
         )
 
 
-def _per_point(value: Any, points: int) -> bool:
-    return isinstance(value, Tensor) and value.dim() > 0 and len(value) == points
+def _per_point(key: str, value: Any, points: int) -> bool:
+    return key not in PER_CLOUD and isinstance(value, Tensor) and value.dim() > 0 and len(value) == points

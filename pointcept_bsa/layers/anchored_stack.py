@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -16,11 +16,13 @@ from pointcept_bsa.layers.anchored_attention import decode_ball_sparse, decode_f
 from pointcept_bsa.layers.anchors import CloudPlaces, KeysValues, Memory, Places
 from pointcept_bsa.layers.attention import FullAttention
 from pointcept_bsa.layers.ball_sparse_attention import BallSparseAttention
+from pointcept_bsa.layers.conditioning import Film
 from pointcept_bsa.layers.message_passing import MessagePassing, PointEmbedding
 from pointcept_bsa.layers.native_sparse_attention import NativeSparseAttention
 from pointcept_bsa.layers.norm import placed
 from pointcept_bsa.layers.transformer import BallTreeStack, TransformerBlock
 
+Films = Sequence[Tensor] | None
 DECODERS: dict[type, Any] = {
     FullAttention: decode_full,
     BallSparseAttention: decode_ball_sparse,
@@ -28,32 +30,50 @@ DECODERS: dict[type, Any] = {
 }
 
 
-def decode_block(block: TransformerBlock, x: Tensor, places: Places | CloudPlaces, kept: KeysValues) -> Tensor:
-    """x += attention(RMSNorm(x)) to the anchors; x += SwiGLU(RMSNorm(x)): (Q, C) -> (Q, C)."""
+def decode_block(
+    block: TransformerBlock, x: Tensor, places: Places | CloudPlaces, kept: KeysValues, film: Film | None = None
+) -> Tensor:
+    """x += attention(RMSNorm(x)) to the anchors; x += SwiGLU(RMSNorm(x)): (Q, C) -> (Q, C).
+
+    A ``film`` scales and shifts what both layers take, as in :class:`.TransformerBlock`.
+    """
     layer = block.attention
     h = placed(x, block.norm1, places.relative, layer.position)
+    if film is not None:
+        h = film.of_attention(h)
     x = x + layer.projection(DECODERS[type(layer)](layer, h, places, kept))
-    return x + block.swiglu(block.norm2(x))
+    h = block.norm2(x)
+    if film is not None:
+        h = film.of_feed_forward(h)
+    return x + block.swiglu(h)
 
 
-def decode_blocks(blocks: Iterable[nn.Module], x: Tensor, places: CloudPlaces, memory: Memory) -> Tensor:
-    """Blocks in sequence: (Q, C) -> (Q, C)."""
-    for block, kept in zip(blocks, memory.layers, strict=True):
-        x = block(x, places, kept, run=decode_block)
+def decode_blocks(
+    blocks: Iterable[nn.Module], x: Tensor, places: CloudPlaces, memory: Memory, films: Films = None
+) -> Tensor:
+    """Blocks in sequence: (Q, C) -> (Q, C). ``films``: (B, 4, C) for each block."""
+    for i, (block, kept) in enumerate(zip(blocks, memory.layers, strict=True)):
+        x = block(x, places, kept, run=decode_block, film=_film(films, i, places))
     return x
 
 
-def decode_stack(blocks: BallTreeStack, x: Tensor, places: tuple[Places, Places | None], memory: Memory) -> Tensor:
+def decode_stack(
+    blocks: BallTreeStack, x: Tensor, places: tuple[Places, Places | None], memory: Memory, films: Films = None
+) -> Tensor:
     """The blocks of a stack over a tree, odd ones in the balls of the rotated tree: (Q, C) -> (Q, C)."""
     main, turned = places
     skip = x
     for i, (block, kept) in enumerate(zip(blocks, memory.layers, strict=True)):
         own = turned if blocks.rotate and i % 2 else main
         assert own is not None
-        x = block(x, own, kept, run=decode_block)
+        x = block(x, own, kept, run=decode_block, film=_film(films, i, own))
         if blocks.skip_every and (i + 1) % blocks.skip_every == 0:
             skip = x = x + skip
     return x
+
+
+def _film(films: Films, block: int, places: Places | CloudPlaces) -> Film | None:
+    return None if films is None else Film(films[block], places.lengths)
 
 
 def embed_queries(

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from pointcept_bsa.backbones.anchored import AnchoredBackbone
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.geometry.host_tables import on_device
-from pointcept_bsa.geometry.padding import VALID
+from pointcept_bsa.geometry.padding import PER_CLOUD, VALID
 from pointcept_bsa.host.batch import ANCHORS
 
 ROWS = {"cpu": 512, "cuda": 32768}  # of queries that pass through the network together
@@ -40,13 +40,12 @@ def anchored(backbone: nn.Module) -> AnchoredBackbone:
     return backbone
 
 
-def features_of_both(backbone: nn.Module, batch: Mapping[str, Any]) -> Tensor:
+def features_of_both(network: AnchoredBackbone, batch: Mapping[str, Any]) -> Tensor:
     """Features (N, C) of anchors and queries, in the order of the batch.
 
     Raises:
-        InputError: another backbone, a padded batch, a cloud without anchors or without queries.
+        InputError: a padded batch, a cloud without anchors or without queries.
     """
-    network = anchored(backbone)
     if VALID in batch:
         raise InputError("pad_clouds: got padded clouds of anchors and queries, wanted pad_clouds=None")
     anchors, queries, back = _tables(_counts(batch["offset"]), _counts(batch[ANCHORS]))
@@ -129,10 +128,9 @@ def _cut(batch: Mapping[str, Any], index: Tensor, lengths: Sequence[int]) -> dic
     """Some points of a batch as a batch; what has a row a cloud stays, what names points by their place goes."""
     points = len(batch["coord"])
     kept = {key: value for key, value in batch.items() if key not in LEFT_OUT and "offset" not in key}
-    cut = {
-        key: value[index] if isinstance(value, Tensor) and value.dim() and len(value) == points else value
-        for key, value in kept.items()
-    }
+    rows = {key for key, value in kept.items() if isinstance(value, Tensor) and value.dim() and len(value) == points}
+    per_point = rows.difference(PER_CLOUD)
+    cut = {key: value[index] if key in per_point else value for key, value in kept.items()}
     return {**cut, "offset": _offset(tuple(lengths), batch["offset"].device)}
 
 

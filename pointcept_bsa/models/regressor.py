@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from pointcept_bsa.backbones.anchored import AnchoredBackbone
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.geometry.padding import CloudPadding
 from pointcept_bsa.host import LOSSES, MODELS
@@ -15,6 +16,7 @@ from pointcept_bsa.layers.anchors import Memory
 from pointcept_bsa.layers.cloud_norm import replace_batch_norms
 from pointcept_bsa.models.anchored import anchored, by_rows, counted, features_of_both
 from pointcept_bsa.models.padding import backbone_padding, valid_slots
+from pointcept_bsa.models.scalars import scalar_branch, with_scalars
 
 
 @MODELS.register_module("DefaultRegressor")
@@ -33,6 +35,8 @@ class DefaultRegressor(nn.Module):
             see :func:`.replace_batch_norms`.
         anchor_loss: of batches of anchors and queries (see :mod:`.anchored`), whether the anchors count in the loss,
             too.
+        scalars: ``dict(head=..., normalizer=..., criteria=[...])`` of numbers of whole clouds, which are predicted
+            beside the field; see :class:`.ScalarBranch`. None: none.
     """
 
     def __init__(
@@ -43,6 +47,7 @@ class DefaultRegressor(nn.Module):
         criteria: Sequence[Mapping[str, Any]],
         norm: str = "batch",
         anchor_loss: bool = True,
+        scalars: Mapping[str, Any] | None = None,
     ):
         super().__init__()
         self.backbone = MODELS.build(backbone)
@@ -56,6 +61,7 @@ class DefaultRegressor(nn.Module):
         self.normalizer = MODELS.build(normalizer)
         self.criteria = nn.ModuleList(LOSSES.build(c) for c in criteria)
         self.anchor_loss = anchor_loss
+        self.scalars = scalar_branch(scalars)
 
     def forward(self, input_dict: Mapping[str, Any]) -> dict[str, Tensor]:
         """One batch.
@@ -63,19 +69,21 @@ class DefaultRegressor(nn.Module):
         Returns:
             In training ``loss`` (and, with several losses, each of them by its class name): scalars only.
             In evaluation ``pred`` (N, K) in physical units, and ``loss`` if the batch has a ``target``.
+            With ``scalars`` also ``scalars_loss``, a part of the loss, and in evaluation ``scalars`` (B, S), physical.
 
         Raises:
             InputError: a target of another width than the head, or a backbone that does not return all points.
         """
         valid = self.counted(input_dict)
-        pred = self.predict(input_dict)
+        feat = self.features(input_dict)
+        pred = self.normalized(feat)
         target = input_dict.get("target")
         if self.training and target is None:
             raise InputError("target: missing from the batch, wanted (N, K) values to train on")
         out = {} if target is None else self.losses(pred, target, input_dict["offset"], valid=valid)
         if not self.training:
             out["pred"] = self.normalizer.denormalize(pred)
-        return out
+        return with_scalars(out, self.scalars, feat, input_dict, valid, self.training)
 
     def predict(self, input_dict: Mapping[str, Any]) -> Tensor:
         """Normalised prediction (N, K), in single precision."""
@@ -95,17 +103,23 @@ class DefaultRegressor(nn.Module):
         """Encode the points of one cloud or several; :meth:`decode` then predicts anywhere.
 
         Raises:
-            InputError: a backbone that has no way for queries.
+            InputError: a backbone that has no way for queries; ``scalars``, which are those of whole clouds.
         """
-        return anchored(self.backbone).encode_anchors(input_dict)
+        return self.way_for_queries().encode_anchors(input_dict)
 
     def decode(self, memory: Memory, input_dict: Mapping[str, Any], rows: int | None = None) -> dict[str, Tensor]:
         """The outputs of evaluation without ``loss``, for queries of one cloud; of each query whatever the others are.
 
         ``rows``: how many pass through the network together, see :func:`.by_rows`.
         """
-        network = anchored(self.backbone)
+        network = self.way_for_queries()
         return by_rows(lambda queries: self.outputs(network.decode(memory, queries)), input_dict, rows)
+
+    def way_for_queries(self) -> AnchoredBackbone:
+        """The backbone. Raises InputError for one without, and with ``scalars``, which are those of whole clouds."""
+        if self.scalars is not None:
+            raise InputError("model.scalars: got anchors and queries, wanted scalars=None with them")
+        return anchored(self.backbone)
 
     def outputs(self, feat: Tensor) -> dict[str, Tensor]:
         """What evaluation makes of features (N, C)."""
@@ -115,7 +129,7 @@ class DefaultRegressor(nn.Module):
         """Features (N, C) of the backbone, of all points."""
         points = len(input_dict["coord"])
         if ANCHORS in input_dict:
-            return features_of_both(self.backbone, input_dict)
+            return features_of_both(self.way_for_queries(), input_dict)
         encoded = self.backbone(input_dict)
         feat = encoded["feat"] if isinstance(encoded, Mapping) else encoded
         if feat.shape[0] != points:

@@ -106,6 +106,18 @@ def test_checkpointing_changes_no_gradient(name):
         torch.testing.assert_close(again, plain, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize("name", EXACT)
+def test_parameters_of_clouds_condition_queries_as_they_do_anchors(name):
+    model, anchors = built(EXACT[name], condition=2), double(ANCHORS)
+    torch.nn.init.normal_(model.condition.layers[-1].weight, std=0.3)
+    anchors["parameters"] = torch.randn(len(ANCHORS), 2, dtype=torch.float64)
+    with torch.no_grad():
+        memory = model.encode_anchors(anchors)
+        torch.testing.assert_close(model.decode(memory, anchors), memory.feat, rtol=1e-9, atol=1e-9)
+        other = anchors | {"parameters": anchors["parameters"] + 1.0}
+        assert not torch.allclose(model.decode(memory, other), memory.feat)
+
+
 def test_as_many_queries_as_slots_are_not_taken_for_them():
     """The slots of the anchors have empty ones, whose outputs ``selected_attention`` would empty."""
     model, anchors = built(NETWORKS["bsa"]), double((75,))

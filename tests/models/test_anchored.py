@@ -158,3 +158,27 @@ def test_models_that_would_take_queries_for_anchors_are_refused():
     batch = batch_of(40) | dict(segment=torch.zeros(40, dtype=torch.long))
     with pytest.raises(InputError, match="anchor_offset: got anchors and queries"):
         model(batch | {ANCHORS: torch.tensor([20])})
+
+
+def test_parameters_stay_with_their_cloud():
+    """Also where a cloud has one query, so that they have a row a point, too."""
+    model = model_of(BACKBONES["bsa"] | dict(condition=3))
+    parameters = dict(parameters=torch.randn(1, 3))
+    memory, queries = model.encode_anchors(batch_of(100) | parameters), batch_of(40, seed=1)
+    whole = model.decode(memory, queries | parameters)["pred"]
+    assert torch.equal(model.decode(memory, cut(queries, [7]) | parameters)["pred"], whole[[7]])
+    batch = batch_of(90, 60) | {ANCHORS: torch.tensor([70, 110]), "parameters": torch.randn(2, 3)}
+    model.train()(batch)["loss"].backward()
+    assert model.backbone.condition.layers[-1].weight.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_numbers_of_whole_clouds_are_refused(training):
+    scalars = dict(
+        head=dict(type="ScalarHead", in_channels=16, out_channels=1),
+        normalizer=dict(type="TargetNormalizer", channels=1, mean=[0.0], std=[1.0]),
+        criteria=[dict(type="MSELoss")],
+    )
+    model = model_of(BACKBONES["bsa"], scalars=scalars).train(training)
+    with pytest.raises(InputError, match="model.scalars: got anchors and queries"):
+        model(batch_of(90) | {ANCHORS: torch.tensor([70]), "scalars": torch.zeros(1, 1)})

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pointcept_bsa.engine.prediction.inputs import prepare_input
 from pointcept_bsa.engine.prediction.network import Network, check_bounds
-from pointcept_bsa.engine.prediction.outputs import at_all_points, columns_of_targets
+from pointcept_bsa.engine.prediction.outputs import SPREAD, at_all_points, columns_of_targets
 from pointcept_bsa.engine.training_range import outside_range
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.mesh_io.mesh import Mesh, checked_mesh
@@ -38,7 +38,9 @@ def predict_arrays(
         name: of the cloud, for messages; random pieces are drawn by it.
 
     Returns:
-        {target: (N,) or (N, k)} in physical units, NaN (labels: -1) where nothing was predicted, and lines of text.
+        {target: (N,) or (N, k)} in physical units, NaN (labels: -1) where nothing was predicted, and lines of text. Of
+        models that predict a variance ``spread_<target>``, a standard deviation, too; numbers of the whole cloud as
+        arrays () by their names.
 
     Raises:
         InputError: what ``prepare_input`` refuses; faces that are no triangles; ``max_points`` or ``anchors`` below 1,
@@ -61,9 +63,13 @@ def predict_arrays(
     remarks = list(prepared.remarks)
     if network.training is not None and (outside := outside_range(prepared.sample, network.training)):
         remarks.append(f"outside the training range, an extrapolation: {'; '.join(outside)}")
-    pred, remark = network.predict(prepared.sample, max_points, anchors)
-    remarks += [] if remark is None else [remark]
-    return columns_of_targets(at_all_points(pred, prepared.used, network), network), remarks
+    prediction = network.predict(prepared.sample, max_points, anchors)
+    remarks += [] if prediction.remark is None else [prediction.remark]
+    found = columns_of_targets(at_all_points(prediction.values, prepared.used, network), network)
+    if prediction.spread is not None:
+        spreads = columns_of_targets(at_all_points(prediction.spread, prepared.used, network), network)
+        found |= {SPREAD + name: values for name, values in spreads.items()}
+    return found | {name: np.asarray(value) for name, value in prediction.scalars.items()}, remarks
 
 
 def _array(values: Any) -> np.ndarray:

@@ -38,6 +38,7 @@ class Settings:
     area: float | None = None
     flow: Sequence[float] | None = None
     up: Sequence[float] | None = None
+    about: Sequence[float] | None = None
 
 
 def predict_files(
@@ -70,6 +71,8 @@ def predict_files(
         say(f"[{number}/{len(targets)}] {source}: {record['points']} points, {seconds:.1f} s -> {target}")
         for line in (*record["warnings"], *(f"note: {remark}" for remark in record["remarks"])):
             say(f"    {line}")
+        if record["scalars"]:
+            say("    " + ", ".join(f"{name} {value:.5g}" for name, value in record["scalars"].items()))
         if record["forces"] is not None:
             say(f"    {summary(record['forces'])}")
     if is_folder(settings):
@@ -94,20 +97,23 @@ def predict_file(
         inside = "outside" if outside else "inside"
         if outside:
             warnings.append(f"WARNING: outside the training range, an extrapolation: {'; '.join(outside)}")
-    pred, remark = network.predict(prepared.sample, settings.max_points, settings.anchors)
-    remarks += [] if remark is None else [remark]
+    prediction = network.predict(prepared.sample, settings.max_points, settings.anchors)
+    pred = prediction.values
+    remarks += [] if prediction.remark is None else [prediction.remark]
     forces = None
     if reference is not None:
         if prepared.surface is None:
             remarks.append("no drag and lift: the file has no faces")
         else:
-            whole = np.zeros(len(mesh.points))  # points that no face has stay 0
-            whole[prepared.used] = pred[:, network.pressure_channel]
-            forces = pressure_forces(mesh.points, prepared.surface, whole, reference)
+            whole = np.zeros((len(mesh.points), pred.shape[1]))  # points that no face has stay 0
+            whole[prepared.used] = pred
+            shear = None if network.shear_channels is None else whole[:, network.shear_channels]
+            pressure = whole[:, network.pressure_channel]
+            forces = pressure_forces(mesh.points, prepared.surface, pressure, reference, shear)
             if not prepared.surface.closed:
                 open_edges = prepared.surface.open_edges
                 warnings.append(f"WARNING: the surface is not closed ({open_edges} open edges): forces lack the rest")
-    written = with_prediction(mesh, prepared.used, pred, network, forces)
+    written = with_prediction(mesh, prepared.used, prediction, network, forces)
     replaced = sorted(name for name in mesh.point_data if written.point_data[name] is not mesh.point_data[name])
     if replaced:
         remarks.append(f"fields of the input replaced by the new prediction: {', '.join(replaced)}")
@@ -123,6 +129,7 @@ def predict_file(
             name: {"unit": unit, **range_of(own, network.labels)}
             for name, unit, own in zip(network.names, network.units, pred.T)
         },
+        "scalars": dict(prediction.scalars),
         "training_range": inside,
         "warnings": warnings,
         "remarks": remarks,
@@ -179,10 +186,9 @@ def is_folder(settings: Settings) -> bool:
 def force_reference(settings: Settings, network: Network) -> Reference | None:
     """What forces refer to; None where the target is no surface pressure. Raises InputError."""
     if network.surface_pressure is None:
-        for name in ("density", "velocity", "area", "flow", "up"):
+        for name in ("density", "velocity", "area", "flow", "up", "about"):
             if getattr(settings, name) is not None:
                 raise InputError(f"--{name}: the network predicts {list(network.names)}, no pressure on a surface")
         return None
-    return Reference.of(
-        network.surface_pressure, settings.density, settings.velocity, settings.area, settings.flow, settings.up
-    )
+    given = (settings.density, settings.velocity, settings.area, settings.flow, settings.up, settings.about)
+    return Reference.of(network.surface_pressure, *given)
