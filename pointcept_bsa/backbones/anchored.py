@@ -37,12 +37,19 @@ class AnchoredBackbone(Backbone):
     def decode(self, memory: Memory, point: Mapping[str, Any]) -> Tensor:
         """Features (Q, out_channels) of queries; those of the first cloud attend to its anchors, and so on."""
 
+    def films_to(
+        self, memory: Memory | None, point: Mapping[str, Any], lengths: tuple[int, ...]
+    ) -> list[Tensor] | None:
+        """As :meth:`.films`; kept in ``memory`` for the queries, which are conditioned as their anchors are."""
+        films = self.films(point, lengths)
+        if memory is not None:
+            memory.films = films
+        return films
+
     def check_anchors(self, point: Mapping[str, Any]) -> tuple[int, ...]:
-        """Anchors of each cloud. Raises InputError for what :meth:`.check` refuses, padded batches, ``condition``."""
+        """Anchors of each cloud. Raises InputError for what :meth:`.check` refuses, and padded batches."""
         if VALID in point:
             raise InputError("pad_clouds: got a padded batch of anchors, wanted pad_clouds=None")
-        if self.condition is not None:
-            raise InputError("condition: got anchors and queries, wanted condition=None with them")
         return self.check(point)
 
     def check_queries(self, memory: Memory, point: Mapping[str, Any]) -> tuple[int, ...]:
@@ -78,4 +85,4 @@ class AnchoredTree(AnchoredBackbone):
         lengths, queries = self.check_queries(memory, point), Point(point)
         x = self.embed_queries(queries, lengths, memory)
         places = memory.places(queries.coord, lengths)
-        return self.norm(decode_stack(self.blocks, x, places, memory))
+        return self.norm(decode_stack(self.blocks, x, places, memory, lengths))

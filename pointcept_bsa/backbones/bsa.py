@@ -120,7 +120,7 @@ class BSATransformer(AnchoredTree):
         x = tree.gather(self.embedding(point.feat).to(point.feat.dtype))  # under autocast the residual stays float32
         if memory is not None:
             memory.remember(tree, self.tree.rotate)
-        return self.norm(tree.scatter(self.blocks(x, tree, memory, films=self.films(point, lengths))))
+        return self.norm(tree.scatter(self.blocks(x, tree, memory, films=self.films_to(memory, point, lengths))))
 
     def check_anchors(self, point: Mapping[str, Any]) -> tuple[int, ...]:
         if self.near is not None:

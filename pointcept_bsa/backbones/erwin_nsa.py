@@ -120,7 +120,7 @@ class ErwinNSATransformer(AnchoredTree):
         x = tree.gather(self.embedding(point, lengths, None if memory is None else memory.embedded))
         if memory is not None:
             memory.remember(tree, self.tree.rotate)
-        return self.norm(tree.scatter(self.blocks(x, tree, memory, films=self.films(point, lengths))))
+        return self.norm(tree.scatter(self.blocks(x, tree, memory, films=self.films_to(memory, point, lengths))))
 
     def embed_queries(self, point: Point, lengths: tuple[int, ...], memory: TreeMemory) -> Tensor:
         return embed_queries(self.embedding, point, lengths, memory)

@@ -79,7 +79,7 @@ class FullAttentionTransformer(AnchoredBackbone):
         centred = point.coord - mean.repeat_interleave(counts, 0, output_size=point.coord.shape[0])
         x = self.embedding(point.feat).to(point.feat.dtype)  # under autocast the residual stays float32
         stream = Residual(x)
-        films = self.films(point, lengths)
+        films = self.films_to(memory, point, lengths)
         for i, block in enumerate(self.blocks):
             film = None if films is None else Film(films[i], lengths)
             stream = block(stream, centred, lengths, valid, memory, film=film)
@@ -95,4 +95,4 @@ class FullAttentionTransformer(AnchoredBackbone):
         x = self.embedding(queries.feat).to(queries.feat.dtype)
         mean = cloud_mean(memory.coord, memory.offset)
         places = CloudPlaces.of(queries.coord, lengths, mean, memory.lengths)
-        return self.norm(decode_blocks(self.blocks, x, places, memory))
+        return self.norm(decode_blocks(self.blocks, x, places, memory, lengths))

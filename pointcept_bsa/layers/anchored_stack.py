@@ -16,6 +16,7 @@ from pointcept_bsa.layers.anchored_attention import decode_ball_sparse, decode_f
 from pointcept_bsa.layers.anchors import CloudPlaces, KeysValues, Memory, Places
 from pointcept_bsa.layers.attention import FullAttention
 from pointcept_bsa.layers.ball_sparse_attention import BallSparseAttention
+from pointcept_bsa.layers.conditioning import Film
 from pointcept_bsa.layers.message_passing import MessagePassing, PointEmbedding
 from pointcept_bsa.layers.native_sparse_attention import NativeSparseAttention
 from pointcept_bsa.layers.norm import placed
@@ -28,29 +29,45 @@ DECODERS: dict[type, Any] = {
 }
 
 
-def decode_block(block: TransformerBlock, x: Tensor, places: Places | CloudPlaces, kept: KeysValues) -> Tensor:
+def decode_block(
+    block: TransformerBlock, x: Tensor, places: Places | CloudPlaces, kept: KeysValues, film: Film | None = None
+) -> Tensor:
     """x += attention(RMSNorm(x)) to the anchors; x += SwiGLU(RMSNorm(x)): (Q, C) -> (Q, C)."""
     layer = block.attention
     h = placed(x, block.norm1, places.relative, layer.position)
+    if film is not None:
+        h = film.of_attention(h)
     x = x + layer.projection(DECODERS[type(layer)](layer, h, places, kept))
-    return x + block.swiglu(block.norm2(x))
+    normed = block.norm2(x)
+    return x + block.swiglu(normed if film is None else film.of_feed_forward(normed))
 
 
-def decode_blocks(blocks: Iterable[nn.Module], x: Tensor, places: CloudPlaces, memory: Memory) -> Tensor:
-    """Blocks in sequence: (Q, C) -> (Q, C)."""
-    for block, kept in zip(blocks, memory.layers, strict=True):
-        x = block(x, places, kept, run=decode_block)
+def films_of(memory: Memory, lengths: tuple[int, ...]) -> list[Film | None]:
+    """What conditions each block for queries of ``lengths``: what did so for the anchors of their clouds."""
+    if memory.films is None:
+        return [None] * len(memory.layers)
+    return [Film(values, lengths) for values in memory.films]
+
+
+def decode_blocks(
+    blocks: Iterable[nn.Module], x: Tensor, places: CloudPlaces, memory: Memory, lengths: tuple[int, ...]
+) -> Tensor:
+    """Blocks in sequence: (Q, C) -> (Q, C), for ``lengths`` queries of each cloud."""
+    for block, kept, film in zip(blocks, memory.layers, films_of(memory, lengths), strict=True):
+        x = block(x, places, kept, film=film, run=decode_block)
     return x
 
 
-def decode_stack(blocks: BallTreeStack, x: Tensor, places: tuple[Places, Places | None], memory: Memory) -> Tensor:
+def decode_stack(
+    blocks: BallTreeStack, x: Tensor, places: tuple[Places, Places | None], memory: Memory, lengths: tuple[int, ...]
+) -> Tensor:
     """The blocks of a stack over a tree, odd ones in the balls of the rotated tree: (Q, C) -> (Q, C)."""
     main, turned = places
     skip = x
-    for i, (block, kept) in enumerate(zip(blocks, memory.layers, strict=True)):
+    for i, (block, kept, film) in enumerate(zip(blocks, memory.layers, films_of(memory, lengths), strict=True)):
         own = turned if blocks.rotate and i % 2 else main
         assert own is not None
-        x = block(x, own, kept, run=decode_block)
+        x = block(x, own, kept, film=film, run=decode_block)
         if blocks.skip_every and (i + 1) % blocks.skip_every == 0:
             skip = x = x + skip
     return x

@@ -55,6 +55,7 @@ class Memory:
         layers: one entry a layer, in the order of the layers.
         embedded: (N, C) what the anchors send in each step of message passing.
         feat: (N, C) the network's output at the anchors.
+        films: (B, 4, C) for each block, what it is conditioned by; None: nothing.
     """
 
     def __init__(self, lengths: tuple[int, ...], offset: Tensor, coord: Tensor) -> None:
@@ -62,6 +63,7 @@ class Memory:
         self.layers: list[KeysValues] = []
         self.embedded: list[Tensor] = []
         self.feat: Tensor | None = None
+        self.films: list[Tensor] | None = None
 
 
 class TreeMemory(Memory):

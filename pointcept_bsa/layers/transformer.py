@@ -74,8 +74,8 @@ class TransformerBlock(nn.Module):
     def forward(
         self, stream: Any, *geometry: object, film: Film | None = None, run: Callable[..., Any] | None = None
     ) -> Any:
-        """The next stream; with ``run(block, stream, *geometry)`` what another way through the block gives."""
-        way = partial(self.run, film=film) if run is None else partial(run, self)
+        """The next stream; with ``run(block, stream, *geometry, film=film)`` what another way through it gives."""
+        way = partial(self.run if run is None else partial(run, self), film=film)
         if self.checkpoint and torch.is_grad_enabled():
             return recomputed(way, self.checkpoint, stream, *geometry)
         return way(stream, *geometry)

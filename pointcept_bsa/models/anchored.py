@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from pointcept_bsa.backbones.anchored import AnchoredBackbone
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.geometry.host_tables import on_device
-from pointcept_bsa.geometry.padding import VALID
+from pointcept_bsa.geometry.padding import PER_CLOUD, VALID
 from pointcept_bsa.host.batch import ANCHORS
 
 ROWS = {"cpu": 512, "cuda": 32768}  # of queries that pass through the network together
@@ -129,11 +129,12 @@ def _cut(batch: Mapping[str, Any], index: Tensor, lengths: Sequence[int]) -> dic
     """Some points of a batch as a batch; what has a row a cloud stays, what names points by their place goes."""
     points = len(batch["coord"])
     kept = {key: value for key, value in batch.items() if key not in LEFT_OUT and "offset" not in key}
-    cut = {
-        key: value[index] if isinstance(value, Tensor) and value.dim() and len(value) == points else value
-        for key, value in kept.items()
-    }
+    cut = {key: value[index] if _per_point(key, value, points) else value for key, value in kept.items()}
     return {**cut, "offset": _offset(tuple(lengths), batch["offset"].device)}
+
+
+def _per_point(key: str, value: Any, points: int) -> bool:
+    return isinstance(value, Tensor) and value.dim() > 0 and len(value) == points and key not in PER_CLOUD
 
 
 def _offset(lengths: tuple[int, ...], device: torch.device) -> Tensor:

@@ -44,6 +44,22 @@ def test_a_query_at_an_anchor_gets_the_prediction_of_the_anchor(name, dims):
         torch.testing.assert_close(model.decode(memory, anchors), memory.feat, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.parametrize("name", EXACT)
+def test_queries_are_conditioned_as_their_anchors_are(name):
+    model, anchors = built(EXACT[name], condition=2), double(ANCHORS)
+    torch.nn.init.normal_(model.condition.layers[-1].weight, std=0.3)
+    parameters = torch.randn(len(ANCHORS), 2, dtype=torch.float64)
+    memory = model.encode_anchors(anchors | dict(parameters=parameters))
+    queries = model.decode(memory, anchors | dict(parameters=parameters))
+    torch.testing.assert_close(queries, memory.feat, rtol=1e-9, atol=1e-9)
+    changed = parameters + torch.tensor([[0.0], [1.0], [0.0]])
+    others = model.decode(model.encode_anchors(anchors | dict(parameters=changed)), anchors)
+    same = [torch.allclose(a, b, rtol=1e-9) for a, b in zip(others.split(ANCHORS), queries.split(ANCHORS), strict=True)]
+    assert same == [True, False, True]
+    queries.square().sum().backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.condition.parameters())
+
+
 @pytest.mark.parametrize("name", ANCHORED)
 def test_anchors_are_encoded_as_ever_and_a_batch_is_its_clouds(name):
     model, anchors, queries = built(NETWORKS[name]), double(ANCHORS), double(QUERIES, seed=1)

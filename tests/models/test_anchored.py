@@ -88,6 +88,23 @@ def test_a_query_is_predicted_bit_for_bit_the_same_in_any_chunk(name, threads):
     assert whole.std(0).min() > 0.05
 
 
+def test_conditions_are_those_of_the_cloud_in_training_and_in_any_chunk():
+    model, batch = model_of(BACKBONES["bsa"] | dict(condition=2)), batch_of(90, 60)
+    torch.nn.init.normal_(model.backbone.condition.layers[-1].weight, std=0.5)
+    batch |= {ANCHORS: torch.tensor([70, 110]), "parameters": torch.randn(2, 2)}
+    with torch.no_grad():
+        pred = model(batch)["pred"]
+        for i, (anchors, queries) in enumerate(((range(70), range(70, 90)), (range(90, 130), range(130, 150)))):
+            own = {"parameters": batch["parameters"][i : i + 1]}
+            memory = model.encode_anchors(cut(batch, anchors) | own)
+            decoded = model.decode(memory, cut(batch, queries) | own)["pred"]
+            torch.testing.assert_close(pred[list(queries)], decoded, rtol=1e-4, atol=1e-4)
+            for k, query in enumerate(queries):  # a cloud of one query has as many rows as parameters
+                assert torch.equal(model.decode(memory, cut(batch, [query]) | own)["pred"], decoded[[k]])
+    model.train()(batch)["loss"].backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+
+
 def test_a_distribution_has_its_variance_at_queries():
     model = model_of(BACKBONES["bsa"], "GaussianRegressor")
     anchors = batch_of(100)
