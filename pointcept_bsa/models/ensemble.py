@@ -35,7 +35,21 @@ class Ensemble(nn.Module):
 
     def forward(self, input_dict: Mapping[str, Any]) -> dict[str, Tensor]:
         """``pred``, ``variance`` (N, K), physical units; means of what else all members say (``loss``, ``scalars``)."""
-        outputs = [member(input_dict) for member in self.members]
+        return self.mixed([member(input_dict) for member in self.members])
+
+    def encode_anchors(self, input_dict: Mapping[str, Any]) -> list[Any]:
+        """What each member remembers of the anchors; raises InputError as :meth:`.DefaultRegressor.encode_anchors`."""
+        return [member.encode_anchors(input_dict) for member in self.members]  # type: ignore[operator]
+
+    def decode(
+        self, memory: Sequence[Any], input_dict: Mapping[str, Any], rows: int | None = None
+    ) -> dict[str, Tensor]:
+        """The outputs for queries, see :meth:`.DefaultRegressor.decode`."""
+        pairs = zip(self.members, memory, strict=True)
+        return self.mixed([member.decode(own, input_dict, rows) for member, own in pairs])  # type: ignore[operator]
+
+    def mixed(self, outputs: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+        """One output of those of the members."""
         keys = [key for key in outputs[0] if all(key in output for output in outputs)]
         stacked = {key: torch.stack([output[key] for output in outputs]) for key in keys}
         out = {key: values.mean(0) for key, values in stacked.items()}

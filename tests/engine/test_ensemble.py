@@ -13,6 +13,8 @@ import torch
 from torch import nn
 
 import pointcept_bsa
+from pointcept_bsa.engine.anchored import AnchoredModel
+from pointcept_bsa.host import MODELS
 from pointcept_bsa.host.embedded.checkpoint import load_checkpoint
 from pointcept_bsa.host.embedded.cli import train_main
 from pointcept_bsa.mesh_io import read_mesh
@@ -58,6 +60,24 @@ def replace_weights(run, checkpoint):
         path.unlink()
     for path in (run / "model").glob("*.pth"):
         torch.save(checkpoint, path)
+
+
+def test_an_ensemble_predicts_from_anchors():
+    torch.manual_seed(0)
+    config = dict(
+        type="DefaultRegressor",
+        backbone=dict(type="FullAttention-v1m1", channels=8, depth=1, num_heads=2),
+        head=dict(type="RegressionHead", in_channels=8, out_channels=1),
+        normalizer=dict(type="TargetNormalizer", channels=1, mean=[0.0], std=[1.0]),
+        criteria=[dict(type="MSELoss")],
+    )
+    members = [MODELS.build(config).eval() for _ in range(2)]
+    coord = torch.randn(40, 3)
+    batch = dict(coord=coord, feat=coord, offset=torch.tensor([40]), name=["a"])
+    together, *alone = (AnchoredModel(m, 20, chunk=15)(batch)["pred"] for m in (Ensemble(members), *members))
+    torch.testing.assert_close(together, sum(alone) / 2)
+    spread = AnchoredModel(Ensemble(members), 20)(batch)["variance"]
+    torch.testing.assert_close(spread, ((alone[0] - alone[1]) / 2).square().clamp_min(1e-12))
 
 
 @pytest.fixture(scope="module")
