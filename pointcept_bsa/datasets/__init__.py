@@ -17,6 +17,7 @@ from pointcept_bsa.datasets import (  # noqa: F401
     point_field,
     point_labels,
     proteins,
+    sample_anchors,
     shapenet_car,
     tissue_beams,
     transforms,

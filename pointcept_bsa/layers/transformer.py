@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -18,6 +18,7 @@ from pointcept_bsa.ops.side_streams import wait_for_later
 from pointcept_bsa.ops.silu_product import silu_halves, silu_product
 
 from .attention_layer import AttentionLayer
+from .conditioning import Film, scaled
 from .linear import Linear, Summand, joined_linear, worth_joining
 from .norm import RMSNorm
 from .recompute import check_recompute, recomputed
@@ -56,6 +57,7 @@ class TransformerBlock(nn.Module):
             less memory, one more forward pass. ``"selective"`` keeps the outputs of the attentions, too: half of the
             memory, and a fraction of the time of the other. The block must draw nothing at random.
 
+    Called with a ``film`` it scales and shifts both sums that the layers take by what it says of each cloud.
     Without gradients the SwiGLU, whose hidden values are the largest there are, takes ``ROWS_AT_ONCE`` slots at a time.
     """
 
@@ -69,25 +71,33 @@ class TransformerBlock(nn.Module):
         self.norm2 = RMSNorm(dim)
         self.swiglu = SwiGLU(dim, dim * mlp_ratio)
 
-    def forward(self, stream: Residual, *geometry: object) -> Residual:
+    def forward(
+        self, stream: Any, *geometry: object, film: Film | None = None, run: Callable[..., Any] | None = None
+    ) -> Any:
+        """The next stream; with ``run(block, stream, *geometry)`` what another way through the block gives."""
+        way = partial(self.run, film=film) if run is None else partial(run, self)
         if self.checkpoint and torch.is_grad_enabled():
-            return recomputed(self.run, self.checkpoint, stream, *geometry)
-        return self.run(stream, *geometry)
+            return recomputed(way, self.checkpoint, stream, *geometry)
+        return way(stream, *geometry)
 
-    def run(self, stream: Residual, *geometry: object) -> Residual:
+    def run(self, stream: Residual, *geometry: object, film: Film | None = None) -> Residual:
         """The block itself."""
         x, entered = self.attention.enter(stream, self.norm1, *geometry)
+        if film is not None:
+            entered = film.of_attention(entered)
         a = self.attention(x, *geometry, norm=self.norm1, entered=entered)
         if torch.is_grad_enabled():
             x, normed = Residual(x, a).normed(self.norm2)
+            if film is not None:
+                normed = film.of_feed_forward(normed)
             return Residual(x, self.swiglu.w3.summand(self.swiglu.hidden(normed), within=False))
-        x, a = by_rows(self.feed_forward, x, a.value)
+        x, a = by_rows(self.feed_forward, x, a.value, *(() if film is None else film.rows_of_feed_forward()))
         return Residual(x, Summand(a))
 
-    def feed_forward(self, x: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
-        """x + a, and SwiGLU(RMSNorm(x + a)), each row for itself."""
+    def feed_forward(self, x: Tensor, a: Tensor, *film: Tensor) -> tuple[Tensor, Tensor]:
+        """x + a, and SwiGLU(RMSNorm(x + a)), each row for itself; ``film``: scale and shift of each row."""
         x, normed = Residual(x, Summand(a)).normed(self.norm2)
-        return x, self.swiglu(normed)
+        return x, self.swiglu(scaled(normed, *film) if film else normed)
 
 
 def by_rows(function: Callable[..., tuple[Tensor, ...]], *inputs: Tensor) -> tuple[Tensor, ...]:
@@ -121,8 +131,13 @@ class BallTreeStack(nn.ModuleList):
         self.rotate = rotate
         self.skip_every = skip_every
 
-    def forward(self, x: Tensor, tree: BallTree) -> Tensor:
-        """(S, C) in tree order -> (S, C) in tree order."""
+    def forward(self, x: Tensor, tree: BallTree, *others: object, films: Sequence[Tensor] | None = None) -> Tensor:
+        """(S, C) in tree order -> (S, C) in tree order.
+
+        Args:
+            others: go to each block behind the layout.
+            films: (B, 4, C) for each block, see :class:`.Film`.
+        """
         rotated = False
         skip, stream = x, Residual(x)
         for i, block in enumerate(self):
@@ -130,7 +145,8 @@ class BallTreeStack(nn.ModuleList):
                 rotated = not rotated
                 stream = stream._replace(order=turn(tree, to_rotated=rotated))
             layout: BallLayout | None = tree.rotated if rotated else tree.layout
-            stream = block(stream, layout)
+            film = {} if films is None else {"film": Film(films[i], tree.layout.slots)}
+            stream = block(stream, layout, *others, **film)
             if self.skip_every and (i + 1) % self.skip_every == 0:
                 x = stream.total() + (permute(skip, *turn(tree, to_rotated=True)) if rotated else skip)
                 skip, stream = permute(x, *turn(tree, to_rotated=False)) if rotated else x, Residual(x)
