@@ -98,7 +98,7 @@ def drivaerml_case(root: Path, number: int) -> None:
     save(folder / f"boundary_{number}.vtp", surface)
     save(folder / f"volume_{number}.vtu", volume)
     (folder / f"force_mom_constref_{number}.csv").write_text(
-        f"Cd,Cs,Cl,Clf,Clr\n0.3{number:03d},0.01,-0.05,0.1,-0.15\n"
+        f"Cd,Cs,Cl,Clf,Clr\n0.3{number:03d},0.01,-0.0{number},0.1,-0.15\n"
     )
     (folder / f"force_mom_{number}.csv").write_text("Cd,Cs,Cl,Clf,Clr\n9,9,9,9,9\n")  # with the area of the car
 
@@ -112,7 +112,7 @@ def ahmedml_case(root: Path, number: int) -> None:
     volume.cell_data["vorticityMean"] = 2 * vector(of)
     save(folder / f"boundary_{number}.vtp", surface)
     save(folder / f"volume_{number}.vtu", volume, "appended")
-    (folder / f"force_mom_{number}.csv").write_text(f"cd, cl\n 0.2{number:03d}, 0.1\n")
+    (folder / f"force_mom_{number}.csv").write_text(f"cd, cl\n 0.2{number:03d}, 0.1{number}\n")
 
 
 def windsorml_case(root: Path, number: int) -> None:
@@ -129,7 +129,7 @@ def windsorml_case(root: Path, number: int) -> None:
     volume.cell_data["pressureavg"] = pressure(of)
     save(folder / f"boundary_{number}.vtu", surface, "appended")
     save(folder / f"volume_{number}.vtu", volume, "appended")
-    (folder / f"force_mom_{number}.csv").write_text(f"cd,cs,cl,cmy\n0.28{number:03d},0.0,0.5,0.1\n")
+    (folder / f"force_mom_{number}.csv").write_text(f"cd,cs,cl,cmy\n0.28{number:03d},0.0,0.5{number},0.1\n")
 
 
 def drivaernet_case(root: Path, number: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import product
 
 import numpy as np
@@ -97,6 +98,21 @@ def test_base64_may_be_broken_into_lines(tmp_path):
     path.write_text("\n".join(lines))
     with open_mesh_stream([path]) as stream:
         np.testing.assert_array_equal(whole(stream.cell_data["U"]), grid().cell_data["U"])
+
+
+def test_markup_as_openfoam_writes_it(tmp_path):
+    """Single quotes, a comment, the time as a field of the file written as text, base64 without spaces around."""
+    path = write_grid(tmp_path / "a.vtp", pyvista.Sphere(), "inline", "none")
+    text = re.sub(r"\s*\n\s*", "\n", path.read_text()).replace('"', "'")
+    time = "<DataArray type='Float32' Name='TimeValue' NumberOfTuples='1' format='ascii'>80</DataArray>"
+    comment = "<!-- patch='ahmed' time='79.9998' index='0' -->"
+    text = text.replace("<PolyData>", f"{comment}<PolyData><FieldData>{time}</FieldData>")
+    path.write_text(text)
+    with open_mesh_stream([path]) as stream:
+        np.testing.assert_array_equal(whole(stream.points), pyvista.Sphere().points)
+        points = np.concatenate([points for _, points in stream.cells.blocks(90)])
+        np.testing.assert_array_equal(points, pyvista.Sphere().regular_faces.ravel())
+        np.testing.assert_array_equal(whole(stream.point_data["Normals"]), pyvista.Sphere().point_data["Normals"])
 
 
 def test_centers_and_area_vectors():

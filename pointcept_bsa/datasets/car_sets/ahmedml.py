@@ -29,7 +29,7 @@ AHMEDML = CarSet(
                     Field(
                         "pressure_coefficient", ("static(p)_coeffMean",), 1, "1", "mean pressure over dynamic pressure"
                     ),
-                    Field("wall_shear", ("wallShearStressMean",), 3, KINEMATIC, SHEAR),
+                    Field("wall_shear", ("wallShearStressMean",), 3, "1", SHEAR, -2.0),
                 ),
             ),
         ),
@@ -61,7 +61,8 @@ AHMEDML = CarSet(
         "protocol `ab_upt` (400/50/50) is that of AB-UPT (arXiv 2502.09692); whether the authors' `full` has the same "
         "runs is not confirmed: give their manifest as `--splits`",
         "the coefficients are those with the constant reference area of 0.112 m2",
-        "the pressure in m2/s2 is half the coefficient",
+        "the published pressure and wall shear in m2/s2 are those here times 1/2 and -1/2; the signs are those with "
+        "which others report to find the published drag again",
         "users report coefficients of runs 105, 159 and 492 that do not follow from the fields",
     ),
 )

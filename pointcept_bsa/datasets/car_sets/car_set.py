@@ -13,9 +13,10 @@ import numpy as np
 
 from pointcept_bsa.datasets.car_sets.spec import DOMAINS, CarSet
 from pointcept_bsa.datasets.folder_dataset import FolderDataset
-from pointcept_bsa.datasets.inputs import InputDescription, box_around
+from pointcept_bsa.datasets.inputs import InputDescription, box_around, scale_of
 from pointcept_bsa.errors import InputError, nearest
 from pointcept_bsa.files.json_file import read_json
+from pointcept_bsa.geometry.padding import SCALARS
 
 
 class CarSetDataset(FolderDataset):
@@ -32,6 +33,7 @@ class CarSetDataset(FolderDataset):
         fields: given beside the coordinates, of those that are no target: "normal", "area" of the surface.
         num_points: how many points a sample has at most; None: all, which may be hundreds of millions. In training a
             run of rows that begins anywhere (and goes on at the first row), else the first rows: the same ones always.
+        scalars: coefficients of the case as further targets: "drag_coefficient", "lift_coefficient".
         split, transform, test_mode, test_cfg, loop, share: see ``PointFieldDataset``. ``cache`` keeps the drawn points,
             so that it is for samples that do not change.
 
@@ -51,6 +53,7 @@ class CarSetDataset(FolderDataset):
         target: Sequence[str] | None = None,
         fields: Sequence[str] = (),
         num_points: int | None = None,
+        scalars: Sequence[str] = (),
         transform: Sequence[dict] | None = None,
         cache: bool = False,
         **common: Any,
@@ -76,6 +79,11 @@ class CarSetDataset(FolderDataset):
         for name in self.target_fields:
             if isinstance(target, str) or name not in known:
                 raise InputError(f"target: got {target!r}, wanted names from {list(known)}{nearest(name, list(known))}")
+        for name in scalars:
+            if isinstance(scalars, str) or name not in self.spec.scalars.columns:
+                raise InputError(f"scalars: got {scalars!r}, wanted some of {list(self.spec.scalars.columns)}")
+        self.scalar_names, self.scalar_units = tuple(scalars), ("1",) * len(scalars)
+        self.surface_pressure = self._surface_pressure()
         chosen = [known[name] for name in self.target_fields]
         self.target_names = tuple(name for field in chosen for name in _components(field.name, field.columns))
         self.target_units = tuple(field.unit for field in chosen for _ in range(field.columns))
@@ -91,20 +99,32 @@ class CarSetDataset(FolderDataset):
         for name, values in arrays.items():
             if len(values) != count:
                 raise InputError(f"{self.where(index, name)}: has {len(values)} rows, wanted {count} as coord has")
-        if self.num_points is None or count <= self.num_points:
-            return arrays
-        start = int(np.random.randint(count)) if self.draws else 0
-        return {name: _run(values, start, self.num_points) for name, values in arrays.items()}
+        if self.num_points is not None and count > self.num_points:
+            start = int(np.random.randint(count)) if self.draws else 0
+            arrays = {name: _run(values, start, self.num_points) for name, values in arrays.items()}
+        return {**arrays, **self._scalars(index)} if self.scalar_names else arrays
 
     def coefficients(self, index: int) -> dict[str, dict[str, Any]]:
         """Coefficients of a sample by name, ``{"value", "unit"}``. Raises ``InputError``: not prepared, or damaged."""
-        path = self.folder.file(self.data_list[self._index(index)], "scalars").with_suffix(".json")
+        return self._coefficients(self._index(index))
+
+    def _coefficients(self, index: int) -> dict[str, dict[str, Any]]:
+        path = self.where(index, SCALARS)
         found = read_json(path)
         if not isinstance(found, dict) or not isinstance(found.get("scalars"), dict):
             raise InputError(f"{path}: has no 'scalars'; prepare the data again: {self.folder.prepare_hint}")
         return found["scalars"]
 
+    def _scalars(self, index: int) -> dict[str, np.ndarray]:
+        found = self._coefficients(index)
+        missing = [name for name in self.scalar_names if not isinstance(found.get(name, {}).get("value"), float)]
+        if missing:
+            raise InputError(f"{self.where(index, 'scalars')}: has no number {missing[0]!r}, wanted one")
+        return {SCALARS: np.array([found[name]["value"] for name in self.scalar_names])}
+
     def where(self, index: int, field: str) -> str:
+        if field == SCALARS:
+            return str(self.folder.file(self.data_list[index], SCALARS).with_suffix(".json"))
         return str(self.folder.file(self.data_list[index], self._stored(field)))
 
     def describe_inputs(self) -> InputDescription:
@@ -119,11 +139,30 @@ class CarSetDataset(FolderDataset):
             "source": f"training split, protocol {self.protocol}",
         }
 
+    def scalar_statistics(self) -> dict[str, Any]:
+        if not self.scalar_names:
+            return super().scalar_statistics()
+        parts = [scale_of(self.folder.field_statistics(self.protocol, f"scalar_{n}")) for n in self.scalar_names]
+        return {
+            "mean": [value for part in parts for value in part["mean"]],
+            "std": [value for part in parts for value in part["std"]],
+            "source": f"training split, protocol {self.protocol}",
+        }
+
     def notes(self) -> list[str]:
         notes = super().notes()
         if self.num_points is not None:
             notes.append(f"at most {self.num_points:,} points of a {self.domain.name}, drawn at random")
         return notes
+
+    def _surface_pressure(self) -> dict[str, Any] | None:
+        """What forces follow from: where the target has the pressure coefficient of a surface."""
+        if "pressure_coefficient" not in self.target_fields:
+            return None
+        up = [0.0, 1.0, 0.0] if self.up_axis == "y" else [0.0, 0.0, 1.0]
+        found: dict[str, Any] = {"field": "pressure_coefficient", "coefficient": True, "density": 1.0, "velocity": 1.0}
+        found |= {"flow": [1.0, 0.0, 0.0], "up": up}
+        return found | ({"shear": "wall_shear"} if "wall_shear" in self.target_fields else {})
 
     def _stored(self, field: str) -> str:
         return f"{self.domain.name}_{field}"

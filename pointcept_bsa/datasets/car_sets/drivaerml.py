@@ -28,7 +28,7 @@ DRIVAERML = CarSet(
                 "{case}/boundary_{number}.vtp",
                 (
                     Field("pressure_coefficient", ("CpMeanTrim",), 1, "1", "mean pressure over dynamic pressure"),
-                    Field("wall_shear", ("wallShearStressMeanTrim",), 3, KINEMATIC, SHEAR),
+                    Field("wall_shear", ("wallShearStressMeanTrim",), 3, "1", SHEAR, -2 / 38.889**2),
                 ),
             ),
         ),
@@ -61,7 +61,8 @@ DRIVAERML = CarSet(
         "protocol `full` (400/34/50, 16 runs held back by the authors) is that of the authors' manifest and of AB-UPT",
         "the coefficients are those with the constant reference area of 2.17 m2 (`force_mom_constref_*.csv`); in this "
         "set `force_mom_*.csv` has the area of each car",
-        "the pressure in m2/s2 is the coefficient times 38.889^2 / 2 = 756.177",
+        "the published pressure and wall shear in m2/s2 are those here times 756.177 and -756.177 (38.889^2 / 2); the "
+        "signs are those with which others report to find the published drag again",
         "volume files of several `.part`s are read as they are; their cells are hexahedra and polyhedra",
     ),
 )

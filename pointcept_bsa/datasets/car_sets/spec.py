@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 KINEMATIC = "m2/s2"  # pressures and stresses of incompressible solvers, divided by the density
-SHEAR = "mean wall shear stress, of OpenFOAM's sign: the force on the body is its negative"
+SHEAR = "mean wall shear stress of the flow on the body over dynamic pressure: -2 / U^2 times OpenFOAM's"
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,7 @@ class Field:
         name: as it is prepared.
         arrays: as the file has it: one array, or one a component in the order x, y, z.
         columns: numbers a point.
+        scale: what the numbers of the file are multiplied by.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Field:
     columns: int
     unit: str
     meaning: str
+    scale: float = 1.0
 
 
 @dataclass(frozen=True)

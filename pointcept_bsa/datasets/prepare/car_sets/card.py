@@ -24,6 +24,10 @@ def card(spec: CarSet, domains: Sequence[str], left_out: Sequence[str], keep: in
     ]
     lines += [f"Flow: {spec.conditions}."]
     lines += [f"`{name}`: {SCALARS[name]}." for name in spec.scalars.columns]
+    if any(field.name == "pressure_coefficient" for field in spec.surface.fields):
+        lines += [
+            "Force on the body over the dynamic pressure: sum of (wall_shear - pressure_coefficient normal) area."
+        ]
     lines += ["", *(f"- {note}" for note in spec.notes), ""]
     if keep is not None:
         lines += [f"Of each domain of a case about {keep:,} rows are here, drawn at random; statistics are of all.", ""]

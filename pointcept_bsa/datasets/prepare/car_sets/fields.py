@@ -64,7 +64,8 @@ class OpenedDomain:
     def blocks(self, field: Field) -> Iterator[np.ndarray]:
         """The field (n, columns), in the order of the first file."""
         mesh, arrays = self.arrays[field.name]
-        together = (np.concatenate(parts, axis=1) for parts in zip(*(array.blocks() for array in arrays), strict=True))
+        parts = zip(*(array.blocks() for array in arrays), strict=True)
+        together = (np.concatenate(columns, axis=1) * field.scale for columns in parts)
         if mesh is self.mesh:
             yield from together
             return
