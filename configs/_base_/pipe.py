@@ -21,18 +21,10 @@ _transform = [
 ]
 data = dict(
     train=dict(
-        type=dataset_type,
-        split="train",
-        data_root=data_root,
-        protocol="1000/200 of 128 x 128",
-        transform=_transform,
+        type=dataset_type, split="train", data_root=data_root, protocol="1000/200 of 128 x 128", transform=_transform
     ),
     val=dict(
-        type=dataset_type,
-        split="val",
-        data_root=data_root,
-        protocol="1000/200 of 128 x 128",
-        transform=_transform,
+        type=dataset_type, split="val", data_root=data_root, protocol="1000/200 of 128 x 128", transform=_transform
     ),
     test=dict(
         type=dataset_type,

@@ -1,8 +1,6 @@
 _base_ = ["../_base_/airfoil.py"]
-
-save_path = "exp/airfoil/ptv3"
+save_path = "exp/airfoil/{{fileBasenameNoExtension}}"
 cuda_graph = False  # the number of pooled points depends on the points
-
 model = dict(
     backbone=dict(
         type="PT-v3m1",

@@ -1,8 +1,6 @@
 _base_ = ["../_base_/cosmology.py"]
-
-save_path = "exp/cosmology/ptv3"
+save_path = "exp/cosmology/{{fileBasenameNoExtension}}"
 cuda_graph = False  # the number of pooled points depends on the points
-
 model = dict(
     backbone=dict(
         type="PT-v3m1",

@@ -1,7 +1,5 @@
 _base_ = ["../_base_/eagle.py"]
-
-save_path = "exp/eagle/ptv3"
-
+save_path = "exp/eagle/{{fileBasenameNoExtension}}"
 model = dict(
     backbone=dict(
         type="PT-v3m1",

@@ -1,9 +1,7 @@
 _base_ = ["../_base_/nbody.py"]
-
-save_path = "exp/nbody/ptv3"
+save_path = "exp/nbody/{{fileBasenameNoExtension}}"
 cuda_graph = False  # the number of pooled points depends on the points
 pad_clouds = None
-
 model = dict(
     backbone=dict(
         type="PT-v3m1",

@@ -1,8 +1,6 @@
 _base_ = ["../_base_/pipe.py"]
-
-save_path = "exp/pipe/ptv3"
+save_path = "exp/pipe/{{fileBasenameNoExtension}}"
 cuda_graph = False  # the number of pooled points depends on the points
-
 model = dict(
     backbone=dict(
         type="PT-v3m1",

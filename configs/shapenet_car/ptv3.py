@@ -2,10 +2,8 @@
 # tested: nothing dropped, curves in a fixed order.
 
 _base_ = ["../_base_/shapenet_car.py"]
-
-save_path = "exp/shapenet_car/ptv3"
+save_path = "exp/shapenet_car/{{fileBasenameNoExtension}}"
 cuda_graph = False  # the number of pooled points depends on the points
-
 model = dict(
     backbone=dict(
         type="PT-v3m1",

@@ -1,8 +1,6 @@
 _base_ = ["../_base_/ventricle.py"]
-
-save_path = "exp/ventricle/ptv3"
+save_path = "exp/ventricle/{{fileBasenameNoExtension}}"
 cuda_graph = False  # the number of pooled points depends on the points
-
 model = dict(
     backbone=dict(
         type="PT-v3m1",
@@ -21,5 +19,4 @@ model = dict(
         shuffle_orders=False,
     )
 )
-
 search = {"model.norm": dict(choices=["cloud", "layer"])}
