@@ -31,6 +31,7 @@ data = dict(
 )
 
 model = dict(
+    backbone=dict(in_channels=13),
     type="DefaultRegressor",
     norm="cloud",  # in place of BatchNorm: statistics of each cloud alone; as published: "batch"
     head=dict(type="RegressionHead", in_channels=64, out_channels=4),
