@@ -20,28 +20,13 @@ _transform = [
     dict(type="CollectPoints", keys=("coord", "target", "name", "position", "grid_coord"), feat_keys=("fourier",)),
 ]
 data = dict(
-    train=dict(
-        type=dataset_type,
-        split="train",
-        data_root=data_root,
-        transform=_transform,
-    ),
-    val=dict(
-        type=dataset_type,
-        split="val",
-        data_root=data_root,
-        transform=_transform,
-    ),
-    test=dict(
-        type=dataset_type,
-        split="test",
-        data_root=data_root,
-        transform=_transform,
-        test_mode=True,
-    ),
+    train=dict(type=dataset_type, split="train", data_root=data_root, transform=_transform),
+    val=dict(type=dataset_type, split="val", data_root=data_root, transform=_transform),
+    test=dict(type=dataset_type, split="test", data_root=data_root, transform=_transform, test_mode=True),
 )
 
 model = dict(
+    backbone=dict(in_channels=26),
     type="DefaultRegressor",
     norm="cloud",  # in place of BatchNorm: statistics of each cloud alone; as published: "batch"
     head=dict(type="RegressionHead", in_channels=64, out_channels=1),

@@ -16,35 +16,16 @@ _transform = [
     dict(type="FourierFeatures", keys=("coord",), num_bands=3),
     dict(type="AddGridCoord", grid_size=0.02),  # 22% of the points share a cell; a cell touches 1 other
     dict(
-        type="CollectPoints",
-        keys=("coord", "target", "name", "position", "grid_coord"),
-        feat_keys=("fourier", "flow"),
+        type="CollectPoints", keys=("coord", "target", "name", "position", "grid_coord"), feat_keys=("fourier", "flow")
     ),
 ]
 data = dict(
     train=dict(
-        type=dataset_type,
-        split="train",
-        data_root=data_root,
-        fields=("flow",),
-        transform=_transform,
-        cache=True,
+        type=dataset_type, split="train", data_root=data_root, fields=("flow",), transform=_transform, cache=True
     ),
-    val=dict(
-        type=dataset_type,
-        split="val",
-        data_root=data_root,
-        fields=("flow",),
-        transform=_transform,
-        cache=True,
-    ),
+    val=dict(type=dataset_type, split="val", data_root=data_root, fields=("flow",), transform=_transform, cache=True),
     test=dict(
-        type=dataset_type,
-        split="test",
-        data_root=data_root,
-        fields=("flow",),
-        transform=_transform,
-        test_mode=True,
+        type=dataset_type, split="test", data_root=data_root, fields=("flow",), transform=_transform, test_mode=True
     ),
 )
 

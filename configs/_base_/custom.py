@@ -16,34 +16,13 @@ data_root = "data/custom"
 _transform = [
     dict(type="FourierFeatures", keys=("coord",), num_bands=3),  # 7 features an axis
     dict(type="AddGridCoord", grid_size=0.02),  # of the box, whose side is 2
-    dict(
-        type="CollectPoints",
-        keys=("coord", "target", "name", "position", "grid_coord"),
-        feat_keys=("fourier",),
-    ),
+    dict(type="CollectPoints", keys=("coord", "target", "name", "position", "grid_coord"), feat_keys=("fourier",)),
 ]
 data = dict(
-    train=dict(
-        type=dataset_type,
-        split="train",
-        data_root=data_root,
-        scale_to_box=True,
-        transform=_transform,
-    ),
-    val=dict(
-        type=dataset_type,
-        split="val",
-        data_root=data_root,
-        scale_to_box=True,
-        transform=_transform,
-    ),
+    train=dict(type=dataset_type, split="train", data_root=data_root, scale_to_box=True, transform=_transform),
+    val=dict(type=dataset_type, split="val", data_root=data_root, scale_to_box=True, transform=_transform),
     test=dict(
-        type=dataset_type,
-        split="test",
-        data_root=data_root,
-        scale_to_box=True,
-        transform=_transform,
-        test_mode=True,
+        type=dataset_type, split="test", data_root=data_root, scale_to_box=True, transform=_transform, test_mode=True
     ),
 )
 

@@ -14,12 +14,7 @@ eval_every = 5000
 dataset_type = "EagleDataset"
 data_root = "data/eagle"
 _transform = [
-    dict(
-        type="ScaleField",
-        key="state",
-        mean=(-0.0015, 0.2211, -0.8322, 4.6050),
-        std=(1.7970, 2.0258, 7.4013, 9.7232),
-    ),
+    dict(type="ScaleField", key="state", mean=(-0.0015, 0.2211, -0.8322, 4.6050), std=(1.7970, 2.0258, 7.4013, 9.7232)),
     dict(type="AddGridCoord", grid_size=0.05),
     dict(
         type="CollectPoints",
@@ -28,32 +23,15 @@ _transform = [
     ),
 ]
 data = dict(
-    train=dict(
-        type=dataset_type,
-        split="train",
-        data_root=data_root,
-        transform=_transform,
-    ),
-    val=dict(
-        type=dataset_type,
-        split="val",
-        data_root=data_root,
-        first=100,
-        stride=100,
-        transform=_transform,
-    ),
+    train=dict(type=dataset_type, split="train", data_root=data_root, transform=_transform),
+    val=dict(type=dataset_type, split="val", data_root=data_root, first=100, stride=100, transform=_transform),
     test=dict(
-        type=dataset_type,
-        split="test",
-        data_root=data_root,
-        first=100,
-        stride=10,
-        transform=_transform,
-        test_mode=True,
+        type=dataset_type, split="test", data_root=data_root, first=100, stride=10, transform=_transform, test_mode=True
     ),
 )
 
 model = dict(
+    backbone=dict(in_channels=13),
     type="DefaultRegressor",
     norm="cloud",  # in place of BatchNorm: statistics of each cloud alone; as published: "batch"
     head=dict(type="RegressionHead", in_channels=64, out_channels=4),

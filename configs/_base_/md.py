@@ -24,26 +24,9 @@ _transform = [
     ),
 ]
 data = dict(
-    train=dict(
-        type=dataset_type,
-        split="train",
-        data_root=data_root,
-        transform=_transform,
-    ),
-    val=dict(
-        type=dataset_type,
-        split="val",
-        data_root=data_root,
-        stride=32,
-        transform=_transform,
-    ),
-    test=dict(
-        type=dataset_type,
-        split="test",
-        data_root=data_root,
-        transform=_transform,
-        test_mode=True,
-    ),
+    train=dict(type=dataset_type, split="train", data_root=data_root, transform=_transform),
+    val=dict(type=dataset_type, split="val", data_root=data_root, stride=32, transform=_transform),
+    test=dict(type=dataset_type, split="test", data_root=data_root, transform=_transform, test_mode=True),
 )
 
 model = dict(

@@ -46,6 +46,7 @@ data = dict(
 )
 
 model = dict(
+    backbone=dict(in_channels=21),
     type="DefaultRegressor",
     head=dict(type="RegressionHead", in_channels=64, out_channels=2),
     normalizer=dict(type="TargetNormalizer", channels=2),

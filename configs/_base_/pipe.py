@@ -21,18 +21,10 @@ _transform = [
 ]
 data = dict(
     train=dict(
-        type=dataset_type,
-        split="train",
-        data_root=data_root,
-        protocol="1000/200 of 128 x 128",
-        transform=_transform,
+        type=dataset_type, split="train", data_root=data_root, protocol="1000/200 of 128 x 128", transform=_transform
     ),
     val=dict(
-        type=dataset_type,
-        split="val",
-        data_root=data_root,
-        protocol="1000/200 of 128 x 128",
-        transform=_transform,
+        type=dataset_type, split="val", data_root=data_root, protocol="1000/200 of 128 x 128", transform=_transform
     ),
     test=dict(
         type=dataset_type,
@@ -45,6 +37,7 @@ data = dict(
 )
 
 model = dict(
+    backbone=dict(in_channels=26),
     type="DefaultRegressor",
     norm="cloud",  # in place of BatchNorm: statistics of each cloud alone; as published: "batch"
     head=dict(type="RegressionHead", in_channels=64, out_channels=1),

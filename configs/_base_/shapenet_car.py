@@ -27,6 +27,7 @@ data = dict(
 )
 
 model = dict(
+    backbone=dict(in_channels=3),
     type="DefaultRegressor",
     norm="cloud",  # in place of BatchNorm: statistics of each cloud alone; as published: "batch"
     head=dict(type="RegressionHead", in_channels=64, out_channels=1),

@@ -58,6 +58,7 @@ data = dict(
 )
 
 model = dict(
+    backbone=dict(in_channels=24),
     type="DefaultRegressor",
     head=dict(type="RegressionHead", in_channels=64, out_channels=1),
     normalizer=dict(type="TargetNormalizer", channels=1),

@@ -50,6 +50,7 @@ data = dict(
 )
 
 model = dict(
+    backbone=dict(in_channels=35),
     type="DefaultRegressor",
     head=dict(type="RegressionHead", in_channels=64, out_channels=3),
     normalizer=dict(type="TargetNormalizer", channels=3),

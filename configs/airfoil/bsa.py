@@ -1,9 +1,7 @@
 # BSA with the network of its paper (Brita et al. 2025), which has no airfoil.
 
 _base_ = ["../_base_/airfoil.py"]
-
-save_path = "exp/airfoil/bsa"
-
+save_path = "exp/airfoil/{{fileBasenameNoExtension}}"
 model = dict(
     backbone=dict(
         type="BSA-v1m1",

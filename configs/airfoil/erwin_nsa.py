@@ -1,9 +1,7 @@
 # Erwin-NSA with the network of its ShapeNet-Car task (Lapautre et al. 2025), which has no airfoil.
 
 _base_ = ["../_base_/airfoil.py"]
-
-save_path = "exp/airfoil/erwin_nsa"
-
+save_path = "exp/airfoil/{{fileBasenameNoExtension}}"
 model = dict(
     backbone=dict(
         type="ErwinNSA-v1m1",

@@ -1,7 +1,5 @@
 _base_ = ["../_base_/airfrans.py"]
-
-save_path = "exp/airfrans/abupt"
-
+save_path = "exp/airfrans/{{fileBasenameNoExtension}}"
 model = dict(
     backbone=dict(
         type="ABUPT-v1m1",
@@ -14,7 +12,6 @@ model = dict(
         dimensionality=2,
     )
 )
-
 search = {
     "model.backbone.position_scale": dict(choices=[10.0, 100.0]),
     "model.backbone.edges": dict(choices=["radius", "knn"]),

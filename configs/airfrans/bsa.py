@@ -1,7 +1,5 @@
 _base_ = ["../_base_/airfrans.py"]
-
-save_path = "exp/airfrans/bsa"
-
+save_path = "exp/airfrans/{{fileBasenameNoExtension}}"
 model = dict(
     backbone=dict(
         type="BSA-v1m1",
@@ -18,5 +16,4 @@ model = dict(
         qk_norm=True,
     )
 )
-
 search = {"model.backbone.qk_norm": dict(choices=[True, False]), "model.backbone.phi": dict(choices=["mlp", "mean"])}

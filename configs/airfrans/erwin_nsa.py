@@ -1,7 +1,5 @@
 _base_ = ["../_base_/airfrans.py"]
-
-save_path = "exp/airfrans/erwin_nsa"
-
+save_path = "exp/airfrans/{{fileBasenameNoExtension}}"
 model = dict(
     backbone=dict(
         type="ErwinNSA-v1m1",
@@ -17,5 +15,4 @@ model = dict(
         qk_norm=True,
     )
 )
-
 search = {"model.backbone.qk_norm": dict(choices=[True, False]), "model.backbone.phi": dict(choices=["mlp", "mean"])}

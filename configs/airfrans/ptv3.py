@@ -1,9 +1,7 @@
 _base_ = ["../_base_/airfrans.py"]
-
-save_path = "exp/airfrans/ptv3"
+save_path = "exp/airfrans/{{fileBasenameNoExtension}}"
 cuda_graph = False  # the number of pooled points depends on the points
 pad_clouds = None
-
 model = dict(
     backbone=dict(
         type="PT-v3m1",
@@ -22,5 +20,4 @@ model = dict(
         shuffle_orders=False,
     )
 )
-
 search = {"model.norm": dict(choices=["cloud", "layer"])}

@@ -1,7 +1,5 @@
 _base_ = ["bsa.py"]
-
-save_path = "exp/beams/bsa_twisting"
-
+save_path = "exp/beams/{{fileBasenameNoExtension}}"
 _transform = [
     dict(type="ScaleCoord", min=(0.0, 0.0, 0.0), max=(1.0, 1.0, 1.0), to=(-1.0, 1.0)),
     dict(type="FourierFeatures", keys=("coord",), num_bands=3),

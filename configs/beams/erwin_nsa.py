@@ -1,7 +1,5 @@
 _base_ = ["../_base_/beams.py"]
-
-save_path = "exp/beams/erwin_nsa"
-
+save_path = "exp/beams/{{fileBasenameNoExtension}}"
 model = dict(
     backbone=dict(
         type="ErwinNSA-v1m1",
@@ -16,5 +14,4 @@ model = dict(
         qk_norm=True,
     )
 )
-
 search = {"model.backbone.qk_norm": dict(choices=[True, False]), "model.backbone.phi": dict(choices=["mlp", "mean"])}

@@ -1,8 +1,6 @@
 _base_ = ["../_base_/beams.py"]
-
-save_path = "exp/beams/ptv3"
+save_path = "exp/beams/{{fileBasenameNoExtension}}"
 cuda_graph = False  # the number of pooled points depends on the points
-
 model = dict(
     backbone=dict(
         type="PT-v3m1",
@@ -21,5 +19,4 @@ model = dict(
         shuffle_orders=False,
     )
 )
-
 search = {"model.norm": dict(choices=["cloud", "layer"])}

@@ -1,9 +1,7 @@
 # BSA with the network of its paper (Brita et al. 2025), which has no cosmology.
 
 _base_ = ["../_base_/cosmology.py"]
-
-save_path = "exp/cosmology/bsa"
-
+save_path = "exp/cosmology/{{fileBasenameNoExtension}}"
 model = dict(
     backbone=dict(
         type="BSA-v1m1",

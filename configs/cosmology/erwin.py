@@ -1,9 +1,7 @@
 # Erwin in the setting of its paper (Zhdanov et al. 2025): the small network.
 
 _base_ = ["../_base_/cosmology.py"]
-
-save_path = "exp/cosmology/erwin"
-
+save_path = "exp/cosmology/{{fileBasenameNoExtension}}"
 model = dict(
     head=dict(in_channels=32),
     backbone=dict(

@@ -1,11 +1,9 @@
 # Erwin-NSA (Lapautre et al. 2025): batches of 1, 10,000 iterations; the network of its ShapeNet-Car task.
 
 _base_ = ["../_base_/cosmology.py"]
-
-save_path = "exp/cosmology/erwin_nsa"
+save_path = "exp/cosmology/{{fileBasenameNoExtension}}"
 batch_size = 1
 max_iters = 10000
-
 model = dict(
     backbone=dict(
         type="ErwinNSA-v1m1",

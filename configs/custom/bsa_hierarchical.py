@@ -1,5 +1,3 @@
 _base_ = ["bsa.py"]
-
-save_path = "exp/custom/bsa_hierarchical"
-
+save_path = "exp/custom/{{fileBasenameNoExtension}}"
 model = dict(backbone=dict(near=2048, fan=8))

@@ -1,7 +1,5 @@
 _base_ = ["../_base_/custom.py"]
-
-save_path = "exp/custom/erwin"
-
+save_path = "exp/custom/{{fileBasenameNoExtension}}"
 model = dict(
     backbone=dict(
         type="Erwin-v1m1",
@@ -15,5 +13,4 @@ model = dict(
         strides=[2, 2],
     )
 )
-
 search = {"model.norm": dict(choices=["cloud", "layer"])}

@@ -1,7 +1,5 @@
 _base_ = ["../_base_/custom.py"]
-
-save_path = "exp/custom/ptv3"
-
+save_path = "exp/custom/{{fileBasenameNoExtension}}"
 model = dict(
     backbone=dict(
         type="PT-v3m1",
@@ -20,5 +18,4 @@ model = dict(
         shuffle_orders=False,
     )
 )
-
 search = {"model.norm": dict(choices=["cloud", "layer"])}

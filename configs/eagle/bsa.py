@@ -1,9 +1,7 @@
 # BSA with the network of its paper (Brita et al. 2025), which has no EAGLE.
 
 _base_ = ["../_base_/eagle.py"]
-
-save_path = "exp/eagle/bsa"
-
+save_path = "exp/eagle/{{fileBasenameNoExtension}}"
 model = dict(
     backbone=dict(
         type="BSA-v1m1",

@@ -1,9 +1,7 @@
 # Erwin in the setting of its published code (Zhdanov et al. 2025): the small network.
 
 _base_ = ["../_base_/eagle.py"]
-
-save_path = "exp/eagle/erwin"
-
+save_path = "exp/eagle/{{fileBasenameNoExtension}}"
 model = dict(
     head=dict(in_channels=16),
     backbone=dict(

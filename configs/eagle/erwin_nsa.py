@@ -1,9 +1,7 @@
 # Erwin-NSA with the network of its ShapeNet-Car task (Lapautre et al. 2025), which has no EAGLE.
 
 _base_ = ["../_base_/eagle.py"]
-
-save_path = "exp/eagle/erwin_nsa"
-
+save_path = "exp/eagle/{{fileBasenameNoExtension}}"
 model = dict(
     backbone=dict(
         type="ErwinNSA-v1m1",

@@ -1,9 +1,7 @@
 # BSA with the network of its paper (Brita et al. 2025).
 
 _base_ = ["../_base_/elasticity.py"]
-
-save_path = "exp/elasticity/bsa"
-
+save_path = "exp/elasticity/{{fileBasenameNoExtension}}"
 model = dict(
     backbone=dict(
         type="BSA-v1m1",

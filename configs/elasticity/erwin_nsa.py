@@ -1,9 +1,7 @@
 # Erwin-NSA with the network of its ShapeNet-Car task (Lapautre et al. 2025), which has no elasticity.
 
 _base_ = ["../_base_/elasticity.py"]
-
-save_path = "exp/elasticity/erwin_nsa"
-
+save_path = "exp/elasticity/{{fileBasenameNoExtension}}"
 model = dict(
     backbone=dict(
         type="ErwinNSA-v1m1",

@@ -1,7 +1,5 @@
 # FLARE (Puri et al. 2025) with the width of its paper and twice its blocks: about the size of bsa.py.
 
 _base_ = ["../_base_/elasticity.py"]
-
-save_path = "exp/elasticity/flare"
-
+save_path = "exp/elasticity/{{fileBasenameNoExtension}}"
 model = dict(backbone=dict(type="FLARE-v1m1", in_channels=2, depth=16, dimensionality=2))

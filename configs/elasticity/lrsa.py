@@ -1,7 +1,5 @@
 # LRSA (Yang et al. 2026) at about the size of bsa.py.
 
 _base_ = ["../_base_/elasticity.py"]
-
-save_path = "exp/elasticity/lrsa"
-
+save_path = "exp/elasticity/{{fileBasenameNoExtension}}"
 model = dict(backbone=dict(type="LRSA-v1m1", in_channels=2, depth=12, dimensionality=2))

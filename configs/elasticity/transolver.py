@@ -1,7 +1,5 @@
 # Transolver with width, blocks and slices of its published elasticity task (Wu et al. 2024).
 
 _base_ = ["../_base_/elasticity.py"]
-
-save_path = "exp/elasticity/transolver"
-
+save_path = "exp/elasticity/{{fileBasenameNoExtension}}"
 model = dict(backbone=dict(type="Transolver-v1m1", in_channels=2, out_channels=64, dimensionality=2))

@@ -1,7 +1,5 @@
 _base_ = ["../_base_/ellipsoid_flow.py"]
-
-save_path = "exp/ellipsoid_flow/abupt"
-
+save_path = "exp/ellipsoid_flow/{{fileBasenameNoExtension}}"
 model = dict(
     backbone=dict(
         type="ABUPT-v1m1",
@@ -14,7 +12,6 @@ model = dict(
         position_scale=10.0,
     )
 )
-
 search = {
     "model.backbone.position_scale": dict(choices=[10.0, 100.0]),
     "model.backbone.edges": dict(choices=["radius", "knn"]),

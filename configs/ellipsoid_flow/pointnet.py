@@ -1,7 +1,5 @@
 _base_ = ["../_base_/ellipsoid_flow.py"]
-
-save_path = "exp/ellipsoid_flow/pointnet"
-
+save_path = "exp/ellipsoid_flow/{{fileBasenameNoExtension}}"
 model = dict(
     backbone=dict(
         type="PointNet-v1m1",

@@ -4,10 +4,8 @@
 # coarser (0.128), 260 of them, where the convolutions find 8 neighbours.
 
 _base_ = ["../_base_/ellipsoid_flow.py"]
-
-save_path = "exp/ellipsoid_flow/ptv3"
+save_path = "exp/ellipsoid_flow/{{fileBasenameNoExtension}}"
 cuda_graph = False  # the number of pooled points depends on the points
-
 model = dict(
     backbone=dict(
         type="PT-v3m1",
@@ -26,5 +24,4 @@ model = dict(
         shuffle_orders=False,
     )
 )
-
 search = {"model.norm": dict(choices=["cloud", "layer"])}

@@ -1,9 +1,7 @@
 # BSA with the network of its paper (Brita et al. 2025), which has no molecular dynamics; balls as Erwin has them here.
 
 _base_ = ["../_base_/md.py"]
-
-save_path = "exp/md/bsa"
-
+save_path = "exp/md/{{fileBasenameNoExtension}}"
 model = dict(
     backbone=dict(
         type="BSA-v1m1",

@@ -3,9 +3,7 @@
 # input channels the network has the published 4,762,332 parameters.
 
 _base_ = ["../_base_/md.py"]
-
-save_path = "exp/md/erwin"
-
+save_path = "exp/md/{{fileBasenameNoExtension}}"
 model = dict(
     head=dict(in_channels=16),
     backbone=dict(

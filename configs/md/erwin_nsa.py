@@ -1,11 +1,9 @@
 # Erwin-NSA with the network of its molecular dynamics (Lapautre et al. 2025, table 3): batches of 1, 90,000 iterations.
 
 _base_ = ["../_base_/md.py"]
-
-save_path = "exp/md/erwin_nsa"
+save_path = "exp/md/{{fileBasenameNoExtension}}"
 batch_size = 1
 max_iters = 90000
-
 model = dict(
     head=dict(in_channels=128),
     backbone=dict(

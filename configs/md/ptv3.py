@@ -1,7 +1,5 @@
 _base_ = ["../_base_/md.py"]
-
-save_path = "exp/md/ptv3"
-
+save_path = "exp/md/{{fileBasenameNoExtension}}"
 model = dict(
     backbone=dict(
         type="PT-v3m1",

@@ -1,7 +1,5 @@
 _base_ = ["../_base_/nbody.py"]
-
-save_path = "exp/nbody/erwin"
-
+save_path = "exp/nbody/{{fileBasenameNoExtension}}"
 model = dict(
     backbone=dict(
         type="Erwin-v1m1",

@@ -1,7 +1,5 @@
 _base_ = ["../_base_/nbody.py"]
-
-save_path = "exp/nbody/erwin_nsa"
-
+save_path = "exp/nbody/{{fileBasenameNoExtension}}"
 model = dict(
     backbone=dict(
         type="ErwinNSA-v1m1",

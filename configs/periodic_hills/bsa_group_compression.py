@@ -1,5 +1,3 @@
 _base_ = ["bsa.py"]
-
-save_path = "exp/periodic_hills/bsa_group_compression"
-
+save_path = "exp/periodic_hills/{{fileBasenameNoExtension}}"
 model = dict(backbone=dict(group_compression=True, query_pooling="mlp"))

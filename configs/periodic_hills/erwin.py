@@ -1,7 +1,5 @@
 _base_ = ["../_base_/periodic_hills.py"]
-
-save_path = "exp/periodic_hills/erwin"
-
+save_path = "exp/periodic_hills/{{fileBasenameNoExtension}}"
 model = dict(
     backbone=dict(
         type="Erwin-v1m1",
@@ -16,5 +14,4 @@ model = dict(
         dimensionality=2,
     )
 )
-
 search = {"model.norm": dict(choices=["cloud", "layer"])}

@@ -1,9 +1,7 @@
 # BSA with the network of its paper (Brita et al. 2025), which has no pipe.
 
 _base_ = ["../_base_/pipe.py"]
-
-save_path = "exp/pipe/bsa"
-
+save_path = "exp/pipe/{{fileBasenameNoExtension}}"
 model = dict(
     backbone=dict(
         type="BSA-v1m1",

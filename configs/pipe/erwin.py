@@ -1,9 +1,7 @@
 # Erwin in the setting of its published code (Zhdanov et al. 2025): the small network.
 
 _base_ = ["../_base_/pipe.py"]
-
-save_path = "exp/pipe/erwin"
-
+save_path = "exp/pipe/{{fileBasenameNoExtension}}"
 model = dict(
     backbone=dict(
         type="Erwin-v1m1",

@@ -1,9 +1,7 @@
 # Erwin-NSA with the network of its ShapeNet-Car task (Lapautre et al. 2025), which has no pipe.
 
 _base_ = ["../_base_/pipe.py"]
-
-save_path = "exp/pipe/erwin_nsa"
-
+save_path = "exp/pipe/{{fileBasenameNoExtension}}"
 model = dict(
     backbone=dict(
         type="ErwinNSA-v1m1",

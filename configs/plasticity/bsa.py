@@ -1,9 +1,7 @@
 # BSA with the network of its paper (Brita et al. 2025), which has no plasticity.
 
 _base_ = ["../_base_/plasticity.py"]
-
-save_path = "exp/plasticity/bsa"
-
+save_path = "exp/plasticity/{{fileBasenameNoExtension}}"
 model = dict(
     backbone=dict(
         type="BSA-v1m1",

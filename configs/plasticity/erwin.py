@@ -1,9 +1,7 @@
 # Erwin in the setting of its published code (Zhdanov et al. 2025): the small network.
 
 _base_ = ["../_base_/plasticity.py"]
-
-save_path = "exp/plasticity/erwin"
-
+save_path = "exp/plasticity/{{fileBasenameNoExtension}}"
 model = dict(
     backbone=dict(
         type="Erwin-v1m1",

@@ -1,9 +1,7 @@
 # Erwin-NSA with the network of its ShapeNet-Car task (Lapautre et al. 2025), which has no plasticity.
 
 _base_ = ["../_base_/plasticity.py"]
-
-save_path = "exp/plasticity/erwin_nsa"
-
+save_path = "exp/plasticity/{{fileBasenameNoExtension}}"
 model = dict(
     backbone=dict(
         type="ErwinNSA-v1m1",

@@ -1,7 +1,5 @@
 _base_ = ["../_base_/proteins.py"]
-
-save_path = "exp/proteins/erwin"
-
+save_path = "exp/proteins/{{fileBasenameNoExtension}}"
 model = dict(
     backbone=dict(
         type="Erwin-v1m1",
@@ -18,5 +16,4 @@ model = dict(
         num_neighbors=8,
     )
 )
-
 search = {"model.norm": dict(choices=["cloud", "layer"])}

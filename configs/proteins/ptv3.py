@@ -1,25 +1,5 @@
-_base_ = ["../_base_/proteins.py"]
-
-save_path = "exp/proteins/ptv3"
+_base_ = ["../_base_/proteins.py", "../_base_/ptv3.py"]
+save_path = "exp/proteins/{{fileBasenameNoExtension}}"
 cuda_graph = False  # the number of pooled points depends on the points
-
-model = dict(
-    backbone=dict(
-        type="PT-v3m1",
-        in_channels=47,
-        order=("z", "z-trans"),
-        stride=(2, 2, 2),
-        enc_depths=(2, 2, 2, 2),
-        enc_channels=(32, 64, 64, 64),
-        enc_num_head=(2, 4, 4, 4),
-        enc_patch_size=(256, 256, 256, 256),
-        dec_depths=(2, 1, 1),
-        dec_channels=(64, 64, 64),
-        dec_num_head=(4, 4, 4),
-        dec_patch_size=(256, 256, 256),
-        drop_path=0.0,
-        shuffle_orders=False,
-    )
-)
-
+model = dict(backbone={{_base_._ptv3}})
 search = {"model.norm": dict(choices=["cloud", "layer"])}

@@ -1,9 +1,7 @@
 # BSA on scenes of a hundred thousand points: coarse queries too, for attention over whole rooms. Not tuned.
 
 _base_ = ["../_base_/scannet.py"]
-
-save_path = "exp/scannet/semseg-bsa"
-
+save_path = "exp/scannet/{{fileBasenameNoExtension}}"
 model = dict(
     backbone_out_channels=128,
     backbone=dict(

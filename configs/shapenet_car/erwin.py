@@ -1,9 +1,7 @@
 # Erwin in the setting of its paper (Zhdanov et al. 2025): the small network.
 
 _base_ = ["../_base_/shapenet_car.py"]
-
-save_path = "exp/shapenet_car/erwin"
-
+save_path = "exp/shapenet_car/{{fileBasenameNoExtension}}"
 model = dict(
     backbone=dict(
         type="Erwin-v1m1",

@@ -1,7 +1,5 @@
 # LRSA (Yang et al. 2026) at about the size of bsa.py.
 
 _base_ = ["../_base_/shapenet_car.py"]
-
-save_path = "exp/shapenet_car/lrsa"
-
+save_path = "exp/shapenet_car/{{fileBasenameNoExtension}}"
 model = dict(backbone=dict(type="LRSA-v1m1", in_channels=3, depth=12))

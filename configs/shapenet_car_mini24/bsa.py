@@ -1,7 +1,5 @@
 _base_ = ["../_base_/shapenet_car_mini24.py"]
-
-save_path = "exp/shapenet_car_mini24/bsa"
-
+save_path = "exp/shapenet_car_mini24/{{fileBasenameNoExtension}}"
 model = dict(
     backbone=dict(
         type="BSA-v1m1",
@@ -16,5 +14,4 @@ model = dict(
         qk_norm=True,
     )
 )
-
 search = {"model.backbone.qk_norm": dict(choices=[True, False]), "model.backbone.phi": dict(choices=["mlp", "mean"])}

@@ -1,7 +1,5 @@
 _base_ = ["../_base_/shapenet_car_laptop.py"]
-
-save_path = "exp/shapenet_car_mini24/bsa_laptop"
-
+save_path = "exp/shapenet_car_mini24/{{fileBasenameNoExtension}}"
 model = dict(
     backbone=dict(
         type="BSA-v1m1",

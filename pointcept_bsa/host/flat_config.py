@@ -20,6 +20,7 @@ NOT_COMPARED = (
 )
 _SHARED = ("batch_size", "batch_size_val", "batch_size_test", "num_worker")
 DERIVED = ("seed_drawn", "data.train.loop", *(f"{key}_per_gpu" for key in _SHARED))
+DERIVED += ("model.head.in_channels", "model.normalizer.channels")  # as the backbone and the head have it, said or not
 
 
 class _Absent:

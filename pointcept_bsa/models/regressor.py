@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -27,8 +28,9 @@ class DefaultRegressor(nn.Module):
 
     Args:
         backbone: config of a backbone: sample -> Point with ``feat`` (N, C) (or (N, C) itself).
-        head: config of a head: (N, C) -> (N, K) normalised.
-        normalizer: config of the target normaliser.
+        head: config of a head: (N, C) -> (N, K) normalised. Without ``in_channels`` it has the backbone's
+            ``out_channels``, where the backbone says them (backbones of Pointcept's own do not).
+        normalizer: config of the target normaliser. Without ``channels`` it has the head's ``out_channels``.
         criteria: configs of the losses, which are added up.
         norm: what stands in the place of each BatchNorm of the backbone, whosever it is:
             ``"batch"`` as published; ``"layer"``, ``"cloud"`` and others compute the same in training and evaluation,
@@ -52,13 +54,13 @@ class DefaultRegressor(nn.Module):
         super().__init__()
         self.backbone = MODELS.build(backbone)
         replace_batch_norms(self.backbone, norm)
-        self.head = MODELS.build(head)
+        self.head = MODELS.build(_filled(head, in_channels=getattr(self.backbone, "out_channels", None)))
         given, taken = (
             getattr(m, name, None) for m, name in ((self.backbone, "out_channels"), (self.head, "in_channels"))
         )
         if isinstance(given, int) and isinstance(taken, int) and given != taken:
             raise InputError(f"head.in_channels: got {taken}, wanted {given} as the backbone has features")
-        self.normalizer = MODELS.build(normalizer)
+        self.normalizer = MODELS.build(_filled(normalizer, channels=getattr(self.head, "out_channels", None)))
         self.criteria = nn.ModuleList(LOSSES.build(c) for c in criteria)
         self.anchor_loss = anchor_loss
         self.scalars = scalar_branch(scalars)
@@ -172,3 +174,14 @@ class DefaultRegressor(nn.Module):
             parts[type(criterion).__name__] = value
         total = sum(parts.values())
         return {"loss": total} if len(parts) == 1 else {"loss": total, **parts}
+
+
+def _filled(cfg: Any, **known: int | None) -> Any:
+    """``cfg`` with those arguments of its class that it leaves out and that are ``known``."""
+    kind = cfg.get("type") if isinstance(cfg, Mapping) else None
+    kind = MODELS.get(kind) if isinstance(kind, str) else kind
+    if kind is None:  # to be refused where it is built
+        return cfg
+    takes = inspect.signature(kind).parameters
+    missing = {key: value for key, value in known.items() if value is not None and key in takes and key not in cfg}
+    return {**cfg, **missing} if missing else cfg

@@ -8,13 +8,15 @@ from host_toys import REPOSITORY
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.host.embedded.cli import test_main as run_test
 from pointcept_bsa.host.embedded.cli import train_main
-from pointcept_bsa.host.embedded.config import DEFAULTS, Config, load_config
+from pointcept_bsa.host.embedded.config import DEFAULTS, RULES, Config, check_values, load_config
 
 
-def test_default_runtime_says_what_the_code_says():
+def test_defaults_are_those_of_default_runtime_and_each_keeps_its_rule():
     cfg = Config.fromfile(str(REPOSITORY / "configs/_base_/default_runtime.py"), import_custom_modules=False)
-    written = {key: cfg[key] for key in cfg if key not in ("custom_imports", "hooks", "test")}
-    assert written == DEFAULTS
+    assert all(cfg[key] == value for key, value in DEFAULTS.items())
+    assert DEFAULTS.keys() == set(cfg) - {"custom_imports", "hooks", "test"}
+    check_values(Config(DEFAULTS))
+    assert DEFAULTS.keys() - RULES.keys() == {"param_dicts"}
 
 
 def test_options_and_base(config, tmp_path):

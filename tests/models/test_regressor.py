@@ -31,6 +31,22 @@ def batch(channels=2):
     )
 
 
+def test_widths_that_are_left_out_are_those_of_the_part_before():
+    for kind in ("DefaultRegressor", "GaussianRegressor"):
+        head = "GaussianHead" if kind.startswith("Gaussian") else "RegressionHead"
+        made = model(type=kind, head=dict(type=head, out_channels=3), normalizer=dict(type="TargetNormalizer"))
+        assert (made.head.in_channels, len(made.normalizer.mean)) == (16, 3)
+    with pytest.raises(InputError, match=r"^model.head \(RegressionHead\): missing argument 'out_channels'"):
+        MODELS.build(dict(type="DefaultRegressor", **parts(head=dict(type="RegressionHead"))), path="model")
+    with pytest.raises(InputError, match="head.in_channels: got 8, wanted 16"):
+        model(head=dict(type="RegressionHead", in_channels=8, out_channels=2))
+
+
+def parts(**changes):
+    backbone = dict(type="PointNet-v1m1", point_channels=(8,), cloud_channels=(8,), channels=(8,))
+    return dict(backbone=backbone, normalizer=dict(type="TargetNormalizer"), criteria=[]) | changes
+
+
 def test_training_returns_scalars_only():
     out = model().train()(batch())
     assert set(out) == {"loss"}

@@ -15,7 +15,7 @@ from pointcept_bsa.arguments.carried import carried
 from pointcept_bsa.datasets.arrays import read_npy
 from pointcept_bsa.datasets.inputs import GLOBAL
 from pointcept_bsa.datasets.prepared import sample_folder_name
-from pointcept_bsa.host import Config
+from pointcept_bsa.host import MODELS, Config
 
 NETWORKS = dict.fromkeys(("bsa", "erwin", "erwin_nsa", "full_attention", "upt", "abupt", "mspt"), True)
 NETWORKS |= dict.fromkeys(("bsa_hierarchical", "flare", "lrsa", "pointnet", "transolver"), True)
@@ -104,7 +104,7 @@ def suggested_configs(
             given = "type='PointLabelDataset', split='{split}', data_root=data_root, scale_to_box=True, "
             model = [
                 f"    num_classes={len(labels)},",
-                f"    backbone_out_channels={custom.head.in_channels},",
+                f"    backbone_out_channels={MODELS.build(custom.backbone).out_channels},",
                 f"    backbone={_call({**custom.backbone.to_dict(), **backbone})},",
             ]
             names = [str(label) for label in labels]

@@ -1,14 +1,15 @@
 """Config files: Pointcept's keys, read by mmengine, checked here.
 
 A config is plain Python with ``_base_``, ``_delete_`` and ``custom_imports``; ``--options a.b=1 hooks.1.type=Z``
-changes single values. ``DEFAULTS`` has the value of every runtime key a config leaves out; it mirrors
-``configs/_base_/default_runtime.py``, where each key is explained.
+changes single values. ``DEFAULTS`` has the value of every runtime key a config leaves out, as
+``configs/_base_/default_runtime.py`` says, where each key is explained.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import runpy
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -16,7 +17,7 @@ from mmengine.config import Config
 from mmengine.utils import import_modules_from_strings
 
 from pointcept_bsa.arguments import DictAction
-from pointcept_bsa.arguments.carried import config_names, config_path
+from pointcept_bsa.arguments.carried import carried, config_names, config_path
 from pointcept_bsa.arguments.given import note_places
 from pointcept_bsa.errors import InputError, nearest
 from pointcept_bsa.host.embedded.config_text import plain_values, python_text, short
@@ -36,47 +37,6 @@ __all__ = [
     "run_custom_imports",
 ]
 
-DEFAULTS: dict[str, Any] = {
-    "weight": None,
-    "resume": False,
-    "evaluate": True,
-    "test_only": False,
-    "seed": None,
-    "save_path": "exp/default",
-    "num_worker": 4,
-    "batch_size": 1,
-    "batch_size_val": None,
-    "batch_size_test": None,
-    "gradient_accumulation_steps": 1,
-    "epoch": 100,
-    "eval_epoch": 100,
-    "clip_grad": None,
-    "sync_bn": False,
-    "enable_amp": False,
-    "amp_dtype": "bfloat16",
-    "empty_cache": False,
-    "empty_cache_per_epoch": False,
-    "find_unused_parameters": False,
-    "mix_prob": 0,
-    "param_dicts": None,
-    "enable_wandb": False,
-    "train": {"type": "DefaultTrainer"},
-    "max_iters": None,
-    "eval_every": None,
-    "device": "auto",
-    "deterministic": False,
-    "cuda_graph": False,
-    "pad_clouds": None,
-    "compile": False,
-    "parallel": "ddp",
-    "log_interval": 50,
-    "save_every": None,
-    "keep_last": 2,
-    "nan_guard": "stop",
-    "ema": None,
-    "matmul_precision": "highest",
-    "search": {},
-}
 REQUIRED = ("model", "data", "optimizer", "scheduler", "hooks", "test")
 # Names other than keys that configs define for their own use, and keys of Pointcept without a meaning here.
 DERIVED = (
@@ -87,6 +47,11 @@ DERIVED = (
     "seed_drawn",
 )
 TOLERATED = ("custom_imports", "dataset_type", "data_root", "wandb_project", "wandb_key")
+DEFAULTS: dict[str, Any] = {
+    key: value
+    for key, value in runpy.run_path(str(carried("configs") / "_base_" / "default_runtime.py")).items()
+    if key not in (*REQUIRED, *TOLERATED) and not key.startswith("_")
+}
 
 
 def load_config(path: str, options: Mapping[str, Any] | None = None) -> Config:

@@ -89,18 +89,23 @@ class Registry(_Registry):
 
 
 def _path_inside_parent(cfg: Any) -> str | None:
-    """Find ``cfg`` among the arguments of the constructor that is running: ``model`` -> ``model.backbone``."""
+    """Find ``cfg``, or what it adds to, among the arguments of the constructor that runs: ``model.backbone``."""
     if not _building:
         return None
     where, kwargs = _building[-1]
     for key, value in kwargs.items():
-        if value is cfg:
+        if value is cfg or (_is_part(value, cfg) and "type" in value):
             return f"{where}.{key}"
         if isinstance(value, list | tuple):
             for index, item in enumerate(value):
                 if item is cfg:
                     return f"{where}.{key}[{index}]"
     return where
+
+
+def _is_part(less: Any, more: Any) -> bool:
+    both = isinstance(less, Mapping) and isinstance(more, Mapping)
+    return both and all(key in more and more[key] is value for key, value in less.items())
 
 
 def _check_signature(cls: Any, kwargs: dict[str, Any], where: str) -> None:
