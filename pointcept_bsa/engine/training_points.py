@@ -12,13 +12,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from pointcept_bsa.engine.provenance import FILE, read_recorded
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.files.json_file import json_text, parse_json, write_json
 from pointcept_bsa.geometry.padding import VALID
 from pointcept_bsa.host import comm
+from pointcept_bsa.samples import lengths
 
 KEY = "points"
 
@@ -50,10 +49,10 @@ class PointCounter:
         """Take in a batch that is still on the host; one on a device is left out rather than waited for."""
         if "offset" not in batch or batch["offset"].is_cuda:
             return
-        lengths = torch.diff(batch["offset"], prepend=batch["offset"].new_zeros(1)).tolist()
+        points = lengths(batch)
         if VALID in batch:  # slots
-            lengths = [int(valid.sum()) for valid in batch[VALID].split(lengths)]
-        self.counts.update(lengths)
+            points = tuple(int(valid.sum()) for valid in batch[VALID].split(points))
+        self.counts.update(points)
 
     def result(self) -> TrainingPoints | None:
         """Of all processes, the same in each; None before the first batch."""

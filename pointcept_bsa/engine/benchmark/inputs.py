@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.host.batch import to_device
 
-Batch = dict[str, Tensor]
+Batch = dict[str, Any]
 
 
 def input_shape(model: nn.Module, cfg: Mapping[str, Any]) -> tuple[int, int, int]:
