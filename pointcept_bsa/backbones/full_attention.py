@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pointcept_bsa.backbones.base import Backbone
 from pointcept_bsa.geometry.padding import VALID, CloudPadding
@@ -11,8 +11,7 @@ from pointcept_bsa.host import MODELS, Point
 from pointcept_bsa.layers.attention import FullAttention
 from pointcept_bsa.layers.linear import Linear
 from pointcept_bsa.layers.norm import RMSNorm
-from pointcept_bsa.layers.residual import Residual
-from pointcept_bsa.layers.transformer import TransformerBlock, init_weights
+from pointcept_bsa.layers.transformer import BlockStack, TransformerBlock, init_weights
 from pointcept_bsa.metrics import cloud_mean
 
 
@@ -48,7 +47,7 @@ class FullAttentionTransformer(Backbone):
     ):
         super().__init__(in_channels, channels, dimensionality)
         self.embedding = Linear(in_channels, channels)
-        self.blocks = nn.ModuleList(
+        self.blocks = BlockStack(
             TransformerBlock(
                 FullAttention(channels, num_heads, dimensionality, qk_norm=qk_norm, rotary=rotary),
                 channels,
@@ -69,7 +68,4 @@ class FullAttentionTransformer(Backbone):
         mean = cloud_mean(point.coord, point.offset, valid)
         centred = point.coord - mean.repeat_interleave(counts, 0, output_size=point.coord.shape[0])
         x = self.embedding(point.feat).to(point.feat.dtype)  # under autocast the residual stays float32
-        stream = Residual(x)
-        for block in self.blocks:
-            stream = block(stream, centred, lengths, valid)
-        return stream.normed(self.norm)[1]
+        return self.blocks(x, self.norm, centred, lengths, valid)

@@ -176,6 +176,17 @@ class BallTree:
         """(S, ...) in tree order -> (N, ...) in input order."""
         return x[self.inverse] if self.copies else reorder(x, self.inverse, self.index, self.layout.valid)
 
+    def turn(self, *, to_rotated: bool) -> tuple[Tensor, Tensor]:
+        """The permutation of slots between the main and the rotated tree, and its inverse.
+
+        Raises:
+            ValueError: a tree without rotation.
+        """
+        there, back = self.rotation, self.rotation_inverse
+        if there is None or back is None:
+            raise ValueError("tree: got one without rotation, wanted BallTree.build(..., rotate=degrees)")
+        return (there, back) if to_rotated else (back, there)
+
 
 def tree_order(
     coord: Tensor, ball_size: int, block_size: int = 8, *, unit: int | None = None, rotate: float = 0.0

@@ -1,6 +1,6 @@
-"""The transformer block that all networks here share, and its stack over a ball tree.
+"""The transformer block that all networks here share, and its stacks.
 
-``S`` slots in tree order, ``C`` channels.
+``S`` slots in tree order, ``C`` channels. What runs on the GPU, with the same parameters: :mod:`.fused`.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pointcept_bsa.geometry.ball_tree import BallLayout, BallTree
+from pointcept_bsa.geometry.ball_tree import BallTree
 from pointcept_bsa.ops.permute import permute
-from pointcept_bsa.ops.side_streams import wait_for_later
-from pointcept_bsa.ops.silu_product import silu_halves, silu_product
+from pointcept_bsa.ops.silu_product import silu_product
 
 from .attention_layer import AttentionLayer
-from .linear import Linear, Summand, joined_linear, worth_joining
+from .by_rows import by_rows
+from .fused.block import hidden, run_block
+from .fused.stack import run_blocks, run_stack
+from .fused.switch import fused
+from .linear import Linear
 from .norm import RMSNorm
 from .recompute import check_recompute, recomputed
-from .residual import Residual
-
-ROWS_AT_ONCE = 1 << 16  # of what acts on each slot alone, where no gradient is wanted
 
 
 class SwiGLU(nn.Module):
@@ -36,17 +36,11 @@ class SwiGLU(nn.Module):
         self.w3 = Linear(hidden, dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.w3(self.hidden(x))
-
-    def hidden(self, x: Tensor) -> Tensor:
-        """w2 x * silu(w1 x)."""
-        if worth_joining(x, self.w1, self.w2):
-            return silu_halves(joined_linear(x, self.w1, self.w2))
-        return silu_product(self.w1(x), self.w2(x))
+        return self.w3(hidden(self, x) if fused(x) else silu_product(self.w1(x), self.w2(x)))
 
 
 class TransformerBlock(nn.Module):
-    """x += attention(RMSNorm(x)); x += SwiGLU(RMSNorm(x)), the last sum left to who goes on.
+    """x += attention(RMSNorm(x)); x += SwiGLU(RMSNorm(x)).
 
     Args:
         attention: layer that is given whatever else the block is called with.
@@ -56,7 +50,8 @@ class TransformerBlock(nn.Module):
             less memory, one more forward pass. ``"selective"`` keeps the outputs of the attentions, too: half of the
             memory, and a fraction of the time of the other. The block must draw nothing at random.
 
-    Without gradients the SwiGLU, whose hidden values are the largest there are, takes ``ROWS_AT_ONCE`` slots at a time.
+    Without gradients the SwiGLU, whose hidden values are the largest there are, takes some slots at a time, see
+    :func:`.by_rows`.
     """
 
     shard_unit = True  # what a host that shards parameters over processes shards as one
@@ -69,49 +64,37 @@ class TransformerBlock(nn.Module):
         self.norm2 = RMSNorm(dim)
         self.swiglu = SwiGLU(dim, dim * mlp_ratio)
 
-    def forward(self, stream: Residual, *geometry: object) -> Residual:
+    def forward(self, x: Tensor, *geometry: object) -> Tensor:
+        run: Callable[..., Any] = partial(run_block, self) if fused(x) else self.run
         if self.checkpoint and torch.is_grad_enabled():
-            return recomputed(self.run, self.checkpoint, stream, *geometry)
-        return self.run(stream, *geometry)
+            return recomputed(run, self.checkpoint, x, *geometry)
+        return run(x, *geometry)
 
-    def run(self, stream: Residual, *geometry: object) -> Residual:
+    def run(self, x: Tensor, *geometry: object) -> Tensor:
         """The block itself."""
-        x, entered = self.attention.enter(stream, self.norm1, *geometry)
-        a = self.attention(x, *geometry, norm=self.norm1, entered=entered)
+        x = x + self.attention(self.norm1(x), *geometry)
         if torch.is_grad_enabled():
-            x, normed = Residual(x, a).normed(self.norm2)
-            return Residual(x, self.swiglu.w3.summand(self.swiglu.hidden(normed), within=False))
-        x, a = by_rows(self.feed_forward, x, a.value)
-        return Residual(x, Summand(a))
-
-    def feed_forward(self, x: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
-        """x + a, and SwiGLU(RMSNorm(x + a)), each row for itself."""
-        x, normed = Residual(x, Summand(a)).normed(self.norm2)
-        return x, self.swiglu(normed)
+            return x + self.swiglu(self.norm2(x))
+        return by_rows(lambda rows: (rows + self.swiglu(self.norm2(rows)),), x)[0]
 
 
-def by_rows(function: Callable[..., tuple[Tensor, ...]], *inputs: Tensor) -> tuple[Tensor, ...]:
-    """``function(*inputs)``, which treats each row for itself, in parts.
+class BlockStack(nn.ModuleList):
+    """Blocks in sequence, then a norm."""
 
-    The same numbers (a matrix product of another height may round otherwise), less memory.
-    """
-    rows = inputs[0].shape[0]
-    if rows <= ROWS_AT_ONCE:
-        return function(*inputs)
-    out: tuple[Tensor, ...] = ()
-    for first in range(0, rows, ROWS_AT_ONCE):
-        results = function(*(t[first : first + ROWS_AT_ONCE] for t in inputs))
-        out = out or tuple(result.new_empty(rows, *result.shape[1:]) for result in results)
-        for whole, part in zip(out, results, strict=True):
-            whole[first : first + ROWS_AT_ONCE] = part
-    return out
+    def forward(self, x: Tensor, norm: RMSNorm, *geometry: object) -> Tensor:
+        """(S, C) -> (S, C)."""
+        if fused(x):
+            return run_blocks(self, x, norm, *geometry)
+        for block in self:
+            x = block(x, *geometry)
+        return norm(x)
 
 
 class BallTreeStack(nn.ModuleList):
     """Blocks in sequence over one ball tree; odd blocks see the balls of the rotated tree.
 
     Args:
-        blocks: modules called with a :class:`.Residual` of (S, C) and a :class:`BallLayout`, which give another.
+        blocks: modules called with (S, C) and a :class:`.BallLayout`, which give (S, C).
         rotate: odd blocks use ``tree.rotated``.
         skip_every: after each so many blocks, add the input of those blocks once more; 0 for never.
     """
@@ -123,27 +106,18 @@ class BallTreeStack(nn.ModuleList):
 
     def forward(self, x: Tensor, tree: BallTree) -> Tensor:
         """(S, C) in tree order -> (S, C) in tree order."""
-        rotated = False
-        skip, stream = x, Residual(x)
+        if fused(x):
+            return run_stack(self, x, tree)
+        rotated, skip = False, x
         for i, block in enumerate(self):
             if self.rotate and rotated != bool(i % 2):
                 rotated = not rotated
-                stream = stream._replace(order=turn(tree, to_rotated=rotated))
-            layout: BallLayout | None = tree.rotated if rotated else tree.layout
-            stream = block(stream, layout)
+                x = permute(x, *tree.turn(to_rotated=rotated))
+            x = block(x, tree.rotated if rotated else tree.layout)
             if self.skip_every and (i + 1) % self.skip_every == 0:
-                x = stream.total() + (permute(skip, *turn(tree, to_rotated=True)) if rotated else skip)
-                skip, stream = permute(x, *turn(tree, to_rotated=False)) if rotated else x, Residual(x)
-        wait_for_later(x)
-        return stream._replace(order=turn(tree, to_rotated=False) if rotated else None).total()
-
-
-def turn(tree: BallTree, *, to_rotated: bool) -> tuple[Tensor, Tensor]:
-    """The permutation of slots between the main and the rotated tree, and its inverse."""
-    there, back = tree.rotation, tree.rotation_inverse
-    if there is None or back is None:
-        raise ValueError("tree: got one without rotation, wanted BallTree.build(..., rotate=degrees)")
-    return (there, back) if to_rotated else (back, there)
+                x = x + (permute(skip, *tree.turn(to_rotated=True)) if rotated else skip)
+                skip = permute(x, *tree.turn(to_rotated=False)) if rotated else x
+        return permute(x, *tree.turn(to_rotated=False)) if rotated else x
 
 
 def init_weights(module: nn.Module, draw: Callable[[Tensor], Any] | None = None) -> None:

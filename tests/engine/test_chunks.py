@@ -14,7 +14,7 @@ from pointcept_bsa.engine.evaluation import evaluate
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.host import DATASETS, MODELS, collate_fn
 from pointcept_bsa.host.batch import to_device
-from pointcept_bsa.layers import transformer
+from pointcept_bsa.layers import by_rows
 from pointcept_bsa.samples import host_ends
 
 MODEL = dict(
@@ -165,7 +165,7 @@ def test_row_by_row_and_recomputed_are_the_same(cfg, checkpoint, monkeypatch):
     torch.testing.assert_close(*results)
     with torch.no_grad():
         whole = plain.eval()(batch)["feat"]
-        monkeypatch.setattr(transformer, "ROWS_AT_ONCE", 32)
+        monkeypatch.setattr(by_rows, "ROWS_AT_ONCE", 32)
         torch.testing.assert_close(plain(batch)["feat"], whole, rtol=1e-5, atol=1e-6)
 
 

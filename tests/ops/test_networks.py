@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from pointcept_bsa.host import MODELS
-from pointcept_bsa.host.batch import offset_of
 from pointcept_bsa.host.cast_weights import CastWeights
-from pointcept_bsa.layers.linear import Linear
+from pointcept_bsa.layers.fused.switch import switched
+from pointcept_bsa.samples import with_lengths
 
 from .interpreter import DEVICE, kernel_test, run_in_interpreter
 
@@ -90,13 +90,13 @@ def test_outputs_and_gradients_are_those_of_plain_torch(name, stand_ins, monkeyp
         for parameter in network.parameters():
             parameter.mul_(4 if parameter.dim() > 1 else 1)  # attention far from uniform, gates from one half
     coord, feat = (torch.randn(sum(LENGTHS), 3, device=DEVICE) for _ in range(2))
-    data = dict(coord=coord, feat=feat, offset=offset_of(LENGTHS, torch.zeros(0, dtype=torch.long, device=DEVICE)))
+    data = with_lengths(dict(coord=coord, feat=feat), LENGTHS, torch.zeros(0, dtype=torch.long, device=DEVICE))
     probe = torch.randn(sum(LENGTHS), network.out_channels, device=DEVICE)
     results = []
     for kernels in (False, True):
         monkeypatch.setenv("PCBSA_OPS", "triton" if kernels else "reference")
-        monkeypatch.setattr(Linear, "sums_bias", staticmethod(lambda _, kernels=kernels: kernels))
-        results.append(gradients(copy.deepcopy(network), data, probe, stand_ins))
+        with switched(kernels):
+            results.append(gradients(copy.deepcopy(network), data, probe, stand_ins))
     plain, ours = results
     for key, wanted in plain.items():
         assert (ours[key].float() - wanted).norm() < 1e-3 * wanted.norm() + 1e-4, key  # some are 0 but for rounding

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from torch import Tensor
 
-from pointcept_bsa.layers.linear import Linear, Summand
-from pointcept_bsa.layers.norm import RMSNorm, in_place
+from pointcept_bsa.layers.fused.linear import Summand, in_full
 from pointcept_bsa.ops.permute import permute
-from pointcept_bsa.ops.rms_norm import residual_norm
+from pointcept_bsa.ops.rms_norm import Place, residual_norm
+
+if TYPE_CHECKING:
+    from pointcept_bsa.layers.linear import Linear
+    from pointcept_bsa.layers.norm import RMSNorm
 
 
 class Residual(NamedTuple):
@@ -36,9 +39,28 @@ class Residual(NamedTuple):
         """The total, and its norm, to which ``position(place)`` is added."""
         map_of_place = None
         if place is not None and position is not None:
-            map_of_place = in_place(place, position)
+            map_of_place = _in_place(place, position)
             if map_of_place is None:
                 x = self.total()
                 return x, norm(x) + position(place)
         value, bias = self.summand or (None, None)
         return residual_norm(self.x, norm.weight, norm.eps_of(self.x), value, bias, self.order, map_of_place)
+
+
+class Normed(NamedTuple):
+    """What an attention layer begins with in a block.
+
+    Attributes:
+        x: (S, C) the residual stream.
+        entered: (S, C) its norm, and W_pos position added.
+    """
+
+    x: Tensor
+    entered: Tensor
+
+
+def _in_place(place: Tensor, position: Linear) -> Place | None:
+    """``position(place)`` as the kernel takes it, or None if it cannot."""
+    if place.requires_grad or place.shape[-1] > 3 or position.bias is None:
+        return None
+    return Place(place, in_full(position, "weight"), in_full(position, "bias"))
