@@ -23,6 +23,7 @@ from pointcept_bsa.errors import InputError
 
 POINT, CLOUD, ENDS, WHOLE = "point", "cloud", "ends", "whole"
 ROWS = (POINT, CLOUD, ENDS, WHOLE)
+PARAMETERS, SCALARS = "parameters", "scalars"  # of whole clouds: what a network is conditioned by, what it predicts
 
 
 @dataclass(frozen=True)
@@ -62,9 +63,10 @@ TABLE = {
     "origin_segment": Entry(WHOLE, truth=True),
     "slot_rotation": Entry(WHOLE, names="slot"),  # of a level, whose number follows: slot_rotation_0
     "name": Entry(CLOUD),
-    "parameters": Entry(CLOUD),
-    "scalars": Entry(CLOUD, truth=True),
+    PARAMETERS: Entry(CLOUD),
+    SCALARS: Entry(CLOUD, truth=True),
     "offset": Entry(ENDS, names="point"),
+    "anchor_offset": Entry(ENDS, names="point"),
     "domain_names": Entry(WHOLE),
     "index_valid_keys": Entry(WHOLE),
     "host_ends": Entry(WHOLE),

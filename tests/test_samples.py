@@ -65,13 +65,14 @@ def test_a_key_is_declared_once():
 
 
 def batch():
-    collect = CollectPoints(keys=("coord", "name", "parameters"))
-    return collate_fn([collect(sample(n)) for n in (4, 2, 3)])
+    declare("inflow_of_a_test", rows="cloud")
+    collect = CollectPoints(keys=("coord", "name", "inflow_of_a_test"))
+    return collate_fn([collect({**sample(n), "inflow_of_a_test": np.zeros((1, 2))}) for n in (4, 2, 3)])
 
 
 def test_a_batch_knows_its_lengths_wherever_it_goes():
     known = to_device(batch(), CPU)
-    assert isinstance(known, dict) and known.lengths == (4, 2, 3) and known["parameters"].shape == (3, 3)
+    assert isinstance(known, dict) and known.lengths == (4, 2, 3) and known["inflow_of_a_test"].shape == (3, 2)
     copies = known, dict(known), {**known}, Point(known), copy.copy(known), type(known)(known.items())
     known["offset"].mul_(2)  # would be seen, if anybody read it
     for each in copies:

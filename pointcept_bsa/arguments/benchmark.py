@@ -16,7 +16,8 @@ compares one config with a variant of itself.
 compares a network of each kind there is.
 
 --tree N ... times ball trees, with or without --config; --losses STEPS trains instead of timing, with the
-schedule of the config over so many steps; --seeds N says from how many starts."""
+schedule of the config over so many steps; --seeds N says from how many starts; --queries N predicts so many points
+from anchors, whose number --sizes gives."""
 
 
 def benchmark_parser() -> argparse.ArgumentParser:
@@ -62,6 +63,8 @@ def benchmark_parser() -> argparse.ArgumentParser:
         help="in place of a case that is too slow, its backbone with one block and with two, and a line through them",
     )
     parser.add_argument("--tree", nargs="+", type=int, default=[], metavar="N", help="time the ball trees of so many")
+    parser.add_argument("--queries", type=int, metavar="N", help="predict N points from anchors, as many as --sizes")
+    parser.add_argument("--chunk", type=int, default=32768, help="of them at a time (default %(default)s)")
     parser.add_argument("--losses", type=int, metavar="STEPS", help="train with kernels and in plain torch, compare")
     parser.add_argument("--seeds", type=int, default=1, metavar="N", help="trainings of --losses (default %(default)s)")
     parser.add_argument(

@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from pointcept_bsa.datasets.sample_anchors import IS_ANCHOR, num_anchors
 from pointcept_bsa.errors import InputError, nearest
 from pointcept_bsa.host import TRANSFORMS
-from pointcept_bsa.samples import ENDS, WHOLE, entry, names_points, per_point_keys
+from pointcept_bsa.host.batch import ANCHORS
+from pointcept_bsa.samples import ENDS, PARAMETERS, SCALARS, WHOLE, entry, names_points, per_point_keys
 
 Sample = dict[str, Any]
 
@@ -205,29 +207,43 @@ class CollectPoints:
     Args:
         keys: what to pass on: arrays become tensors (floating: float32, integers: int64), strings stay.
         feat_keys: per-point fields concatenated along columns into ``feat (N, C)``.
+        parameter_keys: fields that are the same in every row of a cloud, its global parameters, concatenated into
+            ``parameters (1, P)``: for backbones with ``condition=P``.
 
     Returns:
-        dict: ``keys``, ``feat`` and ``offset``, a tensor holding N. ``face`` cannot be collated and is refused.
+        dict: ``keys``, ``feat`` and ``offset``, a tensor holding N; after ``SampleAnchors`` also ``anchor_offset``, the
+        number of anchors; ``parameters`` if there are ``parameter_keys``, and ``scalars`` (1, S) where the data set
+        gives targets of whole clouds. ``face`` cannot be collated and is refused.
 
     Raises:
-        InputError: a key that the sample lacks, ``face``, fields of unequal rows.
+        InputError: a key that the sample lacks, ``face``, fields of unequal rows, a parameter that varies in a cloud.
     """
 
     def __init__(
-        self, keys: Sequence[str] = ("coord", "target", "name"), feat_keys: Sequence[str] = ("coord",)
+        self,
+        keys: Sequence[str] = ("coord", "target", "name"),
+        feat_keys: Sequence[str] = ("coord",),
+        parameter_keys: Sequence[str] = (),
     ) -> None:
         self.keys = _key_list("CollectPoints", "keys", keys)
         self.feat_keys = _key_list("CollectPoints", "feat_keys", feat_keys)
+        self.parameter_keys = _key_list("CollectPoints", "parameter_keys", parameter_keys)
         if not self.feat_keys:
             raise InputError("CollectPoints: got no feat_keys, wanted at least one")
         for key in self.keys:
-            if key == "feat" or entry(key).rows in (ENDS, WHOLE):
+            if key in ("feat", PARAMETERS, SCALARS) or entry(key).rows in (ENDS, WHOLE):
                 raise InputError(f"CollectPoints: got key {key!r}, which cannot be collected, wanted per-point fields")
 
     def __call__(self, data: Sample) -> Sample:
         collected = {key: _collectable(_field("CollectPoints", data, key)) for key in self.keys}
         collected["feat"] = _collectable(_concatenate("CollectPoints", data, self.feat_keys))
+        if self.parameter_keys:
+            collected[PARAMETERS] = _collectable(_parameters(data, self.parameter_keys))
+        if SCALARS in data:
+            collected[SCALARS] = _collectable(data[SCALARS])
         collected["offset"] = torch.tensor([len(data["coord"])])
+        if IS_ANCHOR in data:
+            collected[ANCHORS] = torch.tensor([num_anchors(data)])
         return collected
 
 
@@ -253,6 +269,7 @@ def fields_read(transforms: Sequence[Mapping[str, Any]]) -> dict[str, str]:
         for key in (
             *transform.get("keys", ()),
             *transform.get("feat_keys", ()),
+            *transform.get("parameter_keys", ()),
             *transform.get("vector_keys", ()),
             *single,
         ):
@@ -288,6 +305,18 @@ def _concatenate(transform: str, data: Sample, keys: Sequence[str]) -> np.ndarra
             raise InputError(f"{transform}: {key!r} is not a per-point field, wanted an array of {n} rows")
         columns.append(values.reshape(n, -1))
     return np.concatenate(columns, axis=1)
+
+
+def _parameters(data: Sample, keys: Sequence[str]) -> np.ndarray:
+    """(1, P) the row that all points of the cloud share."""
+    for key in keys:
+        values = _concatenate("CollectPoints", data, (key,))
+        if not (values == values[:1]).all():
+            raise InputError(
+                f"CollectPoints: got parameter_keys {key!r}, which varies from point to point, wanted fields of whole "
+                "clouds"
+            )
+    return _concatenate("CollectPoints", data, keys)[:1]
 
 
 def _field(transform: str, data: Sample, key: str) -> Any:

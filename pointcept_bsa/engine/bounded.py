@@ -27,6 +27,7 @@ from pointcept_bsa import samples
 from pointcept_bsa.engine.training_points import TrainingPoints
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.host.memory import memory_watched
+from pointcept_bsa.models.gaussian import mixture
 from pointcept_bsa.samples import (
     CLOUD,
     ENDS,
@@ -86,7 +87,8 @@ class BoundedModel:
         self.pieces: dict[str, int] = {}
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Output for the whole batch; only what has a row a point where the batch had to be run in parts.
+        """Output for the whole batch; only what has a row a point where the batch had to be run in parts, and scalars
+        of clouds, which of a cloud in pieces are the mean over these.
 
         Raises:
             OutOfMemory: with what to lower.
@@ -143,7 +145,9 @@ class BoundedModel:
             order = random_order(n, name, vote).to(device)
             found = join([self.piece(cloud, points, keep) for points, keep in shares(order, split)])
             places = torch.argsort(order)
-            votes.append({key: value[places] for key, value in found.items()})
+            of_clouds = {key for key in found if entry(key).rows == CLOUD}
+            mean = {key: found[key].mean(0, keepdim=True) for key in of_clouds}  # of the pieces
+            votes.append(mean | {key: value[places] for key, value in found.items() if key not in of_clouds})
         return average(votes)
 
     def piece(self, cloud: Mapping[str, Any], points: Tensor, keep: int) -> dict[str, Tensor]:
@@ -151,7 +155,8 @@ class BoundedModel:
         index, order = points.sort()
         part = cut_points(cloud, index)
         places = torch.argsort(order)[:keep]
-        return {key: value[places] for key, value in per_point(self.model(part), part).items()}
+        found = per_point(self.model(part), part)
+        return {key: value if entry(key).rows == CLOUD else value[places] for key, value in found.items()}
 
 
 def shares(order: Tensor, split: Split) -> Iterator[tuple[Tensor, int]]:
@@ -169,11 +174,16 @@ def test_settings(dataset: Any) -> Mapping[str, Any]:
 
 
 def bounded(model: nn.Module, test_cfg: Mapping[str, Any], trained: TrainingPoints | None = None) -> BoundedModel:
-    """The model as ``test_cfg`` wants it: ``max_points``, ``votes`` and ``piece_points``.
+    """The model as ``test_cfg`` wants it: ``max_points``, ``votes`` and ``piece_points``, or ``anchors``.
 
     Raises:
-        InputError: pieces of the training's density where that is not known (``trained``).
+        InputError: pieces of the training's density where that is not known (``trained``); anchors of a model that has
+            no way for queries.
     """
+    if test_cfg.get("anchors") is not None:
+        from pointcept_bsa.engine.anchored import AnchoredModel  # which stands on this file
+
+        return AnchoredModel(model, **{key: value for key, value in test_cfg.items() if value is not None})
     piece_points = test_cfg.get("piece_points")
     if piece_points != TRAINING:
         return BoundedModel(model, test_cfg.get("max_points"), test_cfg.get("votes", 1), piece_points)
@@ -194,8 +204,11 @@ def at_training_density(model: nn.Module, test_cfg: Mapping[str, Any], trained: 
 def both_ways(model: nn.Module, test_cfg: Mapping[str, Any], trained: TrainingPoints | None) -> dict[str, BoundedModel]:
     """The model on whole clouds and, where it is known, at the density of training: ``WHOLE``, ``AT_TRAINING``.
 
-    Both are within the memory bound of ``test_cfg``; where that is below the pieces' size there is only the one.
+    Both are within the memory bound of ``test_cfg``; where that is below the pieces' size there is only the one, and
+    none where every point is predicted from anchors.
     """
+    if test_cfg.get("anchors") is not None:
+        return {}
     bound = test_cfg.get("max_points")
     ways = {WHOLE: BoundedModel(model, bound, test_cfg.get("votes", 1))}
     if trained is not None and (bound is None or bound >= trained.median):
@@ -252,7 +265,7 @@ def cut_clouds(batch: Mapping[str, Any], starts: list[int], first: int, last: in
     return with_lengths(cut, [starts[i + 1] - starts[i] for i in range(first, last)], batch["offset"])
 
 
-def cut_points(cloud: Mapping[str, Any], index: Tensor) -> Batch:
+def cut_points(cloud: Mapping[str, Any], index: Tensor | slice) -> Batch:
     """One cloud's points ``index`` as a cloud of their own; what named points, or counted them, is left out."""
     cut = {}
     for key, value in cloud.items():
@@ -260,14 +273,14 @@ def cut_points(cloud: Mapping[str, Any], index: Tensor) -> Batch:
         if rows in (ENDS, samples.WHOLE) or entry(key).rows == samples.WHOLE or names_points(key):
             continue
         cut[key] = value[index] if rows == POINT else value
-    return with_lengths(cut, [len(index)], cloud["offset"])
+    return with_lengths(cut, [len(cut["coord"])], cloud["offset"])
 
 
 def per_point(output: Mapping[str, Any], batch: Mapping[str, Any]) -> dict[str, Tensor]:
-    """What of a model's output has a row a point."""
-    found = {key: value for key, value in output.items() if isinstance(value, Tensor) and rows_of(key, value) == POINT}
+    """What of a model's output has a row a point, or a row a cloud."""
+    found = {k: v for k, v in output.items() if isinstance(v, Tensor) and rows_of(k, v) in (POINT, CLOUD)}
     for key, value in found.items():
-        check_rows(key, value, len(batch["coord"]))
+        check_rows(key, value, len(batch["coord"] if rows_of(key, value) == POINT else batch["offset"]))
     return found
 
 
@@ -280,7 +293,8 @@ def average(votes: list[dict[str, Tensor]]) -> dict[str, Tensor]:
     """Means over the votes; the variance is that of the mixture of their distributions."""
     if len(votes) == 1:
         return votes[0]
-    mean = {key: torch.stack([vote[key] for vote in votes]).mean(0) for key in votes[0]}
+    stacked = {key: torch.stack([vote[key] for vote in votes]) for key in votes[0]}
+    mean = {key: values.mean(0) for key, values in stacked.items()}
     if "variance" in mean:
-        mean["variance"] += torch.stack([vote["pred"] for vote in votes]).var(0, correction=0)
+        mean["variance"] = mixture(stacked["pred"], stacked["variance"])[1]
     return mean

@@ -36,7 +36,8 @@ class FieldExporter:
 
     A file has the points in physical units, the cells of the sample where it has them and all its points were predicted
     (formats that hold no volumes have its points alone, which is said once), its input fields, and ``truth_<name>``,
-    ``predicted_<name>``, ``error_<name>`` (prediction - truth) of each target: of a field of several channels as one
+    ``predicted_<name>``, ``error_<name>`` (prediction - truth) and, where the model predicts one, ``spread_<name>`` (a
+    standard deviation) of each target: of a field of several channels as one
     vector (of three components where there are two, the third 0, so that ParaView draws arrows), as predict writes it.
 
     Args:
@@ -54,14 +55,18 @@ class FieldExporter:
         self.index = {dataset.get_data_name(i): i for i in range(len(dataset))} if self.formats else {}
         self.vectors = vector_channels(dataset) if self.formats else {}
 
-    def __call__(self, batch: Mapping[str, Any], pred: Tensor) -> None:
+    def __call__(self, batch: Mapping[str, Any], pred: Tensor, spread: Tensor | None = None) -> None:
         if not self.formats:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         coord = batch["position"] if "position" in batch else batch["coord"]
-        parts = (values.cpu().split(lengths(batch)) for values in (coord, batch["target"], pred.float()))
-        for name, place, truth, own in zip(batch["name"], *parts, strict=True):
+        points = lengths(batch)
+        parts = (values.cpu().split(points) for values in (coord, batch["target"], pred.float()))
+        spreads = [None] * len(points) if spread is None else spread.float().cpu().split(points)
+        for name, place, truth, own, doubt in zip(batch["name"], *parts, spreads, strict=True):
             mesh = self.mesh_of(name, place.numpy(), truth.numpy(), own.numpy())
+            if doubt is not None:
+                mesh.point_data |= {f"spread_{c}": v.numpy() for c, v in zip(self.dataset.target_names, doubt.T)}
             mesh.point_data = with_vectors(mesh.point_data, self.vectors)
             for suffix in self.formats:
                 self.write(self.folder / f"{name.replace('/', '__')}.{suffix}", mesh)
@@ -117,10 +122,13 @@ def vector_channels(dataset: Any) -> dict[str, list[str]]:
 
 
 def with_vectors(fields: Mapping[str, np.ndarray], vectors: Mapping[str, Sequence[str]]) -> dict[str, np.ndarray]:
-    """The fields with ``truth_``, ``predicted_`` and ``error_`` of several channels put together: (N, 3 or more)."""
+    """The fields with ``truth_``, ``predicted_``, ``error_`` and ``spread_`` of several channels put together, (N, 3
+    or more), where they are."""
     joined = dict(fields)
     for field, channels in vectors.items():
-        for kind in ("truth", "predicted", "error"):
+        for kind in ("truth", "predicted", "error", "spread"):
+            if f"{kind}_{channels[0]}" not in joined:
+                continue
             columns = np.stack([joined.pop(f"{kind}_{channel}") for channel in channels], axis=1)
             joined[f"{kind}_{field}"] = np.pad(columns, ((0, 0), (0, max(0, 3 - len(channels)))))
     return joined

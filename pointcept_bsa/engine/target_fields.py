@@ -19,7 +19,8 @@ from pointcept_bsa.engine.training_range import target_of
 from pointcept_bsa.errors import InputError, nearest
 from pointcept_bsa.metrics import VECTOR_METRICS, base_metric
 
-NO_UNIT = {"relative_l2": "1", "r2": "1", "angle": "degrees", "nll": "nat"}
+NO_UNIT = {"relative_l2": "1", "r2": "1", "angle": "degrees", "nll": "nat", "ause": "1"}
+NO_UNIT |= {"coverage_68": "1", "coverage_95": "1"}
 
 
 class TargetField(NamedTuple):

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from pointcept_bsa.samples import ENDS, Batch, entry, host_ends
 
+ANCHORS = "anchor_offset"  # (B,) cumulative: the anchors of each cloud, its first points; the rest are queries
+
 
 def to_device(batch: Mapping[str, Any], device: torch.device) -> Batch:
     """The batch with its tensors on ``device``; it knows its lengths, which are read before they leave the host."""

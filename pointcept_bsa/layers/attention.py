@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from pointcept_bsa.geometry.ball_tree import BallLayout
 from pointcept_bsa.geometry.tree_plan import as_lengths
+from pointcept_bsa.layers.anchors import KeysValues, Memory
 from pointcept_bsa.layers.attention_layer import AttentionLayer
 from pointcept_bsa.layers.fused.attention import attend_heads
 from pointcept_bsa.layers.linear import Linear
@@ -115,6 +116,7 @@ class FullAttention(AttentionLayer):
         centred: Tensor,
         lengths: Sequence[int],
         valid: Tensor | None = None,
+        memory: Memory | None = None,
     ) -> Tensor:
         """(N, H, D) each, (N, d) positions relative to the cloud's mean, points of each cloud -> (N, C).
 
@@ -123,4 +125,6 @@ class FullAttention(AttentionLayer):
         lengths = as_lengths(lengths, len(q))
         if self.query_key is not None:
             q, k = self.query_key(q, k, centred)
+        if memory is not None:
+            memory.layers.append(KeysValues(k, v))
         return dense_attention(q, k, v, lengths, lengths, key_valid=valid).flatten(-2)

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from pointcept_bsa.geometry.ball_tree import BallLayout
+from pointcept_bsa.layers.conditioning import Film
 from pointcept_bsa.layers.fused.attention import attention
 from pointcept_bsa.layers.fused.switch import fused
 from pointcept_bsa.layers.linear import Linear
@@ -45,8 +46,9 @@ class AttentionLayer(nn.Module):
             raise ValueError(f"x: got {len(x)} rows, wanted {len(place)}, one for each slot or point")
         return x + self.position(place)
 
-    def forward(self, x: Tensor, *geometry: Any) -> Tensor:
-        """(S, C) -> (S, C). Raises ValueError as :meth:`with_position`."""
+    def forward(self, x: Tensor, *geometry: Any, film: Film | None = None) -> Tensor:
+        """(S, C) -> (S, C); ``film`` scales and shifts h. Raises ValueError as :meth:`with_position`."""
         if fused(x):
-            return attention(self, x, *geometry)  # type: ignore[return-value]  # a summand only of what a block made
-        return self.projection(self.attend(self.with_position(x, *geometry), *geometry))
+            return attention(self, x, *geometry, film=film)  # type: ignore[return-value]  # in a block a summand
+        h = self.with_position(x, *geometry)
+        return self.projection(self.attend(h if film is None else film.of_attention(h), *geometry))

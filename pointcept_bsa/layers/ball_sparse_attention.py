@@ -15,6 +15,7 @@ from pointcept_bsa.ops.dense_attention import dense_attention
 from pointcept_bsa.ops.gated_sum import gated_sum
 from pointcept_bsa.ops.selected_attention import selected_attention
 
+from .anchors import KeysValues, Memory
 from .attention import check_heads, distance_weight
 from .attention_layer import AttentionLayer
 from .block_pooling import POOLING, pooling
@@ -112,7 +113,7 @@ class BallSparseAttention(AttentionLayer):
         self.pool_q = pooling(query_pooling, dim // num_heads, group_size)
         self.projection = Linear(dim, dim)
 
-    def attend(self, h: Tensor, layout: BallLayout) -> Tensor:
+    def attend(self, h: Tensor, layout: BallLayout, memory: Memory | None = None) -> Tensor:
         layout.check(self.ball_size, self.block_size)
         q, k, v = self.qkv(h).unflatten(-1, (3, self.num_heads, -1)).unbind(-3)
         gate = self.gate(h)
@@ -120,6 +121,8 @@ class BallSparseAttention(AttentionLayer):
             q, k = self.query_key(q, k, layout.coord)
         k_cmp, v_cmp = self.pool_k(k, layout.valid), self.pool_v(v, layout.valid)
         q_cmp = self.pool_q(q, layout.valid) if self.group_size > 1 else q
+        if memory is not None:
+            memory.layers.append(KeysValues(k, v, k_cmp, v_cmp))
         tokens = None if self.levels is None else self.levels(k_cmp, v_cmp, layout)
         ball = self.ball(q, k, v, layout)
         compression = self.compression(q, q_cmp, k_cmp, v_cmp, layout, tokens)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pointcept_bsa.geometry.ball_tree import BallLayout
+from pointcept_bsa.layers.anchors import KeysValues, Memory
 from pointcept_bsa.layers.attention import distance_weight
 from pointcept_bsa.layers.attention_layer import AttentionLayer
 from pointcept_bsa.layers.block_pooling import POOLING, BlockMean, BlockMLP
@@ -99,7 +100,7 @@ class NativeSparseAttention(AttentionLayer):
         size = self.compressed_ball_size
         return BlockMLP(self.head_dim, size) if phi == "mlp" else BlockMean(size)
 
-    def attend(self, h: Tensor, layout: BallLayout) -> Tensor:
+    def attend(self, h: Tensor, layout: BallLayout, memory: Memory | None = None) -> Tensor:
         layout.check(block_size=self.compressed_ball_size)
         q = self.query(h).unflatten(-1, (self.num_heads, -1))
         k, v = self.key_value(h).unflatten(-1, (2, self.num_kv_heads, -1)).unbind(-3)
@@ -107,6 +108,8 @@ class NativeSparseAttention(AttentionLayer):
         if self.query_key is not None:
             q, k = self.query_key(q, k, layout.coord)
         k_cmp, v_cmp = self.pool_k(k, layout.valid), self.pool_v(v, layout.valid)
+        if memory is not None:
+            memory.layers.append(KeysValues(k, v, k_cmp, v_cmp))
         local = self.local(q, k, v, layout)
         compressed = self.compression(q, k_cmp, v_cmp, layout)
         selected = self.selection(q, k, v, k_cmp, layout)

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -18,6 +18,7 @@ from pointcept_bsa.ops.silu_product import silu_product
 
 from .attention_layer import AttentionLayer
 from .by_rows import by_rows
+from .conditioning import Film, films_of, scaled
 from .fused.block import hidden, run_block
 from .fused.stack import run_blocks, run_stack
 from .fused.switch import fused
@@ -50,6 +51,7 @@ class TransformerBlock(nn.Module):
             less memory, one more forward pass. ``"selective"`` keeps the outputs of the attentions, too: half of the
             memory, and a fraction of the time of the other. The block must draw nothing at random.
 
+    Called with a ``film`` it scales and shifts both sums that the layers take by what it says of each cloud.
     Without gradients the SwiGLU, whose hidden values are the largest there are, takes some slots at a time, see
     :func:`.by_rows`.
     """
@@ -64,29 +66,49 @@ class TransformerBlock(nn.Module):
         self.norm2 = RMSNorm(dim)
         self.swiglu = SwiGLU(dim, dim * mlp_ratio)
 
-    def forward(self, x: Tensor, *geometry: object) -> Tensor:
-        run: Callable[..., Any] = partial(run_block, self) if fused(x) else self.run
+    def forward(
+        self, x: Tensor, *geometry: object, film: Film | None = None, run: Callable[..., Any] | None = None
+    ) -> Tensor:
+        """(S, C) -> (S, C); with ``run(block, x, *geometry)`` what another way through the block gives."""
+        if run is not None:
+            way = partial(run, self)
+        else:
+            way = partial(run_block, self, film=film) if fused(x) else partial(self.run, film=film)
         if self.checkpoint and torch.is_grad_enabled():
-            return recomputed(run, self.checkpoint, x, *geometry)
-        return run(x, *geometry)
+            return recomputed(way, self.checkpoint, x, *geometry)
+        return way(x, *geometry)
 
-    def run(self, x: Tensor, *geometry: object) -> Tensor:
+    def run(self, x: Tensor, *geometry: object, film: Film | None = None) -> Tensor:
         """The block itself."""
-        x = x + self.attention(self.norm1(x), *geometry)
+        x = x + self.attention(self.norm1(x), *geometry, film=film)
         if torch.is_grad_enabled():
-            return x + self.swiglu(self.norm2(x))
-        return by_rows(lambda rows: (rows + self.swiglu(self.norm2(rows)),), x)[0]
+            h = self.norm2(x)
+            return x + self.swiglu(h if film is None else film.of_feed_forward(h))
+        return by_rows(self.feed_forward, x, *(() if film is None else film.rows_of_feed_forward()))[0]
+
+    def feed_forward(self, x: Tensor, *film: Tensor) -> tuple[Tensor]:
+        """x + SwiGLU(RMSNorm(x)), each row for itself; ``film``: scale and shift of each row."""
+        h = self.norm2(x)
+        return (x + self.swiglu(scaled(h, *film) if film else h),)
 
 
 class BlockStack(nn.ModuleList):
     """Blocks in sequence, then a norm."""
 
-    def forward(self, x: Tensor, norm: RMSNorm, *geometry: object) -> Tensor:
-        """(S, C) -> (S, C)."""
+    def forward(
+        self,
+        x: Tensor,
+        norm: RMSNorm,
+        *geometry: object,
+        rows: Sequence[int] = (),
+        films: Sequence[Tensor] | None = None,
+    ) -> Tensor:
+        """(S, C) -> (S, C); ``films``: (B, 4, C) for each block, see :class:`.Film`, of clouds of so many ``rows``."""
+        conditions = films_of(films, len(self), rows)
         if fused(x):
-            return run_blocks(self, x, norm, *geometry)
-        for block in self:
-            x = block(x, *geometry)
+            return run_blocks(self, x, norm, *geometry, films=conditions)
+        for block, film in zip(self, conditions, strict=True):
+            x = block(x, *geometry, film=film)
         return norm(x)
 
 
@@ -104,16 +126,22 @@ class BallTreeStack(nn.ModuleList):
         self.rotate = rotate
         self.skip_every = skip_every
 
-    def forward(self, x: Tensor, tree: BallTree) -> Tensor:
-        """(S, C) in tree order -> (S, C) in tree order."""
+    def forward(self, x: Tensor, tree: BallTree, *others: object, films: Sequence[Tensor] | None = None) -> Tensor:
+        """(S, C) in tree order -> (S, C) in tree order.
+
+        Args:
+            others: go to each block behind the layout.
+            films: (B, 4, C) for each block, see :class:`.Film`.
+        """
+        conditions = films_of(films, len(self), tree.layout.slots)
         if fused(x):
-            return run_stack(self, x, tree)
+            return run_stack(self, x, tree, *others, films=conditions)
         rotated, skip = False, x
         for i, block in enumerate(self):
             if self.rotate and rotated != bool(i % 2):
                 rotated = not rotated
                 x = permute(x, *tree.turn(to_rotated=rotated))
-            x = block(x, tree.rotated if rotated else tree.layout)
+            x = block(x, tree.rotated if rotated else tree.layout, *others, film=conditions[i])
             if self.skip_every and (i + 1) % self.skip_every == 0:
                 x = x + (permute(skip, *tree.turn(to_rotated=True)) if rotated else skip)
                 skip = permute(x, *tree.turn(to_rotated=False)) if rotated else x

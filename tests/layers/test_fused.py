@@ -11,8 +11,10 @@ from torch import nn
 from pointcept_bsa.geometry.ball_tree import BallTree
 from pointcept_bsa.host.cast_weights import CastWeights
 from pointcept_bsa.layers import by_rows
+from pointcept_bsa.layers.anchors import Memory
 from pointcept_bsa.layers.attention import BallAttention, FullAttention
 from pointcept_bsa.layers.ball_sparse_attention import BallSparseAttention
+from pointcept_bsa.layers.conditioning import films_of
 from pointcept_bsa.layers.fused.residual import Normed, Residual
 from pointcept_bsa.layers.fused.switch import fused, switched
 from pointcept_bsa.layers.native_sparse_attention import NativeSparseAttention
@@ -90,6 +92,48 @@ def test_stacks_over_two_trees(skip_every, checkpoint, dtype):
     torch.manual_seed(0)
     blocks = [TransformerBlock(LAYERS["bsa, joined"](), DIM, checkpoint=checkpoint) for _ in range(3)]
     agree(BallTreeStack(blocks, rotate=True, skip_every=skip_every), dtype, tree(dtype))
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
+def test_stacks_with_conditions(dtype):
+    torch.manual_seed(0)
+    own = tree(dtype)
+    films = [torch.randn(len(LENGTHS), 4, DIM, dtype=dtype) / 4 for _ in range(2)]
+
+    class Network(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.blocks = BallTreeStack([TransformerBlock(LAYERS["nsa"](), DIM) for _ in range(2)], rotate=True)
+
+        def forward(self, x):
+            return self.blocks(x, own, films=films)
+
+    agree(Network(), dtype)
+    network = Network().to(dtype)
+    x = torch.randn(sum(own.layout.slots), DIM, dtype=dtype)
+    with torch.no_grad():
+        for on in (False, True):
+            with switched(on):
+                alone = network.blocks[0].attention
+                film = films_of(films, 2, own.layout.slots)[0]
+                h = alone.with_position(x, own.layout)
+                wanted = alone.projection(alone.attend(film.of_attention(h), own.layout))
+                torch.testing.assert_close(alone(x, own.layout, film=film), wanted, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
+def test_what_anchors_leave_behind(dtype):
+    torch.manual_seed(0)
+    for name in ("bsa, joined", "nsa"):
+        layer, layout, kept = LAYERS[name]().to(dtype), tree(dtype).layout, []
+        x = torch.randn(len(layout.coord), DIM, dtype=dtype)
+        for on in (False, True):
+            memory = Memory(LENGTHS, torch.tensor([70, 103]), layout.coord)
+            with switched(on):
+                layer(x, layout, memory)
+            kept.append(memory.layers[0])
+        for one, other in zip(*(vars(each).values() for each in kept), strict=True):
+            torch.testing.assert_close(one, other)
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=str)

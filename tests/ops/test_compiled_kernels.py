@@ -204,7 +204,8 @@ def attention_to_selected_blocks():
 
 def selection_of_blocks():
     q, k = qkv()[0][: SLOTS // 8], qkv()[1][: SLOTS // 8]
-    selection.select_blocks_op(q, k, [SLOTS // 8], [SLOTS // 8], 4, [SLOTS // 256], None)
+    for own in (None, torch.zeros(SLOTS // 8, dtype=torch.long)):
+        selection.select_blocks_op(q, k, [SLOTS // 8], [SLOTS // 8], 4, [SLOTS // 256], None, own)
 
 
 def attention_to_levels():

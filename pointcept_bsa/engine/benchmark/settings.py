@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import torch
 
 from pointcept_bsa.arguments.words import DTYPES, MODES
+from pointcept_bsa.engine.anchored import CHUNK
 from pointcept_bsa.engine.benchmark.case import Plan
 from pointcept_bsa.engine.benchmark.entries import check_options
 from pointcept_bsa.engine.benchmark.variants import AUTO
@@ -36,6 +37,8 @@ class Settings:
     static_geometry: bool = False
     extrapolate_depth: bool = False
     tree: Sequence[int] = ()
+    queries: int | None = None
+    chunk: int = CHUNK
     losses: int | None = None
     seeds: int = 1
     profile: bool = False
@@ -44,7 +47,8 @@ class Settings:
 
     def __post_init__(self) -> None:
         numbers = {"--repeats": self.repeats, "--warmup": self.warmup, "--batch-size": self.batch_size}
-        numbers |= {"--seeds": self.seeds}
+        numbers |= {"--seeds": self.seeds, "--chunk": self.chunk}
+        numbers |= {} if self.queries is None else {"--queries": self.queries}
         numbers |= {} if self.losses is None else {"--losses": self.losses}
         numbered = [*numbers.items(), *(("--sizes", n) for n in self.sizes), *(("--tree", n) for n in self.tree)]
         for name, value in numbered:
@@ -55,6 +59,8 @@ class Settings:
         networks = bool(self.config or self.backbones)
         if networks != bool(self.sizes) or not (networks or self.tree):
             raise InputError("--config and --sizes: wanted one or more of each (or --backbones and --sizes, or --tree)")
+        if self.queries is not None and (self.losses is not None or not networks):
+            raise InputError("--queries: wanted --config and --sizes, which say whose anchors, and no --losses")
         if self.losses is not None and not networks:
             raise InputError("--losses: wanted --config and --sizes, which say what to train")
         if self.losses is None and self.seeds != 1:

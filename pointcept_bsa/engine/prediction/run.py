@@ -15,7 +15,7 @@ from pointcept_bsa.arguments.words import FORMATS
 from pointcept_bsa.engine.constant import WARNING, warning_of_folder
 from pointcept_bsa.engine.prediction.forces import Reference, pressure_forces, summary
 from pointcept_bsa.engine.prediction.inputs import prepare_input
-from pointcept_bsa.engine.prediction.network import Network, open_network
+from pointcept_bsa.engine.prediction.network import Network, check_bounds, open_network
 from pointcept_bsa.engine.prediction.outputs import fitted, with_prediction
 from pointcept_bsa.engine.training_range import outside_range
 from pointcept_bsa.errors import InputError
@@ -32,11 +32,13 @@ class Settings:
     format: str = "vtp"
     fields: Mapping[str, str] = field(default_factory=dict)
     max_points: int | None = None
+    anchors: int | None = None
     density: float | None = None
     velocity: float | None = None
     area: float | None = None
     flow: Sequence[float] | None = None
     up: Sequence[float] | None = None
+    about: Sequence[float] | None = None
 
 
 def predict_files(
@@ -52,8 +54,7 @@ def predict_files(
     Raises:
         InputError: a file that cannot be read or used, before others are written if that can be told from the names.
     """
-    if settings.max_points is not None and settings.max_points < 1:
-        raise InputError(f"--max-points: got {settings.max_points}, wanted at least 1")
+    check_bounds("--", settings.max_points, settings.anchors)
     targets = output_paths(settings)
     network = open_network(cfg, model, folder, metadata)
     reference = force_reference(settings, network)
@@ -70,6 +71,8 @@ def predict_files(
         say(f"[{number}/{len(targets)}] {source}: {record['points']} points, {seconds:.1f} s -> {target}")
         for line in (*record["warnings"], *(f"note: {remark}" for remark in record["remarks"])):
             say(f"    {line}")
+        if record["scalars"]:
+            say("    " + ", ".join(f"{name} {value:.5g}" for name, value in record["scalars"].items()))
         if record["forces"] is not None:
             say(f"    {summary(record['forces'])}")
     if is_folder(settings):
@@ -94,21 +97,23 @@ def predict_file(
         inside = "outside" if outside else "inside"
         if outside:
             warnings.append(f"WARNING: outside the training range, an extrapolation: {'; '.join(outside)}")
-    pred, pieces = network.predict(prepared.sample, settings.max_points)
-    if pieces > 1:
-        remarks.append(f"predicted in {pieces} random pieces of the cloud ({network.reason(settings.max_points)})")
+    prediction = network.predict(prepared.sample, settings.max_points, settings.anchors)
+    pred = prediction.values
+    remarks += [] if prediction.remark is None else [prediction.remark]
     forces = None
     if reference is not None:
         if prepared.surface is None:
             remarks.append("no drag and lift: the file has no faces")
         else:
-            whole = np.zeros(len(mesh.points))  # points that no face has stay 0
-            whole[prepared.used] = pred[:, network.pressure_channel]
-            forces = pressure_forces(mesh.points, prepared.surface, whole, reference)
+            whole = np.zeros((len(mesh.points), pred.shape[1]))  # points that no face has stay 0
+            whole[prepared.used] = pred
+            shear = None if network.shear_channels is None else whole[:, network.shear_channels]
+            pressure = whole[:, network.pressure_channel]
+            forces = pressure_forces(mesh.points, prepared.surface, pressure, reference, shear)
             if not prepared.surface.closed:
                 open_edges = prepared.surface.open_edges
                 warnings.append(f"WARNING: the surface is not closed ({open_edges} open edges): forces lack the rest")
-    written = with_prediction(mesh, prepared.used, pred, network, forces)
+    written = with_prediction(mesh, prepared.used, prediction, network, forces)
     replaced = sorted(name for name in mesh.point_data if written.point_data[name] is not mesh.point_data[name])
     if replaced:
         remarks.append(f"fields of the input replaced by the new prediction: {', '.join(replaced)}")
@@ -124,6 +129,7 @@ def predict_file(
             name: {"unit": unit, **range_of(own, network.labels)}
             for name, unit, own in zip(network.names, network.units, pred.T)
         },
+        "scalars": dict(prediction.scalars),
         "training_range": inside,
         "warnings": warnings,
         "remarks": remarks,
@@ -180,10 +186,9 @@ def is_folder(settings: Settings) -> bool:
 def force_reference(settings: Settings, network: Network) -> Reference | None:
     """What forces refer to; None where the target is no surface pressure. Raises InputError."""
     if network.surface_pressure is None:
-        for name in ("density", "velocity", "area", "flow", "up"):
+        for name in ("density", "velocity", "area", "flow", "up", "about"):
             if getattr(settings, name) is not None:
                 raise InputError(f"--{name}: the network predicts {list(network.names)}, no pressure on a surface")
         return None
-    return Reference.of(
-        network.surface_pressure, settings.density, settings.velocity, settings.area, settings.flow, settings.up
-    )
+    given = (settings.density, settings.velocity, settings.area, settings.flow, settings.up, settings.about)
+    return Reference.of(network.surface_pressure, *given)

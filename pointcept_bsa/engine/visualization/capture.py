@@ -15,10 +15,11 @@ from torch import Tensor, nn
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.geometry.ball_tree import BallLayout, BallTree
 from pointcept_bsa.layers.attention import BallAttention, FullAttention
+from pointcept_bsa.layers.attention_layer import AttentionLayer
 from pointcept_bsa.layers.ball_sparse_attention import BallSparseAttention
 from pointcept_bsa.layers.fused.residual import Normed
 from pointcept_bsa.layers.native_sparse_attention import NativeSparseAttention
-from pointcept_bsa.layers.transformer import BallTreeStack, TransformerBlock
+from pointcept_bsa.layers.transformer import BallTreeStack
 
 ATTENTION = (BallSparseAttention, NativeSparseAttention, BallAttention, FullAttention)
 
@@ -66,14 +67,17 @@ def capture(model: nn.Module, batch: Mapping[str, Any]) -> Capture:
     names = {module: name for name, module in model.named_modules()}
     calls: list[LayerCall] = []
     trees: list[BallTree] = []
-    blocks = [module for module in model.modules() if isinstance(module, TransformerBlock)]
-    norms: dict[nn.Module, nn.Module] = {block.attention: block.norm1 for block in blocks}
 
     def on_stack(module: nn.Module, args: tuple[Any, ...]) -> None:
         trees.append(args[1])
 
-    def on_attention(module: nn.Module, args: tuple[Any, ...]) -> None:
-        x = norms[module](args[0].x) if isinstance(args[0], Normed) else args[0]
+    def on_attention(module: nn.Module, args: tuple[Any, ...], named: dict[str, Any]) -> None:
+        assert isinstance(module, AttentionLayer)
+        x, geometry, film = args[0], args[1:], named.get("film")
+        if isinstance(x, Normed):
+            x = x.before_position(module, *geometry)
+        elif film is not None:  # the norm, scaled and shifted by conditions
+            x = film.of_attention(module.with_position(x, *geometry)) - module.position(module.place(*geometry))
         if isinstance(module, FullAttention):
             slot = torch.arange(len(x), device=x.device)
             calls.append(LayerCall(names[module], module, x, None, args[1], slot, False))
@@ -87,7 +91,9 @@ def capture(model: nn.Module, batch: Mapping[str, Any]) -> Capture:
         calls.append(LayerCall(names[module], module, x, layout, None, slot, rotated))
 
     handles = [m.register_forward_pre_hook(on_stack) for m in model.modules() if isinstance(m, BallTreeStack)]
-    handles += [m.register_forward_pre_hook(on_attention) for m in model.modules() if isinstance(m, ATTENTION)]
+    handles += [
+        m.register_forward_pre_hook(on_attention, with_kwargs=True) for m in model.modules() if isinstance(m, ATTENTION)
+    ]
     training = model.training
     try:
         model.eval()(batch)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from pointcept_bsa.geometry.ball_tree import BallLayout
+from pointcept_bsa.layers.anchors import KeysValues, Memory
 from pointcept_bsa.layers.block_pooling import pool_both
 from pointcept_bsa.layers.fused.linear import Summand, linear_parts, summand
 from pointcept_bsa.layers.fused.residual import Normed
@@ -21,14 +22,16 @@ if TYPE_CHECKING:
     from pointcept_bsa.layers.attention import BallAttention, FullAttention
     from pointcept_bsa.layers.attention_layer import AttentionLayer
     from pointcept_bsa.layers.ball_sparse_attention import BallSparseAttention
+    from pointcept_bsa.layers.conditioning import Film
     from pointcept_bsa.layers.native_sparse_attention import NativeSparseAttention
 
 
-def attention(layer: AttentionLayer, x: Tensor | Normed, *geometry: Any) -> Tensor | Summand:
-    """layer(x, ...); in a block, which has added the position already, as a summand."""
+def attention(layer: AttentionLayer, x: Tensor | Normed, *geometry: Any, film: Film | None = None) -> Tensor | Summand:
+    """layer(x, ...); in a block, which has added the position and applied the film already, as a summand."""
     if isinstance(x, Normed):
         return summand(layer.projection, layer.fused_attend(x.entered, *geometry))
-    return layer.projection(layer.fused_attend(layer.with_position(x, *geometry), *geometry))
+    h = layer.with_position(x, *geometry)
+    return layer.projection(layer.fused_attend(h if film is None else film.of_attention(h), *geometry))
 
 
 def attend_heads(layer: BallAttention | FullAttention, h: Tensor, *geometry: Any) -> Tensor:
@@ -38,7 +41,9 @@ def attend_heads(layer: BallAttention | FullAttention, h: Tensor, *geometry: Any
     return layer.attention(q, k, v, *geometry)
 
 
-def attend_ball_sparse(layer: BallSparseAttention, h: Tensor, layout: BallLayout) -> Tensor:
+def attend_ball_sparse(
+    layer: BallSparseAttention, h: Tensor, layout: BallLayout, memory: Memory | None = None
+) -> Tensor:
     """The three branches of BSA and their gates: (S, C) -> (S, C)."""
     layout.check(layer.ball_size, layer.block_size)
     head = layer.num_heads, h.shape[-1] // layer.num_heads
@@ -52,6 +57,8 @@ def attend_ball_sparse(layer: BallSparseAttention, h: Tensor, layout: BallLayout
             ball = layer.ball(q[1], k[1], v[1], layout)
         k_cmp, v_cmp = pool_both(layer.pool_k, layer.pool_v, k[0], v[0], layout.valid)
         q_cmp = layer.pool_q(q[0], layout.valid) if layer.group_size > 1 else q[0]
+        if memory is not None:
+            memory.layers.append(KeysValues(k[2], v[2], k_cmp, v_cmp))
         tokens = None if layer.levels is None else layer.levels(k_cmp, v_cmp, layout)
         with branches.aside():
             selection = layer.selection(q[3], k[2], v[2], q_cmp, k_cmp, layout, tokens)
@@ -59,7 +66,9 @@ def attend_ball_sparse(layer: BallSparseAttention, h: Tensor, layout: BallLayout
     return gated_sum((ball, compression, selection), gate).flatten(-2)
 
 
-def attend_native_sparse(layer: NativeSparseAttention, h: Tensor, layout: BallLayout) -> Tensor:
+def attend_native_sparse(
+    layer: NativeSparseAttention, h: Tensor, layout: BallLayout, memory: Memory | None = None
+) -> Tensor:
     """The three branches of NSA and their gates: (S, C) -> (S, H D)."""
     layout.check(block_size=layer.compressed_ball_size)
     kv = layer.num_kv_heads, layer.head_dim
@@ -73,6 +82,8 @@ def attend_native_sparse(layer: NativeSparseAttention, h: Tensor, layout: BallLa
         with branches.aside():
             local = layer.local(q[0], k[1], v[1], layout)
         k_cmp, v_cmp = pool_both(layer.pool_k, layer.pool_v, k[0], v[0], layout.valid)
+        if memory is not None:
+            memory.layers.append(KeysValues(k[2], v[2], k_cmp, v_cmp))
         with branches.aside():
             selected = layer.selection(q[2], k[2], v[2], k_cmp, layout)
         compressed = layer.compression(q[1], k_cmp, v_cmp, layout)

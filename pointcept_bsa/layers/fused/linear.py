@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pointcept_bsa.layers.fused.product import lie_together, product
+from pointcept_bsa.layers.fused.product import lie_together, product, product_of
 from pointcept_bsa.ops.column_sum import with_bias_gradient
 from pointcept_bsa.ops.fan_out import fan_out
 
@@ -66,6 +66,14 @@ def in_full(layer: Linear, name: str) -> Tensor:
     own: Tensor | None = None if layer.cast is None else getattr(layer.cast, name)
     full: Tensor = getattr(layer, name) if own is None else own
     return full
+
+
+def first_columns(layer: Linear, x: Tensor, columns: int) -> Tensor:
+    """layer(x)[..., :columns]."""
+    weight, bias = layer.weight[:columns], layer.bias[:columns]
+    if not _sums_bias(layer):
+        return F.linear(x, weight, bias)
+    return product_of(x, [weight], [bias.detach()], [in_full(layer, "bias")[:columns]])
 
 
 def worth_joining(*layers: Linear) -> bool:

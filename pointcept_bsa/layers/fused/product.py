@@ -64,7 +64,19 @@ def product(x: Tensor, layers: Sequence[Linear], owed: Sequence[Tensor] = ()) ->
         owed: parameters that get the column sums of the gradient of the result, one behind the other.
     """
     weights, biases = [layer.weight for layer in layers], [layer.bias.detach() for layer in layers]
-    of_weights, of_biases = (lie_together(name, layers) for name in ("weight", "bias"))
+    together = lie_together("weight", layers), lie_together("bias", layers)
+    return product_of(x, weights, biases, owed, together)
+
+
+def product_of(
+    x: Tensor,
+    weights: Sequence[Tensor],
+    biases: Sequence[Tensor],
+    owed: Sequence[Tensor] = (),
+    together: tuple[bool, bool] = (False, False),
+) -> Tensor:
+    """The same of weights (C', C) and biases (C',), of which it is said whether they lie ``together`` in memory."""
+    of_weights, of_biases = together
     if not _gradients_apart(x, weights):
         return with_bias_gradient(F.linear(x, join(weights, of_weights), join(biases, of_biases)), owed)
     with apart(x):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import Tensor
 
@@ -11,6 +11,7 @@ from pointcept_bsa.ops.permute import permute
 from pointcept_bsa.ops.rms_norm import Place, residual_norm
 
 if TYPE_CHECKING:
+    from pointcept_bsa.layers.attention_layer import AttentionLayer
     from pointcept_bsa.layers.linear import Linear
     from pointcept_bsa.layers.norm import RMSNorm
 
@@ -47,6 +48,11 @@ class Residual(NamedTuple):
         return residual_norm(self.x, norm.weight, norm.eps_of(self.x), value, bias, self.order, map_of_place)
 
 
+def norm_with_position(x: Tensor, norm: RMSNorm, place: Tensor, position: Linear) -> Tensor:
+    """norm(x) + position(place): (S, C)."""
+    return Residual(x).normed(norm, place, position)[1]
+
+
 class Normed(NamedTuple):
     """What an attention layer begins with in a block.
 
@@ -57,6 +63,10 @@ class Normed(NamedTuple):
 
     x: Tensor
     entered: Tensor
+
+    def before_position(self, layer: AttentionLayer, *geometry: Any) -> Tensor:
+        """(S, C) what the plain layer is called with for the same result."""
+        return self.entered - layer.position(layer.place(*geometry))
 
 
 def _in_place(place: Tensor, position: Linear) -> Place | None:
