@@ -70,14 +70,14 @@ def use_triton(operator: str, *tensors: Tensor | None, unsupported: str | None =
     return reason is None and (wanted == "triton" or all(t.is_cuda for t in given))
 
 
-_captured: dict[int, Tensor] = {}
+_captured: set[Tensor] = set()  # a tensor equals itself alone
 
 
 def kept_for_graphs(table: Tensor) -> Tensor:
     """``table``, from a cache that may drop it. Used while a CUDA graph is captured, it is kept for good: every replay
     reads its memory, whatever has become of the cache."""
     if table.is_cuda and torch.cuda.is_current_stream_capturing():
-        _captured[id(table)] = table
+        _captured.add(table)
     return table
 
 

@@ -10,10 +10,11 @@ from torch import Tensor, nn
 
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.geometry.ball_tree import cloud_lengths
-from pointcept_bsa.geometry.padding import PARAMETERS, VALID, CloudPadding
+from pointcept_bsa.geometry.padding import VALID, CloudPadding
 from pointcept_bsa.host import Point
 from pointcept_bsa.host.batch import ANCHORS
 from pointcept_bsa.layers.conditioning import Conditioning
+from pointcept_bsa.samples import PARAMETERS, host_ends
 
 
 class Backbone(nn.Module):
@@ -94,6 +95,6 @@ class Backbone(nn.Module):
         if VALID in point and type(self).padding is Backbone.padding:
             raise InputError(f"{VALID}: got a padded batch, which {type(self).__name__} does not take")
         try:
-            return cloud_lengths(point["offset"], point["coord"].shape[0])
+            return cloud_lengths(host_ends(point), point["coord"].shape[0])
         except ValueError as error:
             raise InputError(str(error)) from error

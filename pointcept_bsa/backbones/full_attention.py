@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pointcept_bsa.backbones.anchored import AnchoredBackbone
 from pointcept_bsa.geometry.padding import VALID, CloudPadding
@@ -14,11 +14,9 @@ from pointcept_bsa.host import MODELS, Point
 from pointcept_bsa.layers.anchored_stack import decode_blocks
 from pointcept_bsa.layers.anchors import CloudPlaces, Memory
 from pointcept_bsa.layers.attention import FullAttention
-from pointcept_bsa.layers.conditioning import Film
 from pointcept_bsa.layers.linear import Linear
 from pointcept_bsa.layers.norm import RMSNorm
-from pointcept_bsa.layers.residual import Residual
-from pointcept_bsa.layers.transformer import TransformerBlock, init_weights
+from pointcept_bsa.layers.transformer import BlockStack, TransformerBlock, init_weights
 from pointcept_bsa.metrics import cloud_mean
 
 
@@ -56,7 +54,7 @@ class FullAttentionTransformer(AnchoredBackbone):
     ):
         super().__init__(in_channels, channels, dimensionality)
         self.embedding = Linear(in_channels, channels)
-        self.blocks = nn.ModuleList(
+        self.blocks = BlockStack(
             TransformerBlock(
                 FullAttention(channels, num_heads, dimensionality, qk_norm=qk_norm, rotary=rotary),
                 channels,
@@ -78,12 +76,8 @@ class FullAttentionTransformer(AnchoredBackbone):
         mean = cloud_mean(point.coord, point.offset, valid)
         centred = point.coord - mean.repeat_interleave(counts, 0, output_size=point.coord.shape[0])
         x = self.embedding(point.feat).to(point.feat.dtype)  # under autocast the residual stays float32
-        stream = Residual(x)
         films = self.films(point, lengths)
-        for i, block in enumerate(self.blocks):
-            film = None if films is None else Film(films[i], lengths)
-            stream = block(stream, centred, lengths, valid, memory, film=film)
-        return stream.normed(self.norm)[1]
+        return self.blocks(x, self.norm, centred, lengths, valid, memory, rows=lengths, films=films)
 
     def encode_anchors(self, point: Mapping[str, Any]) -> Memory:
         memory = Memory(self.check_anchors(point), point["offset"], point["coord"].detach())

@@ -41,6 +41,7 @@ from pointcept_bsa.layers.grid_pooling import GridPooling, GridUnpooling
 from pointcept_bsa.layers.patch_attention_block import PatchAttentionBlock
 from pointcept_bsa.layers.serialized_level import SerializedLevel, read_cells
 from pointcept_bsa.layers.submanifold_conv import SubmanifoldConv
+from pointcept_bsa.samples import host_ends
 
 
 class PointTransformerV3(nn.Module):
@@ -281,7 +282,7 @@ def _check_inputs(point: Mapping[str, Any], in_channels: int) -> None:
     if len(feat) != len(coord):
         raise InputError(f"feat: got {len(feat)} points, wanted {len(coord)} as coord has")
     try:
-        cloud_lengths(point["offset"], len(coord))
+        cloud_lengths(host_ends(point), len(coord))
     except ValueError as error:
         raise InputError(str(error)) from error
 

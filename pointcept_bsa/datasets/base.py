@@ -14,10 +14,10 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from pointcept_bsa.datasets.arrays import check_finite
-from pointcept_bsa.datasets.inputs import INDICES, InputDescription, check_narrowed
+from pointcept_bsa.datasets.inputs import InputDescription, check_narrowed
 from pointcept_bsa.errors import InputError, nearest
-from pointcept_bsa.geometry.padding import PER_CLOUD, SCALARS
 from pointcept_bsa.host import Compose
+from pointcept_bsa.samples import SCALARS, names_points, per_point_keys
 
 SPLITS = ("train", "val", "test")
 PIECES, FROM_ANCHORS = ("max_points", "piece_points"), ("anchors", "chunk", "seed")  # keys of test_cfg
@@ -33,13 +33,6 @@ def drawn(count: int, share: float) -> Sequence[int]:
     if share == 1:
         return range(count)
     return sorted(np.random.default_rng(0).permutation(count)[: math.ceil(share * count)].tolist())
-
-
-def per_point_keys(data: dict[str, Any]) -> list[str]:
-    """Return the keys of ``data`` whose arrays have one row a point (those of ``INDICES`` never count)."""
-    n = len(data["coord"])
-    arrays = {k: v for k, v in data.items() if isinstance(v, np.ndarray) and k not in INDICES}
-    return [k for k, v in arrays.items() if v.ndim > 0 and len(v) == n and k not in PER_CLOUD]
 
 
 def check_test_cfg(test_cfg: Mapping[str, Any] | None) -> None:
@@ -260,7 +253,7 @@ class PointFieldDataset(Dataset):
                     f"{self.where(index, key)}: field {key!r} has {len(values)} rows, wanted {len(coord)} as coord has"
                 )
             if key not in self.target_fields:
-                data[key] = np.array(values) if key in INDICES else values
+                data[key] = np.array(values) if names_points(key) else values
         columns = [fields[key].reshape(len(coord), -1) for key in self.target_fields]
         data["target"] = np.concatenate(columns, axis=1)  # (N, K)
         if scalars is not None:

@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pointcept_bsa.errors import InputError
+from pointcept_bsa.samples import names_points
 
 GLOBAL = ("table", "mesh")  # kinds of fields that have one value a sample
 KINDS = ("point", "cell", "derived", *GLOBAL)
 RECIPE_OPTIONS = ("wall_mask", "cells_to_points", "drop_loose_points")
-INDICES = ("face", "neighbor_index", "tree_order")  # arrays that name points: selecting rows makes them wrong
 # Beyond so many half-widths from 0 a constant is subtracted before float32, whose 24 bits would go to the constant.
 FAR_COORD, FAR_FIELD = 100.0, 1000.0
 
@@ -57,7 +57,7 @@ class InputDescription:
         Fields of one row become the same in every row where a scale says that they are global. Indices stay.
         """
         n = len(arrays["coord"])
-        return {key: values if key in INDICES else self._given(key, values, n) for key, values in arrays.items()}
+        return {key: values if names_points(key) else self._given(key, values, n) for key, values in arrays.items()}
 
     def physical(self, key: str, values: np.ndarray) -> np.ndarray:
         """Values of a sample back in the units and the place of the source, float64; integers stay."""

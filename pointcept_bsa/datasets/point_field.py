@@ -16,8 +16,8 @@ from pointcept_bsa.datasets.own.splits import samples_of
 from pointcept_bsa.datasets.own.stores import Field, PreparedStore, Store, files_store, is_prepared
 from pointcept_bsa.datasets.own.surface_pressure import checked_surface_pressure
 from pointcept_bsa.errors import InputError, nearest
-from pointcept_bsa.geometry.padding import SCALARS
 from pointcept_bsa.host import DATASETS
+from pointcept_bsa.samples import SCALARS
 
 FILE_OPTIONS: tuple[str, ...] = ("parameters", "units", "split_file", "fractions", "seed", "dimension", "wall_mask")
 FILE_OPTIONS += ("cells_to_points", "drop_loose_points", "columns", "surface_pressure")

@@ -6,10 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from pointcept_bsa.datasets.base import per_point_keys
-from pointcept_bsa.datasets.inputs import INDICES
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.host import TRANSFORMS
+from pointcept_bsa.samples import names_points, per_point_keys
 
 IS_ANCHOR = "is_anchor"
 
@@ -44,7 +43,7 @@ class SampleAnchors:
         anchors, queries = self.counts(n)
         index = np.random.permutation(n)[: anchors + queries]
         per_point = set(per_point_keys(data))
-        kept = {key: value for key, value in data.items() if key not in INDICES}
+        kept = {key: value for key, value in data.items() if not names_points(key)}
         sampled = {key: value[index] if key in per_point else value for key, value in kept.items()}
         sampled[IS_ANCHOR] = np.arange(len(index)) < anchors
         if "index_valid_keys" in data:

@@ -12,13 +12,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from pointcept_bsa.datasets.base import per_point_keys
-from pointcept_bsa.datasets.inputs import INDICES
 from pointcept_bsa.datasets.sample_anchors import IS_ANCHOR, num_anchors
 from pointcept_bsa.errors import InputError, nearest
-from pointcept_bsa.geometry.padding import PARAMETERS, PER_CLOUD, SCALARS
 from pointcept_bsa.host import TRANSFORMS
 from pointcept_bsa.host.batch import ANCHORS
+from pointcept_bsa.samples import ENDS, PARAMETERS, SCALARS, WHOLE, entry, names_points, per_point_keys
 
 Sample = dict[str, Any]
 
@@ -113,7 +111,9 @@ class SamplePoints:
             index = np.random.permutation(n)[: self.num_points]
             index = np.sort(index) if self.keep_order else index
         per_point = set(per_point_keys(data))
-        return {key: value[index] if key in per_point else value for key, value in data.items() if key not in INDICES}
+        return {
+            key: value[index] if key in per_point else value for key, value in data.items() if not names_points(key)
+        }
 
 
 @TRANSFORMS.register_module()
@@ -231,7 +231,7 @@ class CollectPoints:
         if not self.feat_keys:
             raise InputError("CollectPoints: got no feat_keys, wanted at least one")
         for key in self.keys:
-            if key in ("face", "feat", "index_valid_keys", *PER_CLOUD) or "offset" in key:
+            if key in ("feat", PARAMETERS, SCALARS) or entry(key).rows in (ENDS, WHOLE):
                 raise InputError(f"CollectPoints: got key {key!r}, which cannot be collected, wanted per-point fields")
 
     def __call__(self, data: Sample) -> Sample:

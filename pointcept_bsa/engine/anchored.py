@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 
 from pointcept_bsa.engine.bounded import (
-    OF_THE_WHOLE,
     BoundedModel,
     Split,
     average,
@@ -25,8 +24,7 @@ from pointcept_bsa.engine.bounded import (
     random_order,
 )
 from pointcept_bsa.errors import InputError
-from pointcept_bsa.geometry.padding import PER_CLOUD
-from pointcept_bsa.host.batch import offset_of, to_device
+from pointcept_bsa.host.batch import to_device
 from pointcept_bsa.host.memory import memory_watched
 
 CHUNK = 32768
@@ -89,11 +87,8 @@ class AnchoredModel(BoundedModel):
     def chunks(self, cloud: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         """The cloud's points as queries, in their order."""
         n = len(cloud["coord"])
-        whole = {key: value for key, value in cloud.items() if key not in OF_THE_WHOLE and key != "offset"}
         for first in range(0, n, self.chunk):
-            last = min(first + self.chunk, n)
-            part = {key: value[first:last] if _per_point(key, value, n) else value for key, value in whole.items()}
-            yield {**part, "offset": offset_of([last - first], cloud["offset"])}
+            yield cut_points(cloud, slice(first, min(first + self.chunk, n)))
 
     def describe(self) -> str:
         """What people read."""
@@ -101,7 +96,3 @@ class AnchoredModel(BoundedModel):
             f"every point predicted as a query of {self.anchors} anchors, drawn at random (seed {self.seed}), "
             f"{self.votes} vote(s)"
         )
-
-
-def _per_point(key: str, value: Any, points: int) -> bool:
-    return key not in PER_CLOUD and isinstance(value, Tensor) and value.dim() > 0 and len(value) == points

@@ -15,13 +15,14 @@ import numpy as np
 import torch
 from scipy.spatial import cKDTree
 
-from pointcept_bsa.datasets.base import PointFieldDataset, per_point_keys
+from pointcept_bsa.datasets.base import PointFieldDataset
 from pointcept_bsa.datasets.statistics import RunningStatistics
 from pointcept_bsa.engine.evaluation import Record, check_metrics, judge, summarize, told
 from pointcept_bsa.engine.target_fields import Measure, measures, target_fields
 from pointcept_bsa.errors import InputError, nearest
 from pointcept_bsa.files.json_file import write_json
 from pointcept_bsa.host import Config, build_dataset
+from pointcept_bsa.samples import per_point_keys
 
 METRICS = ("relative_l2", "mse", "rmse", "mae", "r2", "magnitude_mae", "angle")  # those of RegressionTester
 RANK_TOLERANCE = 1e-10  # singular values below this fraction of the largest count as zero

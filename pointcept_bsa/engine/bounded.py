@@ -23,17 +23,23 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pointcept_bsa import samples
 from pointcept_bsa.engine.training_points import TrainingPoints
 from pointcept_bsa.errors import InputError
-from pointcept_bsa.geometry.padding import SCALARS
-from pointcept_bsa.host.batch import offset_of
 from pointcept_bsa.host.memory import memory_watched
 from pointcept_bsa.models.gaussian import mixture
-
-# Made for the whole cloud: left out of pieces, whose models compute them anew.
-OF_THE_WHOLE = ("tree_order", "neighbor_index", "face")
-NOT_NEEDED = ("target", "segment", SCALARS)  # or every piece would compute a loss
-
+from pointcept_bsa.samples import (
+    CLOUD,
+    ENDS,
+    POINT,
+    Batch,
+    check_rows,
+    entry,
+    host_ends,
+    names_points,
+    rows_of,
+    with_lengths,
+)
 
 DENSER = 1.1  # a cloud of up to so many times the points of training is of its density
 TRAINING = "training"
@@ -139,9 +145,9 @@ class BoundedModel:
             order = random_order(n, name, vote).to(device)
             found = join([self.piece(cloud, points, keep) for points, keep in shares(order, split)])
             places = torch.argsort(order)
-            if SCALARS in found:
-                found[SCALARS] = found[SCALARS].mean(0, keepdim=True)  # of the pieces
-            votes.append({key: value if key == SCALARS else value[places] for key, value in found.items()})
+            of_clouds = {key for key in found if entry(key).rows == CLOUD}
+            mean = {key: found[key].mean(0, keepdim=True) for key in of_clouds}  # of the pieces
+            votes.append(mean | {key: value[places] for key, value in found.items() if key not in of_clouds})
         return average(votes)
 
     def piece(self, cloud: Mapping[str, Any], points: Tensor, keep: int) -> dict[str, Tensor]:
@@ -150,7 +156,7 @@ class BoundedModel:
         part = cut_points(cloud, index)
         places = torch.argsort(order)[:keep]
         found = per_point(self.model(part), part)
-        return {key: value if key == SCALARS else value[places] for key, value in found.items()}
+        return {key: value if entry(key).rows == CLOUD else value[places] for key, value in found.items()}
 
 
 def shares(order: Tensor, split: Split) -> Iterator[tuple[Tensor, int]]:
@@ -227,52 +233,55 @@ def random_order(n: int, name: str, vote: int) -> Tensor:
 
 def cloud_starts(batch: Mapping[str, Any]) -> list[int]:
     """First point of each cloud, and the number of all points."""
-    offset = batch["offset"]
-    return [0, *(getattr(offset, "host_values", None) or offset.tolist())]
+    return [0, *host_ends(batch)]
 
 
-def cut_clouds(batch: Mapping[str, Any], starts: list[int], first: int, last: int) -> dict[str, Any]:
-    """The batch of the clouds from ``first`` to before ``last``.
+def cut_clouds(batch: Mapping[str, Any], starts: list[int], first: int, last: int) -> Batch:
+    """The batch of the clouds from ``first`` to before ``last``, without what models learn: pieces have no loss.
 
     Raises:
-        InputError: an entry that has neither a row a point nor one a cloud, so that it cannot be shared out.
+        InputError: an entry without rows that could be shared out.
     """
     points, clouds, cut = starts[-1], len(starts) - 1, {}
     for key, value in batch.items():
-        if key in NOT_NEEDED or key == "offset":
+        rows = rows_of(key, value)
+        if key == "offset" or entry(key).truth or entry(key).rows == samples.WHOLE:
             continue
-        if _rows(value) == points:
+        if rows == POINT:
+            check_rows(key, value, points)
             cut[key] = value[starts[first] : starts[last]]
-        elif _rows(value) == clouds:
+        elif rows == CLOUD:
+            check_rows(key, value, clouds)
             cut[key] = value[first:last]
-        elif key not in OF_THE_WHOLE:
+        elif rows == ENDS and len(value) % clouds == 0:
+            each = len(value) // clouds
+            before = value[first * each - 1] if first else 0
+            cut[key] = value[first * each : last * each] - before
+        else:
             raise InputError(
-                f"test_cfg.max_points: the batch's {key!r} has neither a row a point ({points}) nor one a cloud "
-                f"({clouds}), wanted only such entries in CollectPoints to evaluate in pieces"
+                f"test_cfg.max_points: got {key!r} in the batch, which has no rows to share out, wanted none in "
+                "CollectPoints to evaluate in pieces"
             )
-    lengths = [starts[i + 1] - starts[i] for i in range(first, last)]
-    return {**cut, "offset": offset_of(lengths, batch["offset"])}
+    return with_lengths(cut, [starts[i + 1] - starts[i] for i in range(first, last)], batch["offset"])
 
 
-def cut_points(cloud: Mapping[str, Any], index: Tensor) -> dict[str, Any]:
-    """One cloud's points ``index`` as a cloud of their own."""
-    points = len(cloud["coord"])
+def cut_points(cloud: Mapping[str, Any], index: Tensor | slice) -> Batch:
+    """One cloud's points ``index`` as a cloud of their own; what named points, or counted them, is left out."""
     cut = {}
     for key, value in cloud.items():
-        if key in OF_THE_WHOLE or key == "offset":
+        rows = rows_of(key, value)
+        if rows in (ENDS, samples.WHOLE) or entry(key).rows == samples.WHOLE or names_points(key):
             continue
-        cut[key] = value[index] if _rows(value) == points else value
-    return {**cut, "offset": offset_of([len(index)], cloud["offset"])}
-
-
-def _rows(value: Any) -> int | None:
-    return len(value) if isinstance(value, list) or (isinstance(value, Tensor) and value.ndim) else None
+        cut[key] = value[index] if rows == POINT else value
+    return with_lengths(cut, [len(cut["coord"])], cloud["offset"])
 
 
 def per_point(output: Mapping[str, Any], batch: Mapping[str, Any]) -> dict[str, Tensor]:
-    """What of a model's output has a row a point, and the scalars of its clouds."""
-    points = len(batch["coord"])
-    return {key: value for key, value in output.items() if key == SCALARS or _rows(value) == points}
+    """What of a model's output has a row a point, or a row a cloud."""
+    found = {k: v for k, v in output.items() if isinstance(v, Tensor) and rows_of(k, v) in (POINT, CLOUD)}
+    for key, value in found.items():
+        check_rows(key, value, len(batch["coord"] if rows_of(key, value) == POINT else batch["offset"]))
+    return found
 
 
 def join(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:

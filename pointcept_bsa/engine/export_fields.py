@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from pointcept_bsa.datasets.base import per_point_keys
 from pointcept_bsa.datasets.inputs import in_files, physical_target
 from pointcept_bsa.engine.training_range import target_of
 from pointcept_bsa.errors import InputError, nearest
 from pointcept_bsa.mesh_io import Mesh, write_mesh
+from pointcept_bsa.samples import lengths, per_point_keys
 
 FORMATS = ("vtp", "vtu", "vtk", "ply", "npz", "png")
 OTHER_KEYS = ("coord", "target", "feat", "position", "grid_coord", "index_valid_keys")
@@ -60,10 +59,10 @@ class FieldExporter:
         if not self.formats:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        lengths = torch.diff(batch["offset"], prepend=batch["offset"].new_zeros(1)).tolist()
         coord = batch["position"] if "position" in batch else batch["coord"]
-        parts = (values.cpu().split(lengths) for values in (coord, batch["target"], pred.float()))
-        spreads = [None] * len(lengths) if spread is None else spread.float().cpu().split(lengths)
+        points = lengths(batch)
+        parts = (values.cpu().split(points) for values in (coord, batch["target"], pred.float()))
+        spreads = [None] * len(points) if spread is None else spread.float().cpu().split(points)
         for name, place, truth, own, doubt in zip(batch["name"], *parts, spreads, strict=True):
             mesh = self.mesh_of(name, place.numpy(), truth.numpy(), own.numpy())
             if doubt is not None:

@@ -16,11 +16,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from pointcept_bsa.datasets.base import per_point_keys
 from pointcept_bsa.datasets.molecular_dynamics import HISTORY, MolecularDynamicsDataset
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.host import collate_fn
 from pointcept_bsa.host.batch import to_device
+from pointcept_bsa.samples import per_point_keys
 
 QUANTILES = np.linspace(0.0005, 0.9995, 1000)  # at which two distributions are compared
 

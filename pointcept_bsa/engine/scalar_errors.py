@@ -9,8 +9,8 @@ import numpy as np
 from torch import Tensor
 
 from pointcept_bsa.engine.sample_scores import sample_scores, score_lines
-from pointcept_bsa.geometry.padding import SCALARS
 from pointcept_bsa.host import comm
+from pointcept_bsa.samples import SCALARS
 
 
 class ScalarErrors:

@@ -40,6 +40,7 @@ from pointcept_bsa.host.batch import to_device
 from pointcept_bsa.host.flat_config import flat_config
 from pointcept_bsa.host.weight import identity
 from pointcept_bsa.metrics import base_metric, higher_is_better
+from pointcept_bsa.samples import lengths
 
 PICTURES, ONLY = ("best", "median", "worst"), ("only",)
 VALIDATION_NOTES = ("validation =", "no validation samples")
@@ -367,8 +368,7 @@ class RegressionTester(TesterBase):
         folder = self.folder / "predictions"
         arrays = {"coord": batch[where(batch)], "target": batch["target"], "pred": pred.float()}
         arrays |= {} if spread is None else {"spread": spread.float()}
-        lengths = torch.diff(batch["offset"], prepend=batch["offset"].new_zeros(1)).tolist()
-        parts = {key: value.cpu().split(lengths) for key, value in arrays.items()}
+        parts = {key: value.cpu().split(lengths(batch)) for key, value in arrays.items()}
         for i, name in enumerate(batch["name"]):
             own = {key: values[i].numpy() for key, values in parts.items()}
             dataset = self.test_loader.dataset

@@ -12,14 +12,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from pointcept_bsa.engine.provenance import FILE, read_recorded
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.files.json_file import json_text, parse_json, write_json
 from pointcept_bsa.geometry.padding import VALID
 from pointcept_bsa.host import comm
 from pointcept_bsa.host.batch import ANCHORS
+from pointcept_bsa.samples import lengths
 
 KEY = "points"
 
@@ -51,11 +50,10 @@ class PointCounter:
         """Take in a batch that is still on the host; one on a device is left out rather than waited for."""
         if "offset" not in batch or batch["offset"].is_cuda:
             return
-        offset = batch.get(ANCHORS, batch["offset"])  # the density is that of the points that are attended to
-        lengths = torch.diff(offset, prepend=offset.new_zeros(1)).tolist()
+        points = lengths(batch, ANCHORS if ANCHORS in batch else "offset")  # the density is that of what is attended to
         if VALID in batch:  # slots
-            lengths = [int(valid.sum()) for valid in batch[VALID].split(lengths)]
-        self.counts.update(lengths)
+            points = tuple(int(valid.sum()) for valid in batch[VALID].split(points))
+        self.counts.update(points)
 
     def result(self) -> TrainingPoints | None:
         """Of all processes, the same in each; None before the first batch."""

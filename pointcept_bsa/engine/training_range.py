@@ -22,11 +22,12 @@ from typing import Any
 
 import numpy as np
 
-from pointcept_bsa.datasets.base import PointFieldDataset, per_point_keys
+from pointcept_bsa.datasets.base import PointFieldDataset
 from pointcept_bsa.datasets.inputs import FieldInfo, InputDescription
 from pointcept_bsa.datasets.statistics import RunningStatistics
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.files.json_file import parse_json, read_json
+from pointcept_bsa.samples import per_point_keys
 
 FILE = "training_range.json"
 MOST_SAMPLES, MOST_POINTS = 512, 20_000_000  # read for the range, evenly chosen

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from pointcept_bsa.dispatch import triton_installed, use_triton
 from pointcept_bsa.errors import InputError
-from pointcept_bsa.geometry.host_tables import derived, on_device, places
+from pointcept_bsa.geometry.host_tables import derived, host_table, on_device, places
 from pointcept_bsa.geometry.reorder import reorder
 from pointcept_bsa.geometry.split_keys import split_keys
 from pointcept_bsa.geometry.tree_plan import TreePlan, as_lengths, plan_tree
@@ -61,6 +61,7 @@ class BallLayout:
 
         ``host_valid`` must never be written to afterwards: its copy on the device is kept.
         """
+        host_valid = host_table(host_valid)
         valid = None if host_valid.all() else on_device(host_valid, coord.device)
         block_valid = _valid_blocks(host_valid, block_size, coord.device)
         relative = relative_position(coord, valid, ball_size)
@@ -175,6 +176,17 @@ class BallTree:
         """(S, ...) in tree order -> (N, ...) in input order."""
         return x[self.inverse] if self.copies else reorder(x, self.inverse, self.index, self.layout.valid)
 
+    def turn(self, *, to_rotated: bool) -> tuple[Tensor, Tensor]:
+        """The permutation of slots between the main and the rotated tree, and its inverse.
+
+        Raises:
+            ValueError: a tree without rotation.
+        """
+        there, back = self.rotation, self.rotation_inverse
+        if there is None or back is None:
+            raise ValueError("tree: got one without rotation, wanted BallTree.build(..., rotate=degrees)")
+        return (there, back) if to_rotated else (back, there)
+
 
 def tree_order(
     coord: Tensor, ball_size: int, block_size: int = 8, *, unit: int | None = None, rotate: float = 0.0
@@ -245,11 +257,11 @@ def rotation_matrix(degrees: float, like: Tensor) -> Tensor:
 def _rotation(degrees: float, dimensions: int) -> np.ndarray:
     c, s = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
     if dimensions == 2:
-        return np.array([[c, -s], [s, c]])
+        return host_table([[c, -s], [s, c]])
     about_x = np.array([[1, 0, 0], [0, c, -s], [0, s, c]])
     about_y = np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]])
     about_z = np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]])
-    return about_z @ about_y @ about_x
+    return host_table(about_z @ about_y @ about_x)
 
 
 def relative_position(coord: Tensor, valid: Tensor | None, ball_size: int) -> Tensor:
@@ -269,16 +281,13 @@ def ball_mean(coord: Tensor, valid: Tensor | None, ball_size: int) -> Tensor:
     return (balls * weight).sum(1) / weight.sum(1).clamp(min=1)
 
 
-def cloud_lengths(offset: Tensor, num_points: int) -> tuple[int, ...]:
-    """Points of each cloud from cumulative offsets (B,).
-
-    Offsets on the GPU cost a synchronisation, unless who moved them there left their values as the attribute
-    ``host_values`` of the tensor (the embedded host does).
+def cloud_lengths(offset: Sequence[int] | Tensor, num_points: int) -> tuple[int, ...]:
+    """Points of each cloud from cumulative offsets (B,): a tensor, or its numbers, see :func:`.samples.host_ends`.
 
     Raises:
         ValueError: offsets that do not end at ``num_points``, or a cloud without points.
     """
-    ends = getattr(offset, "host_values", None) or offset.tolist()
+    ends = offset.tolist() if isinstance(offset, Tensor) else offset
     lengths = tuple(b - a for a, b in zip([0, *ends[:-1]], ends, strict=True))
     if not ends or ends[-1] != num_points:
         raise ValueError(f"offset: ends at {ends[-1] if ends else None}, wanted the number of points {num_points}")

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from pointcept_bsa.geometry.ball_tree import BallLayout, rotation_matrix
-from pointcept_bsa.geometry.host_tables import on_device
+from pointcept_bsa.geometry.host_tables import host_table, on_device
 from pointcept_bsa.geometry.tree_plan import leaves_left
 
 
@@ -78,7 +78,7 @@ def _children(slots: tuple[int, ...], ball_size: int, block_size: int) -> tuple[
         left = np.where(halves, leaves_left(leaves, ball_size // block_size), leaves)
         children = np.stack([left, leaves - left], 1).ravel()
         leaves = children[children > 0]
-    return tuple(levels)
+    return tuple((host_table(first), host_table(halves)) for first, halves in levels)
 
 
 def _block_boxes(layout: BallLayout, degrees: float) -> tuple[Tensor, Tensor]:

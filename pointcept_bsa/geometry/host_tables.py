@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
-from weakref import finalize
 
 import numpy as np
 import torch
@@ -17,23 +16,44 @@ from torch import Tensor
 
 from pointcept_bsa.dispatch import kept_for_graphs
 
-_kept: dict[int, dict[Any, Any]] = {}  # id of an array -> what was derived from it
+
+class HostTable(np.ndarray):
+    """An array that is never written to, and what was derived from it.
+
+    Attributes:
+        kept: what :func:`derived` made, by its keys. Slices and results of arithmetic begin with nothing.
+    """
+
+    kept: dict[Any, Any]
+
+    def __array_finalize__(self, base: np.ndarray | None) -> None:
+        self.kept = {}
+
+
+def host_table(values: Any) -> HostTable:
+    """The values as a table that keeps what is derived from it; a table is one already."""
+    return values if isinstance(values, HostTable) else np.asarray(values).view(HostTable)
 
 
 def derived(array: np.ndarray, key: Any, make: Callable[[], Any]) -> Any:
-    """``make()``, kept under ``key`` for as long as ``array`` lives. The array must not be written to."""
-    if id(array) not in _kept:
-        _kept[id(array)] = {}
-        finalize(array, _kept.pop, id(array), None)
-    kept = _kept[id(array)]
-    if key not in kept:
-        kept[key] = make()
-    return kept[key]
+    """``make()``, kept under ``key`` with the table it is derived from; an array becomes a table itself.
+
+    Raises:
+        TypeError: an array that is no table, with which nothing would be kept.
+    """
+    if not isinstance(array, HostTable):
+        raise TypeError(
+            f"array: got a {type(array).__name__}, wanted a host_table, which keeps what is derived from it"
+        )
+    if key not in array.kept:
+        made = make()
+        array.kept[key] = host_table(made) if isinstance(made, np.ndarray) else made
+    return array.kept[key]
 
 
 def on_device(array: np.ndarray, device: torch.device) -> Tensor:
-    """The array as a tensor on ``device``."""
-    return kept_for_graphs(derived(array, device, lambda: torch.tensor(array, device=device)))
+    """The table as a tensor on ``device``."""
+    return kept_for_graphs(derived(array, device, lambda: torch.tensor(np.asarray(array), device=device)))
 
 
 def places(mask: np.ndarray, value: bool, device: torch.device) -> Tensor:

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pointcept_bsa.dispatch import triton_installed, use_triton
-from pointcept_bsa.geometry.host_tables import on_device
+from pointcept_bsa.geometry.host_tables import host_table, on_device
 from pointcept_bsa.geometry.tree_plan import as_lengths
 
 if triton_installed():
@@ -136,7 +136,7 @@ def shift_neighbors(index: Tensor, lengths: tuple[int, ...]) -> Tensor:
 def _cloud_tables(lengths: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
     """First point and number of points of the cloud of each point, (N, 1)."""
     starts = np.cumsum(lengths) - lengths
-    return np.repeat(starts, lengths)[:, None], np.repeat(lengths, lengths)[:, None]
+    return host_table(np.repeat(starts, lengths)[:, None]), host_table(np.repeat(lengths, lengths)[:, None])
 
 
 def _on_triton(coord: Tensor, num_neighbors: int) -> bool:

@@ -21,7 +21,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from pointcept_bsa.geometry.host_tables import on_device
+from pointcept_bsa.geometry.host_tables import host_table, on_device
 
 BLOCK = 32  # points of a block, one for each thread of a warp
 GROUP = 64  # blocks whose boxes are looked at together
@@ -43,7 +43,8 @@ def block_table(lengths: tuple[int, ...], size: int) -> np.ndarray:
     clouds = np.arange(len(lengths)).repeat(counts)
     first = (blocks - counts)[clouds]
     point = (ends - lengths)[clouds] + (np.arange(len(clouds)) - first) * size
-    return np.stack([point, ends[clouds], first, blocks[clouds], clouds], 1).astype(np.int32)
+    table = np.stack([point, ends[clouds], first, blocks[clouds], clouds], 1)
+    return host_table(table.astype(np.int32))
 
 
 @triton.jit

@@ -26,11 +26,9 @@ from torch import Tensor
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.geometry.ball_tree import BallLayout, BallTree, invert
 from pointcept_bsa.geometry.neighbors import find_neighbors, shift_neighbors
+from pointcept_bsa.samples import names_points, per_point_keys
 
 VALID = "slot_valid"
-PARAMETERS, SCALARS = "parameters", "scalars"
-PER_CLOUD = (PARAMETERS, SCALARS)  # entries of a row a cloud: what a network is conditioned by, targets of whole clouds
-REPLACED = ("tree_order", "neighbor_index")  # entries that name points by their place
 KEPT_BYTES = 2**29  # of tables, in each loading process
 
 
@@ -72,8 +70,8 @@ class CloudTables:
 class CloudPadding:
     """Lays collected samples (dicts of tensors with ``coord`` (N, d) and ``offset``) into slots; picklable.
 
-    Entries with one row a point are put into slot order; in empty slots they repeat some point. Entries of another
-    number of rows stay as they are. ``tree_order`` is used up; ``neighbor_index`` names slots afterwards.
+    Entries with one row a point are put into slot order; in empty slots they repeat some point. Others stay as they
+    are. ``tree_order`` is used up; ``neighbor_index`` names slots afterwards.
 
     Attributes:
         unit: a cloud fills a multiple of so many slots.
@@ -91,11 +89,11 @@ class CloudPadding:
     _kept_bytes: int = field(default=0, init=False, repr=False)
 
     def __call__(self, sample: Mapping[str, Any]) -> dict[str, Any]:
-        points = len(sample["coord"])
         tables = self.tables(sample)
         valid = torch.zeros(len(tables.index), dtype=torch.bool)
         valid[tables.home] = True
-        padded = {k: v[tables.index] if _per_point(k, v, points) else v for k, v in sample.items() if k not in REPLACED}
+        kept = {key: value for key, value in sample.items() if not names_points(key)}
+        padded = kept | {key: kept[key][tables.index] for key in per_point_keys(kept)}
         padded |= {"offset": sample["offset"].new_tensor([len(valid)]), VALID: valid, **tables.rotations}
         neighbors = _given_neighbors(sample) if "neighbor_index" in sample else tables.neighbors
         if neighbors is not None:
@@ -141,11 +139,6 @@ def _given_neighbors(sample: Mapping[str, Any]) -> Tensor:
         return shift_neighbors(sample["neighbor_index"], (len(sample["coord"]),))
     except ValueError as error:
         raise InputError(str(error)) from error
-
-
-def _per_point(key: str, value: Any, points: int) -> bool:
-    rows = len(value) if isinstance(value, Tensor) and value.dim() > 0 else None
-    return rows == points and "offset" not in key and key not in PER_CLOUD
 
 
 def check_unit(unit: int, multiple: int, network: str) -> int:

@@ -17,6 +17,8 @@ from itertools import accumulate
 
 import numpy as np
 
+from pointcept_bsa.geometry.host_tables import host_table
+
 
 @dataclass(frozen=True, eq=False)
 class TokenTree:
@@ -88,12 +90,12 @@ def plan_tokens(slots: tuple[int, ...], block_size: int, near: int, fan: int) ->
         tuple(levels),
         top,
         tuple(_padded(below, above, fan) for below, above in pairs),
-        tuple(_first_child(below, above, fan) for below, above in pairs),
+        tuple(host_table(_first_child(below, above, fan)) for below, above in pairs),
         tuple(nodes),
-        seen,
+        host_table(seen),
         numbers,
-        offsets,
-        places,
+        host_table(offsets),
+        host_table(places),
     )
 
 
@@ -136,7 +138,7 @@ def _padded(below: tuple[int, ...], above: tuple[int, ...], fan: int) -> tuple[n
         index.append(first + np.minimum(np.arange(parents * fan), children - 1))
         home.append(place + np.arange(children))
         first, place = first + children, place + parents * fan
-    return np.concatenate(index), np.concatenate(home)
+    return host_table(np.concatenate(index)), host_table(np.concatenate(home))
 
 
 def _first_child(below: tuple[int, ...], above: tuple[int, ...], fan: int) -> np.ndarray:

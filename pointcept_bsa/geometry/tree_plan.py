@@ -17,6 +17,8 @@ from typing import SupportsIndex
 
 import numpy as np
 
+from pointcept_bsa.geometry.host_tables import host_table
+
 PADDING = ("ball", "power_of_two")
 
 
@@ -143,6 +145,6 @@ def plan_tree(lengths: tuple[int, ...], unit: int, leaf: int, pad: str = "ball")
     rank_of_slot[slot_of_rank] = np.arange(sum(lengths))
     copies = np.flatnonzero(valid & ~primary)
     rank_of_slot[copies] = rank_of_slot[copies - 1]
-    return TreePlan(
-        lengths, slots, tuple(levels), slot_of_rank, rank_of_slot, np.repeat(first_point, lengths), valid, primary
-    )
+    tables = slot_of_rank, rank_of_slot, np.repeat(first_point, lengths), valid, primary
+    levels = [(host_table(starts), host_table(split)) for starts, split in levels]
+    return TreePlan(lengths, slots, tuple(levels), *map(host_table, tables))

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pointcept_bsa.geometry.host_tables import derived
+from pointcept_bsa.geometry.host_tables import derived, host_table
 from pointcept_bsa.geometry.split_keys_triton import largest_node, split_keys_triton
 from pointcept_bsa.geometry.tree_finish_triton import Level, finish_triton, lanes_of_leaf
 from pointcept_bsa.geometry.tree_runs_triton import RUNS, run_of, sort_level_triton
@@ -56,4 +56,5 @@ def sort_into_tree_triton(
 def _side_by_side(levels: tuple[Level, ...], trees: int, points: int) -> tuple[Level, ...]:
     """The levels of several trees of the same shape, whose points follow each other."""
     shift = np.arange(trees) * points
-    return tuple(((shift[:, None] + starts).ravel(), np.tile(split, trees)) for starts, split in levels)
+    together = (((shift[:, None] + starts).ravel(), np.tile(split, trees)) for starts, split in levels)
+    return tuple((host_table(starts), host_table(split)) for starts, split in together)

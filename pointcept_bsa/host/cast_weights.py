@@ -3,13 +3,15 @@
 Autocast casts each weight and bias where it is used, and each gradient back: four small kernels a layer and parameter
 that move hardly any bytes. Here all of them are cast by a few kernels before the forward pass, and all gradients after
 the backward pass. The numbers are those of autocast, but for the bias of a layer that sums its gradient in float32: it
-leaves it at the parameter itself (the stand-in's ``stands_for``), unrounded.
+leaves it at the parameter itself, which its :class:`Cast` names, unrounded.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import accumulate
 
 import torch
 from torch import Tensor, nn
@@ -17,11 +19,25 @@ from torch import Tensor, nn
 ALIGNED = 8  # elements of 16 bits
 
 
+@dataclass
+class Cast:
+    """Of one layer: its own parameters while stand-ins hold their places, and where those lie in one piece of memory.
+
+    Attributes:
+        weight, bias: the parameters in float32; None for one without a stand-in.
+        places: of the stand-ins, in elements, by the parameter's name.
+    """
+
+    weight: nn.Parameter | None = None
+    bias: nn.Parameter | None = None
+    places: dict[str, slice] = field(default_factory=dict)
+
+
 class CastWeights:
     """16-bit stand-ins of the weights and biases of the ``nn.Linear`` modules of a model.
 
     A parameter that several modules share is left alone: its gradients would be added up in 16 bits. Weights of modules
-    that follow each other lie behind each other, and so do biases: see ``layers.product.join``.
+    that follow each other lie behind each other, and so do biases. Layers with a field ``cast`` are told all this.
 
     Args:
         model: in float32.
@@ -42,9 +58,15 @@ class CastWeights:
             and parameter.dtype == torch.float32
         ]
         self.places.sort(key=lambda place: place[0].dim() < 2)  # all weights, then all biases
-        self.stand_ins = _side_by_side([p for p, _, _ in self.places], dtype)
-        for stand_in, (parameter, _, _) in zip(self.stand_ins, self.places, strict=True):
-            stand_in.stands_for = parameter  # type: ignore[attr-defined]  # who has a gradient in float32 leaves it there
+        sizes = [parameter.numel() for parameter, _, _ in self.places]
+        starts = _starts(sizes)
+        self.stand_ins = _side_by_side([p for p, _, _ in self.places], starts, dtype)
+        self.casts: dict[nn.Module, Cast] = {}
+        for (parameter, module, name), start, size in zip(self.places, starts, sizes, strict=False):
+            if hasattr(module, "cast"):
+                cast = self.casts.setdefault(module, Cast())
+                setattr(cast, name, parameter)
+                cast.places[name] = slice(start, start + size)
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
@@ -58,9 +80,13 @@ class CastWeights:
         for (_, module, name), stand_in in zip(self.places, self.stand_ins, strict=True):
             stand_in.grad = None
             module._parameters[name] = stand_in  # type: ignore[assignment]
+        for module, cast in self.casts.items():
+            module.cast = cast  # type: ignore[assignment]
         try:
             yield
         finally:
+            for module in self.casts:
+                module.cast = None  # type: ignore[assignment]
             for parameter, module, name in self.places:
                 module._parameters[name] = parameter
 
@@ -73,12 +99,17 @@ class CastWeights:
         }
 
 
-def _side_by_side(parameters: list[nn.Parameter], dtype: torch.dtype) -> list[Tensor]:
-    """Leaves of the parameters' shapes in one piece of memory, in their order; each starts where vector loads can."""
+def _starts(sizes: list[int]) -> list[int]:
+    """Where pieces of these sizes begin, one after the other, each where vector loads can; then where the last ends."""
+    return list(accumulate((-(-size // ALIGNED) * ALIGNED for size in sizes), initial=0))
+
+
+def _side_by_side(parameters: list[nn.Parameter], starts: list[int], dtype: torch.dtype) -> list[Tensor]:
+    """Leaves of the parameters' shapes in one piece of memory, in their order."""
     if not parameters:
         return []
-    sizes = [-(-p.numel() // ALIGNED) * ALIGNED for p in parameters]
-    pieces = torch.zeros(sum(sizes), dtype=dtype, device=parameters[0].device).split(sizes)
+    memory = torch.zeros(starts[-1], dtype=dtype, device=parameters[0].device)
     return [
-        piece[: p.numel()].view(p.shape).detach().requires_grad_() for piece, p in zip(pieces, parameters, strict=True)
+        memory[start : start + p.numel()].view(p.shape).detach().requires_grad_()
+        for start, p in zip(starts, parameters, strict=False)
     ]

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from pointcept_bsa.errors import InputError
+from pointcept_bsa.samples import lengths
 
 # How the allocators of the CPU, CUDA and its libraries say it in a plain RuntimeError.
 SIGNS = (
@@ -58,10 +59,8 @@ def describe(batch: Mapping[str, Any]) -> str:
     """Clouds and points of a batch."""
     if "offset" not in batch or "coord" not in batch:
         return f"batch of {sorted(batch)}"
-    offset = batch["offset"]
-    ends = [0, *(getattr(offset, "host_values", None) or offset.tolist())]
-    largest = max(b - a for a, b in zip(ends[:-1], ends[1:], strict=True))
-    return f"batch of {len(ends) - 1} clouds, {ends[-1]:,} points, {largest:,} in the largest"
+    points = lengths(batch)
+    return f"batch of {len(points)} clouds, {sum(points):,} points, {max(points):,} in the largest"
 
 
 def describe_use(device: torch.device) -> str:

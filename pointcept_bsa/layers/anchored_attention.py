@@ -16,9 +16,10 @@ from pointcept_bsa.layers.anchors import CloudPlaces, KeysValues, Places
 from pointcept_bsa.layers.attention import FullAttention
 from pointcept_bsa.layers.ball_sparse_attention import BallSparseAttention
 from pointcept_bsa.layers.block_pooling import BlockMLP
-from pointcept_bsa.layers.linear import Linear, in_full
+from pointcept_bsa.layers.fused import linear as fused_linear
+from pointcept_bsa.layers.fused.switch import fused
+from pointcept_bsa.layers.linear import Linear
 from pointcept_bsa.layers.native_sparse_attention import NativeSparseAttention
-from pointcept_bsa.layers.product import product
 from pointcept_bsa.layers.query_key import QueryKey
 from pointcept_bsa.ops.ball_attention.queries import query_ball_attention
 from pointcept_bsa.ops.block_selection import select_blocks
@@ -62,10 +63,9 @@ def decode_native_sparse(layer: NativeSparseAttention, h: Tensor, places: Places
 
 def first_columns(layer: Linear, x: Tensor, columns: int) -> Tensor:
     """The first ``columns`` of layer(x): the queries of keys, queries and values."""
-    weight, bias = layer.weight[:columns], layer.bias[:columns]
-    if not layer.sums_own_bias(x):
-        return F.linear(x, weight, bias)
-    return product(x, [weight], [bias.detach()], [in_full(layer.bias)[:columns]])
+    if fused(x):
+        return fused_linear.first_columns(layer, x, columns)
+    return F.linear(x, layer.weight[:columns], layer.bias[:columns])
 
 
 def turned(q: Tensor, query_key: QueryKey | None, places: Places | CloudPlaces) -> Tensor:

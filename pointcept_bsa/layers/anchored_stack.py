@@ -17,9 +17,10 @@ from pointcept_bsa.layers.anchors import CloudPlaces, KeysValues, Memory, Places
 from pointcept_bsa.layers.attention import FullAttention
 from pointcept_bsa.layers.ball_sparse_attention import BallSparseAttention
 from pointcept_bsa.layers.conditioning import Film
+from pointcept_bsa.layers.fused.residual import norm_with_position
+from pointcept_bsa.layers.fused.switch import fused
 from pointcept_bsa.layers.message_passing import MessagePassing, PointEmbedding
 from pointcept_bsa.layers.native_sparse_attention import NativeSparseAttention
-from pointcept_bsa.layers.norm import placed
 from pointcept_bsa.layers.transformer import BallTreeStack, TransformerBlock
 
 Films = Sequence[Tensor] | None
@@ -38,7 +39,10 @@ def decode_block(
     A ``film`` scales and shifts what both layers take, as in :class:`.TransformerBlock`.
     """
     layer = block.attention
-    h = placed(x, block.norm1, places.relative, layer.position)
+    if fused(x):
+        h = norm_with_position(x, block.norm1, places.relative, layer.position)
+    else:
+        h = block.norm1(x) + layer.position(places.relative)
     if film is not None:
         h = film.of_attention(h)
     x = x + layer.projection(DECODERS[type(layer)](layer, h, places, kept))

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from pointcept_bsa.geometry.ball_tree import BallLayout, BallTree, ball_mean
 from pointcept_bsa.geometry.descent import Descent
-from pointcept_bsa.geometry.host_tables import on_device
+from pointcept_bsa.geometry.host_tables import host_table, on_device
 from pointcept_bsa.geometry.reorder import reorder
 from pointcept_bsa.ops.ball_attention.queries import LEAST_ROWS
 
@@ -201,4 +201,4 @@ def cloud_of(lengths: Sequence[int], device: torch.device) -> Tensor:
 
 @lru_cache(maxsize=16)
 def _clouds(lengths: tuple[int, ...]) -> np.ndarray:
-    return np.repeat(np.arange(len(lengths)), lengths)
+    return host_table(np.repeat(np.arange(len(lengths)), lengths))

@@ -15,7 +15,8 @@ from pointcept_bsa.geometry.ball_tree import BallLayout
 from pointcept_bsa.geometry.tree_plan import as_lengths
 from pointcept_bsa.layers.anchors import KeysValues, Memory
 from pointcept_bsa.layers.attention_layer import AttentionLayer
-from pointcept_bsa.layers.linear import Linear, linear_parts
+from pointcept_bsa.layers.fused.attention import attend_heads
+from pointcept_bsa.layers.linear import Linear
 from pointcept_bsa.layers.query_key import QueryKey
 from pointcept_bsa.ops.ball_attention import ball_attention
 from pointcept_bsa.ops.dense_attention import dense_attention
@@ -46,6 +47,8 @@ class BallAttention(AttentionLayer):
     ``qk_norm`` and ``rotary``, not in the paper: see :class:`.QueryKey`.
     """
 
+    fused_attend = attend_heads
+
     def __init__(
         self,
         dim: int,
@@ -66,8 +69,11 @@ class BallAttention(AttentionLayer):
         self.projection = Linear(dim, dim)
 
     def attend(self, h: Tensor, layout: BallLayout) -> Tensor:
-        head = self.num_heads, h.shape[-1] // self.num_heads
-        (q,), (k,), (v,) = linear_parts(h, [self.qkv], [head] * 3, (1, 1, 1))
+        q, k, v = self.qkv(h).unflatten(-1, (3, self.num_heads, -1)).unbind(-3)
+        return self.attention(q, k, v, layout)
+
+    def attention(self, q: Tensor, k: Tensor, v: Tensor, layout: BallLayout) -> Tensor:
+        """Queries, keys and values (S, H, D) -> (S, C)."""
         if self.query_key is not None:
             q, k = self.query_key(q, k, layout.coord)
         out = ball_attention(q, k, v, layout.ball_size, coord=layout.coord, sigma=self.sigma, valid=layout.valid)
@@ -80,6 +86,8 @@ class FullAttention(AttentionLayer):
     h = x + W_pos (pos - cloud mean); q, k, v = W_qkv h; softmax(q k^T / sqrt(D)) v; projection.
     ``qk_norm`` and ``rotary``: see :class:`.QueryKey`.
     """
+
+    fused_attend = attend_heads
 
     def __init__(
         self, dim: int, num_heads: int, dimensionality: int = 3, *, qk_norm: bool = False, rotary: float | None = None
@@ -96,21 +104,25 @@ class FullAttention(AttentionLayer):
         centred: Tensor = geometry[0]
         return centred
 
-    def attend(
+    def attend(self, h: Tensor, *geometry: Any) -> Tensor:
+        q, k, v = self.qkv(h).unflatten(-1, (3, self.num_heads, -1)).unbind(-3)
+        return self.attention(q, k, v, *geometry)
+
+    def attention(
         self,
-        h: Tensor,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
         centred: Tensor,
         lengths: Sequence[int],
         valid: Tensor | None = None,
         memory: Memory | None = None,
     ) -> Tensor:
-        """h, (N, d) positions relative to the cloud's mean, points of each cloud -> (N, C).
+        """(N, H, D) each, (N, d) positions relative to the cloud's mean, points of each cloud -> (N, C).
 
         Nobody attends to points that are not ``valid`` (N,). Raises ValueError for lengths of other points.
         """
-        lengths = as_lengths(lengths, len(h))
-        head = self.num_heads, h.shape[-1] // self.num_heads
-        (q,), (k,), (v,) = linear_parts(h, [self.qkv], [head] * 3, (1, 1, 1))
+        lengths = as_lengths(lengths, len(q))
         if self.query_key is not None:
             q, k = self.query_key(q, k, centred)
         if memory is not None:

@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor, nn
 
 from pointcept_bsa.geometry.ball_tree import BallLayout
-from pointcept_bsa.layers.linear import Linear, Summand
-from pointcept_bsa.layers.norm import RMSNorm, placed
-from pointcept_bsa.layers.residual import Residual
+from pointcept_bsa.layers.conditioning import Film
+from pointcept_bsa.layers.fused.attention import attention
+from pointcept_bsa.layers.fused.switch import fused
+from pointcept_bsa.layers.linear import Linear
 
 
 class AttentionLayer(nn.Module):
     """h = x + W_pos position, some attention of h, a projection.
 
-    A layer of its own is called as ``layer(x, *geometry)``. Within a block, ``enter`` takes what stands before it in
-    the same kernel, and the layer gives a :class:`.Summand`.
+    Attributes:
+        fused_attend: ``attend`` for the GPU, see :mod:`.fused.attention`.
     """
 
     position: Linear
     projection: Linear
+    fused_attend: Callable[..., Tensor]
 
     @abstractmethod
     def attend(self, h: Tensor, *geometry: Any) -> Tensor:
@@ -32,21 +35,20 @@ class AttentionLayer(nn.Module):
         layout: BallLayout = geometry[0]
         return layout.relative
 
-    def enter(self, stream: Residual, norm: RMSNorm, *geometry: Any) -> tuple[Tensor, Tensor]:
-        """The total of the stream, and h of its norm: x and ``entered`` of ``forward``."""
-        return stream.normed(norm, self.place(*geometry), self.position)
-
-    def forward(
-        self, x: Tensor, *geometry: Any, norm: RMSNorm | None = None, entered: Tensor | None = None
-    ) -> Tensor | Summand:
-        """(S, C) -> (S, C), of norm(x) where there is a norm; with what ``enter`` gave for x, as a summand.
+    def with_position(self, x: Tensor, *geometry: Any) -> Tensor:
+        """x + W_pos position: (S, C) -> (S, C).
 
         Raises:
             ValueError: x without a row for each position.
         """
-        if entered is None:
-            place = self.place(*geometry)
-            if len(place) != len(x):
-                raise ValueError(f"x: got {len(x)} rows, wanted {len(place)}, one for each slot or point")
-            return self.projection(self.attend(placed(x, norm, place, self.position), *geometry))
-        return self.projection.summand(self.attend(entered, *geometry))
+        place = self.place(*geometry)
+        if len(place) != len(x):
+            raise ValueError(f"x: got {len(x)} rows, wanted {len(place)}, one for each slot or point")
+        return x + self.position(place)
+
+    def forward(self, x: Tensor, *geometry: Any, film: Film | None = None) -> Tensor:
+        """(S, C) -> (S, C); ``film`` scales and shifts h. Raises ValueError as :meth:`with_position`."""
+        if fused(x):
+            return attention(self, x, *geometry, film=film)  # type: ignore[return-value]  # in a block a summand
+        h = self.with_position(x, *geometry)
+        return self.projection(self.attend(h if film is None else film.of_attention(h), *geometry))

@@ -14,13 +14,13 @@ from pointcept_bsa.ops.block_selection import select_blocks
 from pointcept_bsa.ops.dense_attention import dense_attention
 from pointcept_bsa.ops.gated_sum import gated_sum
 from pointcept_bsa.ops.selected_attention import selected_attention
-from pointcept_bsa.ops.side_streams import SideBySide
 
 from .anchors import KeysValues, Memory
 from .attention import check_heads, distance_weight
 from .attention_layer import AttentionLayer
-from .block_pooling import POOLING, pool_both, pooling
-from .linear import Linear, linear_parts
+from .block_pooling import POOLING, pooling
+from .fused.attention import attend_ball_sparse
+from .linear import Linear
 from .query_key import QueryKey
 from .token_levels import TokenLevels, Tokens
 
@@ -57,6 +57,8 @@ class BallSparseAttention(AttentionLayer):
     Raises:
         ValueError: sizes that do not fit each other; a layout of other balls or blocks.
     """
+
+    fused_attend = attend_ball_sparse
 
     def __init__(
         self,
@@ -113,23 +115,18 @@ class BallSparseAttention(AttentionLayer):
 
     def attend(self, h: Tensor, layout: BallLayout, memory: Memory | None = None) -> Tensor:
         layout.check(self.ball_size, self.block_size)
-        head = self.num_heads, h.shape[-1] // self.num_heads
-        shapes = head, head, head, (3 * self.num_heads,)
-        uses = (4, 3, 3, 1) if self.query_key is None else (1, 1, 3, 1)
-        q, k, v, (gate,) = linear_parts(h, [self.qkv, self.gate], shapes, uses)
+        q, k, v = self.qkv(h).unflatten(-1, (3, self.num_heads, -1)).unbind(-3)
+        gate = self.gate(h)
         if self.query_key is not None:
-            q, k = ((x,) * 4 for x in self.query_key(q[0], k[0], layout.coord))
-        with SideBySide(h) as branches:
-            with branches.aside():
-                ball = self.ball(q[1], k[1], v[1], layout)
-            k_cmp, v_cmp = pool_both(self.pool_k, self.pool_v, k[0], v[0], layout.valid)
-            q_cmp = self.pool_q(q[0], layout.valid) if self.group_size > 1 else q[0]
-            if memory is not None:
-                memory.layers.append(KeysValues(k[2], v[2], k_cmp, v_cmp))
-            tokens = None if self.levels is None else self.levels(k_cmp, v_cmp, layout)
-            with branches.aside():
-                selection = self.selection(q[3], k[2], v[2], q_cmp, k_cmp, layout, tokens)
-            compression = self.compression(q[2], q_cmp, k_cmp, v_cmp, layout, tokens)
+            q, k = self.query_key(q, k, layout.coord)
+        k_cmp, v_cmp = self.pool_k(k, layout.valid), self.pool_v(v, layout.valid)
+        q_cmp = self.pool_q(q, layout.valid) if self.group_size > 1 else q
+        if memory is not None:
+            memory.layers.append(KeysValues(k, v, k_cmp, v_cmp))
+        tokens = None if self.levels is None else self.levels(k_cmp, v_cmp, layout)
+        ball = self.ball(q, k, v, layout)
+        compression = self.compression(q, q_cmp, k_cmp, v_cmp, layout, tokens)
+        selection = self.selection(q, k, v, q_cmp, k_cmp, layout, tokens)
         return gated_sum((ball, compression, selection), gate).flatten(-2)
 
     def ball(self, q: Tensor, k: Tensor, v: Tensor, layout: BallLayout) -> Tensor:

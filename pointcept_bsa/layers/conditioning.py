@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from pointcept_bsa.errors import InputError
-from pointcept_bsa.geometry.padding import PARAMETERS
 from pointcept_bsa.layers.linear import Linear
+from pointcept_bsa.samples import PARAMETERS
 
 PARTS = 4  # of a block: scale and shift of what the attention takes, and of what the feed-forward layer takes
 
@@ -44,6 +44,11 @@ class Film(NamedTuple):
     def rows_of_feed_forward(self) -> tuple[Tensor, Tensor]:
         """That scale and shift row by row, (S, C) each: for who takes some of the rows."""
         return spread(self.values[:, 2], self.rows), spread(self.values[:, 3], self.rows)
+
+
+def films_of(values: Sequence[Tensor] | None, blocks: int, rows: Sequence[int]) -> list[Film | None]:
+    """What each of the blocks is conditioned by, of (B, 4, C) for each; None: by nothing."""
+    return [None] * blocks if values is None else [Film(value, tuple(rows)) for value in values]
 
 
 class Conditioning(nn.Module):

@@ -12,10 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pointcept_bsa.dispatch import use_triton
 from pointcept_bsa.layers.linear import Linear
 from pointcept_bsa.layers.neighborhood import Neighborhood
-from pointcept_bsa.ops.mean_message import Senders, edges_of_senders, mean_message, plain_mean_message
+from pointcept_bsa.ops.mean_message import Senders, mean_message, plain_mean_message, senders_for_gradients
 
 Terms = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 
@@ -112,7 +111,7 @@ class PointEmbedding(nn.Module):
         coord = point["coord"].detach()
         index = self.neighborhood.table(point, lengths)
         there = index >= 0
-        senders = edges_of_senders(index) if torch.is_grad_enabled() and use_triton("mean_message", x) else None
+        senders = senders_for_gradients(index, x)
         index = index.clamp(min=0)
         relative = coord.index_select(0, index.flatten()).unflatten(0, index.shape) - coord.unsqueeze(1)
         weight = (there / there.sum(1, keepdim=True).clamp(min=1)).unsqueeze(-1).to(x.dtype)

@@ -13,15 +13,15 @@ from pointcept_bsa.geometry.ball_tree import BallLayout
 from pointcept_bsa.layers.anchors import KeysValues, Memory
 from pointcept_bsa.layers.attention import distance_weight
 from pointcept_bsa.layers.attention_layer import AttentionLayer
-from pointcept_bsa.layers.block_pooling import POOLING, BlockMean, BlockMLP, pool_both
-from pointcept_bsa.layers.linear import Linear, linear_parts
+from pointcept_bsa.layers.block_pooling import POOLING, BlockMean, BlockMLP
+from pointcept_bsa.layers.fused.attention import attend_native_sparse
+from pointcept_bsa.layers.linear import Linear
 from pointcept_bsa.layers.query_key import QueryKey
 from pointcept_bsa.ops.ball_attention import ball_attention
 from pointcept_bsa.ops.block_selection import select_blocks
 from pointcept_bsa.ops.dense_attention import dense_attention
 from pointcept_bsa.ops.gated_sum import gated_sum
 from pointcept_bsa.ops.selected_attention import selected_attention
-from pointcept_bsa.ops.side_streams import SideBySide
 
 MIN_HEAD_DIM = 16
 
@@ -55,6 +55,8 @@ class NativeSparseAttention(AttentionLayer):
     Raises:
         ValueError: sizes that do not fit each other; a layout of other blocks.
     """
+
+    fused_attend = attend_native_sparse
 
     def __init__(
         self,
@@ -100,25 +102,31 @@ class NativeSparseAttention(AttentionLayer):
 
     def attend(self, h: Tensor, layout: BallLayout, memory: Memory | None = None) -> Tensor:
         layout.check(block_size=self.compressed_ball_size)
-        kv = self.num_kv_heads, self.head_dim
-        shapes = (self.num_heads, self.head_dim), kv, kv, (3 * self.num_heads,)
-        layers = self.query, self.key_value, self.gate
-        uses = (3, 3, 3, 1) if self.query_key is None else (1, 1, 3, 1)
-        q, k, v, (gate,) = linear_parts(h, layers, shapes, uses)
+        q = self.query(h).unflatten(-1, (self.num_heads, -1))
+        k, v = self.key_value(h).unflatten(-1, (2, self.num_kv_heads, -1)).unbind(-3)
+        gate = self.gate(h)
         if self.query_key is not None:
-            q, k = ((x,) * 3 for x in self.query_key(q[0], k[0], layout.coord))
-        with SideBySide(h) as branches:
-            with branches.aside():
-                bias = dict(coord=layout.coord, sigma=self.sigma)
-                local = ball_attention(q[0], k[1], v[1], layout.ball_size, valid=layout.valid, **bias)
-            k_cmp, v_cmp = pool_both(self.pool_k, self.pool_v, k[0], v[0], layout.valid)
-            if memory is not None:
-                memory.layers.append(KeysValues(k[2], v[2], k_cmp, v_cmp))
-            with branches.aside():
-                chosen = self.select(q[2], k_cmp, layout)
-                selected = selected_attention(q[2], k[2], v[2], chosen, self.compressed_ball_size, valid=layout.valid)
-            coarse = dense_attention(q[1], k_cmp, v_cmp, layout.slots, layout.blocks, key_valid=layout.block_valid)
-        return gated_sum((local, coarse, selected), gate).flatten(-2)
+            q, k = self.query_key(q, k, layout.coord)
+        k_cmp, v_cmp = self.pool_k(k, layout.valid), self.pool_v(v, layout.valid)
+        if memory is not None:
+            memory.layers.append(KeysValues(k, v, k_cmp, v_cmp))
+        local = self.local(q, k, v, layout)
+        compressed = self.compression(q, k_cmp, v_cmp, layout)
+        selected = self.selection(q, k, v, k_cmp, layout)
+        return gated_sum((local, compressed, selected), gate).flatten(-2)
+
+    def local(self, q: Tensor, k: Tensor, v: Tensor, layout: BallLayout) -> Tensor:
+        """Attention inside the ball: (S, H, D)."""
+        return ball_attention(q, k, v, layout.ball_size, coord=layout.coord, sigma=self.sigma, valid=layout.valid)
+
+    def compression(self, q: Tensor, k_cmp: Tensor, v_cmp: Tensor, layout: BallLayout) -> Tensor:
+        """Attention to the coarse keys of the cloud: (S, H, D)."""
+        return dense_attention(q, k_cmp, v_cmp, layout.slots, layout.blocks, key_valid=layout.block_valid)
+
+    def selection(self, q: Tensor, k: Tensor, v: Tensor, k_cmp: Tensor, layout: BallLayout) -> Tensor:
+        """Attention to the points of the selected balls: (S, H, D)."""
+        chosen = self.select(q, k_cmp, layout)
+        return selected_attention(q, k, v, chosen, self.compressed_ball_size, valid=layout.valid)
 
     @torch.no_grad()
     def select(self, q: Tensor, k_cmp: Tensor, layout: BallLayout) -> Tensor:

@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pointcept_bsa.layers.by_rows import by_rows
 from pointcept_bsa.layers.linear import Linear
 from pointcept_bsa.layers.recompute import check_recompute, recomputed
-from pointcept_bsa.layers.transformer import by_rows
 
 EPS = 1e-6  # of the norms
 LAYER_NORM = partial(nn.LayerNorm, eps=EPS)

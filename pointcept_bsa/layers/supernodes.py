@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from pointcept_bsa.geometry.ball_tree import BallLayout, BallTree
-from pointcept_bsa.geometry.host_tables import on_device
+from pointcept_bsa.geometry.host_tables import host_table, on_device
 from pointcept_bsa.layers.perceiver import Tokens
 from pointcept_bsa.layers.query_key import RotaryEmbedding
 from pointcept_bsa.layers.single_tree import SingleTree
@@ -59,9 +59,8 @@ def _places(lengths: tuple[int, ...], number: int) -> np.ndarray:
     """Their ranks among the points of all clouds."""
     starts = np.cumsum(lengths) - lengths
     taken = (min(n, number) for n in lengths)
-    return np.concatenate(
-        [start + (2 * np.arange(k) + 1) * n // (2 * k) for start, n, k in zip(starts, lengths, taken, strict=True)]
-    )
+    ranks = [start + (2 * np.arange(k) + 1) * n // (2 * k) for start, n, k in zip(starts, lengths, taken, strict=True)]
+    return host_table(np.concatenate(ranks))
 
 
 def _places_of_padded(layout: BallLayout, number: int) -> tuple[Tensor, Tensor]:

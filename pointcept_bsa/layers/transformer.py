@@ -1,6 +1,6 @@
-"""The transformer block that all networks here share, and its stack over a ball tree.
+"""The transformer block that all networks here share, and its stacks.
 
-``S`` slots in tree order, ``C`` channels.
+``S`` slots in tree order, ``C`` channels. What runs on the GPU, with the same parameters: :mod:`.fused`.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pointcept_bsa.geometry.ball_tree import BallLayout, BallTree
+from pointcept_bsa.geometry.ball_tree import BallTree
 from pointcept_bsa.ops.permute import permute
-from pointcept_bsa.ops.side_streams import wait_for_later
-from pointcept_bsa.ops.silu_product import silu_halves, silu_product
+from pointcept_bsa.ops.silu_product import silu_product
 
 from .attention_layer import AttentionLayer
-from .conditioning import Film, scaled
-from .linear import Linear, Summand, joined_linear, worth_joining
+from .by_rows import by_rows
+from .conditioning import Film, films_of, scaled
+from .fused.block import hidden, run_block
+from .fused.stack import run_blocks, run_stack
+from .fused.switch import fused
+from .linear import Linear
 from .norm import RMSNorm
 from .recompute import check_recompute, recomputed
-from .residual import Residual
-
-ROWS_AT_ONCE = 1 << 16  # of what acts on each slot alone, where no gradient is wanted
 
 
 class SwiGLU(nn.Module):
@@ -37,17 +37,11 @@ class SwiGLU(nn.Module):
         self.w3 = Linear(hidden, dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.w3(self.hidden(x))
-
-    def hidden(self, x: Tensor) -> Tensor:
-        """w2 x * silu(w1 x)."""
-        if worth_joining(x, self.w1, self.w2):
-            return silu_halves(joined_linear(x, self.w1, self.w2))
-        return silu_product(self.w1(x), self.w2(x))
+        return self.w3(hidden(self, x) if fused(x) else silu_product(self.w1(x), self.w2(x)))
 
 
 class TransformerBlock(nn.Module):
-    """x += attention(RMSNorm(x)); x += SwiGLU(RMSNorm(x)), the last sum left to who goes on.
+    """x += attention(RMSNorm(x)); x += SwiGLU(RMSNorm(x)).
 
     Args:
         attention: layer that is given whatever else the block is called with.
@@ -58,7 +52,8 @@ class TransformerBlock(nn.Module):
             memory, and a fraction of the time of the other. The block must draw nothing at random.
 
     Called with a ``film`` it scales and shifts both sums that the layers take by what it says of each cloud.
-    Without gradients the SwiGLU, whose hidden values are the largest there are, takes ``ROWS_AT_ONCE`` slots at a time.
+    Without gradients the SwiGLU, whose hidden values are the largest there are, takes some slots at a time, see
+    :func:`.by_rows`.
     """
 
     shard_unit = True  # what a host that shards parameters over processes shards as one
@@ -72,56 +67,56 @@ class TransformerBlock(nn.Module):
         self.swiglu = SwiGLU(dim, dim * mlp_ratio)
 
     def forward(
-        self, stream: Any, *geometry: object, film: Film | None = None, run: Callable[..., Any] | None = None
-    ) -> Any:
-        """The next stream; with ``run(block, stream, *geometry, film)`` what another way through the block gives."""
-        way = partial(self.run, film=film) if run is None else partial(run, self, film=film)
+        self, x: Tensor, *geometry: object, film: Film | None = None, run: Callable[..., Any] | None = None
+    ) -> Tensor:
+        """(S, C) -> (S, C); with ``run(block, x, *geometry, film)`` what another way through the block gives."""
+        if run is not None:
+            way = partial(run, self, film=film)
+        else:
+            way = partial(run_block, self, film=film) if fused(x) else partial(self.run, film=film)
         if self.checkpoint and torch.is_grad_enabled():
-            return recomputed(way, self.checkpoint, stream, *geometry)
-        return way(stream, *geometry)
+            return recomputed(way, self.checkpoint, x, *geometry)
+        return way(x, *geometry)
 
-    def run(self, stream: Residual, *geometry: object, film: Film | None = None) -> Residual:
+    def run(self, x: Tensor, *geometry: object, film: Film | None = None) -> Tensor:
         """The block itself."""
-        x, entered = self.attention.enter(stream, self.norm1, *geometry)
-        if film is not None:
-            entered = film.of_attention(entered)
-        a = self.attention(x, *geometry, norm=self.norm1, entered=entered)
+        x = x + self.attention(self.norm1(x), *geometry, film=film)
         if torch.is_grad_enabled():
-            x, normed = Residual(x, a).normed(self.norm2)
-            if film is not None:
-                normed = film.of_feed_forward(normed)
-            return Residual(x, self.swiglu.w3.summand(self.swiglu.hidden(normed), within=False))
-        x, a = by_rows(self.feed_forward, x, a.value, *(() if film is None else film.rows_of_feed_forward()))
-        return Residual(x, Summand(a))
+            h = self.norm2(x)
+            return x + self.swiglu(h if film is None else film.of_feed_forward(h))
+        return by_rows(self.feed_forward, x, *(() if film is None else film.rows_of_feed_forward()))[0]
 
-    def feed_forward(self, x: Tensor, a: Tensor, *film: Tensor) -> tuple[Tensor, Tensor]:
-        """x + a, and SwiGLU(RMSNorm(x + a)), each row for itself; ``film``: scale and shift of each row."""
-        x, normed = Residual(x, Summand(a)).normed(self.norm2)
-        return x, self.swiglu(scaled(normed, *film) if film else normed)
+    def feed_forward(self, x: Tensor, *film: Tensor) -> tuple[Tensor]:
+        """x + SwiGLU(RMSNorm(x)), each row for itself; ``film``: scale and shift of each row."""
+        h = self.norm2(x)
+        return (x + self.swiglu(scaled(h, *film) if film else h),)
 
 
-def by_rows(function: Callable[..., tuple[Tensor, ...]], *inputs: Tensor) -> tuple[Tensor, ...]:
-    """``function(*inputs)``, which treats each row for itself, in parts.
+class BlockStack(nn.ModuleList):
+    """Blocks in sequence, then a norm."""
 
-    The same numbers (a matrix product of another height may round otherwise), less memory.
-    """
-    rows = inputs[0].shape[0]
-    if rows <= ROWS_AT_ONCE:
-        return function(*inputs)
-    out: tuple[Tensor, ...] = ()
-    for first in range(0, rows, ROWS_AT_ONCE):
-        results = function(*(t[first : first + ROWS_AT_ONCE] for t in inputs))
-        out = out or tuple(result.new_empty(rows, *result.shape[1:]) for result in results)
-        for whole, part in zip(out, results, strict=True):
-            whole[first : first + ROWS_AT_ONCE] = part
-    return out
+    def forward(
+        self,
+        x: Tensor,
+        norm: RMSNorm,
+        *geometry: object,
+        rows: Sequence[int] = (),
+        films: Sequence[Tensor] | None = None,
+    ) -> Tensor:
+        """(S, C) -> (S, C); ``films``: (B, 4, C) for each block, see :class:`.Film`, of clouds of so many ``rows``."""
+        conditions = films_of(films, len(self), rows)
+        if fused(x):
+            return run_blocks(self, x, norm, *geometry, films=conditions)
+        for block, film in zip(self, conditions, strict=True):
+            x = block(x, *geometry, film=film)
+        return norm(x)
 
 
 class BallTreeStack(nn.ModuleList):
     """Blocks in sequence over one ball tree; odd blocks see the balls of the rotated tree.
 
     Args:
-        blocks: modules called with a :class:`.Residual` of (S, C) and a :class:`BallLayout`, which give another.
+        blocks: modules called with (S, C) and a :class:`.BallLayout`, which give (S, C).
         rotate: odd blocks use ``tree.rotated``.
         skip_every: after each so many blocks, add the input of those blocks once more; 0 for never.
     """
@@ -138,28 +133,19 @@ class BallTreeStack(nn.ModuleList):
             others: go to each block behind the layout.
             films: (B, 4, C) for each block, see :class:`.Film`.
         """
-        rotated = False
-        skip, stream = x, Residual(x)
+        conditions = films_of(films, len(self), tree.layout.slots)
+        if fused(x):
+            return run_stack(self, x, tree, *others, films=conditions)
+        rotated, skip = False, x
         for i, block in enumerate(self):
             if self.rotate and rotated != bool(i % 2):
                 rotated = not rotated
-                stream = stream._replace(order=turn(tree, to_rotated=rotated))
-            layout: BallLayout | None = tree.rotated if rotated else tree.layout
-            film = {} if films is None else {"film": Film(films[i], tree.layout.slots)}
-            stream = block(stream, layout, *others, **film)
+                x = permute(x, *tree.turn(to_rotated=rotated))
+            x = block(x, tree.rotated if rotated else tree.layout, *others, film=conditions[i])
             if self.skip_every and (i + 1) % self.skip_every == 0:
-                x = stream.total() + (permute(skip, *turn(tree, to_rotated=True)) if rotated else skip)
-                skip, stream = permute(x, *turn(tree, to_rotated=False)) if rotated else x, Residual(x)
-        wait_for_later(x)
-        return stream._replace(order=turn(tree, to_rotated=False) if rotated else None).total()
-
-
-def turn(tree: BallTree, *, to_rotated: bool) -> tuple[Tensor, Tensor]:
-    """The permutation of slots between the main and the rotated tree, and its inverse."""
-    there, back = tree.rotation, tree.rotation_inverse
-    if there is None or back is None:
-        raise ValueError("tree: got one without rotation, wanted BallTree.build(..., rotate=degrees)")
-    return (there, back) if to_rotated else (back, there)
+                x = x + (permute(skip, *tree.turn(to_rotated=True)) if rotated else skip)
+                skip = permute(x, *tree.turn(to_rotated=False)) if rotated else x
+        return permute(x, *tree.turn(to_rotated=False)) if rotated else x
 
 
 def init_weights(module: nn.Module, draw: Callable[[Tensor], Any] | None = None) -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
-from itertools import accumulate, pairwise
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -22,12 +22,12 @@ from torch import Tensor, nn
 
 from pointcept_bsa.backbones.anchored import AnchoredBackbone
 from pointcept_bsa.errors import InputError
-from pointcept_bsa.geometry.host_tables import on_device
-from pointcept_bsa.geometry.padding import PER_CLOUD, VALID
+from pointcept_bsa.geometry.host_tables import host_table, on_device
+from pointcept_bsa.geometry.padding import VALID
 from pointcept_bsa.host.batch import ANCHORS
+from pointcept_bsa.samples import CLOUD, POINT, Batch, entry, lengths, rows_of
 
 ROWS = {"cpu": 512, "cuda": 32768}  # of queries that pass through the network together
-LEFT_OUT = ("tree_order", "neighbor_index", "batch")  # entries that name points or clouds by their place
 
 
 def anchored(backbone: nn.Module) -> AnchoredBackbone:
@@ -48,9 +48,9 @@ def features_of_both(network: AnchoredBackbone, batch: Mapping[str, Any]) -> Ten
     """
     if VALID in batch:
         raise InputError("pad_clouds: got padded clouds of anchors and queries, wanted pad_clouds=None")
-    anchors, queries, back = _tables(_counts(batch["offset"]), _counts(batch[ANCHORS]))
-    memory = network.encode_anchors(_part(batch, anchors, _counts(batch[ANCHORS])))
-    others = tuple(n - a for n, a in zip(_counts(batch["offset"]), memory.lengths, strict=True))
+    anchors, queries, back = _tables(lengths(batch), lengths(batch, ANCHORS))
+    memory = network.encode_anchors(_part(batch, anchors, lengths(batch, ANCHORS)))
+    others = tuple(n - a for n, a in zip(lengths(batch), memory.lengths, strict=True))
     assert memory.feat is not None
     feat = torch.cat([memory.feat, network.decode(memory, _part(batch, queries, others))])
     return feat.index_select(0, on_device(back, feat.device))
@@ -60,7 +60,7 @@ def counted(batch: Mapping[str, Any], anchors_too: bool) -> Tensor | None:
     """(N,) False for the points of a batch that do not count in its loss: its anchors, unless they do too."""
     if ANCHORS not in batch or anchors_too:
         return None
-    anchors = _tables(_counts(batch["offset"]), _counts(batch[ANCHORS]))[0]
+    anchors = _tables(lengths(batch), lengths(batch, ANCHORS))[0]
     every = torch.ones(len(batch["coord"]), dtype=torch.bool, device=batch["coord"].device)
     return every.index_fill_(0, on_device(anchors, every.device), False)
 
@@ -101,11 +101,6 @@ def _one_thread(device: torch.device) -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _counts(offset: Tensor) -> tuple[int, ...]:
-    ends = getattr(offset, "host_values", None) or offset.tolist()
-    return tuple(b - a for a, b in pairwise([0, *ends]))
-
-
 @lru_cache(maxsize=16)
 def _tables(points: tuple[int, ...], anchors: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Places of the anchors and of the queries in a batch, and of the batch's points in the one behind the other."""
@@ -117,30 +112,23 @@ def _tables(points: tuple[int, ...], anchors: tuple[int, ...]) -> tuple[np.ndarr
     starts = [0, *accumulate(points)]
     of_anchors = np.concatenate([s + np.arange(a) for s, a in zip(starts, anchors, strict=False)])
     queries = np.setdiff1d(np.arange(starts[-1]), of_anchors)
-    return of_anchors, queries, np.argsort(np.concatenate([of_anchors, queries]))
+    back = np.argsort(np.concatenate([of_anchors, queries]))
+    return host_table(of_anchors), host_table(queries), host_table(back)
 
 
-def _part(batch: Mapping[str, Any], index: np.ndarray, lengths: Sequence[int]) -> dict[str, Any]:
-    return _cut(batch, on_device(index, batch["coord"].device), lengths)
+def _part(batch: Mapping[str, Any], index: np.ndarray, counts: Sequence[int]) -> Batch:
+    return _cut(batch, on_device(index, batch["coord"].device), counts)
 
 
-def _cut(batch: Mapping[str, Any], index: Tensor, lengths: Sequence[int]) -> dict[str, Any]:
+def _cut(batch: Mapping[str, Any], index: Tensor, counts: Sequence[int]) -> Batch:
     """Some points of a batch as a batch; what has a row a cloud stays, what names points by their place goes."""
-    points = len(batch["coord"])
-    kept = {key: value for key, value in batch.items() if key not in LEFT_OUT and "offset" not in key}
-    rows = {key for key, value in kept.items() if isinstance(value, Tensor) and value.dim() and len(value) == points}
-    per_point = rows.difference(PER_CLOUD)
-    cut = {key: value[index] if key in per_point else value for key, value in kept.items()}
-    return {**cut, "offset": _offset(tuple(lengths), batch["offset"].device)}
-
-
-def _offset(lengths: tuple[int, ...], device: torch.device) -> Tensor:
-    """Cumulative, on the device without a copy that the host waits for; its values are known on the host, too."""
-    offset = on_device(_ends(lengths), device)
-    offset.host_values = list(accumulate(lengths))  # type: ignore[attr-defined]
-    return offset
+    kept = {k: v for k, v in batch.items() if entry(k).names is None and entry(k).rows in (POINT, CLOUD)}
+    points = {key: value[index] for key, value in kept.items() if rows_of(key, value) == POINT}
+    ends = _ends(tuple(counts))
+    offset = on_device(ends, batch["offset"].device)  # without a copy that the host waits for
+    return Batch.of({**kept, **points, "offset": offset}, {"offset": ends.tolist()})
 
 
 @lru_cache(maxsize=16)
 def _ends(lengths: tuple[int, ...]) -> np.ndarray:
-    return np.cumsum(lengths)
+    return host_table(np.cumsum(lengths))

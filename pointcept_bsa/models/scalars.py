@@ -11,10 +11,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from pointcept_bsa.errors import InputError
-from pointcept_bsa.geometry.padding import SCALARS
 from pointcept_bsa.host import LOSSES, MODELS
 from pointcept_bsa.layers.linear import Linear
 from pointcept_bsa.metrics import cloud_mean
+from pointcept_bsa.samples import SCALARS
 
 
 @MODELS.register_module("ScalarHead")

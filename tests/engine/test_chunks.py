@@ -9,12 +9,13 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from pointcept_bsa.engine.bounded import BoundedModel, random_order
+from pointcept_bsa.engine.bounded import BoundedModel, cloud_starts, cut_clouds, cut_points, random_order
 from pointcept_bsa.engine.evaluation import evaluate
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.host import DATASETS, MODELS, collate_fn
 from pointcept_bsa.host.batch import to_device
-from pointcept_bsa.layers import transformer
+from pointcept_bsa.layers import by_rows
+from pointcept_bsa.samples import host_ends
 
 MODEL = dict(
     type="DefaultRegressor",
@@ -51,7 +52,7 @@ class Noting(nn.Module):
 
     def forward(self, batch):
         ends = batch["offset"].tolist()
-        assert ends[-1] == len(batch["coord"]) and batch["offset"].host_values == ends
+        assert ends[-1] == len(batch["coord"]) and list(host_ends(batch)) == ends
         self.sizes.append([b - a for a, b in zip([0, *ends[:-1]], ends, strict=True)])
         self.keys |= set(batch)
         pred = batch["coord"][:, :1] + (len(self.sizes) if self.training else 0)
@@ -96,7 +97,7 @@ def test_a_large_cloud_is_split_into_even_pieces_that_cover_it_once():
 def test_what_belongs_to_the_whole_cloud_is_not_handed_to_its_pieces():
     model = Noting().eval()
     BoundedModel(model, max_points=8)(batch_of(23))
-    assert model.keys == {"coord", "feat", "offset", "name"}
+    assert model.keys == {"coord", "feat", "offset", "name", "host_ends"}
 
 
 def test_votes_are_averaged_and_their_spread_is_variance():
@@ -111,8 +112,19 @@ def test_votes_are_averaged_and_their_spread_is_variance():
 
 
 def test_an_entry_that_cannot_be_shared_out_is_named():
-    with pytest.raises(InputError, match="'odd' has neither a row a point"):
+    with pytest.raises(InputError, match="odd: got 3 rows, wanted 12, one a point"):
         BoundedModel(Noting(), max_points=8)({**batch_of(5, 7), "odd": torch.zeros(3)})
+    with pytest.raises(InputError, match="got 'odd' in the batch, which has no rows"):
+        BoundedModel(Noting(), max_points=8)({**batch_of(5, 7), "odd": 3.0})
+
+
+def test_a_row_a_cloud_goes_with_its_cloud_and_counts_go_on_from_its_first_point():
+    batch = {**batch_of(2, 3, 2), "parameters": torch.arange(3.0), "part_offset": torch.tensor([1, 2, 4, 5, 6, 7])}
+    cut = cut_clouds(batch, cloud_starts(batch), 1, 3)
+    assert cut["parameters"].tolist() == [1, 2] and cut["part_offset"].tolist() == [2, 3, 4, 5]
+    assert cut.lengths == (3, 2) and "target" not in cut
+    piece = cut_points(cut_clouds(batch, cloud_starts(batch), 1, 2), torch.tensor([0, 2]))
+    assert piece["parameters"].tolist() == [1] and piece.lengths == (2,) and "part_offset" not in piece
 
 
 def test_evaluation_in_parts_is_that_of_the_whole_where_clouds_fit():
@@ -153,7 +165,7 @@ def test_row_by_row_and_recomputed_are_the_same(cfg, checkpoint, monkeypatch):
     torch.testing.assert_close(*results)
     with torch.no_grad():
         whole = plain.eval()(batch)["feat"]
-        monkeypatch.setattr(transformer, "ROWS_AT_ONCE", 32)
+        monkeypatch.setattr(by_rows, "ROWS_AT_ONCE", 32)
         torch.testing.assert_close(plain(batch)["feat"], whole, rtol=1e-5, atol=1e-6)
 
 

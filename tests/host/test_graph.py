@@ -10,6 +10,7 @@ from collections import Counter
 import pytest
 import torch
 
+from pointcept_bsa.errors import InputError
 from pointcept_bsa.geometry.tree_plan import plan_tree
 from pointcept_bsa.host import MODELS
 from pointcept_bsa.host.batch import to_device
@@ -18,6 +19,7 @@ from pointcept_bsa.host.embedded import graph
 from pointcept_bsa.host.embedded.graph import GraphedStep
 from pointcept_bsa.host.flat_gradients import FlatGradients
 from pointcept_bsa.ops import side_streams
+from pointcept_bsa.samples import host_ends
 
 LENGTHS = [(300, 200), (300, 200), (257,), (300, 200), (257,), (257,), (300, 200), (257,), (300, 200), (257,)]
 MODEL = dict(
@@ -60,9 +62,9 @@ def train(step, model, of=batches) -> list[float]:
     return [loss.item() for loss in losses]
 
 
-def test_offsets_carry_their_values():
+def test_a_batch_on_a_device_knows_where_its_clouds_end():
     batch = to_device(next(iter(batches())), torch.device("cpu"))
-    assert batch["offset"].host_values == [300, 500]
+    assert host_ends(batch) == (300, 500)
 
 
 def test_a_graph_gives_way_to_a_shape_that_comes_twice_as_often(monkeypatch):
@@ -148,6 +150,19 @@ def test_graphed_steps_train_like_eager_ones(config):
     of = batches if config is MODEL else lambda: map(with_numbers, batches())
     assert train(step, graphed, of) == pytest.approx(train(eager_step, eager, of), rel=1e-3)  # atomics: not bit for bit
     assert len(step.graphs) == 2
+
+
+@pytest.mark.gpu
+def test_an_ordinary_batch_is_captured_and_says_what_is_missing_where_others_capture():
+    torch.manual_seed(0)
+    model = MODELS.build(copy.deepcopy(MODEL)).cuda().train()
+    step = GraphedStep(model, model, logging.getLogger("test"))
+    (batch,) = ({k: v.cuda() for k, v in batch.items() if k != "name"} for batch in batches([(300, 200)]))
+    wanted = [step(batch)["loss"].item() for _ in range(4)]
+    assert len(step.graphs) == 1 and step(batch)["loss"].item() == pytest.approx(wanted[-1], rel=1e-3)
+    with pytest.raises(InputError, match="cannot be read from the GPU while a CUDA graph is captured"):
+        with torch.cuda.graph(torch.cuda.CUDAGraph()):
+            model(batch)
 
 
 @pytest.mark.gpu

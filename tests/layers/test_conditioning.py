@@ -7,7 +7,7 @@ import torch
 
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.host import MODELS
-from pointcept_bsa.layers import transformer
+from pointcept_bsa.layers import by_rows
 from pointcept_bsa.layers.conditioning import Conditioning, Film
 
 TREE = dict(channels=16, depth=2, num_heads=2, ball_size=16, block_size=4, group_size=4, topk=2)
@@ -99,7 +99,7 @@ def test_scale_and_shift_are_those_of_a_loop_and_of_equal_sizes():
 def test_without_gradients_rows_are_taken_in_parts(name, monkeypatch):
     network, batch = stirred(build(NETWORKS[name], condition=2)), clouds() | dict(parameters=parameters())
     wanted = network(batch)["feat"]
-    monkeypatch.setattr(transformer, "ROWS_AT_ONCE", 24)
+    monkeypatch.setattr(by_rows, "ROWS_AT_ONCE", 24)
     with torch.no_grad():
         torch.testing.assert_close(network(batch)["feat"], wanted, rtol=1e-4, atol=1e-5)
 

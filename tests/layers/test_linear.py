@@ -10,14 +10,16 @@ import torch
 from torch import nn
 
 from pointcept_bsa.host.cast_weights import CastWeights
-from pointcept_bsa.layers import product as products
-from pointcept_bsa.layers.linear import Linear, linear_parts
-from pointcept_bsa.layers.product import lie_together
+from pointcept_bsa.layers.fused import product as products
+from pointcept_bsa.layers.fused.linear import linear_parts
+from pointcept_bsa.layers.fused.product import lie_together
+from pointcept_bsa.layers.fused.switch import fused
+from pointcept_bsa.layers.linear import Linear
 
 
 @pytest.fixture
-def layer(monkeypatch):
-    monkeypatch.setattr(Linear, "sums_bias", staticmethod(lambda x: True))
+def layer(fuse):
+    fuse()
     return Linear(5, 3)
 
 
@@ -58,7 +60,13 @@ class Projections(nn.Module):
 
     def forward(self, x):
         """Of each view something else."""
-        parts = linear_parts(x, list(self.children()), SHAPES, USES)
+        layers = list(self.children())
+        if fused(x):
+            parts = linear_parts(x, layers, SHAPES, USES)
+        else:
+            each = [layer(x).unflatten(-1, (-1, 4)) for layer in layers]
+            plain = each[0], each[1][:, :1], each[1][:, 1:], each[2].flatten(-2)
+            parts = [(part,) * uses for part, uses in zip(plain, USES, strict=True)]
         return sum((view.double() * (i + 1)).sin().sum() for i, view in enumerate(v for part in parts for v in part))
 
 
@@ -69,28 +77,28 @@ def outcome(module, x):
     return [out, x.grad, *(p.grad for p in module.parameters())]
 
 
-def test_parts_of_one_product_are_those_of_several(monkeypatch):
+def test_parts_of_one_product_are_those_of_several(monkeypatch, fuse):
     module, x = Projections().double(), torch.randn(40, 6, dtype=torch.float64)
     wanted = outcome(copy.deepcopy(module), x)
     calls = []
     monkeypatch.setattr(nn.functional, "linear", lambda *a, f=nn.functional.linear: calls.append(a) or f(*a))
-    monkeypatch.setattr(Linear, "sums_bias", staticmethod(lambda x: True))
+    fuse()
     assert all(torch.allclose(a, b) for a, b in zip(outcome(copy.deepcopy(module), x), wanted, strict=True))
     assert [len(call[1]) for call in calls] == [24]
     calls.clear()
-    monkeypatch.setattr("pointcept_bsa.layers.linear.ALIGNED", 16)  # which 24 columns are not
+    monkeypatch.setattr("pointcept_bsa.layers.fused.linear.ALIGNED", 16)  # which 24 columns are not
     assert all(torch.allclose(a, b) for a, b in zip(outcome(copy.deepcopy(module), x), wanted, strict=True))
     assert [len(call[1]) for call in calls] == [16, 8]
     calls.clear()
-    monkeypatch.setattr("pointcept_bsa.layers.linear.ALIGNED", 32)
+    monkeypatch.setattr("pointcept_bsa.layers.fused.linear.ALIGNED", 32)
     assert all(torch.allclose(a, b) for a, b in zip(outcome(copy.deepcopy(module), x), wanted, strict=True))
     assert [len(call[1]) for call in calls] == [8, 8, 8]
 
 
-def test_a_layer_that_somebody_watches_is_called(monkeypatch):
+def test_a_layer_that_somebody_watches_is_called(fuse):
     module, x = Projections(), torch.randn(40, 6)
-    monkeypatch.setattr(Linear, "sums_bias", staticmethod(lambda x: True))
     wanted, seen = outcome(copy.deepcopy(module), x), []
+    fuse()
     for layer in (module.query, module.gate):
         layer.register_forward_hook(lambda layer, x, out: seen.append(layer))
     got = outcome(module, x)
@@ -98,13 +106,13 @@ def test_a_layer_that_somebody_watches_is_called(monkeypatch):
     assert all(torch.allclose(a, b, rtol=1e-4, atol=1e-5) for a, b in zip(got, wanted, strict=True))
 
 
-def test_parts_of_one_product_in_16_bits_copy_no_weights(monkeypatch):
+def test_parts_of_one_product_in_16_bits_copy_no_weights(fuse):
     module, x = Projections(), torch.randn(40, 6)
     wanted = outcome(copy.deepcopy(module), x)
-    monkeypatch.setattr(Linear, "sums_bias", staticmethod(lambda x: True))
+    fuse()
     cast = CastWeights(module, torch.bfloat16)
     with cast.in_place(), torch.autocast("cpu", torch.bfloat16):
-        assert lie_together(*(layer.weight for layer in module.children()))
+        assert lie_together("weight", list(module.children()))
         got = outcome(module, x)[:2]
     grads = {p: p.grad for p in module.parameters() if p.grad is not None}
     assert len(grads) == 3 and all(g.dtype == torch.float32 for g in grads.values())  # the biases
@@ -117,15 +125,14 @@ def test_parts_of_one_product_in_16_bits_copy_no_weights(monkeypatch):
 
 @pytest.mark.parametrize("layers, owed", [(1, 0), (1, 1), (2, 0), (2, 2)])
 def test_gradients_computed_apart_are_the_same(monkeypatch, layers, owed):
-    weights = [torch.randn(4 + i, 6, requires_grad=True) for i in range(layers)]
-    biases = [torch.randn(len(w)) for w in weights]
-    debts = [torch.zeros(len(b), dtype=torch.float64, requires_grad=True) for b in biases[:owed]]
+    several = [Linear(6, 4 + i) for i in range(layers)]
+    debts = [torch.zeros(layer.out_features, dtype=torch.float64, requires_grad=True) for layer in several[:owed]]
     x = torch.randn(9, 6, requires_grad=True)
-    leaves, found = [x, *weights, *debts], []
+    leaves, found = [x, *(layer.weight for layer in several), *debts], []
     for apart in (False, True):
         monkeypatch.setattr(products, "_gradients_apart", lambda x, weights, apart=apart: apart)
         monkeypatch.setattr(products, "apart", lambda x: nullcontext())
-        y = products.product(x, weights, biases, debts)
+        y = products.product(x, several, debts)
         found.append([y, *torch.autograd.grad(y.sin().sum(), leaves)])
     for one, other in zip(*found, strict=True):
         assert one.dtype == other.dtype and torch.equal(one, other)

@@ -11,10 +11,11 @@ from torch import nn
 from pointcept_bsa.host.cast_weights import CastWeights
 from pointcept_bsa.host.flat_gradients import FlatGradients
 from pointcept_bsa.layers.attention import FullAttention
-from pointcept_bsa.layers.linear import Linear, worth_joining
-from pointcept_bsa.layers.norm import RMSNorm, placed
-from pointcept_bsa.layers.product import lie_together
-from pointcept_bsa.layers.residual import Residual
+from pointcept_bsa.layers.fused.linear import worth_joining
+from pointcept_bsa.layers.fused.product import lie_together
+from pointcept_bsa.layers.fused.residual import Residual
+from pointcept_bsa.layers.linear import Linear
+from pointcept_bsa.layers.norm import RMSNorm
 from pointcept_bsa.layers.transformer import SwiGLU, TransformerBlock
 
 
@@ -29,7 +30,7 @@ def results(module, x, cast=None):
 
 
 @pytest.mark.parametrize("in_16_bits", [False, True])
-def test_two_layers_by_one_product_are_the_two_layers(monkeypatch, launches, in_16_bits):
+def test_two_layers_by_one_product_are_the_two_layers(fuse, launches, in_16_bits):
     torch.manual_seed(0)
     plain = SwiGLU(8, 24)
     joined = copy.deepcopy(plain)
@@ -37,14 +38,14 @@ def test_two_layers_by_one_product_are_the_two_layers(monkeypatch, launches, in_
     cast = CastWeights(joined, torch.bfloat16)
     assert list(joined.state_dict()) == list(plain.state_dict())
     wanted = results(plain, x)
-    monkeypatch.setattr(Linear, "sums_bias", staticmethod(lambda x: True))
-    assert worth_joining(x, joined.w1, joined.w2)
+    fuse()
+    assert worth_joining(joined.w1, joined.w2)
     if not in_16_bits:
         got = results(joined, x)
         tolerance = 1e-6
     else:
         with cast.in_place():
-            assert lie_together(joined.w1.weight, joined.w2.weight) and lie_together(joined.w1.bias, joined.w2.bias)
+            assert all(lie_together(name, (joined.w1, joined.w2)) for name in ("weight", "bias"))
             with torch.autocast("cpu", torch.bfloat16), launches() as seen:
                 found = results(joined, x)
         products = [i for i, name in enumerate(seen.names) if name == "addmm"]
@@ -59,26 +60,22 @@ def test_two_layers_by_one_product_are_the_two_layers(monkeypatch, launches, in_
         assert (got[name].float() - value).norm() < tolerance * value.norm(), name
 
 
-def test_layers_are_not_joined_where_that_would_copy_for_nothing(monkeypatch):
+def test_layers_are_not_joined_where_that_would_copy_for_nothing():
     layers = Linear(4, 8), Linear(4, 8)
-    x = torch.zeros(1, 4)
-    assert not worth_joining(x, *layers)  # not on CUDA
-    monkeypatch.setattr(Linear, "sums_bias", staticmethod(lambda x: True))
-    assert worth_joining(x, *layers)
+    assert worth_joining(*layers)
     with torch.no_grad():
-        assert not worth_joining(x, *layers)
+        assert not worth_joining(*layers)
     layers[0].requires_grad_(False)
-    assert not worth_joining(x, *layers)
+    assert not worth_joining(*layers)
 
 
 def test_positions_and_norm_at_once_are_one_after_the_other():
     norm, position = RMSNorm(6), Linear(3, 6)
     x, place = torch.randn(9, 6), torch.randn(9, 3)
     wanted = nn.functional.rms_norm(x, (6,), norm.weight) + nn.functional.linear(place, position.weight, position.bias)
-    assert torch.allclose(placed(x, norm, place, position), wanted, atol=1e-6)
-    assert torch.allclose(placed(norm(x), None, place, position), wanted, atol=1e-6)
+    assert torch.allclose(Residual(x).normed(norm, place, position)[1], wanted, atol=1e-6)
     place.requires_grad_()  # forces: the gradient reaches the positions
-    (grad,) = torch.autograd.grad(placed(x, norm, place, position).sum(), place)
+    (grad,) = torch.autograd.grad(Residual(x).normed(norm, place, position)[1].sum(), place)
     assert torch.allclose(grad, position.weight.sum(0).expand(9, 3), atol=1e-6)
 
 
@@ -88,10 +85,10 @@ def test_a_block_is_its_parts_one_after_the_other(monkeypatch):
     x, place = torch.randn(40, 8), torch.randn(40, 3)
     first = x + block.attention(block.norm1(x), place, (40,))
     wanted = first + block.swiglu(block.norm2(first))
-    assert torch.allclose(block(Residual(x), place, (40,)).total(), wanted, atol=1e-6)
-    monkeypatch.setattr("pointcept_bsa.layers.transformer.ROWS_AT_ONCE", 16)
+    assert torch.equal(block(x, place, (40,)), wanted)
+    monkeypatch.setattr("pointcept_bsa.layers.by_rows.ROWS_AT_ONCE", 16)
     with torch.no_grad():
-        assert torch.allclose(block(Residual(x), place, (40,)).total(), wanted, atol=1e-6)
+        assert torch.allclose(block(x, place, (40,)), wanted, atol=1e-6)
 
 
 def test_gradients_are_taken_by_one_copy_for_each_type(launches):

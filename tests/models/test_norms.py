@@ -15,6 +15,7 @@ from pointcept_bsa.host.embedded.checkpoint import load_weights
 from pointcept_bsa.host.embedded.ema import MovingAverage
 from pointcept_bsa.host.embedded.export import load_safetensors, save_safetensors
 from pointcept_bsa.layers.cloud_norm import NORMS
+from pointcept_bsa.samples import Batch
 
 from .test_padding import BACKBONES as PADDED
 from .test_padding import ERWIN, PTV3, clouds, padded, same_step
@@ -113,8 +114,7 @@ def test_one_program_serves_all_clouds_of_as_many_slots(norm):
     ends = first["offset"].tolist()
 
     def step(tensors):
-        batch = dict(tensors)
-        batch["offset"].host_values = ends
+        batch = Batch.of(tensors, {"offset": ends})
         return torch.autograd.grad(model(batch)["loss"], parameters)
 
     first, second = ({k: v for k, v in batch.items() if k != "name"} for batch in (first, second))

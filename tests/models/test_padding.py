@@ -18,6 +18,7 @@ from pointcept_bsa.geometry.padding import VALID
 from pointcept_bsa.host import LOSSES, MODELS, collate_fn
 from pointcept_bsa.host.embedded.cli import train_main
 from pointcept_bsa.metrics import METRICS, cloud_mean
+from pointcept_bsa.samples import Batch, declare
 
 TREE = dict(channels=16, depth=2, num_heads=2, ball_size=32, block_size=4, group_size=4, topk=2)
 NSA = dict(type="ErwinNSA-v1m1", channels=16, depth=2, num_heads=4, local_ball_size=32, compressed_ball_size=8,
@@ -156,8 +157,7 @@ def test_one_program_serves_all_clouds_of_as_many_slots(backbone):
     assert second["offset"].tolist() == ends == [256, 384]
 
     def step(tensors):
-        batch = dict(tensors)
-        batch["offset"].host_values = ends
+        batch = Batch.of(tensors, {"offset": ends})
         loss = model(batch)["loss"]
         return loss, *torch.autograd.grad(loss, parameters)
 
@@ -201,6 +201,7 @@ def test_a_normal_distribution_and_labels_of_points_are_learned_alike():
 
 def test_rows_move_together_and_tables_name_slots():
     model = regressor(BACKBONES["nsa"])
+    declare("case", rows="cloud")
     (sample,) = clouds((70,))
     table = torch.arange(70).unsqueeze(1) + torch.tensor([0, 1])
     sample |= model.backbone.static_geometry(sample["coord"])

@@ -10,7 +10,7 @@ import torch
 from pointcept_bsa.geometry.ball_tree import BallTree
 from pointcept_bsa.layers.attention import BallAttention, FullAttention
 from pointcept_bsa.layers.ball_sparse_attention import BallSparseAttention
-from pointcept_bsa.layers.linear import Linear
+from pointcept_bsa.layers.fused.switch import switched
 from pointcept_bsa.layers.native_sparse_attention import NativeSparseAttention
 from pointcept_bsa.layers.transformer import SwiGLU
 from pointcept_bsa.ops.fan_out import fan_out
@@ -118,13 +118,13 @@ def test_layers_by_kernels_are_the_layers_by_torch(name, monkeypatch, launches):
     results, seen = [], []
     for kernels in (False, True):
         monkeypatch.setenv("PCBSA_OPS", "triton" if kernels else "reference")
-        monkeypatch.setattr(Linear, "sums_bias", staticmethod(lambda _, kernels=kernels: kernels))
-        module, leaf = copy.deepcopy(layer), x.clone().requires_grad_()
-        with launches() as launched:
-            out = module(leaf, *others)
-            out.square().sum().backward()
-        seen.append(launched.names)
-        results.append({"out": out, "x": leaf.grad} | {key: p.grad for key, p in module.named_parameters()})
+        with switched(kernels):
+            module, leaf = copy.deepcopy(layer), x.clone().requires_grad_()
+            with launches() as launched:
+                out = module(leaf, *others)
+                out.square().sum().backward()
+            seen.append(launched.names)
+            results.append({"out": out, "x": leaf.grad} | {key: p.grad for key, p in module.named_parameters()})
     wanted, got = results
     assert got.keys() == wanted.keys()
     for key, value in wanted.items():

@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from pointcept_bsa.host import MODELS
-from pointcept_bsa.host.batch import offset_of
 from pointcept_bsa.host.cast_weights import CastWeights
-from pointcept_bsa.layers.linear import Linear
+from pointcept_bsa.layers.fused.switch import switched
+from pointcept_bsa.samples import with_lengths
 
 from .interpreter import DEVICE, kernel_test, run_in_interpreter
 
@@ -100,7 +100,7 @@ def gradients(network, data, probe, stand_ins):
 
 def cloud(lengths):
     coord, feat = (torch.randn(sum(lengths), 3, device=DEVICE) for _ in range(2))
-    return dict(coord=coord, feat=feat, offset=offset_of(lengths, torch.zeros(0, dtype=torch.long, device=DEVICE)))
+    return with_lengths(dict(coord=coord, feat=feat), lengths, torch.zeros(0, dtype=torch.long, device=DEVICE))
 
 
 CASES = [("bsa", False, False), *((name, True, False) for name in NETWORKS), *((name, True, True) for name in ANCHORED)]
@@ -125,8 +125,8 @@ def test_outputs_and_gradients_are_those_of_plain_torch(name, stand_ins, anchore
     results = []
     for kernels in (False, True):
         monkeypatch.setenv("PCBSA_OPS", "triton" if kernels else "reference")
-        monkeypatch.setattr(Linear, "sums_bias", staticmethod(lambda _, kernels=kernels: kernels))
-        results.append(gradients(copy.deepcopy(network), data, probe, stand_ins))
+        with switched(kernels):
+            results.append(gradients(copy.deepcopy(network), data, probe, stand_ins))
     plain, ours = results
     for key, wanted in plain.items():
         assert (ours[key].float() - wanted).norm() < 1e-3 * wanted.norm() + 1e-4, key  # some are 0 but for rounding

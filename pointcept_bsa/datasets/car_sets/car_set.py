@@ -16,7 +16,7 @@ from pointcept_bsa.datasets.folder_dataset import FolderDataset
 from pointcept_bsa.datasets.inputs import InputDescription, box_around, scale_of
 from pointcept_bsa.errors import InputError, nearest
 from pointcept_bsa.files.json_file import read_json
-from pointcept_bsa.geometry.padding import SCALARS
+from pointcept_bsa.samples import SCALARS
 
 
 class CarSetDataset(FolderDataset):

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from pointcept_bsa.errors import InputError
-from pointcept_bsa.geometry.padding import PARAMETERS
 from pointcept_bsa.host.batch import to_device
+from pointcept_bsa.samples import PARAMETERS
 
-Batch = dict[str, Tensor]
+Batch = dict[str, Any]
 
 
 def input_shape(model: nn.Module, cfg: Mapping[str, Any]) -> tuple[int, int, int]:

@@ -22,6 +22,7 @@ from pointcept_bsa.errors import InputError
 from pointcept_bsa.geometry.ball_tree import cloud_lengths
 from pointcept_bsa.geometry.neighbors import find_neighbors
 from pointcept_bsa.host import MODELS
+from pointcept_bsa.samples import host_ends
 
 SOURCE = Path("models", "erwin.py")
 NEVER_CALLED = {"torch_cluster": (), "balltree": ("build_balltree_with_rotations",)}  # the tree and edges are given
@@ -63,7 +64,7 @@ class PublishedErwin(nn.Module):
     def prepare(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The batch with tree and edges in the published format, computed by this package."""
         ours, coord = self.tree_builder[0], batch["coord"]
-        lengths = cloud_lengths(batch["offset"], len(coord))
+        lengths = cloud_lengths(host_ends(batch), len(coord))
         levels = ours.build_levels(coord, lengths)
         mask = torch.zeros(len(levels[0].index), dtype=torch.bool, device=coord.device)
         mask[levels[0].inverse] = True

@@ -16,6 +16,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from pointcept_bsa.engine.environment_variable import environment_variable
 from pointcept_bsa.host.memory import is_out_of_memory
+from pointcept_bsa.samples import Batch, host_ends
 
 OPS_VARIABLE = "PCBSA_OPS"  # read by pointcept_bsa.ops: auto, reference or triton
 SDPA_VARIABLE = "PCBSA_SDPA"  # read by ops.dense_attention: flash, cudnn, efficient, narrow, torch or its own choice
@@ -28,8 +29,7 @@ BACKENDS = {  # None: not one of torch's, but the own kernel for narrow heads
 }
 WARMUP_CALLS = 3  # before a capture: libraries and allocator settle
 
-Batch = dict[str, Tensor]
-Call = Callable[[Batch], Any]
+Call = Callable[[dict[str, Any]], Any]
 
 
 class NotPossible(RuntimeError):
@@ -77,7 +77,10 @@ class Replay:
     """
 
     def __init__(self, call: Call, example: Mapping[str, Tensor]) -> None:
-        self.inputs = {key: _copy(value) for key, value in example.items()}
+        self.inputs: dict[str, Any] = Batch.of(
+            {key: value.clone() if isinstance(value, Tensor) else value for key, value in example.items()},
+            {"offset": host_ends(example)},
+        )
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
@@ -96,7 +99,8 @@ class Replay:
 
     def __call__(self, batch: Mapping[str, Tensor]) -> None:
         for key, value in batch.items():
-            self.inputs[key].copy_(value, non_blocking=True)
+            if isinstance(value, Tensor):
+                self.inputs[key].copy_(value, non_blocking=True)
         self.graph.replay()
 
 
@@ -115,11 +119,3 @@ def first_line(error: BaseException) -> str:
     """Its message's first line, cut to a table's note."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return (lines[0] if lines else type(error).__name__)[:160]
-
-
-def _copy(value: Tensor) -> Tensor:
-    """A clone, with the values on the host that an offset carries along."""
-    own = value.clone()
-    if hasattr(value, "host_values"):
-        own.host_values = value.host_values  # type: ignore[attr-defined]
-    return own

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from pointcept_bsa.datasets.inputs import GLOBAL
 from pointcept_bsa.engine.prediction.inputs import prepare_input
 from pointcept_bsa.engine.prediction.network import Network, check_bounds
 from pointcept_bsa.engine.prediction.outputs import SPREAD, at_all_points, columns_of_targets
@@ -54,7 +55,9 @@ def predict_arrays(
     data, given = {}, {}
     for key, value in fields.items():
         values = _array(value)
-        if values.ndim and len(values) == len(coord):
+        info = network.inputs.info(key)
+        of_the_cloud = info is not None and info.kind in GLOBAL
+        if values.ndim and len(values) == len(coord) and not of_the_cloud:
             data[key], given[key] = values, key
         else:
             given[key] = _numbers(values, key, len(coord), name)

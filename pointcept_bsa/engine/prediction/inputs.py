@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from pointcept_bsa.datasets.inputs import GLOBAL, INDICES, FieldInfo, check_narrowed
+from pointcept_bsa.datasets.inputs import GLOBAL, FieldInfo, check_narrowed
 from pointcept_bsa.datasets.own.features import used_points
 from pointcept_bsa.datasets.own.recipe import COLUMNS, FieldReader, MissingField, Recipe, without_loose_points
 from pointcept_bsa.engine.prediction.network import Network
 from pointcept_bsa.engine.prediction.surface import Surface, outward_surface, point_normals, triangles_of
 from pointcept_bsa.errors import InputError, nearest
 from pointcept_bsa.mesh_io import Mesh
+from pointcept_bsa.samples import names_points
 
 FLAT = 1e-9  # of the extent: how far points of a 2-D cloud may lie off their plane
 
@@ -142,7 +143,7 @@ class _Source:
 
     def read(self, field: str, transform: str, given: str | None) -> np.ndarray:
         """Values (n, k) of a field, or (1, k): as given, else by the name it had in training, else from the faces."""
-        if field in INDICES:
+        if names_points(field):
             raise InputError(
                 f"{self.name}: the network takes {field!r} ({transform}), which the data set of its training makes: no "
                 "file can give it"

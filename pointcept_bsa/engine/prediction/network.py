@@ -21,9 +21,9 @@ from pointcept_bsa.engine.bounded import BoundedModel, bounded
 from pointcept_bsa.engine.training_points import TrainingPoints, training_points
 from pointcept_bsa.engine.training_range import FILE, describe_training_data, parse_training_range, read_training_range
 from pointcept_bsa.errors import InputError
-from pointcept_bsa.geometry.padding import SCALARS
 from pointcept_bsa.host import DATASETS, Compose, build_dataset, collate_fn
 from pointcept_bsa.host.batch import to_device
+from pointcept_bsa.samples import SCALARS, per_point_keys
 
 POINTS = "training_points"  # in the metadata of exported weights
 PROBE_POINTS, PROBES = 64, 8  # by which transforms that draw at random are found
@@ -157,11 +157,7 @@ class Network:
 
     def _refuse_random(self, sample: Mapping[str, Any]) -> None:
         """Transforms that draw at random give other numbers than the test's."""
-        n = len(sample["coord"])
-        probe = {
-            key: value[:PROBE_POINTS] if isinstance(value, np.ndarray) and len(value) == n else value
-            for key, value in sample.items()
-        }
+        probe = dict(sample) | {key: sample[key][:PROBE_POINTS] for key in per_point_keys(sample)}
         state = np.random.get_state()
         try:
             seen = []

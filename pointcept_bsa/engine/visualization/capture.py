@@ -17,6 +17,7 @@ from pointcept_bsa.geometry.ball_tree import BallLayout, BallTree
 from pointcept_bsa.layers.attention import BallAttention, FullAttention
 from pointcept_bsa.layers.attention_layer import AttentionLayer
 from pointcept_bsa.layers.ball_sparse_attention import BallSparseAttention
+from pointcept_bsa.layers.fused.residual import Normed
 from pointcept_bsa.layers.native_sparse_attention import NativeSparseAttention
 from pointcept_bsa.layers.transformer import BallTreeStack
 
@@ -71,10 +72,12 @@ def capture(model: nn.Module, batch: Mapping[str, Any]) -> Capture:
         trees.append(args[1])
 
     def on_attention(module: nn.Module, args: tuple[Any, ...], named: dict[str, Any]) -> None:
-        norm, entered = named.get("norm"), named.get("entered")
-        x = args[0] if norm is None else norm(args[0])
-        if entered is not None and isinstance(module, AttentionLayer):  # the norm, scaled and shifted by conditions
-            x = entered - module.position(module.place(*args[1:]))
+        assert isinstance(module, AttentionLayer)
+        x, geometry, film = args[0], args[1:], named.get("film")
+        if isinstance(x, Normed):
+            x = x.before_position(module, *geometry)
+        elif film is not None:  # the norm, scaled and shifted by conditions
+            x = film.of_attention(module.with_position(x, *geometry)) - module.position(module.place(*geometry))
         if isinstance(module, FullAttention):
             slot = torch.arange(len(x), device=x.device)
             calls.append(LayerCall(names[module], module, x, None, args[1], slot, False))

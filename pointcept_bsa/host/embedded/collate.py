@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.data.dataloader import default_collate
 
 from pointcept_bsa.errors import InputError
+from pointcept_bsa.samples import ENDS, entry
 
 
 def collate_fn(samples: Sequence[Any]) -> Any:
@@ -55,7 +56,7 @@ def _collate_mappings(samples: Sequence[Mapping[str, Any]], name: str) -> dict[s
     batch = {}
     for key in keys:
         values = [sample[key] for sample in samples]
-        if "offset" in key:
+        if entry(key).rows == ENDS:
             counts = [torch.diff(value, prepend=value.new_zeros(1)) for value in values]
             batch[key] = torch.cumsum(torch.cat(counts), dim=0)
         else:

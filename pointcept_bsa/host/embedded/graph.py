@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from typing import Any
 
@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from pointcept_bsa.host.cast_weights import CastWeights
 from pointcept_bsa.host.flat_gradients import FlatGradients
+from pointcept_bsa.samples import ENDS, Batch, entry, host_ends
 
-Batch = dict[str, Any]
 Signature = tuple[tuple[Any, ...], ...]
 WARMUP_STEPS = 3  # eager steps of a shape before it is captured: libraries and allocator settle
 MAX_GRAPHS = 16  # kept at once: each keeps its own activations; shapes beyond them run eagerly
@@ -54,9 +54,9 @@ class GraphedStep:
         self.gradients = FlatGradients(model)
         self.cast = None if cast_dtype is None else CastWeights(model, cast_dtype)
 
-    def __call__(self, batch: Batch) -> dict[str, Tensor]:
+    def __call__(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """Losses of the batch (tensors of their own); the gradients, those of all processes, are in the parameters."""
-        losses = self._run(batch)
+        losses = self._run(Batch.of(batch))  # which knows its lengths: nothing may be read while it is captured
         self.gradients.average()  # outside of the graph: processes meet other shapes, and capture at other times
         return losses
 
@@ -100,10 +100,8 @@ class GraphedStep:
         return outputs
 
     def _capture(self, signature: Signature, batch: Batch) -> None:
-        inputs: Batch = {key: value.clone() if isinstance(value, Tensor) else value for key, value in batch.items()}
-        for key, value in inputs.items():
-            if hasattr(batch[key], "host_values"):
-                value.host_values = batch[key].host_values
+        copies = {key: value.clone() if isinstance(value, Tensor) else value for key, value in batch.items()}
+        inputs = Batch.of(copies, {key: host_ends(batch, key) for key in copies if entry(key).rows == ENDS})
         graph = torch.cuda.CUDAGraph()
         # Thread-local: the thread that pins the next batches goes on using CUDA meanwhile.
         with torch.cuda.graph(graph, pool=self.pool, stream=self.stream, capture_error_mode="thread_local"):
@@ -130,7 +128,7 @@ class GraphedStep:
 def _signature(batch: Batch) -> Signature:
     """What must be equal for a graph to serve another batch: shapes, types, and the sizes of the clouds."""
     return tuple(
-        (key, tuple(value.shape), value.dtype, tuple(getattr(value, "host_values", ())))
+        (key, tuple(value.shape), value.dtype, host_ends(batch, key) if entry(key).rows == ENDS else ())
         for key, value in batch.items()
         if isinstance(value, Tensor)
     )

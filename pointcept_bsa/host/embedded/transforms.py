@@ -1,8 +1,8 @@
 """Transforms under Pointcept's names. A sample is a dict of numpy arrays; ``coord (N, d)``, d = 2 or 3.
 
 A transform gets a dict it may change. Those that choose or reorder points index the keys of
-``sample["index_valid_keys"]`` if that is there, else every array whose first dimension is N, so that a custom target
-never falls out of step with its points. Of the vectors in a sample only ``normal`` turns with the points.
+``sample["index_valid_keys"]`` if that is there, else every array with a row a point (:mod:`pointcept_bsa.samples`): a
+custom target never falls out of step with its points. Of the vectors in a sample only ``normal`` turns with them.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import torch
 
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.host.embedded.registry import TRANSFORMS
+from pointcept_bsa.samples import per_point_keys
 
 Sample = dict[str, Any]
 
@@ -33,11 +34,8 @@ class Compose:
 
 def index_points(sample: Sample, index: np.ndarray) -> Sample:
     """The sample with every per-point array indexed by ``index``."""
-    num_points = len(sample["coord"])
     keys = sample.get("index_valid_keys")
-    if keys is None:
-        keys = [k for k, v in sample.items() if isinstance(v, np.ndarray) and v.ndim and len(v) == num_points]
-        keys = [k for k in keys if k not in ("face", "faces")]
+    keys = per_point_keys(sample) if keys is None else keys
     return {key: value[index] if key in keys else value for key, value in sample.items()}
 
 

@@ -38,7 +38,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
     A shape seen for the first time is measured (which waits for the device), except while a CUDA graph is captured or
     a compiler traces: then torch chooses. Lengths within a power of two count as the same shape.
     """
-    wanted = os.environ.get("PCBSA_SDPA") or "auto"
+    wanted = _wanted()
     if wanted not in ("auto", TORCH, NARROW, *BACKENDS):
         names = ", ".join(("auto", TORCH, *BACKENDS, NARROW))
         raise InputError(f"PCBSA_SDPA: got {wanted!r}, wanted one of {names}")
@@ -54,6 +54,15 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
     others = [b for n, b in BACKENDS.items() if n != name]  # for a length that the measured one does not take
     with sdpa_kernel([BACKENDS[name], *others, SDPBackend.MATH], set_priority=True):
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+
+
+def is_asked_for() -> bool:
+    """Whether ``PCBSA_SDPA`` names a kernel."""
+    return _wanted() != "auto"
+
+
+def _wanted() -> str:
+    return os.environ.get("PCBSA_SDPA") or "auto"
 
 
 def fastest_backend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> str | None:

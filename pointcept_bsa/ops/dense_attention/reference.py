@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from .backend import attend
+
+def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+    """softmax(q k^T / sqrt(D)) v by torch: (B, H, Q, D), (B, H, K, D), mask (B, 1, 1, K) -> (B, H, Q, D)."""
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
 
 
 def dense_attention(
@@ -16,6 +22,7 @@ def dense_attention(
     k_lengths: tuple[int, ...],
     *,
     key_valid: Tensor | None = None,
+    attend: Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor] = attend,
 ) -> Tensor:
     """softmax(q k^T / sqrt(D)) v, where queries see the keys of their own cloud only.
 
@@ -25,6 +32,7 @@ def dense_attention(
             consecutive query heads.
         q_lengths, k_lengths: queries and keys of each cloud.
         key_valid: (K,) False for keys that nobody may attend to; at least one key of each cloud is True.
+        attend: what computes the attention of clouds of the same length.
 
     Returns:
         (Q, H, D)

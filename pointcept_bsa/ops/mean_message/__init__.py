@@ -32,6 +32,11 @@ def edges_of_senders(index: Tensor) -> Senders:
     return order, starts
 
 
+def senders_for_gradients(index: Tensor, x: Tensor) -> Senders | None:
+    """:func:`edges_of_senders` for features x, where the kernels run and there are gradients; else None."""
+    return edges_of_senders(index) if torch.is_grad_enabled() and use_triton("mean_message", x) else None
+
+
 def mean_message(
     sent: Tensor,
     heard: Tensor,

@@ -36,7 +36,7 @@ def submanifold_conv(
     Points that share a voxel: a neighbour's voxel is read as the mean of its points, the centre is the point's own
     feature. So the result does not depend on the order of the points, points of a voxel stay apart, and with one
     point a voxel it is spconv's convolution exactly. (spconv itself keeps, for a doubly occupied voxel, whichever
-    point entered its hash table last, which depends on the thread order.)
+    point came last into its hash table, which depends on the thread order.)
 
     Under autocast the products run in the autocast dtype, sums in float32.
 

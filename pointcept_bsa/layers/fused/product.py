@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -13,63 +13,75 @@ from torch import Tensor
 from pointcept_bsa.ops.column_sum import column_sum, with_bias_gradient
 from pointcept_bsa.ops.side_streams import apart, worth_it
 
+if TYPE_CHECKING:
+    from pointcept_bsa.layers.linear import Linear
+
 
 class _Joined(torch.autograd.Function):
     """Tensors one below the other; not copied where they lie so in memory. See :func:`lie_together`."""
 
     @staticmethod
-    def forward(ctx: Any, *parts: Tensor) -> Tensor:
+    def forward(ctx: Any, together: bool, *parts: Tensor) -> Tensor:
         ctx.sizes = [len(part) for part in parts]
-        return _below_each_other(parts)
+        return _below_each_other(parts, together)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, ...]:
-        return grads[0].split(ctx.sizes)
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        return None, *grads[0].split(ctx.sizes)
 
 
-def _below_each_other(parts: Sequence[Tensor]) -> Tensor:
+def _below_each_other(parts: Sequence[Tensor], together: bool) -> Tensor:
     first = parts[0].detach()
     if len(parts) == 1:
         return first
-    if lie_together(*parts):
+    if together:
         return first.as_strided((sum(map(len, parts)), *first.shape[1:]), first.stride())
     return torch.cat([first, *(part.detach() for part in parts[1:])])
 
 
-def lie_together(*parts: Tensor) -> bool:
-    """Whether tensors stand one behind the other in the same memory, as ``host.cast_weights`` lays its stand-ins."""
-    return all(
-        a.is_contiguous()
-        and b.is_contiguous()
-        and a.untyped_storage().data_ptr() == b.untyped_storage().data_ptr()
-        and a.data_ptr() + a.nbytes == b.data_ptr()
-        for a, b in pairwise(parts)
-    )
+def lie_together(name: str, layers: Sequence[Linear]) -> bool:
+    """Whether the ``"weight"`` or ``"bias"`` of layers stand one behind the other in the same memory: as 16-bit
+    stand-ins do, see :class:`.Cast`."""
+    places = [None if layer.cast is None else layer.cast.places.get(name) for layer in layers]
+    return all(a is not None and b is not None and a.stop == b.start for a, b in pairwise(places))
 
 
-def join(parts: Sequence[Tensor]) -> Tensor:
+def join(parts: Sequence[Tensor], together: bool) -> Tensor:
     """Tensors one below the other, a view where they lie so."""
-    out: Tensor = _Joined.apply(*parts) if len(parts) > 1 else parts[0]
+    out: Tensor = _Joined.apply(together, *parts) if len(parts) > 1 else parts[0]
     return out
 
 
-def product(x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor], owed: Sequence[Tensor] = ()) -> Tensor:
-    """x W^T + b of weights, and biases, one below the other.
+def product(x: Tensor, layers: Sequence[Linear], owed: Sequence[Tensor] = ()) -> Tensor:
+    """x W^T + b of layers with the same input, weights and biases one below the other. Biases get no gradient here.
 
     In a captured graph of few rows the gradients of the weights are computed on a stream of their own: nobody waits
     for them before the end of the backward pass.
 
     Args:
         x: (..., C).
-        weights: of layers with the same input, (C', C) each.
-        biases: (C',) each; detached ones get no gradient.
+        layers: with biases.
         owed: parameters that get the column sums of the gradient of the result, one behind the other.
     """
+    weights, biases = [layer.weight for layer in layers], [layer.bias.detach() for layer in layers]
+    together = lie_together("weight", layers), lie_together("bias", layers)
+    return product_of(x, weights, biases, owed, together)
+
+
+def product_of(
+    x: Tensor,
+    weights: Sequence[Tensor],
+    biases: Sequence[Tensor],
+    owed: Sequence[Tensor] = (),
+    together: tuple[bool, bool] = (False, False),
+) -> Tensor:
+    """The same of weights (C', C) and biases (C',), of which it is said whether they lie ``together`` in memory."""
+    of_weights, of_biases = together
     if not _gradients_apart(x, weights):
-        return with_bias_gradient(F.linear(x, join(weights), join(biases)), owed)
+        return with_bias_gradient(F.linear(x, join(weights, of_weights), join(biases, of_biases)), owed)
     with apart(x):
         reminder = _WeightGradients.apply(x.detach(), len(weights), *weights, *owed)
-    y = _InputGradient.apply(x, _below_each_other(weights), _below_each_other(biases))
+    y = _InputGradient.apply(x, _below_each_other(weights, of_weights), _below_each_other(biases, of_biases))
     out: Tensor = _Both.apply(y, reminder)
     return out
 

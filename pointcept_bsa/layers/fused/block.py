@@ -1,0 +1,56 @@
+"""The transformer block on a residual stream that leaves its last sum, and its order, to the kernel that comes next.
+
+``S`` slots, ``C`` channels.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from pointcept_bsa.layers.by_rows import by_rows
+from pointcept_bsa.layers.conditioning import Film, scaled
+from pointcept_bsa.layers.fused.linear import Summand, joined_linear, summand, worth_joining
+from pointcept_bsa.layers.fused.residual import Normed, Residual
+from pointcept_bsa.ops.silu_product import silu_halves, silu_product
+
+if TYPE_CHECKING:
+    from pointcept_bsa.layers.transformer import SwiGLU, TransformerBlock
+
+
+def hidden(layer: SwiGLU, x: Tensor) -> Tensor:
+    """w2 x * silu(w1 x), by one matrix product."""
+    if worth_joining(layer.w1, layer.w2):
+        return silu_halves(joined_linear(x, layer.w1, layer.w2))
+    return silu_product(layer.w1(x), layer.w2(x))
+
+
+def run_block(
+    block: TransformerBlock, x: Tensor | Residual, *geometry: Any, film: Film | None = None
+) -> Tensor | Residual:
+    """block(x, ...); of a stream the next one."""
+    if isinstance(x, Tensor):
+        return _run(block, Residual(x), *geometry, film=film).total()
+    return _run(block, x, *geometry, film=film)
+
+
+def _run(block: TransformerBlock, stream: Residual, *geometry: Any, film: Film | None) -> Residual:
+    layer = block.attention
+    x, entered = stream.normed(block.norm1, layer.place(*geometry), layer.position)
+    if film is not None:
+        entered = film.of_attention(entered)
+    a = layer(Normed(x, entered), *geometry)
+    if torch.is_grad_enabled():
+        x, normed = Residual(x, a).normed(block.norm2)
+        if film is not None:
+            normed = film.of_feed_forward(normed)
+        return Residual(x, summand(block.swiglu.w3, hidden(block.swiglu, normed), within=False))
+
+    def feed_forward(x: Tensor, a: Tensor, *film: Tensor) -> tuple[Tensor, Tensor]:
+        x, normed = Residual(x, Summand(a)).normed(block.norm2)
+        return x, block.swiglu(scaled(normed, *film) if film else normed)
+
+    x, a = by_rows(feed_forward, x, a.value, *(() if film is None else film.rows_of_feed_forward()))
+    return Residual(x, Summand(a))
