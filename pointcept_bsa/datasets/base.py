@@ -87,6 +87,7 @@ class PointFieldDataset(Dataset):
     target_fields: tuple[str, ...] = ()
     target_names: tuple[str, ...] = ()
     target_units: tuple[str, ...] = ()
+    domains: Mapping[str, Mapping[str, Any]] = {}  # to which points belong and their targets, see ``datasets.domains``
     vertices_correspond = False  # row i is the same place of every sample, which networks must not make use of
     up_axis = "z"  # which way is up in a picture
     # For data whose target is the pressure on a surface: density, velocity, and the directions (3 numbers each) of the

@@ -15,6 +15,7 @@ import torch
 from pointcept_bsa.datasets.base import per_point_keys
 from pointcept_bsa.datasets.inputs import INDICES
 from pointcept_bsa.errors import InputError, nearest
+from pointcept_bsa.geometry.domains import DOMAIN, DOMAIN_NAMES, DOMAIN_OFFSET
 from pointcept_bsa.host import TRANSFORMS
 
 Sample = dict[str, Any]
@@ -46,7 +47,7 @@ class ScaleCoord:
             raise InputError(f"ScaleCoord: min has {len(self.min)} numbers, wanted {coord.shape[1]} (columns of coord)")
         unit = (coord - self.min) / (self.max - self.min)
         scaled = {**data, "coord": (self.low + unit * (self.high - self.low)).astype(np.float32)}
-        return scaled if "position" in data else _with_point_field(scaled, "position", coord)
+        return scaled if "position" in data else with_point_field(scaled, "position", coord)
 
 
 @TRANSFORMS.register_module()
@@ -109,8 +110,9 @@ class SamplePoints:
         else:
             index = np.random.permutation(n)[: self.num_points]
             index = np.sort(index) if self.keep_order else index
-        per_point = set(per_point_keys(data))
-        return {key: value[index] if key in per_point else value for key, value in data.items() if key not in INDICES}
+        if DOMAIN in data and len(np.unique(data[DOMAIN][index])) < len(np.unique(data[DOMAIN])):
+            raise InputError("SamplePoints: left no point of a domain, wanted SampleDomainPoints(num_points=dict(...))")
+        return keep_points(data, index)
 
 
 @TRANSFORMS.register_module()
@@ -131,7 +133,7 @@ class FourierFeatures:
         x = _concatenate("FourierFeatures", data, self.keys)  # (N, C)
         angle = (x[:, None, :] * self.frequencies[:, None]).reshape(len(x), -1)  # (N, num_bands C)
         features = np.concatenate([x, np.sin(angle), np.cos(angle)], axis=1).astype(np.float32)
-        return _with_point_field(data, self.out, features)
+        return with_point_field(data, self.out, features)
 
 
 @TRANSFORMS.register_module()
@@ -151,7 +153,7 @@ class AddGridCoord:
         cell = np.floor((coord - coord.min(axis=0)) / self.grid_size).astype(np.int64)
         padded = np.zeros((len(cell), 3), dtype=np.int64)
         padded[:, : cell.shape[1]] = cell
-        return _with_point_field(data, "grid_coord", padded)
+        return with_point_field(data, "grid_coord", padded)
 
 
 @TRANSFORMS.register_module()
@@ -206,7 +208,8 @@ class CollectPoints:
         feat_keys: per-point fields concatenated along columns into ``feat (N, C)``.
 
     Returns:
-        dict: ``keys``, ``feat`` and ``offset``, a tensor holding N. ``face`` cannot be collated and is refused.
+        dict: ``keys``, ``feat`` and ``offset``, a tensor holding N; with ``domain`` among ``keys`` also
+        ``domain_offset``, see :mod:`.geometry.domains`. ``face`` cannot be collated and is refused.
 
     Raises:
         InputError: a key that the sample lacks, ``face``, fields of unequal rows.
@@ -227,6 +230,9 @@ class CollectPoints:
         collected = {key: _collectable(_field("CollectPoints", data, key)) for key in self.keys}
         collected["feat"] = _collectable(_concatenate("CollectPoints", data, self.feat_keys))
         collected["offset"] = torch.tensor([len(data["coord"])])
+        if DOMAIN in self.keys:
+            counts = np.bincount(data[DOMAIN], minlength=len(_field("CollectPoints", data, DOMAIN_NAMES)))
+            collected[DOMAIN_OFFSET] = torch.from_numpy(np.cumsum(counts))
         return collected
 
 
@@ -236,6 +242,8 @@ MADE = {
     "AddGridCoord": ("grid_coord",),
     "AddTreeOrder": ("tree_order",),
     "AddNeighbors": ("neighbor_index",),
+    "OneHotDomain": ("domain_one_hot",),
+    "AddSurfaceDistance": ("distance",),
 }
 
 
@@ -248,7 +256,7 @@ def fields_read(transforms: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     needed: dict[str, str] = {}
     for transform in transforms:
         kind = transform["type"]
-        single = [transform["key"]] if "key" in transform else []
+        single = [transform[name] for name in ("key", "signed") if transform.get(name) is not None]
         for key in (
             *transform.get("keys", ()),
             *transform.get("feat_keys", ()),
@@ -270,7 +278,13 @@ def _collectable(value: Any) -> Any:
     return torch.from_numpy(np.array(value, dtype=kind, order="C"))
 
 
-def _with_point_field(data: Sample, key: str, values: np.ndarray) -> Sample:
+def keep_points(data: Sample, index: np.ndarray) -> Sample:
+    """The points ``index`` of a sample, without arrays that name points."""
+    per_point = set(per_point_keys(data))
+    return {key: value[index] if key in per_point else value for key, value in data.items() if key not in INDICES}
+
+
+def with_point_field(data: Sample, key: str, values: np.ndarray) -> Sample:
     """Add a per-point field and tell Pointcept's indexing transforms about it."""
     added = {**data, key: values}
     if "index_valid_keys" in data and key not in data["index_valid_keys"]:

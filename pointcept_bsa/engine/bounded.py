@@ -25,11 +25,13 @@ from torch import Tensor, nn
 
 from pointcept_bsa.engine.training_points import TrainingPoints
 from pointcept_bsa.errors import InputError
+from pointcept_bsa.geometry.domains import DOMAIN_OFFSET
 from pointcept_bsa.host.batch import offset_of
 from pointcept_bsa.host.memory import memory_watched
 
 # Made for the whole cloud: left out of pieces, whose models compute them anew.
 OF_THE_WHOLE = ("tree_order", "neighbor_index", "face")
+OFFSETS = ("offset", DOMAIN_OFFSET)  # of domains they are counted again where they are missing
 NOT_NEEDED = ("target", "segment")  # or every piece would compute a loss
 
 
@@ -225,7 +227,7 @@ def cut_clouds(batch: Mapping[str, Any], starts: list[int], first: int, last: in
     """
     points, clouds, cut = starts[-1], len(starts) - 1, {}
     for key, value in batch.items():
-        if key in NOT_NEEDED or key == "offset":
+        if key in NOT_NEEDED or key in OFFSETS:
             continue
         if _rows(value) == points:
             cut[key] = value[starts[first] : starts[last]]
@@ -245,7 +247,7 @@ def cut_points(cloud: Mapping[str, Any], index: Tensor) -> dict[str, Any]:
     points = len(cloud["coord"])
     cut = {}
     for key, value in cloud.items():
-        if key in OF_THE_WHOLE or key == "offset":
+        if key in OF_THE_WHOLE or key in OFFSETS:
             continue
         cut[key] = value[index] if _rows(value) == points else value
     return {**cut, "offset": offset_of([len(index)], cloud["offset"])}

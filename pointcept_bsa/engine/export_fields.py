@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,10 @@ from torch import Tensor
 
 from pointcept_bsa.datasets.base import per_point_keys
 from pointcept_bsa.datasets.inputs import in_files, physical_target
+from pointcept_bsa.engine.domains import mesh_of_view, views
 from pointcept_bsa.engine.training_range import target_of
 from pointcept_bsa.errors import InputError, nearest
+from pointcept_bsa.geometry.domains import DOMAIN
 from pointcept_bsa.mesh_io import Mesh, write_mesh
 
 FORMATS = ("vtp", "vtu", "vtk", "ply", "npz", "png")
@@ -39,6 +42,7 @@ class FieldExporter:
     (formats that hold no volumes have its points alone, which is said once), its input fields, and ``truth_<name>``,
     ``predicted_<name>``, ``error_<name>`` (prediction - truth) of each target: of a field of several channels as one
     vector (of three components where there are two, the third 0, so that ParaView draws arrows), as predict writes it.
+    A sample of several domains has a file for each, ``<sample>_<domain>.<format>``, with the fields of that domain.
 
     Args:
         folder: where to.
@@ -62,11 +66,15 @@ class FieldExporter:
         lengths = torch.diff(batch["offset"], prepend=batch["offset"].new_zeros(1)).tolist()
         coord = batch["position"] if "position" in batch else batch["coord"]
         parts = (values.cpu().split(lengths) for values in (coord, batch["target"], pred.float()))
-        for name, place, truth, own in zip(batch["name"], *parts, strict=True):
+        domains = batch[DOMAIN].cpu().split(lengths) if DOMAIN in batch else [None] * len(lengths)
+        for name, place, truth, own, domain in zip(batch["name"], *parts, domains, strict=True):
             mesh = self.mesh_of(name, place.numpy(), truth.numpy(), own.numpy())
             mesh.point_data = with_vectors(mesh.point_data, self.vectors)
-            for suffix in self.formats:
-                self.write(self.folder / f"{name.replace('/', '__')}.{suffix}", mesh)
+            every = views(self.dataset, None if domain is None else domain.numpy())
+            for view, suffix in product(every, self.formats):
+                path = self.folder / f"{view.suffixed(name.replace('/', '__'))}.{suffix}"
+                part = mesh_of_view(mesh, view, every)
+                self.write(path, part if part.cells else replace(part, cells=_vertices(len(part.points))))
 
     def write(self, path: Path, mesh: Mesh) -> None:
         """Write the file, without cells that its format has no place for."""

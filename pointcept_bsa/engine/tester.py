@@ -16,11 +16,11 @@ from torch import nn
 from pointcept_bsa.datasets.inputs import in_files, physical_target
 from pointcept_bsa.engine.bounded import AT_TRAINING, WHOLE, both_ways, bounded, cut_points, describe_way, test_settings
 from pointcept_bsa.engine.constant import KEY, beside_constant, constant_warning
+from pointcept_bsa.engine.domains import check_domains, draw_view, views
 from pointcept_bsa.engine.evaluation import Record, check_metrics, evaluate, other_way, summarize
 from pointcept_bsa.engine.export_fields import FieldExporter, check_export, faces_of
 from pointcept_bsa.engine.fit import ConstantErrors
 from pointcept_bsa.engine.flops import count_flops
-from pointcept_bsa.engine.picture import draw_fields
 from pointcept_bsa.engine.provenance import provenance, sample_names
 from pointcept_bsa.engine.published import comparison_lines, published_for
 from pointcept_bsa.engine.runs import run_record
@@ -31,6 +31,7 @@ from pointcept_bsa.errors import InputError
 from pointcept_bsa.files.atomic import write_file
 from pointcept_bsa.files.checkpoint_file import read_checkpoint
 from pointcept_bsa.files.json_file import read_json, write_json
+from pointcept_bsa.geometry.domains import DOMAIN
 from pointcept_bsa.host import TESTERS, TesterBase, collate_fn, comm
 from pointcept_bsa.host.batch import to_device
 from pointcept_bsa.host.flat_config import flat_config
@@ -84,6 +85,7 @@ class RegressionTester(TesterBase):
         check_metrics(metrics, "test.metrics", key)
         super().__init__(cfg, model, test_loader, verbose)
         self.model: nn.Module
+        check_domains(getattr(self.model, "module", self.model), self.test_loader.dataset)
         check_same_inputs(self.test_loader.dataset, self.run_folder())
         self.metrics = tuple(dict.fromkeys([*metrics, base_metric(key)]))
         self.key = key
@@ -281,7 +283,8 @@ class RegressionTester(TesterBase):
         if len(ordered) < 3:
             chosen = {"best": ordered[0], "worst": ordered[-1]} if len(ordered) == 2 else {"only": ordered[0]}
         for label in {*PICTURES, *ONLY} - set(chosen):  # of an earlier test
-            (self.folder / f"{label}.png").unlink(missing_ok=True)
+            for path in (self.folder / f"{label}.png", *self.folder.glob(f"{label}_*.png")):
+                path.unlink(missing_ok=True)
         for label, record in chosen.items():
             batch = self.batch_of(index[record["name"]])
             coord, target = (batch[key].cpu().numpy() for key in (where(batch), "target"))
@@ -289,13 +292,14 @@ class RegressionTester(TesterBase):
                 pred = self.predict(batch)["pred"].cpu().numpy()
             of = f"{label} of {len(records)} samples" if len(records) > 1 else "the only sample"
             title = f"{record['name']}: {of}, {self.told(record)}"
-            path = self.folder / f"{label}.png"
             up = getattr(dataset, "up_axis", "z")
             face = faces_of(dataset, index[record["name"]], len(coord))
             coord = in_files(dataset, "coord", coord)
             target, pred = (physical_target(dataset, values) for values in (target, pred))
-            draw_fields(path, coord, target, pred, dataset.target_names, dataset.target_units, title, up, face)
-            self.logger.info(f"Picture of the {label} sample: {path}")
+            for view in views(dataset, domain_of_points(batch)):
+                path = self.folder / f"{view.suffixed(label)}.png"
+                draw_view(path, view, coord, target, pred, title, up, face)
+                self.logger.info(f"Picture of the {label} sample: {path}")
 
     def value(self, record: Record) -> float:
         """The number by which a sample is better or worse than others."""
@@ -326,11 +330,12 @@ class RegressionTester(TesterBase):
         folder = self.folder / "predictions"
         arrays = {"coord": batch[where(batch)], "target": batch["target"], "pred": pred.float()}
         lengths = torch.diff(batch["offset"], prepend=batch["offset"].new_zeros(1)).tolist()
+        arrays |= {DOMAIN: batch[DOMAIN]} if DOMAIN in batch else {}
         parts = {key: value.cpu().split(lengths) for key, value in arrays.items()}
         for i, name in enumerate(batch["name"]):
             own = {key: values[i].numpy() for key, values in parts.items()}
             dataset = self.test_loader.dataset
-            own = {
+            own |= {
                 "coord": in_files(dataset, "coord", own["coord"]),
                 **{key: physical_target(dataset, own[key]) for key in ("target", "pred")},
             }
@@ -359,6 +364,11 @@ def metric_lines(
 
 def _spread(std: float) -> str:
     return f"{std:.6g}" if math.isfinite(std) else "-"  # a single sample has none
+
+
+def domain_of_points(batch: Mapping[str, Any]) -> np.ndarray | None:
+    """(N,) whose the points of a batch are; None where there are no domains."""
+    return batch[DOMAIN].cpu().numpy() if DOMAIN in batch else None
 
 
 def where(batch: Mapping[str, Any]) -> str:

@@ -9,6 +9,7 @@
      "inputs": {...},                                     how a sample is made, see ``datasets.inputs``
      "target": {"names", "units", "fields": [["pressure", 1]]},
      "labels": [2, 7] or null,                            of a target that is a label: the classes in order
+     "domains": ["surface", "volume"] or null,            to which points and the fields "surface/..." belong
      "up_axis": "y", "surface_pressure": {...} or null}
 """
 
@@ -74,6 +75,7 @@ def _describe(dataset: PointFieldDataset) -> dict[str, Any]:
         "inputs": _with_fields(dataset.input_description, fields).plain(),
         "target": target_of(dataset),
         "labels": [int(label) for label in dataset.labels] if hasattr(dataset, "labels") else None,
+        "domains": list(dataset.domains) or None,
         "up_axis": dataset.up_axis,
         "surface_pressure": dataset.surface_pressure,
     }
@@ -132,6 +134,9 @@ def _check(content: Any) -> None:
     _wanted(sum(widths) == len(target["names"]) == len(target["units"]) > 0, "target")
     labels = content.get("labels")
     _wanted(labels is None or isinstance(labels, list) and all(type(label) is int for label in labels), "labels")
+    domains = content.get("domains")
+    _wanted(domains is None or isinstance(domains, list) and all(isinstance(name, str) for name in domains), "domains")
+    _wanted(not domains or all(name.partition("/")[0] in domains for name, _ in target["fields"]), "domains")
     pressure = content["surface_pressure"]
     if pressure is not None:
         _wanted(all(_is_number(pressure[key]) and pressure[key] > 0 for key in ("density", "velocity")), "density")
