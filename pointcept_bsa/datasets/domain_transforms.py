@@ -77,6 +77,8 @@ class AddSurfaceDistance:
     def __call__(self, data: Sample) -> Sample:
         own = np.flatnonzero(data[DOMAIN] == domain_number("AddSurfaceDistance", data, self.surface))
         coord = data["coord"]
+        if not len(own):
+            raise InputError(f"AddSurfaceDistance: sample has no points of {self.surface!r}, wanted at least one")
         distance, index = cKDTree(coord[own]).query(coord)
         if self.signed is not None:
             normal = data.get(self.signed)

@@ -123,7 +123,7 @@ def draw_view(
         half = float(np.quantile(away, SLAB))
         kept = away <= half
         plane = [("xyz".index(up) + 1) % 3, "xyz".index(up)]
-        title = f"{title}\n{view.name}: points within {half:.3g} of {'xyz'[across]} = {middle:.3g}"
+        title = f"{title}\n{view.name}, points within {half:.3g} of {'xyz'[across]} = {middle:.3g}"
         coord, truth, pred = coord[kept][:, plane], truth[kept], pred[kept]
     draw_fields(path, coord, truth, pred, view.names, view.units, title, up, face)
 

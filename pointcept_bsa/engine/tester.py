@@ -291,13 +291,13 @@ class RegressionTester(TesterBase):
             with torch.no_grad():
                 pred = self.predict(batch)["pred"].cpu().numpy()
             of = f"{label} of {len(records)} samples" if len(records) > 1 else "the only sample"
-            title = f"{record['name']}: {of}, {self.told(record)}"
             up = getattr(dataset, "up_axis", "z")
             face = faces_of(dataset, index[record["name"]], len(coord))
             coord = in_files(dataset, "coord", coord)
             target, pred = (physical_target(dataset, values) for values in (target, pred))
             for view in views(dataset, domain_of_points(batch)):
                 path = self.folder / f"{view.suffixed(label)}.png"
+                title = f"{record['name']}: {of}, {self.told(record, view.name)}"
                 draw_view(path, view, coord, target, pred, title, up, face)
                 self.logger.info(f"Picture of the {label} sample: {path}")
 
@@ -305,14 +305,16 @@ class RegressionTester(TesterBase):
         """The number by which a sample is better or worse than others."""
         return key_value(record, record.get("normalized", {}), self.key)
 
-    def told(self, record: Record) -> str:
-        """That number, and of several fields what it is of and that of each."""
+    def told(self, record: Record, domain: str = "") -> str:
+        """That number, and of several fields what it is of and that of each, or of each of a ``domain``."""
         metric, own = base_metric(self.key), f"{self.key} {self.value(record):.4g}"
         if len(self.fields) < 2:
             return own
         together = " (all fields, normalised)" if metric == self.key else ""
-        names = [f"{field.name}/{metric}" for field in self.fields]
-        return ", ".join([own + together, *(f"{name} {record[name]:.4g}" for name in names if name != self.key)])
+        prefix = f"{domain}/" if domain else ""
+        names = [f"{field.name}/{metric}" for field in self.fields if field.name.startswith(prefix)]
+        told = [f"{name.removeprefix(prefix)} {record[name]:.4g}" for name in names if name != self.key]
+        return ", ".join([own + together, *told])
 
     def after_batch(self, batch: Mapping[str, Any], pred: torch.Tensor) -> None:
         """What else is done with a batch that was judged."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 import torch
 from scipy.spatial import ConvexHull
 
+import pointcept_bsa
 from pointcept_bsa.datasets.domains import JointFieldDataset, Quantity
 from pointcept_bsa.engine.domains import check_domains
 from pointcept_bsa.engine.evaluation import judge
@@ -20,7 +23,9 @@ from pointcept_bsa.host import DATASETS, MODELS, collate_fn
 from pointcept_bsa.host.embedded.cli import test_main as run_test
 from pointcept_bsa.host.embedded.cli import train_main
 from pointcept_bsa.host.embedded.config import load_config
-from pointcept_bsa.mesh_io import read_mesh
+from pointcept_bsa.mesh_io import Mesh, read_mesh, write_mesh
+
+from .conftest import load_tool
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = str(ROOT / "configs/ellipsoid_flow_joint/full_attention.py")
@@ -160,3 +165,72 @@ def test_domains_want_a_model_that_tells_them_apart_and_only_they(capsys, tmp_pa
     options = [f"save_path={tmp_path / 'run'}", *(o for o in SMALL if "backbone" not in o)]
     assert train_main(["--config", str(plain), "--options", *options]) == 2
     assert "wanted JointRegressor" in capsys.readouterr().err
+
+
+def body_and_air(folder: Path, raw: dict) -> tuple[np.ndarray, np.ndarray]:
+    """Files of both domains of a sample, as the data set has them; the points of each."""
+    parts = [raw["coord"][raw["domain"] == number].astype(np.float64) for number in (0, 1)]
+    normal = raw["normal"][raw["domain"] == 0]
+    write_mesh(folder / "body.vtp", Mesh(parts[0], {}, {"normal": normal}))
+    write_mesh(folder / "air.vtu", Mesh(parts[1], {}, {"kept": parts[1][:, 0]}))
+    return parts[0], parts[1]
+
+
+def test_files_of_both_domains_are_predicted_as_the_test_predicts(joint_run, tmp_path, capsys):
+    raw = DATASETS.build(load_config(str(joint_run / "config.py")).data.test).get_data(0)
+    points = body_and_air(tmp_path, raw)
+    network = pointcept_bsa.load(joint_run)
+    tool = load_tool("predict")
+    files = [f"surface={tmp_path / 'body.vtp'}", f"volume={tmp_path / 'air.vtu'}"]
+    assert tool.main(["--weight", str(joint_run), "--input", *files, "--output", str(tmp_path / "out")]) == 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        whole = network.predict(np.concatenate(points), domain=raw["domain"], normal=raw["normal"])
+    for number, (stem, field, key) in enumerate(
+        (("body", "pressure_coefficient", "surface/pressure_coefficient"), ("air", "velocity", "volume/velocity"))
+    ):
+        rows = raw["domain"] == number
+        written = read_mesh(tmp_path / "out" / f"{stem}.vtp").point_data
+        np.testing.assert_allclose(written[f"predicted_{field}"], whole[key][rows], rtol=1e-4, atol=1e-5)
+        assert np.isnan(whole[key][~rows]).all() and np.isfinite(written[f"predicted_{field}"]).all()
+    assert "kept" in written and "predicted_pressure_coefficient" in written
+    records = json.loads((tmp_path / "out/predictions.json").read_text())["files"]
+    assert [record["domain"] for record in records] == ["surface", "volume"]
+
+
+def test_drag_is_that_of_the_surface_whose_faces_are_given(joint_run, tmp_path, capsys):
+    coord = (u := np.random.default_rng(0).normal(size=(60, 3))) / np.linalg.norm(u, axis=1, keepdims=True)
+    write_mesh(tmp_path / "body.ply", Mesh(0.6 * coord, {"triangle": ConvexHull(coord).simplices}))
+    write_mesh(tmp_path / "air.npz", Mesh(1.4 * coord))
+    files = [f"volume={tmp_path / 'air.npz'}", f"surface={tmp_path / 'body.ply'}"]
+    options = ["--weight", str(joint_run), "--input", *files, "--output", str(tmp_path / "out")]
+    assert load_tool("predict").main(options) == 0
+    assert "Cd " in capsys.readouterr().out
+    body = read_mesh(tmp_path / "out/body.vtp")
+    assert "predicted_drag_coefficient" in body.field_data and len(body.cells["triangle"]) > 50
+    assert "predicted_drag_coefficient" not in read_mesh(tmp_path / "out/air.vtp").field_data
+
+
+@pytest.mark.parametrize(
+    ("inputs", "output", "message"),
+    [
+        (["body.vtp"], "out", "has no file of domain 'surface'"),
+        (["surface=body.vtp"], "out", "has no file of domain 'volume'"),
+        (["surface=body.vtp", "volum=air.vtu"], "out", "got domain 'volum', wanted one of .*did you mean 'volume'"),
+        (["surface=body.vtp", "surface=air.vtu"], "out", "once for each domain"),
+        (["surface=body.vtp", "air.vtu"], "out", "wanted files alone, or DOMAIN=FILE"),
+        (["surface=body.vtp", "volume=air.vtu"], "out.vtp", "wanted a folder for the files of several domains"),
+    ],
+)
+def test_wrong_files_are_named_in_one_line(joint_run, inputs, output, message, tmp_path, monkeypatch, capsys):
+    body_and_air(tmp_path, DATASETS.build(load_config(str(joint_run / "config.py")).data.test).get_data(0))
+    monkeypatch.chdir(tmp_path)
+    assert load_tool("predict").main(["--weight", str(joint_run), "--input", *inputs, "--output", output]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert re.search(message, line)
+
+
+def test_arrays_want_a_known_domain_of_every_point(joint_run):
+    network = pointcept_bsa.load(joint_run)
+    with pytest.raises(InputError, match=r"'domain' has the values \[0.0, 2.0\], wanted 0 to 1"):
+        network.predict(np.random.rand(4, 3), domain=np.array([0, 0, 2, 2]), normal=np.zeros((4, 3)))

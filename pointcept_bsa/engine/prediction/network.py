@@ -20,6 +20,7 @@ from pointcept_bsa.engine.bounded import BoundedModel, bounded
 from pointcept_bsa.engine.training_points import TrainingPoints, training_points
 from pointcept_bsa.engine.training_range import FILE, describe_training_data, parse_training_range, read_training_range
 from pointcept_bsa.errors import InputError
+from pointcept_bsa.geometry.domains import DOMAIN
 from pointcept_bsa.host import DATASETS, Compose, build_dataset, collate_fn
 from pointcept_bsa.host.batch import to_device
 
@@ -43,6 +44,7 @@ class Network:
         test_cfg: how the test goes through large clouds, see ``PointFieldDataset``: so does the prediction.
         trained: points of the clouds in training; None where they are unknown.
         labels: of a network that tells classes apart, their labels; None of one that predicts fields.
+        domains: to which points belong and the targets "surface/..."; none where all points are alike.
     """
 
     model: nn.Module
@@ -57,6 +59,12 @@ class Network:
     test_cfg: Mapping[str, Any] = field(default_factory=dict)
     trained: TrainingPoints | None = None
     labels: Sequence[int] | None = None
+    domains: Sequence[str] = ()
+
+    def channels_of(self, domain: str) -> slice:
+        """The target channels of a domain."""
+        own = [i for i, name in enumerate(self.names) if name.startswith(f"{domain}/")]
+        return slice(own[0], own[-1] + 1)
 
     @property
     def dimensions(self) -> int:
@@ -122,8 +130,12 @@ class Network:
     def _refuse_random(self, sample: Mapping[str, Any]) -> None:
         """Transforms that draw at random give other numbers than the test's."""
         n = len(sample["coord"])
+        probed: Any = slice(PROBE_POINTS)
+        if self.domains:
+            probed = [np.flatnonzero(sample[DOMAIN] == i)[:PROBE_POINTS] for i in range(len(self.domains))]
+            probed = np.concatenate(probed)
         probe = {
-            key: value[:PROBE_POINTS] if isinstance(value, np.ndarray) and len(value) == n else value
+            key: value[probed] if isinstance(value, np.ndarray) and len(value) == n else value
             for key, value in sample.items()
         }
         state = np.random.get_state()
@@ -179,7 +191,11 @@ def open_network(
         test_cfg,
         training_points(folder, cfg, (metadata or {}).get(POINTS)),
         (training or {}).get("labels"),
+        tuple((training or {}).get("domains") or ()),
     )
+    known_to_model: Any = getattr(model, "domains", None) or ()
+    if list(known_to_model) != list(network.domains):
+        raise InputError(f"RUN: to which domains its outputs belong is not known, {network.remarks[-1]}")
     if getattr(kind, "gives_labels", False) and network.labels is None:
         raise InputError(f"RUN: which labels its classes are is not known, {network.remarks[-1]}")
     if training is None:
