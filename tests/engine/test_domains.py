@@ -82,6 +82,9 @@ def test_a_joint_run_is_trained_tested_drawn_and_exported(joint_run, tmp_path):
     assert report["metric_units"]["volume/velocity/mae"] == "speed of the stream"
     for domain in ("surface", "volume"):
         assert (tmp_path / f"test/only_{domain}.png").read_bytes().startswith(b"\x89PNG")
+    assert load_tool("report").main([str(tmp_path), "--output", str(tmp_path / "page.html")]) == 0
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert page.count("<img") == 2 and "only, volume" in page
     record = report["samples"][0]
     raw = DATASETS.build(load_config(str(joint_run / "config.py")).data.test).get_data(0)
     for number, (domain, field) in enumerate((("surface", "pressure_coefficient"), ("volume", "velocity"))):
