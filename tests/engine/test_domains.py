@@ -14,6 +14,7 @@ from scipy.spatial import ConvexHull
 
 import pointcept_bsa
 from pointcept_bsa.datasets.domains import JointFieldDataset, Quantity
+from pointcept_bsa.engine.bounded import BoundedModel
 from pointcept_bsa.engine.domains import check_domains
 from pointcept_bsa.engine.evaluation import judge
 from pointcept_bsa.engine.export_fields import FieldExporter
@@ -237,3 +238,18 @@ def test_arrays_want_a_known_domain_of_every_point(joint_run):
     network = pointcept_bsa.load(joint_run)
     with pytest.raises(InputError, match=r"'domain' has the values \[0.0, 2.0\], wanted 0 to 1"):
         network.predict(np.random.rand(4, 3), domain=np.array([0, 0, 2, 2]), normal=np.zeros((4, 3)))
+
+
+def test_a_large_cloud_is_predicted_in_pieces_of_both_domains():
+    torch.manual_seed(0)
+    keys = ("coord", "target", "name", "domain")
+    options = dict(num_samples=2, num_points=dict(surface=20, volume=30))
+    transform = [dict(type="CollectPoints", keys=keys)]
+    dataset = DATASETS.build(dict(type="EllipsoidFlowJointDataset", transform=transform, **options))
+    batch = collate_fn([dataset[0], dataset[1]])
+    model = model_of(surface=1, volume=4).eval()
+    model.normalizer.set([0.0] * 5, [1.0] * 5)
+    with torch.no_grad():
+        whole, apart, pieces = (BoundedModel(model, bound)(batch)["pred"] for bound in (None, 60, 30))
+    torch.testing.assert_close(apart, whole, equal_nan=True)
+    assert pieces.isnan().equal(whole.isnan()) and pieces.isnan().equal(batch["domain"][:, None] != model.owner)
