@@ -14,6 +14,8 @@ been brought to (x - mean) / std with the model's target statistics, a channel a
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -26,6 +28,7 @@ __all__ = [
     "angle",
     "base_metric",
     "cloud_mean",
+    "coverage",
     "gaussian_nll",
     "higher_is_better",
     "mae",
@@ -34,6 +37,9 @@ __all__ = [
     "r2",
     "relative_l2",
     "rmse",
+    "sparsification",
+    "sparsification_error",
+    "spread",
 ]
 
 
@@ -107,6 +113,52 @@ def gaussian_nll(pred: Tensor, target: Tensor, offset: Tensor, variance: Tensor,
     return cloud_mean(nll.mean(1), offset, valid)
 
 
+def coverage(pred: Tensor, target: Tensor, offset: Tensor, variance: Tensor, level: float) -> Tensor:
+    """Share of the values, over points and channels, that lie in the central ``level`` interval of their normal
+    distribution: |target - pred| <= z sqrt(variance), z = sqrt(2) erfinv(level). Calibrated it is ``level``. No unit.
+
+    Args:
+        variance: as :func:`gaussian_nll`.
+        level: in (0, 1).
+    """
+    z = math.sqrt(2) * float(torch.erfinv(torch.tensor(level, dtype=torch.float64)))
+    within = (target - pred).square() <= z**2 * variance
+    return cloud_mean(within.to(pred.dtype).mean(1), offset)
+
+
+def spread(pred: Tensor, target: Tensor, offset: Tensor, variance: Tensor) -> Tensor:
+    """Root of the mean variance over points and channels: that of :func:`mse` if calibrated. Unit: the target's."""
+    return cloud_mean(variance.to(pred.dtype).mean(1), offset).sqrt()
+
+
+def sparsification(pred: Tensor, target: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
+    """Two curves (N,) of one cloud: the error left when the k = 0 .. N - 1 points of largest variance are taken away.
+
+    Root mean square over the points left, over that of all points; and the same where the points of largest error are
+    taken away, the oracle (Ilg et al. 2018, arXiv 1802.07095). Errors and variances of a point are summed over its
+    channels. Points of equal variance are taken away in the mean of all orders. A cloud without error has zeros.
+    """
+    error, doubt = (target - pred).square().sum(1), variance.to(pred.dtype).sum(1)
+    doubt, order = doubt.sort()
+    run, size = doubt.unique_consecutive(return_inverse=True, return_counts=True)[1:]
+    mean = error.new_zeros(len(size)).index_add(0, run, error[order]) / size
+    left = torch.arange(1, len(error) + 1, device=error.device)
+    curves = [kept.cumsum(0) / left for kept in (mean[run], error.sort().values)]
+    whole = error.mean()
+    scaled = [(curve / whole.clamp_min(torch.finfo(error.dtype).tiny)).clamp_min(0).sqrt().flip(0) for curve in curves]
+    return scaled[0], scaled[1]
+
+
+def sparsification_error(pred: Tensor, target: Tensor, offset: Tensor, variance: Tensor) -> Tensor:
+    """Area between the curves of :func:`sparsification` over the share of points taken away (AUSE). No unit.
+
+    0: the variance orders points as their errors do, whatever its size.
+    """
+    lengths = torch.diff(offset, prepend=offset.new_zeros(1)).tolist()
+    parts = zip(*(values.split(lengths) for values in (pred, target, variance)), strict=True)
+    return torch.stack([(curve - oracle).mean() for curve, oracle in (sparsification(*part) for part in parts)])
+
+
 def magnitude_mae(pred: Tensor, target: Tensor, offset: Tensor) -> Tensor:
     """Mean over points of ||pred| - |target||, vectors (N, K): how wrong lengths are. Unit: that of the target."""
     return cloud_mean((pred.norm(dim=1) - target.norm(dim=1)).abs(), offset)
@@ -126,7 +178,13 @@ def angle(pred: Tensor, target: Tensor, offset: Tensor) -> Tensor:
 
 METRICS = {"mse": mse, "rmse": rmse, "mae": mae, "relative_l2": relative_l2, "r2": r2}
 # Metrics of a predicted distribution; they take the variance (N, K) as well.
-DISTRIBUTION_METRICS = {"nll": gaussian_nll}
+DISTRIBUTION_METRICS: dict[str, Callable[..., Tensor]] = {
+    "nll": gaussian_nll,
+    "coverage_68": partial(coverage, level=0.68),
+    "coverage_95": partial(coverage, level=0.95),
+    "spread": spread,
+    "ause": sparsification_error,
+}
 # Metrics of vectors in space, which have two or three components of one unit.
 VECTOR_METRICS = {"magnitude_mae": magnitude_mae, "angle": angle}
 HIGHER_IS_BETTER = frozenset({"r2"})

@@ -66,14 +66,21 @@ class Predictor:
         return tuple(self.network.needed_fields())
 
     def predict(
-        self, points: Any, *, faces: Any = None, max_points: int | None = None, name: str = "points", **fields: Any
+        self,
+        points: Any,
+        *,
+        faces: Any = None,
+        max_points: int | None = None,
+        anchors: int | None = None,
+        name: str = "points",
+        **fields: Any,
     ) -> dict[str, np.ndarray]:
         """{target: (N,) or (N, k)} in physical units at ``points`` (N, d): the values of ``tools/predict.py``.
 
         See :func:`.arrays.predict_arrays` for the arguments and errors. What a user should know (points outside the
         range of the training, faces that were turned) is a ``UserWarning``.
         """
-        found, remarks = predict_arrays(self.network, points, fields, faces, max_points, name)
+        found, remarks = predict_arrays(self.network, points, fields, faces, max_points, anchors, name)
         for remark in remarks:
             warnings.warn(remark, stacklevel=2)
         return found

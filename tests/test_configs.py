@@ -59,19 +59,32 @@ FIELDS = {  # data set -> space dimensions, target channels, channels of further
     "MolecularDynamicsDataset": (3, 3, dict(velocity=45, particle_type=4)),
 }
 DOMAINS = {"EllipsoidFlowJointDataset": ("surface", "volume")}  # data sets whose points belong to domains
+FIELDS |= dict.fromkeys(
+    ("DrivAerMLDataset", "AhmedMLDataset", "WindsorMLDataset", "DrivAerNetDataset"), (3, 4, dict(normal=3, position=3))
+)
 EDGES = {"MolecularDynamicsDataset", "EagleDataset"}  # data sets whose samples bring the edges of the message passing
 BACKBONES = ("bsa", "erwin", "erwin_nsa", "full_attention", "ptv3")
 COMPARED = (  # sets that have BSA with group compression too
     *("airfrans", "beams", "ellipsoid_flow", "periodic_hills", "proteins", "shapenet_car", "shapenet_car_mini24"),
     "ventricle",
 )
-HIERARCHICAL = ("custom", "ellipsoid_flow", "periodic_hills", "shapenet_car")  # and with levels of tokens
+HIERARCHICAL = (  # and with levels of tokens
+    *("custom", "ellipsoid_flow", "periodic_hills", "proteins", "shapenet_car", "shapenet_car_mini24"),
+)
+CAR_SETS = ("ahmedml", "drivaerml", "drivaernet", "windsorml")  # sets too large for more than these
+FEW = {  # sets with these alone
+    "ellipsoid_flow_65536": ("bsa", "bsa_hierarchical", "erwin"),
+    **dict.fromkeys(CAR_SETS, ("bsa", "bsa_hierarchical", "full_attention")),
+}
+ANCHORED = ("periodic_hills", "shapenet_car", "shapenet_car_mini24")  # and from anchors
 RIVALS = ("upt", "abupt", "mspt", "flare", "lrsa", "pointnet", "transolver")
 WITH_RIVALS = (
     *("airfrans", "custom", "elasticity", "ellipsoid_flow", "periodic_hills", "shapenet_car", "shapenet_car_mini24"),
 )
 LAPTOP = {"data", "batch_size", "enable_amp", "num_worker", "eval_every"}  # two cores, fewer points
 OWN = {  # what a config sets beside its backbone
+    **{f"{data_set}/bsa_anchors.py": {"data"} for data_set in ANCHORED},
+    **{f"{name}/bsa_conditioned.py": {"data"} for name in ("airfrans", "beams", "ventricle")},  # fewer features
     "beams/bsa_twice_clamped.py": {"data"},  # another beam
     "beams/bsa_twisting.py": {"data"},
     "cosmology/erwin.py": {"model.head"},  # the published network has features of another width
@@ -80,6 +93,7 @@ OWN = {  # what a config sets beside its backbone
     "md/erwin.py": {"model.head"},
     "shapenet_car_mini24/bsa_laptop.py": LAPTOP,
     "shapenet_car_mini24/full_attention_laptop.py": LAPTOP,
+    "ellipsoid_flow/bsa_scalars.py": {"data", "model.scalars"},
     "md/erwin_nsa.py": {"model.head", "batch_size", "max_iters"},
 }
 
@@ -100,7 +114,10 @@ def made_up_sample(cfg, points):
     low, high = (np.array(boxes[0]["min"]), np.array(boxes[0]["max"])) if boxes else (-np.ones(dims), np.ones(dims))
     data = {"coord": low + (high - low) * np.random.rand(points, dims), "target": np.random.randn(points, targets)}
     data |= {key: np.random.rand(points, channels) for key, channels in further.items()}
+    data |= {key: np.repeat(data[key][:1], points, 0) for key in ("flow", "material") if key in data}  # of whole clouds
     data = {key: value.astype(np.float32) for key, value in data.items()} | {"name": f"cloud of {points} points"}
+    if cfg.data.train.get("scalars"):
+        data["scalars"] = np.random.rand(1, len(cfg.data.train.scalars)).astype(np.float32)
     if cfg.data.train.type in EDGES:  # a chain
         chain = np.arange(points)
         data["neighbor_index"] = np.stack([chain - 1, np.where(chain + 1 < points, chain + 1, -1)], axis=1)
@@ -124,8 +141,10 @@ def made_up_batch(cfg, split):
 def test_every_backbone_has_a_config(data_set):
     further = ("bsa_group_compression",) if data_set in COMPARED else ()
     further += ("bsa_hierarchical",) if data_set in HIERARCHICAL else ()
+    further += ("bsa_anchors",) if data_set in ANCHORED else ()
     further += RIVALS if data_set in WITH_RIVALS else ()
-    assert {f"{data_set}/{backbone}.py" for backbone in (*BACKBONES, *further)} <= set(CONFIGS)
+    wanted = FEW.get(data_set, (*BACKBONES, *further))
+    assert {f"{data_set}/{backbone}.py" for backbone in wanted} <= set(CONFIGS)
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -155,6 +174,8 @@ def test_the_model_takes_a_step(name):
     assert model.backbone.out_channels == model.head.in_channels
     assert model.head.out_channels == len(model.normalizer.mean) == targets == FIELDS[cfg.data.train.type][1]
     model.normalizer.set([1.0] * targets, [2.0] * targets)
+    if model.scalars is not None:
+        model.scalars.normalizer.set([1.0] * 4, [2.0] * 4)
 
     optimizer = build_optimizer(cfg.optimizer, model, cfg.param_dicts)
     before = [parameter.detach().clone() for parameter in model.parameters()]

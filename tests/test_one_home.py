@@ -33,6 +33,7 @@ HOMES = {
         "engine/picture.py",
         "engine/tune/lr_range.py",
         "engine/tune/results.py",
+        "engine/uncertainty.py",
         "engine/visualization/drawing.py",
     },
     "replace": {

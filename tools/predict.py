@@ -8,7 +8,8 @@ python tools/predict.py --weight exp/periodic_hills/bsa --input hill.vtu --outpu
 RUN is the folder of a run, one of its checkpoints, or a file of tools/export.py. Inputs are .vtk .vtu .vtp .ply .stl
 .npz .npy; of a network with domains the files of one sample, one of each. Every field of the input is kept;
 predicted_<name> is added on its points and, as their mean, on its cells.
-Networks of surface pressure also give drag and lift of every mesh with faces, by pressure alone.
+Networks of surface pressure also give forces and moments of every mesh with faces, by pressure (and wall shear stress,
+where they predict it).
 """
 
 import argparse
@@ -40,11 +41,17 @@ def build_parser() -> argparse.ArgumentParser:
         help="an input field: its name in the file, or numbers 1,2,3",
     )
     parser.add_argument("--max-points", type=int, metavar="N", help="larger clouds are predicted in random pieces")
+    parser.add_argument(
+        "--anchors", type=int, metavar="N", help="encode N random points once, predict all as queries of them"
+    )
     parser.add_argument("--density", type=float, help="of the stream (default: that of training)")
     parser.add_argument("--velocity", type=float, help="of the stream (default: that of training)")
     parser.add_argument("--area", type=float, help="reference area (default: the silhouette along the stream)")
     parser.add_argument("--flow", type=float, nargs=3, metavar=("X", "Y", "Z"), help="direction of the stream")
     parser.add_argument("--up", type=float, nargs=3, metavar=("X", "Y", "Z"), help="direction of lift")
+    parser.add_argument(
+        "--about", type=float, nargs=3, metavar=("X", "Y", "Z"), help="the point that moments are about (default 0 0 0)"
+    )
     parser.add_argument(
         "--options", nargs="+", action=DictAction, default={}, metavar="KEY=VALUE", help="config values"
     )
@@ -65,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         from pointcept_bsa.engine.prediction.run import Settings, predict_files
         from pointcept_bsa.host.embedded.opened_run import open_run
 
-        names = ("format", "max_points", "density", "velocity", "area", "flow", "up")
+        names = ("format", "max_points", "anchors", "density", "velocity", "area", "flow", "up", "about")
         settings = Settings(args.input, args.output, fields=fields, **{name: getattr(args, name) for name in names})
         run = open_run(args.weight, args.options)
         predict_files(settings, run.cfg, run.model, run.folder, run.metadata)

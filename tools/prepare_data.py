@@ -17,6 +17,10 @@ python tools/prepare_data.py airfoil --src <folder of NACA_Cylinder_{X,Y,Q}.npy>
 python tools/prepare_data.py pipe --src <folder of Pipe_{X,Y,Q}.npy> --dst data/pipe
 python tools/prepare_data.py plasticity --src plas_N987_T20.mat --dst data/plasticity
 python tools/prepare_data.py eagle --src <folder of Cre, Spl, Tri and splits> --dst data/eagle
+python tools/prepare_data.py drivaerml --src <folder of run_1, run_2, ...> --dst data/drivaerml --domains surface
+python tools/prepare_data.py ahmedml --src <folder of run_1, run_2, ...> --dst data/ahmedml
+python tools/prepare_data.py windsorml --src <folder of run_0, ...> --splits manifest.json --dst data/windsorml
+python tools/prepare_data.py drivaernet --src <folder> --splits train_val_test_splits --dst data/drivaernet
 python tools/prepare_data.py custom --src <folder of your files> --dst data/custom --target pressure --dry-run
 """
 

@@ -1,4 +1,7 @@
-"""Test a trained model: ``python tools/test.py --config configs/ellipsoid_flow/bsa.py --options weight=PATH``."""
+"""Test a trained model: ``python tools/test.py --config configs/ellipsoid_flow/bsa.py --options weight=PATH``.
+
+Several as one, with their spread: ``python tools/test.py --ensemble exp/hills/bsa/seed_0 exp/hills/bsa/seed_1``.
+"""
 
 import sys
 from collections.abc import Sequence
@@ -17,6 +20,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def work() -> int:
         arguments = test_parser().parse_args(argv)
+        if arguments.ensemble is not None:
+            from pointcept_bsa.engine.ensemble import test_ensemble
+            from pointcept_bsa.host.embedded.members import open_members
+
+            test_ensemble(*open_members(arguments))
+            return 0
         from pointcept_bsa.host.embedded.cli import test
 
         return test(arguments)

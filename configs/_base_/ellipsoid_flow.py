@@ -20,7 +20,15 @@ _transform = [
 data = dict(
     train=dict(type=dataset_type, split="train", num_samples=512, num_points=512, transform=_transform, cache=True),
     val=dict(type=dataset_type, split="val", num_samples=32, num_points=512, transform=_transform, cache=True),
-    test=dict(type=dataset_type, split="test", num_samples=64, num_points=512, transform=_transform, test_mode=True),
+    test=dict(
+        type=dataset_type,
+        split="test",
+        num_samples=64,
+        num_points=512,
+        with_face=True,
+        transform=_transform,
+        test_mode=True,
+    ),
 )
 
 model = dict(

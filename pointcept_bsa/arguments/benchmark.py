@@ -12,15 +12,25 @@ DESCRIPTION = """Time the networks of configs on synthetic clouds and compare th
 A config is PATH, NAME=PATH, PATH:KEY=VALUE,... or NAME=PATH:KEY=VALUE,...; so
   --config configs/shapenet_car/bsa.py gc=configs/shapenet_car/bsa.py:model.backbone.group_compression=True
 compares one config with a variant of itself.
+  --backbones all --sizes 1024 4096
+compares a network of each kind there is.
 
 --tree N ... times ball trees, with or without --config; --losses STEPS trains instead of timing, with the
-schedule of the config over so many steps; --seeds N says from how many starts."""
+schedule of the config over so many steps; --seeds N says from how many starts; --queries N predicts so many points
+from anchors, whose number --sizes gives."""
 
 
 def benchmark_parser() -> argparse.ArgumentParser:
     """Its arguments are those of :class:`pointcept_bsa.engine.benchmark.settings.Settings`."""
     parser = Parser(description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", nargs="+", default=[], metavar="CONFIG", help="what to compare, see above")
+    parser.add_argument(
+        "--backbones",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="backbones by their registered names, or all, each as its config for ShapeNet-Car has it",
+    )
     parser.add_argument("--sizes", nargs="+", type=int, default=[], metavar="N", help="points a cloud")
     parser.add_argument("--baseline", metavar="CONFIG", help="what the ratios refer to: one of --config or another")
     parser.add_argument("--dtype", choices=DTYPES, default="fp32", help="bf16 is autocast (default %(default)s)")
@@ -53,6 +63,8 @@ def benchmark_parser() -> argparse.ArgumentParser:
         help="in place of a case that is too slow, its backbone with one block and with two, and a line through them",
     )
     parser.add_argument("--tree", nargs="+", type=int, default=[], metavar="N", help="time the ball trees of so many")
+    parser.add_argument("--queries", type=int, metavar="N", help="predict N points from anchors, as many as --sizes")
+    parser.add_argument("--chunk", type=int, default=32768, help="of them at a time (default %(default)s)")
     parser.add_argument("--losses", type=int, metavar="STEPS", help="train with kernels and in plain torch, compare")
     parser.add_argument("--seeds", type=int, default=1, metavar="N", help="trainings of --losses (default %(default)s)")
     parser.add_argument(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from pointcept_bsa.arguments import Parser
+from pointcept_bsa.arguments.car_sets import add_car_sets
 from pointcept_bsa.arguments.custom import add_custom_arguments
 
 
@@ -40,7 +41,7 @@ def prepare_parser(description: str) -> argparse.ArgumentParser:
     }
     custom = commands.add_parser("custom", help="your own mesh or array files")
     add_custom_arguments(custom)
-    for command in (car, custom, *plain):
+    for command in (car, custom, *plain, *add_car_sets(commands)):
         command.add_argument("--dst", required=True, help="folder to write")
         command.add_argument("--dry-run", action="store_true", help="report what would be written, write nothing")
         command.add_argument("--overwrite", action="store_true", help="redo finished samples, replace other data")

@@ -7,10 +7,12 @@ import argparse
 from pointcept_bsa.arguments import DictAction, Parser
 
 
-def run_parser(description: str) -> argparse.ArgumentParser:
+def run_parser(description: str, config_required: bool = True) -> argparse.ArgumentParser:
     """The arguments both tools take; Pointcept's, and ``--config`` for short."""
     parser = Parser(description=description)
-    parser.add_argument("--config", "--config-file", dest="config", required=True, metavar="FILE", help="config file")
+    parser.add_argument(
+        "--config", "--config-file", dest="config", required=config_required, metavar="FILE", help="config file"
+    )
     parser.add_argument(
         "--options", nargs="+", action=DictAction, metavar="KEY=VALUE", help="config values: a.b=1 hooks.1.type=Z"
     )
@@ -37,11 +39,18 @@ def train_parser() -> argparse.ArgumentParser:
 
 def test_parser() -> argparse.ArgumentParser:
     """Of ``tools/test.py``."""
-    parser = run_parser("Test the model of a config file.")
+    parser = run_parser("Test the model of a config file, or several finished runs as one.", config_required=False)
     parser.add_argument(
         "--export",
         metavar="F,G",
         help="files of every sample in test/export: vtp, vtu, vtk, ply, npz; png: pictures of the best, the median "
         "and the worst sample",
+    )
+    parser.add_argument(
+        "--ensemble",
+        nargs="+",
+        metavar="RUN",
+        help="finished runs of the same data, in place of --config: their mean is tested, and their spread as the "
+        "uncertainty of it; written to save_path, else to the folder 'ensemble' beside the first run",
     )
     return parser

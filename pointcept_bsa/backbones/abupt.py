@@ -76,7 +76,7 @@ class AnchoredBranchedUPT(Backbone):
         features: bool = True,
         mlp_ratio: int = 4,
         dimensionality: int = 3,
-        checkpoint: bool = False,
+        checkpoint: bool | str = False,
     ):
         super().__init__(in_channels, out_channels, dimensionality)
         check_counts(channels=channels, num_heads=num_heads, num_supernodes=num_supernodes, num_anchors=num_anchors)

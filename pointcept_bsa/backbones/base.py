@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
 
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.geometry.ball_tree import cloud_lengths
-from pointcept_bsa.geometry.padding import VALID, CloudPadding
+from pointcept_bsa.geometry.padding import PARAMETERS, VALID, CloudPadding
 from pointcept_bsa.host import Point
+from pointcept_bsa.layers.conditioning import Conditioning
 
 
 class Backbone(nn.Module):
@@ -29,6 +30,16 @@ class Backbone(nn.Module):
         self.in_channels = in_channels
         self.out_channels = out_channels
         self.dimensionality = dimensionality
+        self.condition: Conditioning | None = None
+
+    def condition_on(self, parameters: int | None, widths: Sequence[int]) -> None:
+        """Make the blocks (of ``widths`` channels) depend on so many ``parameters`` of a cloud; None: on none."""
+        if parameters is not None:
+            self.condition = Conditioning(parameters, widths)
+
+    def films(self, point: Mapping[str, Any], lengths: tuple[int, ...]) -> list[Tensor] | None:
+        """What each block is conditioned by, (B, 4, C) each; None: nothing."""
+        return None if self.condition is None else self.condition(point, len(lengths))
 
     @abstractmethod
     def encode(self, point: Point, lengths: tuple[int, ...]) -> Tensor:
@@ -69,6 +80,11 @@ class Backbone(nn.Module):
                 raise InputError(f"{key}: got {point[key].shape[-1]} channels, wanted {argument}={width}")
         if point["coord"].shape[0] == 0:
             raise InputError("coord: got a cloud with no points, wanted at least one")
+        if PARAMETERS in point and self.condition is None:
+            raise InputError(
+                f"{PARAMETERS}: got {tuple(point[PARAMETERS].shape)} in the batch, which {type(self).__name__} with "
+                "condition=None does not use; wanted condition=P, or no parameter_keys in CollectPoints"
+            )
         if VALID in point and type(self).padding is Backbone.padding:
             raise InputError(f"{VALID}: got a padded batch, which {type(self).__name__} does not take")
         try:

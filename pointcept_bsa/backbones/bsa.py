@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from torch import Tensor, nn
 
-from pointcept_bsa.backbones.base import Backbone
+from pointcept_bsa.backbones.anchored import AnchoredTree
+from pointcept_bsa.errors import InputError
 from pointcept_bsa.geometry.padding import CloudPadding
 from pointcept_bsa.host import MODELS, Point
+from pointcept_bsa.layers.anchors import TreeMemory
 from pointcept_bsa.layers.ball_sparse_attention import BallSparseAttention
 from pointcept_bsa.layers.linear import Linear
 from pointcept_bsa.layers.norm import RMSNorm
@@ -15,7 +20,7 @@ from pointcept_bsa.layers.transformer import BallTreeStack, TransformerBlock, in
 
 
 @MODELS.register_module("BSA-v1m1")
-class BSATransformer(Backbone):
+class BSATransformer(AnchoredTree):
     """Ball Sparse Attention transformer (Brita et al. 2025, sec. 2.2 and 3.1).
 
     Linear embedding, ``depth`` blocks ``x += BSA(RMSNorm(x)); x += SwiGLU(RMSNorm(x))`` at full resolution, RMSNorm.
@@ -37,6 +42,8 @@ class BSATransformer(Backbone):
         near, fan, beam: compression and selection in O(N log N) over levels of coarse tokens, with ``near`` the slots
             that see each other's blocks (a multiple of ``block_size * fan``); None: as published. See
             :class:`.TokenLevels`.
+        condition: P, the number of ``parameters`` (B, P) of the clouds that scale and shift what every layer takes, see
+            :class:`.Conditioning`; None for none.
     """
 
     def __init__(
@@ -58,15 +65,17 @@ class BSATransformer(Backbone):
         rotate: float = 45.0,
         skip_every: int = 0,
         dimensionality: int = 3,
-        checkpoint: bool = False,
+        checkpoint: bool | str = False,
         qk_norm: bool = False,
         rotary: float | None = None,
         near: int | None = None,
         fan: int = 8,
         beam: int = 8,
+        condition: int | None = None,
     ):
         super().__init__(in_channels, channels, dimensionality)
         self.tree = SingleTree(ball_size, block_size, rotate)
+        self.near = near
         self.embedding = Linear(in_channels, channels)
         blocks: list[nn.Module] = [
             TransformerBlock(
@@ -98,6 +107,7 @@ class BSATransformer(Backbone):
         self.blocks = BallTreeStack(blocks, rotate=bool(rotate), skip_every=skip_every)
         self.norm = RMSNorm(channels)
         init_weights(self)
+        self.condition_on(condition, [channels] * depth)
 
     def static_geometry(self, coord: Tensor) -> dict[str, Tensor]:
         return {"tree_order": self.tree.order(coord)}
@@ -105,7 +115,17 @@ class BSATransformer(Backbone):
     def padding(self, unit: int) -> CloudPadding:
         return self.tree.padding(unit, type(self).__name__)
 
-    def encode(self, point: Point, lengths: tuple[int, ...]) -> Tensor:
+    def encode(self, point: Point, lengths: tuple[int, ...], memory: TreeMemory | None = None) -> Tensor:
         tree = self.tree.build(point, lengths)
         x = tree.gather(self.embedding(point.feat).to(point.feat.dtype))  # under autocast the residual stays float32
-        return self.norm(tree.scatter(self.blocks(x, tree)))
+        if memory is not None:
+            memory.remember(tree, self.tree.rotate)
+        return self.norm(tree.scatter(self.blocks(x, tree, memory, films=self.films(point, lengths))))
+
+    def check_anchors(self, point: Mapping[str, Any]) -> tuple[int, ...]:
+        if self.near is not None:
+            raise InputError(f"near: got {self.near}, wanted None with anchors and queries")
+        return super().check_anchors(point)
+
+    def embed_queries(self, point: Point, lengths: tuple[int, ...], memory: TreeMemory) -> Tensor:
+        return self.embedding(point.feat).to(point.feat.dtype)

@@ -62,6 +62,7 @@ class ErwinTransformer(Backbone):
         tree: ``"own"``; or, with ``pad="power_of_two"``, ``"balltree"``: built on the CPU by the published code's
             package, see :mod:`.published_tree`.
         checkpoint: less memory in training, see :class:`.TransformerBlock`.
+        condition: see :class:`.BSATransformer`.
 
     With ``decode=False`` the returned Point describes the bottleneck instead of the input: ``coord`` and ``feat``
     (N', channels[-1]) of the balls of ``prod(strides)`` points that hold any, in tree order, and their ``offset`` and
@@ -94,7 +95,8 @@ class ErwinTransformer(Backbone):
         distance_bias: bool = True,
         pad: str = "ball",
         tree: str = "own",
-        checkpoint: bool = False,
+        checkpoint: bool | str = False,
+        condition: int | None = None,
     ):
         super().__init__(in_channels, channels[0] if decode else channels[-1], dimensionality)
         per_level = dict(ball_sizes=ball_sizes, enc_num_heads=enc_num_heads, enc_depths=enc_depths)
@@ -141,6 +143,8 @@ class ErwinTransformer(Backbone):
             )
             self.decoder = nn.ModuleList(stack(channels[i], dec_num_heads[i], dec_depths[i]) for i in up)
         init_weights(self)
+        widths = (*channels, *reversed(channels[:-1]))
+        self.condition_on(condition, [c for c, blocks in zip(widths, self.stacks) for _ in blocks])
 
     def _check_sizes(self) -> None:
         if self.tree not in TREES or (self.tree == "balltree" and self.pad != "power_of_two"):
@@ -158,17 +162,30 @@ class ErwinTransformer(Backbone):
         if self.decode:
             return super().forward(point)
         lengths = self.check(point)
-        x, levels = self.encode_levels(Point(point), lengths)
+        x, levels = self.encode_levels(Point(point), lengths, self.films_of_stacks(point, lengths))
         return bottleneck_point(x[-1], levels[-1].layout)
 
     def encode(self, point: Point, lengths: tuple[int, ...]) -> Tensor:
-        features, levels = self.encode_levels(point, lengths)
+        films = self.films_of_stacks(point, lengths)
+        features, levels = self.encode_levels(point, lengths, films)
         x = features.pop()
-        for unpool, blocks in zip(self.unpooling, self.decoder):
+        for unpool, blocks, film in zip(self.unpooling, self.decoder, films[len(levels) :], strict=True):
             i = len(features) - 1
             x = unpool(x, features.pop(), levels[i].layout, levels[i + 1].layout)
-            x = blocks(x, levels[i])
+            x = blocks(x, levels[i], films=film)
         return levels[0].scatter(x)
+
+    @property
+    def stacks(self) -> list[BallTreeStack]:
+        """The blocks of each level on the way down, of the bottleneck and of each level on the way up."""
+        stacks = [*self.encoder, self.bottleneck, *(self.decoder if self.decode else ())]
+        return [stack for stack in stacks if isinstance(stack, BallTreeStack)]
+
+    def films_of_stacks(self, point: Mapping[str, Any], lengths: tuple[int, ...]) -> list[list[Tensor] | None]:
+        """What the blocks of each of the ``stacks`` are conditioned by."""
+        films = self.films(point, lengths)
+        ends = list(accumulate(map(len, self.stacks)))
+        return [None if films is None else films[end - len(stack) : end] for stack, end in zip(self.stacks, ends)]
 
     def static_geometry(self, coord: Tensor) -> dict[str, Tensor]:
         """The first level's tree and the neighbours; coarser levels are sorted anew, of half the points each."""
@@ -178,7 +195,9 @@ class ErwinTransformer(Backbone):
         sizes = self.ball_sizes[0], min(self.leaf, self.ball_sizes[0])
         return found | {"tree_order": tree_order(coord, *sizes, unit=self.unit, rotate=self.rotate)}
 
-    def encode_levels(self, point: Point, lengths: tuple[int, ...]) -> tuple[list[Tensor], list[BallTree]]:
+    def encode_levels(
+        self, point: Point, lengths: tuple[int, ...], films: Sequence[list[Tensor] | None]
+    ) -> tuple[list[Tensor], list[BallTree]]:
         """Features of each level before pooling, the bottleneck's last, and the trees of the levels."""
         if VALID in point:
             self._check_padding()
@@ -188,9 +207,9 @@ class ErwinTransformer(Backbone):
         x = levels[0].gather(self.embedding(point, lengths))
         features = []
         for i, (blocks, pool) in enumerate(zip(self.encoder, self.pooling)):
-            features.append(blocks(x, levels[i]))
+            features.append(blocks(x, levels[i], films=films[i]))
             x = pool(features[-1], levels[i].layout, levels[i + 1].layout)
-        return [*features, self.bottleneck(x, levels[-1])], levels
+        return [*features, self.bottleneck(x, levels[-1], films=films[len(features)])], levels
 
     @torch.no_grad()
     def build_levels(self, coord: Tensor, lengths: tuple[int, ...], order: Tensor | None = None) -> list[BallTree]:

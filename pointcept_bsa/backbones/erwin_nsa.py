@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from pointcept_bsa.backbones.base import Backbone
+from pointcept_bsa.backbones.anchored import AnchoredTree
 from pointcept_bsa.geometry.padding import CloudPadding
 from pointcept_bsa.host import MODELS, Point
+from pointcept_bsa.layers.anchored_stack import embed_queries
+from pointcept_bsa.layers.anchors import TreeMemory
 from pointcept_bsa.layers.message_passing import PointEmbedding
 from pointcept_bsa.layers.native_sparse_attention import NativeSparseAttention
 from pointcept_bsa.layers.norm import RMSNorm
@@ -15,7 +17,7 @@ from pointcept_bsa.layers.transformer import BallTreeStack, TransformerBlock, in
 
 
 @MODELS.register_module("ErwinNSA-v1m1")
-class ErwinNSATransformer(Backbone):
+class ErwinNSATransformer(AnchoredTree):
     """Erwin with Native Sparse Attention (Lapautre et al. 2025, sec. 4.1, fig. 1).
 
     Message passing embedding, ``depth`` blocks ``x += NSA(RMSNorm(x)); x += SwiGLU(RMSNorm(x))`` at full resolution,
@@ -41,6 +43,7 @@ class ErwinNSATransformer(Backbone):
         dimensionality: space dimensions of ``coord``, 2 or 3.
         checkpoint: less memory in training, see :class:`.TransformerBlock`.
         qk_norm, rotary: see :class:`.NativeSparseAttention`.
+        condition: see :class:`.BSATransformer`.
 
     Raises:
         ValueError: sizes that do not fit each other.
@@ -66,9 +69,10 @@ class ErwinNSATransformer(Backbone):
         num_neighbors: int = 16,
         radius: float | None = None,
         dimensionality: int = 3,
-        checkpoint: bool = False,
+        checkpoint: bool | str = False,
         qk_norm: bool = False,
         rotary: float | None = None,
+        condition: int | None = None,
     ):
         super().__init__(in_channels, channels, dimensionality)
         ratio = local_ball_size // compressed_ball_size
@@ -103,6 +107,7 @@ class ErwinNSATransformer(Backbone):
         self.blocks = BallTreeStack(blocks, rotate=bool(rotate))
         self.norm = RMSNorm(channels)
         init_weights(self)
+        self.condition_on(condition, [channels] * depth)
 
     def static_geometry(self, coord: Tensor) -> dict[str, Tensor]:
         return {"tree_order": self.tree.order(coord)} | self.embedding.static_geometry(coord)
@@ -110,7 +115,12 @@ class ErwinNSATransformer(Backbone):
     def padding(self, unit: int) -> CloudPadding:
         return self.tree.padding(unit, type(self).__name__, self.embedding.wanted_neighbors)
 
-    def encode(self, point: Point, lengths: tuple[int, ...]) -> Tensor:
+    def encode(self, point: Point, lengths: tuple[int, ...], memory: TreeMemory | None = None) -> Tensor:
         tree = self.tree.build(point, lengths)
-        x = tree.gather(self.embedding(point, lengths))
-        return self.norm(tree.scatter(self.blocks(x, tree)))
+        x = tree.gather(self.embedding(point, lengths, None if memory is None else memory.embedded))
+        if memory is not None:
+            memory.remember(tree, self.tree.rotate)
+        return self.norm(tree.scatter(self.blocks(x, tree, memory, films=self.films(point, lengths))))
+
+    def embed_queries(self, point: Point, lengths: tuple[int, ...], memory: TreeMemory) -> Tensor:
+        return embed_queries(self.embedding, point, lengths, memory)

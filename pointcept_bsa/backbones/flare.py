@@ -111,7 +111,7 @@ class FLARE(Backbone):
         mlp_depth: int = 3,
         qk_norm: bool = False,
         dimensionality: int = 3,
-        checkpoint: bool = False,
+        checkpoint: bool | str = False,
     ):
         super().__init__(in_channels, channels, dimensionality)
         check_counts(channels=channels, num_latents=num_latents)

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
-from pointcept_bsa.backbones.base import Backbone
+from pointcept_bsa.backbones.anchored import AnchoredBackbone
 from pointcept_bsa.geometry.padding import VALID, CloudPadding
 from pointcept_bsa.host import MODELS, Point
+from pointcept_bsa.layers.anchored_stack import decode_blocks
+from pointcept_bsa.layers.anchors import CloudPlaces, Memory
 from pointcept_bsa.layers.attention import FullAttention
+from pointcept_bsa.layers.conditioning import Film
 from pointcept_bsa.layers.linear import Linear
 from pointcept_bsa.layers.norm import RMSNorm
 from pointcept_bsa.layers.residual import Residual
@@ -17,7 +23,7 @@ from pointcept_bsa.metrics import cloud_mean
 
 
 @MODELS.register_module("FullAttention-v1m1")
-class FullAttentionTransformer(Backbone):
+class FullAttentionTransformer(AnchoredBackbone):
     """Transformer with dense attention per cloud (Vaswani et al. 2017), otherwise the stack of BSA-v1m1.
 
     Linear embedding, ``depth`` blocks ``x += attention(RMSNorm(x)); x += SwiGLU(RMSNorm(x))``, RMSNorm. Positions
@@ -32,6 +38,7 @@ class FullAttentionTransformer(Backbone):
         dimensionality: space dimensions of ``coord``.
         checkpoint: less memory in training, see :class:`.TransformerBlock`.
         qk_norm, rotary: see :class:`.FullAttention`.
+        condition: see :class:`.BSATransformer`.
     """
 
     def __init__(
@@ -42,9 +49,10 @@ class FullAttentionTransformer(Backbone):
         num_heads: int = 8,
         mlp_ratio: int = 4,
         dimensionality: int = 3,
-        checkpoint: bool = False,
+        checkpoint: bool | str = False,
         qk_norm: bool = False,
         rotary: float | None = None,
+        condition: int | None = None,
     ):
         super().__init__(in_channels, channels, dimensionality)
         self.embedding = Linear(in_channels, channels)
@@ -59,17 +67,32 @@ class FullAttentionTransformer(Backbone):
         )
         self.norm = RMSNorm(channels)
         init_weights(self)
+        self.condition_on(condition, [channels] * depth)
 
     def padding(self, unit: int) -> CloudPadding:
         return CloudPadding(unit)
 
-    def encode(self, point: Point, lengths: tuple[int, ...]) -> Tensor:
+    def encode(self, point: Point, lengths: tuple[int, ...], memory: Memory | None = None) -> Tensor:
         valid = point[VALID] if VALID in point else None
         counts = torch.diff(point.offset, prepend=point.offset.new_zeros(1))
         mean = cloud_mean(point.coord, point.offset, valid)
         centred = point.coord - mean.repeat_interleave(counts, 0, output_size=point.coord.shape[0])
         x = self.embedding(point.feat).to(point.feat.dtype)  # under autocast the residual stays float32
         stream = Residual(x)
-        for block in self.blocks:
-            stream = block(stream, centred, lengths, valid)
+        films = self.films(point, lengths)
+        for i, block in enumerate(self.blocks):
+            film = None if films is None else Film(films[i], lengths)
+            stream = block(stream, centred, lengths, valid, memory, film=film)
         return stream.normed(self.norm)[1]
+
+    def encode_anchors(self, point: Mapping[str, Any]) -> Memory:
+        memory = Memory(self.check_anchors(point), point["offset"], point["coord"].detach())
+        memory.feat = self.encode(Point(point), memory.lengths, memory)
+        return memory
+
+    def decode(self, memory: Memory, point: Mapping[str, Any]) -> Tensor:
+        lengths, queries = self.check_queries(memory, point), Point(point)
+        x = self.embedding(queries.feat).to(queries.feat.dtype)
+        mean = cloud_mean(memory.coord, memory.offset)
+        places = CloudPlaces.of(queries.coord, lengths, mean, memory.lengths)
+        return self.norm(decode_blocks(self.blocks, x, places, memory))

@@ -113,7 +113,7 @@ class LRSA(Backbone):
         num_latents: int = 64,
         mlp_ratio: int = 2,
         dimensionality: int = 3,
-        checkpoint: bool = False,
+        checkpoint: bool | str = False,
     ):
         super().__init__(in_channels, channels, dimensionality)
         check_counts(channels=channels, num_latents=num_latents, mlp_ratio=mlp_ratio)

@@ -53,7 +53,7 @@ class MultiScalePatchTransformer(Backbone):
         block_size: int = 64,
         mlp_ratio: int = 4,
         dimensionality: int = 3,
-        checkpoint: bool = False,
+        checkpoint: bool | str = False,
     ):
         super().__init__(in_channels, channels, dimensionality)
         check_counts(channels=channels, num_heads=num_heads, ball_size=ball_size, block_size=block_size)

@@ -53,7 +53,7 @@ class Transolver(Backbone):
         mlp_ratio: int = 2,
         out_channels: int | None = None,
         dimensionality: int = 3,
-        checkpoint: bool = False,
+        checkpoint: bool | str = False,
     ):
         super().__init__(in_channels, channels if out_channels is None else out_channels, dimensionality)
         check_counts(channels=channels, num_slices=num_slices, mlp_ratio=mlp_ratio, out_channels=self.out_channels)

@@ -73,7 +73,7 @@ class UniversalPhysicsTransformer(Backbone):
         query_features: bool = True,
         mlp_ratio: int = 4,
         dimensionality: int = 3,
-        checkpoint: bool = False,
+        checkpoint: bool | str = False,
     ):
         super().__init__(in_channels, out_channels, dimensionality)
         check_counts(channels=channels, num_heads=num_heads, num_supernodes=num_supernodes, num_latents=num_latents)

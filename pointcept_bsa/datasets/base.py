@@ -16,9 +16,11 @@ from torch.utils.data import Dataset
 from pointcept_bsa.datasets.arrays import check_finite
 from pointcept_bsa.datasets.inputs import INDICES, InputDescription, check_narrowed
 from pointcept_bsa.errors import InputError, nearest
+from pointcept_bsa.geometry.padding import PER_CLOUD, SCALARS
 from pointcept_bsa.host import Compose
 
 SPLITS = ("train", "val", "test")
+PIECES, FROM_ANCHORS = ("max_points", "piece_points"), ("anchors", "chunk", "seed")  # keys of test_cfg
 
 
 def split_hash(names: Iterable[str]) -> str:
@@ -37,20 +39,24 @@ def per_point_keys(data: dict[str, Any]) -> list[str]:
     """Return the keys of ``data`` whose arrays have one row a point (those of ``INDICES`` never count)."""
     n = len(data["coord"])
     arrays = {k: v for k, v in data.items() if isinstance(v, np.ndarray) and k not in INDICES}
-    return [k for k, v in arrays.items() if v.ndim > 0 and len(v) == n]
+    return [k for k, v in arrays.items() if v.ndim > 0 and len(v) == n and k not in PER_CLOUD]
 
 
 def check_test_cfg(test_cfg: Mapping[str, Any] | None) -> None:
     """Raise InputError unless ``test_cfg`` is None or has only what :class:`PointFieldDataset` says."""
+    cfg = {key: value for key, value in (test_cfg or {}).items() if value is not None or key == "votes"}
     for key, value in (test_cfg or {}).items():
-        good = isinstance(value, int) and not isinstance(value, bool) and value > 0
+        good = isinstance(value, int) and not isinstance(value, bool) and value >= (key != "seed")
         if key == "piece_points" and value == "training":
             continue
-        if key not in ("max_points", "votes", "piece_points") or not (good or (key != "votes" and value is None)):
+        if key not in (*PIECES, *FROM_ANCHORS, "votes") or not (good or (key != "votes" and value is None)):
             raise InputError(
                 f"test_cfg: got {key}={value!r}, wanted max_points, votes and piece_points, positive integers "
-                "(piece_points also 'training')"
+                "(piece_points also 'training'), or anchors, chunk, votes and seed"
             )
+    for key in cfg.keys() & set(PIECES if "anchors" in cfg else FROM_ANCHORS):
+        wanted = "it alone or without anchors" if "anchors" in cfg else "anchors, too"
+        raise InputError(f"test_cfg: got {key}={cfg[key]!r}, wanted {wanted}")
 
 
 class PointFieldDataset(Dataset):
@@ -61,7 +67,8 @@ class PointFieldDataset(Dataset):
     - ``list_samples() -> list[str]``: the sample names of ``self.split``, in order;
     - ``load_fields(index) -> dict``: ``coord (N, d)``, every field of ``target_fields`` (N,) or (N, k), optional extra
       per-point fields, global fields (1, k) that ``input_scales`` names, optional ``face (F, 3|4)``; physical units;
-    - ``target_statistics()``;
+    - ``target_statistics()``, and for numbers of whole clouds as further targets ``scalars`` (S,) among the fields,
+      ``scalar_names``, ``scalar_units`` and ``scalar_statistics()``;
     - ``where(index, field) -> str``: the place (a file) that an error about this field names.
 
     Args:
@@ -72,8 +79,9 @@ class PointFieldDataset(Dataset):
         test_cfg: None, or how the evaluation goes through these clouds: ``dict(max_points=..., votes=1)`` bounds the
             points of one forward pass; ``piece_points="training"`` (or a number) predicts clouds with more points than
             those of training in random pieces of as many as these, every point once a vote; see
-            :mod:`pointcept_bsa.engine.bounded`. Pointcept's other test-time views
-            (voxels, crops) do not exist for fields.
+            :mod:`pointcept_bsa.engine.bounded`. ``dict(anchors=2048, chunk=32768, votes=1, seed=0)`` predicts every
+            point as a query of so many points of its cloud, see :mod:`pointcept_bsa.engine.anchored`. Pointcept's
+            other test-time views (voxels, crops) do not exist for fields.
         cache: keep the loaded fields in memory (in each process).
         loop: how many times an epoch runs through the samples.
         share: the share of the samples to use, in (0, 1], at least one: for learning curves. They are drawn with a
@@ -88,10 +96,13 @@ class PointFieldDataset(Dataset):
     target_names: tuple[str, ...] = ()
     target_units: tuple[str, ...] = ()
     domains: Mapping[str, Mapping[str, Any]] = {}  # to which points belong and their targets, see ``datasets.domains``
+    scalar_names: tuple[str, ...] = ()  # targets of whole clouds, in the order of ``scalars`` (S,)
+    scalar_units: tuple[str, ...] = ()
     vertices_correspond = False  # row i is the same place of every sample, which networks must not make use of
     up_axis = "z"  # which way is up in a picture
     # For data whose target is the pressure on a surface: density, velocity, and the directions (3 numbers each) of the
-    # stream ("flow") and of lift ("up"); "coefficient": True where the target is a pressure coefficient.
+    # stream ("flow") and of lift ("up"); "coefficient": True where the target is a pressure coefficient; "field" and
+    # "shear": which target fields are the pressure (else the first) and the wall shear stress (else none).
     surface_pressure: Mapping[str, Any] | None = None
 
     def __init__(
@@ -115,8 +126,7 @@ class PointFieldDataset(Dataset):
         check_test_cfg(test_cfg)
         self.split = split
         self.data_root = data_root
-        self.transform = Compose(list(transform or []))
-        self._has_transform = bool(transform)
+        self.set_transform(transform or ())
         self.test_mode = test_mode
         self.test_cfg = test_cfg
         self.cache = cache
@@ -128,6 +138,11 @@ class PointFieldDataset(Dataset):
         self._chosen = drawn(len(self.data_list), share)
         self.input_description = self.describe_inputs()
 
+    def set_transform(self, transform: Sequence[dict]) -> None:
+        """Have the samples go through these transforms from now on."""
+        self.transform = Compose(list(transform))
+        self._has_transform = bool(transform)
+
     def list_samples(self) -> Sequence[str]:
         raise NotImplementedError
 
@@ -137,6 +152,10 @@ class PointFieldDataset(Dataset):
     def target_statistics(self) -> dict[str, Any]:
         """Return ``dict(mean=[K], std=[K], source=str)`` of the training split of this protocol."""
         raise NotImplementedError
+
+    def scalar_statistics(self) -> dict[str, Any]:
+        """Return the same of ``scalars``, S numbers each. Raises InputError for a data set that has none."""
+        raise InputError(f"model.scalars: got one, but {type(self).__name__} gives none")
 
     def input_scales(self) -> dict[str, dict[str, list[float]]]:
         """Return {field: {"mean", "std"}} of the input fields that a sample holds standardised; none here."""
@@ -206,6 +225,7 @@ class PointFieldDataset(Dataset):
             "target": list(self.target_names),
             "units": list(self.target_units),
             "notes": self.notes(),
+            **({"scalars": dict(zip(self.scalar_names, self.scalar_units))} if self.scalar_names else {}),
         }
 
     def protocol_name(self) -> str:
@@ -228,6 +248,7 @@ class PointFieldDataset(Dataset):
             raise InputError(f"{self.where(index, 'coord')}: sample {self.data_list[index]!r} has no points")
         for key, values in fields.items():
             check_finite(values, key, self.where(index, key))
+        scalars = fields.pop(SCALARS, None)
         fields = self.input_description.sample(fields)
         data: dict[str, Any] = {"coord": fields["coord"]}
         for key, values in fields.items():
@@ -243,6 +264,10 @@ class PointFieldDataset(Dataset):
                 data[key] = np.array(values) if key in INDICES else values
         columns = [fields[key].reshape(len(coord), -1) for key in self.target_fields]
         data["target"] = np.concatenate(columns, axis=1)  # (N, K)
+        if scalars is not None:
+            with np.errstate(over="ignore"):
+                data[SCALARS] = np.array(scalars, dtype=np.float32).reshape(1, len(self.scalar_names))
+            check_narrowed(data[SCALARS], SCALARS, self.where(index, SCALARS))
         data["name"] = self.data_list[index]
         return data
 

@@ -8,9 +8,14 @@ from typing import Any
 import numpy as np
 
 from pointcept_bsa.datasets.base import SPLITS, PointFieldDataset
+from pointcept_bsa.datasets.inputs import scale_of
 from pointcept_bsa.datasets.potential_flow import (
+    added_mass_coefficient,
+    ellipsoid_faces,
     ellipsoid_normal,
     ellipsoid_pressure_coefficient,
+    frontal_area,
+    munk_moment,
     random_rotation,
     sample_ellipsoid_surface,
 )
@@ -18,6 +23,7 @@ from pointcept_bsa.datasets.statistics import RunningStatistics
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.host import DATASETS
 
+SCALAR_UNITS = {"frontal_area": "m^2", "added_mass": "1", "yaw": "m^3", "pitch": "m^3"}
 STATISTICS_SAMPLES = 256  # at most so many training samples are generated for the statistics
 
 
@@ -36,6 +42,10 @@ class EllipsoidFlowDataset(PointFieldDataset):
         seed: another seed, another set.
         axes: smallest and largest semi-axis, > 0.
         with_normal: also give the outward ``normal (N, 3)``.
+        scalars: numbers of the whole body as further targets, all exact: "frontal_area", the area of its shadow along
+            the stream; "added_mass", the coefficient of its added mass along it; "yaw" and "pitch", the moments about
+            the directions of lift and side force, over the dynamic pressure (there is no roll and no force).
+        with_face: also give triangles between the points, ``face (F, 3)``, for pictures, exports and forces.
         split, transform, test_mode, test_cfg, cache, loop: see ``PointFieldDataset``. ``data_root`` must stay None.
 
     Raises:
@@ -62,6 +72,8 @@ class EllipsoidFlowDataset(PointFieldDataset):
         seed: int = 0,
         axes: Sequence[float] = (0.3, 1.0),
         with_normal: bool = True,
+        with_face: bool = False,
+        scalars: Sequence[str] = (),
         data_root: str | None = None,
         **common: Any,
     ) -> None:
@@ -71,13 +83,21 @@ class EllipsoidFlowDataset(PointFieldDataset):
         for argument, value, least in integers:
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise InputError(f"{argument}: got {value!r}, wanted an integer of at least {least}")
+        if with_face and num_points < 4:
+            raise InputError(f"with_face: got True with num_points={num_points}, wanted at least 4 points")
         if len(axes) != 2 or not 0 < axes[0] <= axes[1] < float("inf"):
             raise InputError(f"axes: got {axes!r}, wanted (smallest, largest) with 0 < smallest <= largest")
+        for name in scalars:
+            if isinstance(scalars, str) or name not in SCALAR_UNITS:
+                raise InputError(f"scalars: got {scalars!r}, wanted some of {list(SCALAR_UNITS)}")
+        self.scalar_names = tuple(scalars)
+        self.scalar_units = tuple(SCALAR_UNITS[name] for name in scalars)
         self.num_samples = num_samples
         self.num_points = num_points
         self.seed = seed
         self.axes = (float(axes[0]), float(axes[1]))
         self.with_normal = with_normal
+        self.with_face = with_face
         super().__init__(split=split, data_root=None, **common)
 
     def list_samples(self) -> list[str]:
@@ -87,11 +107,18 @@ class EllipsoidFlowDataset(PointFieldDataset):
         return self._generate(self.split, index)
 
     def target_statistics(self) -> dict[str, Any]:
+        return self._statistics("pressure_coefficient")
+
+    def scalar_statistics(self) -> dict[str, Any]:
+        return self._statistics("scalars")
+
+    def _statistics(self, field: str) -> dict[str, Any]:
         count = min(self.num_samples, STATISTICS_SAMPLES)
         statistics = RunningStatistics()
         for index in range(count):
-            statistics.update(self._generate("train", index)["pressure_coefficient"])
-        result = statistics.result()
+            values = self._generate("train", index)[field]
+            statistics.update(values[None] if field == "scalars" else values)
+        result = scale_of(statistics.result())
         return {"mean": result["mean"], "std": result["std"], "source": f"training split, its first {count} samples"}
 
     def protocol_name(self) -> str:
@@ -115,4 +142,15 @@ class EllipsoidFlowDataset(PointFieldDataset):
         }
         if self.with_normal:
             fields["normal"] = ellipsoid_normal(points, axes) @ rotation.T
+        if self.scalar_names:
+            moment = rotation @ munk_moment(axes, stream)
+            known = {
+                "frontal_area": frontal_area(axes, stream),
+                "added_mass": added_mass_coefficient(axes, stream),
+                "yaw": moment[2],  # about up, +z
+                "pitch": -moment[1],  # about the side, stream x up = -y
+            }
+            fields["scalars"] = np.array([known[name] for name in self.scalar_names])
+        if self.with_face:
+            fields["face"] = ellipsoid_faces(points, axes)
         return fields

@@ -205,6 +205,13 @@ def offset_of(key: str, low: Sequence[float], high: Sequence[float], far: float 
     return np.where(away, middle, 0.0).tolist() if away.any() else None
 
 
+def box_around(low: Sequence[float], high: Sequence[float]) -> dict[str, Any]:
+    """The transform that scales a cube around the box from ``low`` to ``high`` to [-1, 1]."""
+    lowest, highest = np.asarray(low), np.asarray(high)
+    center, half = (lowest + highest) / 2, (highest - lowest).max() / 2 or 1.0
+    return dict(type="ScaleCoord", min=(center - half).tolist(), max=(center + half).tolist(), to=(-1.0, 1.0))
+
+
 def check_narrowed(values: np.ndarray, key: str, where: str) -> None:
     """Raise ``InputError`` if float32 could not hold finite values of a field."""
     if values.dtype.kind == "f" and not np.isfinite(values).all():

@@ -9,13 +9,14 @@ import numpy as np
 
 from pointcept_bsa.datasets.base import PointFieldDataset
 from pointcept_bsa.datasets.folder_dataset import VALIDATIONS
-from pointcept_bsa.datasets.inputs import InputDescription, scale_of
+from pointcept_bsa.datasets.inputs import InputDescription, box_around, scale_of
 from pointcept_bsa.datasets.own.features import other_cells
-from pointcept_bsa.datasets.own.recipe import Recipe
+from pointcept_bsa.datasets.own.recipe import Recipe, field_key
 from pointcept_bsa.datasets.own.splits import samples_of
-from pointcept_bsa.datasets.own.stores import PreparedStore, Store, files_store, is_prepared
+from pointcept_bsa.datasets.own.stores import Field, PreparedStore, Store, files_store, is_prepared
 from pointcept_bsa.datasets.own.surface_pressure import checked_surface_pressure
 from pointcept_bsa.errors import InputError, nearest
+from pointcept_bsa.geometry.padding import SCALARS
 from pointcept_bsa.host import DATASETS
 
 FILE_OPTIONS: tuple[str, ...] = ("parameters", "units", "split_file", "fractions", "seed", "dimension", "wall_mask")
@@ -35,6 +36,8 @@ class OwnPointFieldDataset(PointFieldDataset):
         target: fields to predict, as the files name them; ``velocity[:2]`` takes columns. Prepared: None is all.
         fields: fields given beside the coordinates: of the files, ``normal``, ``wall_distance``, or global parameters,
             which come standardised by the training samples, the same in every row. None: none of files, all prepared.
+        scalars: numbers of whole samples to predict, as coefficients in the table of ``parameters``: for
+            ``model.scalars``. They are no inputs.
         protocol: of a prepared folder; None: its default.
         validation: where no samples are set aside for validation: "holdout": some of the training samples, left out of
             training; "test": the test samples.
@@ -62,6 +65,7 @@ class OwnPointFieldDataset(PointFieldDataset):
         protocol: str | None = None,
         validation: str = "holdout",
         scale_to_box: bool = False,
+        scalars: Sequence[str] = (),
         transform: Sequence[dict] | None = None,
         **options: Any,
     ) -> None:
@@ -70,7 +74,13 @@ class OwnPointFieldDataset(PointFieldDataset):
                 f"validation: got {validation!r}, wanted one of {list(VALIDATIONS)}{nearest(validation, VALIDATIONS)}"
             )
         own = {key: options.pop(key) for key in FILE_OPTIONS if key in options}
-        self.store = _open_store(data_root, _names("target", target), fields, protocol, own)
+        wanted = _names("scalars", scalars)
+        read = fields if fields is None and is_prepared(data_root) else (*_names("fields", fields), *wanted)
+        self.store = _open_store(data_root, _names("target", target), read, protocol, own)
+        self.scalar_fields = _scalars(self.store, wanted)
+        self.inputs = [field for field in self.store.fields if field not in self.scalar_fields]
+        self.scalar_names = tuple(name for field in self.scalar_fields for name in _column_names(field.info))
+        self.scalar_units = tuple(field.unit for field in self.scalar_fields for _ in range(field.info.columns))
         infos = [field.info for field in self.store.target]
         declared = own.get("surface_pressure"), infos, self.store.dimension, "surface_pressure"
         self.surface_pressure = self.store.surface_pressure or checked_surface_pressure(*declared)
@@ -88,19 +98,21 @@ class OwnPointFieldDataset(PointFieldDataset):
         return samples_of(self.store.lists, self.split, self.validation)
 
     def load_fields(self, index: int) -> dict[str, Any]:
-        return self.store.read(self.data_list[index])
+        arrays = self.store.read(self.data_list[index])
+        found = [arrays.pop(field.info.key)[0] for field in self.scalar_fields]
+        return arrays | ({SCALARS: np.concatenate(found)} if found else {})
 
     def cells(self, index: int) -> dict[str, np.ndarray]:
         return dict(other_cells(self.store.cells(self.data_list[self._index(index)])))
 
     def input_scales(self) -> dict[str, dict[str, list[float]]]:
-        names = [field.info.key for field in self.store.fields if field.is_global]
+        names = [field.info.key for field in self.inputs if field.is_global]
         return {name: scale_of(self.store.statistics(name)) for name in names}
 
     def describe_inputs(self) -> InputDescription:
         return InputDescription(
             self.store.dimension,
-            tuple(field.info for field in self.store.fields),
+            tuple(field.info for field in self.inputs),
             self.input_scales(),
             self.store.offsets,
             tuple(self.box),
@@ -121,6 +133,11 @@ class OwnPointFieldDataset(PointFieldDataset):
             "std": [value for part in parts for value in part["std"]],
             "source": f"training split, protocol {self.store.protocol}",
         }
+
+    def scalar_statistics(self) -> dict[str, Any]:
+        parts = [scale_of(self.store.statistics(field.info.key)) for field in self.scalar_fields]
+        merged = {key: [value for part in parts for value in part[key]] for key in ("mean", "std")}
+        return {**merged, "source": f"training split, protocol {self.store.protocol}"}
 
     def protocol_name(self) -> str:
         return self.store.protocol
@@ -143,9 +160,7 @@ class OwnPointFieldDataset(PointFieldDataset):
         """The transform that scales a cube around all training samples to [-1, 1]."""
         statistics = self.store.statistics("coord")
         offset = np.asarray(self.store.offsets.get("coord", 0.0))
-        low, high = np.asarray(statistics["min"]) - offset, np.asarray(statistics["max"]) - offset
-        center, half = (low + high) / 2, (high - low).max() / 2 or 1.0
-        return dict(type="ScaleCoord", min=(center - half).tolist(), max=(center + half).tolist(), to=(-1.0, 1.0))
+        return box_around(np.asarray(statistics["min"]) - offset, np.asarray(statistics["max"]) - offset)
 
 
 def _open_store(
@@ -172,6 +187,17 @@ def _names(argument: str, names: Sequence[str] | None) -> tuple[str, ...]:
     if isinstance(names, str) or not all(isinstance(name, str) for name in names or ()):
         raise InputError(f"{argument}: got {names!r}, wanted a list of names")
     return tuple(names or ())
+
+
+def _scalars(store: Store, names: Sequence[str]) -> list[Field]:
+    """The fields that are numbers of whole samples. Raises InputError for one that is not, or not there."""
+    known = {field.info.key: field for field in store.fields if field.is_global}
+    for name in names:
+        if field_key(name) not in known:
+            raise InputError(
+                f"scalars: got {name!r}, wanted numbers of whole samples, of {list(known)}{nearest(name, known)}"
+            )
+    return [known[field_key(name)] for name in names]
 
 
 def _column_names(info: Any) -> list[str]:

@@ -9,6 +9,7 @@ is ``phi = sum_i (1 + alpha_i(lambda) / (2 - alpha_i)) U_i x_i``, lambda that of
 from __future__ import annotations
 
 import numpy as np
+from scipy.spatial import ConvexHull
 from scipy.special import elliprd
 
 
@@ -117,6 +118,45 @@ def sample_ellipsoid_surface(num_points: int, axes: np.ndarray, rng: np.random.G
         accepted.append(kept * axes)
         missing -= len(kept)
     return np.concatenate(accepted) if accepted else np.empty((0, 3))
+
+
+def ellipsoid_faces(points: np.ndarray, axes: np.ndarray) -> np.ndarray:
+    """Return outward triangles (F, 3) between surface points (N, 3), N >= 4: their convex hull, body frame.
+
+    All points are corners of it, as they are on the unit sphere that the axes shrink the ellipsoid to.
+    """
+    unit = np.asarray(points, dtype=np.float64) / np.asarray(axes, dtype=np.float64)
+    face = ConvexHull(unit / np.linalg.norm(unit, axis=1, keepdims=True)).simplices
+    a, b, c = unit[face].swapaxes(0, 1)
+    inward = np.einsum("fd,fd->f", np.cross(b - a, c - a), a) < 0
+    return np.where(inward[:, None], face[:, ::-1], face).astype(np.int64)
+
+
+def munk_moment(axes: np.ndarray, stream: np.ndarray) -> np.ndarray:
+    """Return the moment (3,) of the flow on the ellipsoid, over rho |U|^2 / 2; body frame. The force is zero.
+
+    Kirchhoff: a body that moves with velocity V (here -U) in fluid at rest feels -V x dT/dV, where the energy of the
+    fluid is T = rho vol sum_i k_i V_i^2 / 2 with the k_i above (Lamb, articles 114 and 124).
+    """
+    axes, stream = np.asarray(axes, dtype=np.float64), np.asarray(stream, dtype=np.float64)
+    alpha = ellipsoid_alpha(axes)
+    volume = 4.0 / 3.0 * np.pi * axes.prod()
+    return -2.0 * volume * np.cross(stream, alpha / (2.0 - alpha) * stream) / float(stream @ stream)
+
+
+def added_mass_coefficient(axes: np.ndarray, stream: np.ndarray) -> float:
+    """Return the mass of fluid that moves with the ellipsoid along the stream over that of its volume, sum k_i u_i^2.
+
+    The k_i are those at the head of this file.
+    """
+    alpha, stream = ellipsoid_alpha(axes), np.asarray(stream, dtype=np.float64)
+    return float((alpha / (2.0 - alpha)) @ stream**2 / (stream @ stream))
+
+
+def frontal_area(axes: np.ndarray, stream: np.ndarray) -> float:
+    """Return the area of the ellipsoid's shadow along the stream: pi a1 a2 a3 |u / a|."""
+    axes, stream = np.asarray(axes, dtype=np.float64), np.asarray(stream, dtype=np.float64)
+    return float(np.pi * axes.prod() * np.linalg.norm(stream / axes) / np.linalg.norm(stream))
 
 
 def random_rotation(rng: np.random.Generator) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,9 @@ class RunningStatistics:
             mean = values.mean(axis=0)
             squares = np.square(values - mean).sum(axis=0)
         low, high = values.min(axis=0), values.max(axis=0)
+        self._merge(n, mean, squares, low, high)
+
+    def _merge(self, n: int, mean: np.ndarray, squares: np.ndarray, low: np.ndarray, high: np.ndarray) -> None:
         if self._mean is None or self._squares is None or self._min is None or self._max is None:
             self.count, self._mean, self._squares, self._min, self._max = n, mean, squares, low, high
             return
@@ -39,6 +43,11 @@ class RunningStatistics:
         self._squares = self._squares + squares + delta**2 * (self.count * n / total)
         self._min, self._max = np.minimum(self._min, low), np.maximum(self._max, high)
         self.count = total
+
+    def add(self, result: Mapping[str, Any], count: int) -> None:
+        """Add ``count`` values of which another gave this ``result()``."""
+        mean, std, low, high = (np.asarray(result[name], np.float64) for name in ("mean", "std", "min", "max"))
+        self._merge(count, mean, count * std**2, low, high)
 
     def result(self) -> dict[str, Any]:
         """Return ``dict(mean, std, min, max)``, each a list of K floats.

@@ -14,9 +14,12 @@ import torch
 
 from pointcept_bsa.datasets.base import per_point_keys
 from pointcept_bsa.datasets.inputs import INDICES
+from pointcept_bsa.datasets.sample_anchors import IS_ANCHOR, num_anchors
 from pointcept_bsa.errors import InputError, nearest
 from pointcept_bsa.geometry.domains import DOMAIN, DOMAIN_NAMES, DOMAIN_OFFSET
+from pointcept_bsa.geometry.padding import PARAMETERS, PER_CLOUD, SCALARS
 from pointcept_bsa.host import TRANSFORMS
+from pointcept_bsa.host.batch import ANCHORS
 
 Sample = dict[str, Any]
 
@@ -206,33 +209,47 @@ class CollectPoints:
     Args:
         keys: what to pass on: arrays become tensors (floating: float32, integers: int64), strings stay.
         feat_keys: per-point fields concatenated along columns into ``feat (N, C)``.
+        parameter_keys: fields that are the same in every row of a cloud, its global parameters, concatenated into
+            ``parameters (1, P)``: for backbones with ``condition=P``.
 
     Returns:
         dict: ``keys``, ``feat`` and ``offset``, a tensor holding N; with ``domain`` among ``keys`` also
-        ``domain_offset``, see :mod:`.geometry.domains`. ``face`` cannot be collated and is refused.
+        ``domain_offset``, see :mod:`.geometry.domains`; after ``SampleAnchors`` also ``anchor_offset``, the number of
+        anchors; ``parameters`` if there are ``parameter_keys``, and ``scalars`` (1, S) where the data set gives targets
+        of whole clouds. ``face`` cannot be collated and is refused.
 
     Raises:
-        InputError: a key that the sample lacks, ``face``, fields of unequal rows.
+        InputError: a key that the sample lacks, ``face``, fields of unequal rows, a parameter that varies in a cloud.
     """
 
     def __init__(
-        self, keys: Sequence[str] = ("coord", "target", "name"), feat_keys: Sequence[str] = ("coord",)
+        self,
+        keys: Sequence[str] = ("coord", "target", "name"),
+        feat_keys: Sequence[str] = ("coord",),
+        parameter_keys: Sequence[str] = (),
     ) -> None:
         self.keys = _key_list("CollectPoints", "keys", keys)
         self.feat_keys = _key_list("CollectPoints", "feat_keys", feat_keys)
+        self.parameter_keys = _key_list("CollectPoints", "parameter_keys", parameter_keys)
         if not self.feat_keys:
             raise InputError("CollectPoints: got no feat_keys, wanted at least one")
         for key in self.keys:
-            if key in ("face", "feat", "index_valid_keys") or "offset" in key:
+            if key in ("face", "feat", "index_valid_keys", *PER_CLOUD) or "offset" in key:
                 raise InputError(f"CollectPoints: got key {key!r}, which cannot be collected, wanted per-point fields")
 
     def __call__(self, data: Sample) -> Sample:
         collected = {key: _collectable(_field("CollectPoints", data, key)) for key in self.keys}
         collected["feat"] = _collectable(_concatenate("CollectPoints", data, self.feat_keys))
+        if self.parameter_keys:
+            collected[PARAMETERS] = _collectable(_parameters(data, self.parameter_keys))
+        if SCALARS in data:
+            collected[SCALARS] = _collectable(data[SCALARS])
         collected["offset"] = torch.tensor([len(data["coord"])])
         if DOMAIN in self.keys:
             counts = np.bincount(data[DOMAIN], minlength=len(_field("CollectPoints", data, DOMAIN_NAMES)))
             collected[DOMAIN_OFFSET] = torch.from_numpy(np.cumsum(counts))
+        if IS_ANCHOR in data:
+            collected[ANCHORS] = torch.tensor([num_anchors(data)])
         return collected
 
 
@@ -260,6 +277,7 @@ def fields_read(transforms: Sequence[Mapping[str, Any]]) -> dict[str, str]:
         for key in (
             *transform.get("keys", ()),
             *transform.get("feat_keys", ()),
+            *transform.get("parameter_keys", ()),
             *transform.get("vector_keys", ()),
             *single,
         ):
@@ -301,6 +319,18 @@ def _concatenate(transform: str, data: Sample, keys: Sequence[str]) -> np.ndarra
             raise InputError(f"{transform}: {key!r} is not a per-point field, wanted an array of {n} rows")
         columns.append(values.reshape(n, -1))
     return np.concatenate(columns, axis=1)
+
+
+def _parameters(data: Sample, keys: Sequence[str]) -> np.ndarray:
+    """(1, P) the row that all points of the cloud share."""
+    for key in keys:
+        values = _concatenate("CollectPoints", data, (key,))
+        if not (values == values[:1]).all():
+            raise InputError(
+                f"CollectPoints: got parameter_keys {key!r}, which varies from point to point, wanted fields of whole "
+                "clouds"
+            )
+    return _concatenate("CollectPoints", data, keys)[:1]
 
 
 def _field(transform: str, data: Sample, key: str) -> Any:

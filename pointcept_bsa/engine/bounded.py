@@ -26,13 +26,15 @@ from torch import Tensor, nn
 from pointcept_bsa.engine.training_points import TrainingPoints
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.geometry.domains import DOMAIN_OFFSET
+from pointcept_bsa.geometry.padding import SCALARS
 from pointcept_bsa.host.batch import offset_of
 from pointcept_bsa.host.memory import memory_watched
+from pointcept_bsa.models.gaussian import mixture
 
 # Made for the whole cloud: left out of pieces, whose models compute them anew.
 OF_THE_WHOLE = ("tree_order", "neighbor_index", "face")
 OFFSETS = ("offset", DOMAIN_OFFSET)  # of domains they are counted again where they are missing
-NOT_NEEDED = ("target", "segment")  # or every piece would compute a loss
+NOT_NEEDED = ("target", "segment", SCALARS)  # or every piece would compute a loss
 
 
 DENSER = 1.1  # a cloud of up to so many times the points of training is of its density
@@ -81,7 +83,8 @@ class BoundedModel:
         self.pieces: dict[str, int] = {}
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Output for the whole batch; only what has a row a point where the batch had to be run in parts.
+        """Output for the whole batch; only what has a row a point where the batch had to be run in parts, and scalars
+        of clouds, which of a cloud in pieces are the mean over these.
 
         Raises:
             OutOfMemory: with what to lower.
@@ -138,7 +141,9 @@ class BoundedModel:
             order = random_order(n, name, vote).to(device)
             found = join([self.piece(cloud, points, keep) for points, keep in shares(order, split)])
             places = torch.argsort(order)
-            votes.append({key: value[places] for key, value in found.items()})
+            if SCALARS in found:
+                found[SCALARS] = found[SCALARS].mean(0, keepdim=True)  # of the pieces
+            votes.append({key: value if key == SCALARS else value[places] for key, value in found.items()})
         return average(votes)
 
     def piece(self, cloud: Mapping[str, Any], points: Tensor, keep: int) -> dict[str, Tensor]:
@@ -146,7 +151,8 @@ class BoundedModel:
         index, order = points.sort()
         part = cut_points(cloud, index)
         places = torch.argsort(order)[:keep]
-        return {key: value[places] for key, value in per_point(self.model(part), part).items()}
+        found = per_point(self.model(part), part)
+        return {key: value if key == SCALARS else value[places] for key, value in found.items()}
 
 
 def shares(order: Tensor, split: Split) -> Iterator[tuple[Tensor, int]]:
@@ -164,11 +170,16 @@ def test_settings(dataset: Any) -> Mapping[str, Any]:
 
 
 def bounded(model: nn.Module, test_cfg: Mapping[str, Any], trained: TrainingPoints | None = None) -> BoundedModel:
-    """The model as ``test_cfg`` wants it: ``max_points``, ``votes`` and ``piece_points``.
+    """The model as ``test_cfg`` wants it: ``max_points``, ``votes`` and ``piece_points``, or ``anchors``.
 
     Raises:
-        InputError: pieces of the training's density where that is not known (``trained``).
+        InputError: pieces of the training's density where that is not known (``trained``); anchors of a model that has
+            no way for queries.
     """
+    if test_cfg.get("anchors") is not None:
+        from pointcept_bsa.engine.anchored import AnchoredModel  # which stands on this file
+
+        return AnchoredModel(model, **{key: value for key, value in test_cfg.items() if value is not None})
     piece_points = test_cfg.get("piece_points")
     if piece_points != TRAINING:
         return BoundedModel(model, test_cfg.get("max_points"), test_cfg.get("votes", 1), piece_points)
@@ -189,8 +200,11 @@ def at_training_density(model: nn.Module, test_cfg: Mapping[str, Any], trained: 
 def both_ways(model: nn.Module, test_cfg: Mapping[str, Any], trained: TrainingPoints | None) -> dict[str, BoundedModel]:
     """The model on whole clouds and, where it is known, at the density of training: ``WHOLE``, ``AT_TRAINING``.
 
-    Both are within the memory bound of ``test_cfg``; where that is below the pieces' size there is only the one.
+    Both are within the memory bound of ``test_cfg``; where that is below the pieces' size there is only the one, and
+    none where every point is predicted from anchors.
     """
+    if test_cfg.get("anchors") is not None:
+        return {}
     bound = test_cfg.get("max_points")
     ways = {WHOLE: BoundedModel(model, bound, test_cfg.get("votes", 1))}
     if trained is not None and (bound is None or bound >= trained.median):
@@ -258,9 +272,9 @@ def _rows(value: Any) -> int | None:
 
 
 def per_point(output: Mapping[str, Any], batch: Mapping[str, Any]) -> dict[str, Tensor]:
-    """What of a model's output has a row a point."""
+    """What of a model's output has a row a point, and the scalars of its clouds."""
     points = len(batch["coord"])
-    return {key: value for key, value in output.items() if _rows(value) == points}
+    return {key: value for key, value in output.items() if key == SCALARS or _rows(value) == points}
 
 
 def join(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
@@ -272,7 +286,8 @@ def average(votes: list[dict[str, Tensor]]) -> dict[str, Tensor]:
     """Means over the votes; the variance is that of the mixture of their distributions."""
     if len(votes) == 1:
         return votes[0]
-    mean = {key: torch.stack([vote[key] for vote in votes]).mean(0) for key in votes[0]}
+    stacked = {key: torch.stack([vote[key] for vote in votes]) for key in votes[0]}
+    mean = {key: values.mean(0) for key, values in stacked.items()}
     if "variance" in mean:
-        mean["variance"] += torch.stack([vote["pred"] for vote in votes]).var(0, correction=0)
+        mean["variance"] = mixture(stacked["pred"], stacked["variance"])[1]
     return mean

@@ -41,6 +41,7 @@ def evaluate(
     normalized: bool = False,
     others: Mapping[str, BoundedModel] | None = None,
     fields: Sequence[TargetField] = (),
+    on_output: Callable[[Mapping[str, Any], Mapping[str, Tensor]], None] | None = None,
 ) -> list[Record]:
     """Judge every sample once.
 
@@ -53,6 +54,7 @@ def evaluate(
         normalized: also judge in the units of the model's target normaliser (a model without one is left at that).
         others: the same model with clouds split otherwise, by name. A record has their metrics under that name (and
             ``pieces`` there), unless the memory was not enough for it.
+        on_output: called with each batch and all that the model has made of it.
         fields: of the target; of several each is judged by itself, see :mod:`.target_fields`.
 
     Returns:
@@ -79,6 +81,8 @@ def evaluate(
             records += found
             if on_batch is not None:
                 on_batch(batch, output["pred"].double())
+            if on_output is not None:
+                on_output(batch, output)
     finally:
         model.train(training)
     unique = {record["name"]: record for part in comm.all_gather(records) for record in part}

@@ -9,6 +9,7 @@ from pointcept_bsa.engine.evaluation import Record, check_metrics, evaluate, oth
 from pointcept_bsa.engine.fit import ConstantErrors, Fit, training_errors
 from pointcept_bsa.engine.provenance import record_data
 from pointcept_bsa.engine.running_statistics import compare_modes
+from pointcept_bsa.engine.scalar_errors import ScalarErrors
 from pointcept_bsa.engine.target_fields import TargetField, check_key, key_value, measures, target_fields
 from pointcept_bsa.engine.training_points import PointCounter, record_points, training_points
 from pointcept_bsa.errors import InputError
@@ -85,13 +86,15 @@ class RegressionEvaluator(HookBase):
         check_key(self.key, self.metrics, fields, "RegressionEvaluator.key")
         constant = ConstantErrors(getattr(trainer.model, "module", trainer.model), fields)
         several = len(fields) > 1
-        records = evaluate(predict, trainer.val_loader, self.metrics, constant, several, ways, fields)
+        scalars = ScalarErrors(trainer.val_loader.dataset)
+        records = evaluate(predict, trainer.val_loader, self.metrics, constant, several, ways, fields, scalars)
         if not records:
             trainer.logger.warning("Validation: the set has NO SAMPLES; no metric, no best checkpoint")
             return
         summary, together = self.summarize(records, fields)
         self.tell(f"Validation, epoch {trainer.epoch + 1}, {len(records)} samples", "val", summary, together)
         self.report_ways(records, ways, fields)
+        self.tell_scalars(scalars)
         if trainer.epoch + 1 == trainer.max_epoch:
             self.report_fit(records, constant.value, fields)
         mean = key_value(summary, together, self.key)["mean"]
@@ -115,6 +118,15 @@ class RegressionEvaluator(HookBase):
             for name, part in ((group, summary), (f"{group}_normalized", together)):
                 for metric, s in part.items():
                     trainer.writer.add_scalar(f"{name}/{metric}", s["mean"], trainer.epoch + 1)
+
+    def tell_scalars(self, scalars: ScalarErrors) -> None:
+        """Lines and curves of the numbers of whole clouds, where the model predicts some."""
+        trainer, curves, report = self.trainer, scalars.curves(), scalars.report()
+        for line in scalars.lines(report) if report else ():
+            trainer.logger.info(line)
+        if comm.is_main_process() and trainer.writer is not None:
+            for name, value in curves.items():
+                trainer.writer.add_scalar(f"val_scalars/{name}", value, trainer.epoch + 1)
 
     def report_ways(
         self, records: Sequence[Record], ways: Mapping[str, BoundedModel], fields: Sequence[TargetField]

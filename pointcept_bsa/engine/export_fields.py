@@ -40,7 +40,8 @@ class FieldExporter:
 
     A file has the points in physical units, the cells of the sample where it has them and all its points were predicted
     (formats that hold no volumes have its points alone, which is said once), its input fields, and ``truth_<name>``,
-    ``predicted_<name>``, ``error_<name>`` (prediction - truth) of each target: of a field of several channels as one
+    ``predicted_<name>``, ``error_<name>`` (prediction - truth) and, where the model predicts one, ``spread_<name>`` (a
+    standard deviation) of each target: of a field of several channels as one
     vector (of three components where there are two, the third 0, so that ParaView draws arrows), as predict writes it.
     A sample of several domains has a file for each, ``<sample>_<domain>.<format>``, with the fields of that domain.
 
@@ -59,7 +60,7 @@ class FieldExporter:
         self.index = {dataset.get_data_name(i): i for i in range(len(dataset))} if self.formats else {}
         self.vectors = vector_channels(dataset) if self.formats else {}
 
-    def __call__(self, batch: Mapping[str, Any], pred: Tensor) -> None:
+    def __call__(self, batch: Mapping[str, Any], pred: Tensor, spread: Tensor | None = None) -> None:
         if not self.formats:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -67,8 +68,11 @@ class FieldExporter:
         coord = batch["position"] if "position" in batch else batch["coord"]
         parts = (values.cpu().split(lengths) for values in (coord, batch["target"], pred.float()))
         domains = batch[DOMAIN].cpu().split(lengths) if DOMAIN in batch else [None] * len(lengths)
-        for name, place, truth, own, domain in zip(batch["name"], *parts, domains, strict=True):
+        spreads = [None] * len(lengths) if spread is None else spread.float().cpu().split(lengths)
+        for name, place, truth, own, doubt, domain in zip(batch["name"], *parts, spreads, domains, strict=True):
             mesh = self.mesh_of(name, place.numpy(), truth.numpy(), own.numpy())
+            if doubt is not None:
+                mesh.point_data |= {f"spread_{c}": v.numpy() for c, v in zip(self.dataset.target_names, doubt.T)}
             mesh.point_data = with_vectors(mesh.point_data, self.vectors)
             every = views(self.dataset, None if domain is None else domain.numpy())
             for view, suffix in product(every, self.formats):
@@ -127,10 +131,13 @@ def vector_channels(dataset: Any) -> dict[str, list[str]]:
 
 
 def with_vectors(fields: Mapping[str, np.ndarray], vectors: Mapping[str, Sequence[str]]) -> dict[str, np.ndarray]:
-    """The fields with ``truth_``, ``predicted_`` and ``error_`` of several channels put together: (N, 3 or more)."""
+    """The fields with ``truth_``, ``predicted_``, ``error_`` and ``spread_`` of several channels put together, (N, 3
+    or more), where they are."""
     joined = dict(fields)
     for field, channels in vectors.items():
-        for kind in ("truth", "predicted", "error"):
+        for kind in ("truth", "predicted", "error", "spread"):
+            if f"{kind}_{channels[0]}" not in joined:
+                continue
             columns = np.stack([joined.pop(f"{kind}_{channel}") for channel in channels], axis=1)
             joined[f"{kind}_{field}"] = np.pad(columns, ((0, 0), (0, max(0, 3 - len(channels)))))
     return joined

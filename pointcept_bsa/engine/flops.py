@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -22,8 +22,10 @@ CPU_ATTENTION = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _sd
 
 
 @torch.no_grad()
-def count_flops(model: nn.Module, batch: Mapping[str, Any]) -> int:
+def count_flops(model: nn.Module, batch: Mapping[str, Any], call: Callable[[Any], Any] | None = None) -> int:
     """FLOPs (2 a multiply-add) of one forward pass in evaluation mode: matrix products, attention, convolutions.
+
+    Or of ``call(batch)``, which uses the model otherwise.
 
     Elementwise operations, sorting and distances are not counted, as is usual.
     """
@@ -32,7 +34,7 @@ def count_flops(model: nn.Module, batch: Mapping[str, Any]) -> int:
     try:
         counter = FlopCounterMode(display=False, custom_mapping=CPU_ATTENTION)
         with environment_variable(CONVOLUTION, "torch"), counter:  # spconv's own kernels would not be counted
-            model(batch)
+            (call or model)(batch)
     finally:
         model.train(training)
     return counter.get_total_flops()

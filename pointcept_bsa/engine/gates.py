@@ -19,7 +19,8 @@ BRANCHES: dict[type[nn.Module], tuple[str, str, str]] = {
 
 
 class GateMeans:
-    """Means of sigmoid gates over the real points and the heads, of the forward passes that were watched.
+    """Means of sigmoid gates over the real points and the heads, of the forward passes that were watched; of anchors
+    and queries those of the anchors.
 
     Blocks are counted in the order of the model's modules.
     """
@@ -52,8 +53,10 @@ class GateMeans:
 
     def _see_gate(self, block: int) -> Any:
         def hook(gate: nn.Module, arguments: tuple[Any, ...], output: Tensor) -> None:
+            if block not in self._valid:  # of queries behind anchors
+                return
             values = output.detach().float().sigmoid().unflatten(-1, (3, -1)).mean(-1)  # (S, 3)
-            valid = self._valid.get(block)
+            valid = self._valid.pop(block)
             if valid is not None:
                 values = values[valid]
             self.sums[block] = self.sums.get(block, torch.zeros_like(values[0])) + values.sum(0)

@@ -69,6 +69,7 @@ class FitTargetNormalizer(DescribeTrainingData):
             raise InputError(f"FitTargetNormalizer: model {type(model).__name__} has none, wanted a DefaultRegressor")
         super().before_train()
         dataset = self.trainer.train_loader.dataset
+        self._fit_scalars(getattr(model, "scalars", None), dataset)
         if bool(normalizer.fitted) and hasattr(dataset, "target_offset") and dataset.target_offset().any():
             raise InputError(
                 "model.normalizer: got mean and std, but the data give the target without the constant "
@@ -82,3 +83,19 @@ class FitTargetNormalizer(DescribeTrainingData):
         self.trainer.logger.info(
             f"Target statistics: mean {statistics['mean']}, std {statistics['std']} ({statistics['source']})"
         )
+
+    def _fit_scalars(self, branch: Any, dataset: Any) -> None:
+        """The same of numbers of whole clouds, where the model predicts some."""
+        if branch is None or bool(branch.normalizer.fitted):
+            return
+        if not getattr(dataset, "scalar_names", ()):
+            raise InputError(
+                f"model.scalars: got one, but {type(dataset).__name__} gives none, wanted its scalars=(...)"
+            )
+        statistics = dataset.scalar_statistics()
+        branch.normalizer.set(statistics["mean"], statistics["std"])
+        told = ", ".join(
+            f"{name} {mean:.4g} +- {std:.3g}"
+            for name, mean, std in zip(dataset.scalar_names, statistics["mean"], statistics["std"], strict=True)
+        )
+        self.trainer.logger.info(f"Scalar statistics: {told} ({statistics['source']})")

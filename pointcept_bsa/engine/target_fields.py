@@ -25,7 +25,8 @@ from pointcept_bsa.errors import InputError, nearest
 from pointcept_bsa.geometry.domains import DOMAIN
 from pointcept_bsa.metrics import VECTOR_METRICS, base_metric, relative_l2
 
-NO_UNIT = {"relative_l2": "1", "r2": "1", "angle": "degrees", "nll": "nat"}
+NO_UNIT = {"relative_l2": "1", "r2": "1", "angle": "degrees", "nll": "nat", "ause": "1"}
+NO_UNIT |= {"coverage_68": "1", "coverage_95": "1"}
 
 
 class TargetField(NamedTuple):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
@@ -14,6 +13,7 @@ import torch
 from torch import nn
 
 from pointcept_bsa.datasets.inputs import in_files, physical_target
+from pointcept_bsa.engine.anchored import AnchoredModel
 from pointcept_bsa.engine.bounded import AT_TRAINING, WHOLE, both_ways, bounded, cut_points, describe_way, test_settings
 from pointcept_bsa.engine.constant import KEY, beside_constant, constant_warning
 from pointcept_bsa.engine.domains import check_domains, draw_view, views
@@ -21,12 +21,16 @@ from pointcept_bsa.engine.evaluation import Record, check_metrics, evaluate, oth
 from pointcept_bsa.engine.export_fields import FieldExporter, check_export, faces_of
 from pointcept_bsa.engine.fit import ConstantErrors
 from pointcept_bsa.engine.flops import count_flops
+from pointcept_bsa.engine.force_errors import ForceErrors
+from pointcept_bsa.engine.metric_table import metric_lines
 from pointcept_bsa.engine.provenance import provenance, sample_names
 from pointcept_bsa.engine.published import comparison_lines, published_for
 from pointcept_bsa.engine.runs import run_record
+from pointcept_bsa.engine.scalar_errors import ScalarErrors
 from pointcept_bsa.engine.target_fields import check_key, key_value, measures, target_fields
 from pointcept_bsa.engine.training_points import training_points
 from pointcept_bsa.engine.training_range import check_same_inputs
+from pointcept_bsa.engine.uncertainty import PICTURE, UncertaintyCurves, draw_uncertainty, with_uncertainty
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.files.atomic import write_file
 from pointcept_bsa.files.checkpoint_file import read_checkpoint
@@ -55,7 +59,10 @@ class RegressionTester(TesterBase):
     random pieces of as many points as those of training; ``data.test.test_cfg`` decides which are *the* metrics.
 
     A target of several fields has the metrics of each, "velocity/relative_l2", in its own unit (``metric_units``), and
-    those of all together in normalised units alone. A field that is a vector is judged as one.
+    those of all together in normalised units alone. A field that is a vector is judged as one. Of a model that predicts
+    a variance there are ``nll``, ``coverage_68``, ``coverage_95``, ``spread`` and ``ause``, and ``uncertainty``, the
+    curves behind them, with a picture. Of surface pressures there are ``forces``, see :class:`.ForceErrors`;
+    of models that predict numbers of whole clouds ``scalars``.
 
     Args:
         cfg, model, test_loader, verbose: as every tester.
@@ -64,7 +71,7 @@ class RegressionTester(TesterBase):
         key: the metric by which the best, the median and the worst sample are found; of several fields together
             "relative_l2", of one "velocity/relative_l2".
         pictures: draw these three samples: truth, prediction, error.
-        save_predictions: write ``test/predictions/<name>.npz`` (coord, target, pred) for every sample.
+        save_predictions: write ``test/predictions/<name>.npz`` (coord, target, pred, maybe spread) for every sample.
         export: write ``test/export/<name>.<format>`` for every sample, see :class:`.FieldExporter`; with "png" the
             pictures, too.
     """
@@ -87,7 +94,7 @@ class RegressionTester(TesterBase):
         self.model: nn.Module
         check_domains(getattr(self.model, "module", self.model), self.test_loader.dataset)
         check_same_inputs(self.test_loader.dataset, self.run_folder())
-        self.metrics = tuple(dict.fromkeys([*metrics, base_metric(key)]))
+        self.metrics = with_uncertainty([*metrics, base_metric(key)], self.model)
         self.key = key
         self.fields = target_fields(self.test_loader.dataset)
         check_key(key, self.metrics, self.fields, "test.key")
@@ -104,7 +111,9 @@ class RegressionTester(TesterBase):
         self.predict, self.ways = bounded(self.model, test_cfg, trained), both_ways(self.model, test_cfg, trained)
         batches = self.with_progress()
         self.constant = ConstantErrors(getattr(self.model, "module", self.model), self.fields)
-        records = evaluate(self.predict, batches, self.metrics, self.after_batch, True, self.ways, self.fields)
+        self.judges = self.judges_of_samples()
+        arguments = (batches, self.metrics, None, True, self.ways, self.fields, self.after_batch)
+        records = evaluate(self.predict, *arguments)
         report = self.report(records, time.perf_counter() - start)
         if comm.is_main_process():
             self.say_what_is_replaced(report)
@@ -112,7 +121,17 @@ class RegressionTester(TesterBase):
             self.print(report)
             if self.pictures and records:
                 self.draw(records)
+                self.draw_uncertainty(report)
         return report
+
+    def judges_of_samples(self) -> dict[str, Any]:
+        """What else is told of the whole test, by its name in the report."""
+        dataset = self.test_loader.dataset
+        return {
+            "scalars": ScalarErrors(dataset),
+            "forces": ForceErrors(dataset),
+            "uncertainty": UncertaintyCurves(self.fields),
+        }
 
     def say_what_is_replaced(self, report: Mapping[str, Any]) -> None:
         """A result of other weights that lies there goes, and is named."""
@@ -152,6 +171,7 @@ class RegressionTester(TesterBase):
             "metric_units": {measure.name: measure.unit for measure in measures(self.metrics, self.fields)},
             **provenance(self.run_folder(), sample_names(dataset, card) if card else []),
             "run": run_record(self.run_folder(), flat_config(self.cfg)),
+            **{name: judge.report() for name, judge in self.judges.items()},
             "published": published_for(card),
             "approximation": self.approximation(records),
             **{name: self.other_way(records, name) for name in (WHOLE, AT_TRAINING)},
@@ -204,6 +224,8 @@ class RegressionTester(TesterBase):
 
     def approximation(self, records: list[Record]) -> str | None:
         """What ``data.test.test_cfg`` made of the clouds; None if the model saw every cloud whole."""
+        if isinstance(self.predict, AnchoredModel):
+            return self.predict.describe()
         split = [record["pieces"] for record in records if "pieces" in record]
         if not split:
             return None
@@ -220,6 +242,8 @@ class RegressionTester(TesterBase):
 
     def kind_of_split(self) -> str:
         """Pieces that spare memory are one thing, pieces of the density of training another."""
+        if isinstance(self.predict, AnchoredModel):
+            return "from anchors"
         return "APPROXIMATE" if self.predict.piece_points is None else "in pieces"
 
     def gflops(self, model: nn.Module) -> dict[str, float] | None:
@@ -227,6 +251,8 @@ class RegressionTester(TesterBase):
         if len(self.test_loader.dataset) == 0:
             return None
         batch = self.batch_of(0)
+        if isinstance(self.predict, AnchoredModel):
+            return {"points": len(batch["coord"]), "value": count_flops(model, batch, self.predict) / 1e9}
         split = self.predict.split(len(batch["coord"]))
         if split is not None:  # the cost of one forward pass: of a piece
             batch = cut_points(batch, torch.arange(split.size, device=batch["coord"].device))
@@ -254,6 +280,7 @@ class RegressionTester(TesterBase):
             f"Validation: {report['validation']['statement']}",
             *metric_lines(report, f"(physical: {card.get('units', '?')})", report["metric_units"]),
             *self.ways_lines(report),
+            *(line for name, judge in self.judges.items() if report[name] for line in judge.lines(report[name])),
             *(f"note: {note}" for note in card.get("notes", [])),
             *([f"{self.kind_of_split()}: {report['approximation']}"] if report["approximation"] else []),
             *comparison_lines(report),
@@ -301,6 +328,17 @@ class RegressionTester(TesterBase):
                 draw_view(path, view, coord, target, pred, title, up, face)
                 self.logger.info(f"Picture of the {label} sample: {path}")
 
+    def draw_uncertainty(self, report: Mapping[str, Any]) -> None:
+        """The picture of a predicted variance; that of an earlier test goes where there is none."""
+        path, found = self.folder / PICTURE, report["uncertainty"]
+        if found is None:
+            path.unlink(missing_ok=True)
+            return
+        names = {field: "ause" if len(found["fields"]) == 1 else f"{field}/ause" for field in found["fields"]}
+        ause = {field: report["metrics"][name]["mean"] for field, name in names.items()}
+        draw_uncertainty(path, found, ause, f"Uncertainty, mean over {len(report['samples'])} samples")
+        self.logger.info(f"Picture of the uncertainty: {path}")
+
     def value(self, record: Record) -> float:
         """The number by which a sample is better or worse than others."""
         return key_value(record, record.get("normalized", {}), self.key)
@@ -316,21 +354,25 @@ class RegressionTester(TesterBase):
         told = [f"{name.removeprefix(prefix)} {record[name]:.4g}" for name in names if name != self.key]
         return ", ".join([own + together, *told])
 
-    def after_batch(self, batch: Mapping[str, Any], pred: torch.Tensor) -> None:
+    def after_batch(self, batch: Mapping[str, Any], output: Mapping[str, torch.Tensor]) -> None:
         """What else is done with a batch that was judged."""
+        pred = output["pred"].double()
         self.constant(batch, pred)
-        self.write_files(batch, pred)
+        for judge in self.judges.values():
+            judge(batch, output)
+        self.write_files(batch, pred, output["variance"].sqrt() if "variance" in output else None)
 
-    def write_files(self, batch: Mapping[str, Any], pred: torch.Tensor) -> None:
-        """The files of every sample that were asked for."""
+    def write_files(self, batch: Mapping[str, Any], pred: torch.Tensor, spread: torch.Tensor | None) -> None:
+        """The files of every sample that were asked for; ``spread`` (N, K) is the predicted standard deviation."""
         if self.save_predictions:
-            self.write_predictions(batch, pred)
-        self.export_fields(batch, pred)
+            self.write_predictions(batch, pred, spread)
+        self.export_fields(batch, pred, spread)
 
-    def write_predictions(self, batch: Mapping[str, Any], pred: torch.Tensor) -> None:
+    def write_predictions(self, batch: Mapping[str, Any], pred: torch.Tensor, spread: torch.Tensor | None) -> None:
         """One file a sample, whole or not there."""
         folder = self.folder / "predictions"
         arrays = {"coord": batch[where(batch)], "target": batch["target"], "pred": pred.float()}
+        arrays |= {} if spread is None else {"spread": spread.float()}
         lengths = torch.diff(batch["offset"], prepend=batch["offset"].new_zeros(1)).tolist()
         arrays |= {DOMAIN: batch[DOMAIN]} if DOMAIN in batch else {}
         parts = {key: value.cpu().split(lengths) for key, value in arrays.items()}
@@ -342,30 +384,6 @@ class RegressionTester(TesterBase):
                 **{key: physical_target(dataset, own[key]) for key in ("target", "pred")},
             }
             write_file(folder / (name.replace("/", "__") + ".npz"), partial(np.savez, **own))
-
-
-def metric_lines(
-    report: Mapping[str, Any], remark: str | None = None, units: Mapping[str, str] | None = None
-) -> list[str]:
-    """The printed table of ``metrics`` and ``metrics_normalized``; with a heading where there is a ``remark``.
-
-    Where several fields have units of their own these stand beside the names.
-    """
-    physical, normalized = report["metrics"], report["metrics_normalized"]
-    own = {name: unit for name, unit in (units or {}).items() if "/" in name and unit != "1"}
-    names = {name: f"{name} [{own[name]}]" if name in own else name for name in physical}
-    names |= {name: f"all fields/{name}" for name in normalized if name not in physical}
-    width = max(14, *(len(text) + 2 for text in names.values()))
-    lines = [f"{'metric':<{width}}{'mean':>14}{'std':>14}{'normalised':>14}{'std':>14}  {remark}"] if remark else []
-    for name, text in names.items():
-        cells = [part.get(name) for part in (physical, normalized)]
-        numbers = [f"{s['mean']:>14.6g}{_spread(s['std']):>14}" if s else " " * 28 for s in cells]
-        lines.append(f"{text:<{width}}{''.join(numbers)}".rstrip())
-    return lines
-
-
-def _spread(std: float) -> str:
-    return f"{std:.6g}" if math.isfinite(std) else "-"  # a single sample has none
 
 
 def domain_of_points(batch: Mapping[str, Any]) -> np.ndarray | None:

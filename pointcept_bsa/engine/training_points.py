@@ -19,6 +19,7 @@ from pointcept_bsa.errors import InputError
 from pointcept_bsa.files.json_file import json_text, parse_json, write_json
 from pointcept_bsa.geometry.padding import VALID
 from pointcept_bsa.host import comm
+from pointcept_bsa.host.batch import ANCHORS
 
 KEY = "points"
 
@@ -50,7 +51,8 @@ class PointCounter:
         """Take in a batch that is still on the host; one on a device is left out rather than waited for."""
         if "offset" not in batch or batch["offset"].is_cuda:
             return
-        lengths = torch.diff(batch["offset"], prepend=batch["offset"].new_zeros(1)).tolist()
+        offset = batch.get(ANCHORS, batch["offset"])  # the density is that of the points that are attended to
+        lengths = torch.diff(offset, prepend=offset.new_zeros(1)).tolist()
         if VALID in batch:  # slots
             lengths = [int(valid.sum()) for valid in batch[VALID].split(lengths)]
         self.counts.update(lengths)
@@ -85,7 +87,7 @@ def _checked(content: Any, where: str) -> TrainingPoints:
 def training_points(
     folder: str | Path | None, cfg: Mapping[str, Any], text: str | None = None
 ) -> TrainingPoints | None:
-    """As a run's folder says; else ``text``, of exported weights; else what ``SamplePoints`` of its config leaves.
+    """As a run's folder says; else ``text``, of exported weights; else what its config samples.
 
     None: not known. Raises InputError for counts that are none.
     """
@@ -97,6 +99,7 @@ def training_points(
     if text is not None:
         return _checked(parse_json(text, KEY), KEY)
     for transform in (cfg.get("data") or {}).get("train", {}).get("transform") or ():
-        if transform.get("type") == "SamplePoints":
-            return TrainingPoints(*[transform["num_points"]] * 3)
+        for kind, argument in (("SamplePoints", "num_points"), ("SampleAnchors", "num_anchors")):
+            if transform.get("type") == kind:
+                return TrainingPoints(*[transform[argument]] * 3)
     return None

@@ -8,6 +8,7 @@
      "standardize": {"flow": {"mean", "std"}},            fields the data set gives standardised
      "inputs": {...},                                     how a sample is made, see ``datasets.inputs``
      "target": {"names", "units", "fields": [["pressure", 1]]},
+     "scalars": {"names", "units"},                       numbers of whole clouds that are targets, too
      "labels": [2, 7] or null,                            of a target that is a label: the classes in order
      "domains": ["surface", "volume"] or null,            to which points and the fields "surface/..." belong
      "up_axis": "y", "surface_pressure": {...} or null}
@@ -74,6 +75,7 @@ def _describe(dataset: PointFieldDataset) -> dict[str, Any]:
         "standardize": dataset.input_scales(),
         "inputs": _with_fields(dataset.input_description, fields).plain(),
         "target": target_of(dataset),
+        "scalars": {"names": list(dataset.scalar_names), "units": list(dataset.scalar_units)},
         "labels": [int(label) for label in dataset.labels] if hasattr(dataset, "labels") else None,
         "domains": list(dataset.domains) or None,
         "up_axis": dataset.up_axis,
@@ -132,6 +134,9 @@ def _check(content: Any) -> None:
     widths = [width for name, width in target["fields"] if isinstance(name, str) and type(width) is int and width > 0]
     _wanted(len(widths) == len(target["fields"]), "target.fields")
     _wanted(sum(widths) == len(target["names"]) == len(target["units"]) > 0, "target")
+    scalars = content.get("scalars", {"names": [], "units": []})  # not in runs of earlier versions
+    _wanted(len(scalars["names"]) == len(scalars["units"]), "scalars")
+    _wanted(all(isinstance(text, str) for part in scalars.values() for text in list(part)), "scalars")
     labels = content.get("labels")
     _wanted(labels is None or isinstance(labels, list) and all(type(label) is int for label in labels), "labels")
     domains = content.get("domains")
@@ -142,7 +147,8 @@ def _check(content: Any) -> None:
         _wanted(all(_is_number(pressure[key]) and pressure[key] > 0 for key in ("density", "velocity")), "density")
         _check_numbers("surface_pressure", pressure, ("flow", "up"))
         _wanted(len(pressure["flow"]) == 3, "flow")
-        _wanted(pressure.get("field", None) in (None, *(name for name, _ in target["fields"])), "field")
+        for key in ("field", "shear"):
+            _wanted(pressure.get(key, None) in (None, *(name for name, _ in target["fields"])), key)
 
 
 def _check_numbers(name: str, lists: Mapping[str, Any], keys: tuple[str, ...], also: tuple[str, ...] = ()) -> None:

@@ -254,12 +254,19 @@ def _rotation(degrees: float, dimensions: int) -> np.ndarray:
 
 def relative_position(coord: Tensor, valid: Tensor | None, ball_size: int) -> Tensor:
     """Position of each slot relative to the mean of its ball's points (Erwin eq. 9); zero in empty slots."""
+    relative = coord.view(-1, ball_size, coord.shape[-1]) - ball_mean(coord, valid, ball_size).unsqueeze(1)
+    if valid is not None:
+        relative = relative * valid.view(-1, ball_size, 1).to(coord.dtype)
+    return relative.view_as(coord)
+
+
+def ball_mean(coord: Tensor, valid: Tensor | None, ball_size: int) -> Tensor:
+    """(S / m, d) mean of the points of each ball, from the positions (S, d) of slots."""
     balls = coord.view(-1, ball_size, coord.shape[-1])
     if valid is None:
-        return (balls - balls.mean(1, keepdim=True)).view_as(coord)
+        return balls.mean(1)
     weight = valid.view(-1, ball_size, 1).to(coord.dtype)
-    mean = (balls * weight).sum(1, keepdim=True) / weight.sum(1, keepdim=True).clamp(min=1)
-    return ((balls - mean) * weight).view_as(coord)
+    return (balls * weight).sum(1) / weight.sum(1).clamp(min=1)
 
 
 def cloud_lengths(offset: Tensor, num_points: int) -> tuple[int, ...]:

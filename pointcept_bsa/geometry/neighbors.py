@@ -73,10 +73,38 @@ def find_neighbors(
     if _on_triton(coord, num_neighbors):
         index, distance = nearest_triton(coord, lengths, num_neighbors, limit)
         return index if limit == math.inf else index.masked_fill(distance > limit, -1)
+    return _search_clouds(coord, lengths, coord, lengths, num_neighbors, limit)
+
+
+@torch.no_grad()
+def find_among(
+    queries: Tensor,
+    query_lengths: tuple[int, ...],
+    coord: Tensor,
+    lengths: tuple[int, ...],
+    num_neighbors: int = 16,
+    *,
+    edges: str = "knn",
+    radius: float | None = None,
+) -> Tensor:
+    """:func:`find_neighbors` of new points at (Q, d), ``query_lengths`` a cloud, among the points at (N, d): (Q, k)."""
+    check_edges(edges, num_neighbors, radius)
+    limit = radius if edges == "radius" and radius is not None else math.inf
+    return _search_clouds(queries.float(), query_lengths, coord.float(), lengths, num_neighbors, limit)
+
+
+def _search_clouds(
+    queries: Tensor,
+    query_lengths: tuple[int, ...],
+    coord: Tensor,
+    lengths: tuple[int, ...],
+    num_neighbors: int,
+    limit: float,
+) -> Tensor:
     search = _search_tree if coord.device.type == "cpu" else _search_all
     tables, start = [], 0
-    for cloud in coord.split(lengths):
-        index, distance = search(cloud, min(num_neighbors, len(cloud)))
+    for own, cloud in zip(queries.split(query_lengths), coord.split(lengths), strict=True):
+        index, distance = search(own, cloud, min(num_neighbors, len(cloud)))
         index = (index + start).masked_fill(distance > limit, -1)
         tables.append(F.pad(index, (0, num_neighbors - index.shape[1]), value=-1))
         start += len(cloud)
@@ -118,20 +146,18 @@ def _on_triton(coord: Tensor, num_neighbors: int) -> bool:
     return use_triton("find_neighbors", coord, unsupported=why_not)
 
 
-def _search_tree(cloud: Tensor, k: int) -> tuple[Tensor, Tensor]:
+def _search_tree(queries: Tensor, cloud: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """Indices and distances (n, k) from a k-d tree."""
-    points = cloud.double().numpy()
     from scipy.spatial import cKDTree  # a tree need not wait for its import
 
-    distance, index = cKDTree(points).query(points, k=range(1, k + 1))
+    distance, index = cKDTree(cloud.double().numpy()).query(queries.double().numpy(), k=range(1, k + 1))
     return torch.from_numpy(index.astype(np.int64)), torch.from_numpy(distance)
 
 
-def _search_all(cloud: Tensor, k: int) -> tuple[Tensor, Tensor]:
+def _search_all(queries: Tensor, cloud: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """Indices and distances (n, k) from the distances of all pairs."""
     nearest = [
-        _distances(queries, cloud).topk(k, largest=False)
-        for queries in cloud.split(max(1, MAX_DISTANCES // len(cloud)))
+        _distances(some, cloud).topk(k, largest=False) for some in queries.split(max(1, MAX_DISTANCES // len(cloud)))
     ]
     return torch.cat([n.indices for n in nearest]), torch.cat([n.values for n in nearest])
 

@@ -28,6 +28,8 @@ from pointcept_bsa.geometry.ball_tree import BallLayout, BallTree, invert
 from pointcept_bsa.geometry.neighbors import find_neighbors, shift_neighbors
 
 VALID = "slot_valid"
+PARAMETERS, SCALARS = "parameters", "scalars"
+PER_CLOUD = (PARAMETERS, SCALARS)  # entries of a row a cloud: what a network is conditioned by, targets of whole clouds
 REPLACED = ("tree_order", "neighbor_index")  # entries that name points by their place
 KEPT_BYTES = 2**29  # of tables, in each loading process
 
@@ -142,7 +144,8 @@ def _given_neighbors(sample: Mapping[str, Any]) -> Tensor:
 
 
 def _per_point(key: str, value: Any, points: int) -> bool:
-    return isinstance(value, Tensor) and value.dim() > 0 and len(value) == points and "offset" not in key
+    rows = len(value) if isinstance(value, Tensor) and value.dim() > 0 else None
+    return rows == points and "offset" not in key and key not in PER_CLOUD
 
 
 def check_unit(unit: int, multiple: int, network: str) -> int:

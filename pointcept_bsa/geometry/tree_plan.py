@@ -78,6 +78,12 @@ def num_slots(length: int, unit: int, pad: str) -> int:
     return -(-length // unit) * unit
 
 
+def leaves_left(leaves: np.ndarray, leaves_a_unit: int) -> np.ndarray:
+    """Leaves in the left half of nodes of so many leaves: whole units, and below one unit half of them."""
+    units = -(-leaves // leaves_a_unit)
+    return np.where(leaves > leaves_a_unit, -(-units // 2) * leaves_a_unit, -(-leaves // 2))
+
+
 @lru_cache(maxsize=16)
 def plan_tree(lengths: tuple[int, ...], unit: int, leaf: int, pad: str = "ball") -> TreePlan:
     """Plan balanced trees over clouds of the given lengths.
@@ -114,8 +120,7 @@ def plan_tree(lengths: tuple[int, ...], unit: int, leaf: int, pad: str = "ball")
     levels = []
     while (leaves > 1).any():
         levels.append((rank, leaves > 1))
-        units = -(-leaves // leaves_a_unit)
-        left = np.where(leaves > leaves_a_unit, -(-units // 2) * leaves_a_unit, -(-leaves // 2))
+        left = leaves_left(leaves, leaves_a_unit)
         points_left = points * left // leaves
         children = (
             np.stack([points_left, points - points_left], 1),

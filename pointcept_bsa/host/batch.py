@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+ANCHORS = "anchor_offset"  # (B,) cumulative: the anchors of each cloud, its first points; the rest are queries
+
 
 def to_device(batch: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
     """The batch with its tensors on ``device``.

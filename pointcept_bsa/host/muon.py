@@ -2,12 +2,12 @@
 
 Own code beside torch's ``Muon`` because that orthogonalises one matrix after the other: the hundred small ones of a
 network here are 1,500 launches a step, which take four times as long as the rest of the step. Together by shape they
-are a few dozen.
+are some two hundred, and one as a CUDA graph.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from pointcept_bsa.errors import InputError
 
+EAGER_STEPS = 3  # alike, before one is captured: libraries settle
 QUINTIC = (3.4445, -4.7750, 2.0315)  # coefficients of Jordan et al. 2024, kellerjordan.github.io/posts/muon
 
 
@@ -48,34 +49,78 @@ def _length(shape: torch.Size, adjust_lr_fn: str | None) -> float:
     return max(1.0, rows / columns) ** 0.5
 
 
+Same = tuple[tuple[Any, ...], ...]
+
+
 class _MatrixMuon(torch.optim.Optimizer):
-    """torch's ``Muon``: same options, groups, state and steps, matrices of one shape at a time."""
+    """torch's ``Muon``: same options, groups, state and steps, matrices of one shape at a time.
+
+    On CUDA a step whose parameters, gradients and momenta lie where they lay in the steps before is captured as a CUDA
+    graph, in which only the learning rates change; others run eagerly.
+    """
 
     def __init__(self, params: Iterable[Any], **defaults: Any) -> None:
         super().__init__(params, defaults)
+        self._known: Same = ()
+        self._times = 0
+        self._graph: torch.cuda.CUDAGraph | None = None
+        self._rates = torch.empty(0)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
-        for group in self.param_groups:
+        stacks = list(self._stacks())
+        if not all(p.device.type == "cuda" and type(p.data) is Tensor for _, params in stacks for p in params):
+            return self._update(stacks, [group["lr"] for group in self.param_groups])
+        known = tuple(self._identity(number, params) for number, params in stacks)
+        if known != self._known:
+            self._known, self._times, self._graph = known, 0, None
+        self._times += 1
+        rates = torch.tensor([group["lr"] for group in self.param_groups], dtype=torch.float32)
+        if self._graph is None and self._times > EAGER_STEPS and stacks:
+            self._rates = torch.empty(len(rates), device=stacks[0][1][0].device)
+            self._graph = torch.cuda.CUDAGraph()
+            # Thread-local: the thread that pins the next batches goes on using CUDA meanwhile.
+            with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
+                self._update(stacks, list(self._rates.unbind()))
+        if self._graph is None:
+            return self._update(stacks, rates.tolist())
+        self._rates.copy_(rates, non_blocking=True)
+        self._graph.replay()
+        return None
+
+    def _stacks(self) -> Iterable[tuple[int, list[Tensor]]]:
+        """Matrices of one group and shape that have gradients; the number of the group."""
+        for number, group in enumerate(self.param_groups):
             by_shape: dict[torch.Size, list[Tensor]] = {}
             for p in group["params"]:
                 if p.grad is not None:
                     by_shape.setdefault(p.shape, []).append(p)
-            for shape, params in by_shape.items():
-                self._step(params, group, group["lr"] * _length(shape, group["adjust_lr_fn"]))
+                    if "momentum_buffer" not in self.state[p]:
+                        self.state[p]["momentum_buffer"] = torch.zeros_like(p)
+            for params in by_shape.values():
+                yield number, params
 
-    def _step(self, params: list[Tensor], group: dict[str, Any], rate: float) -> None:
+    def _identity(self, number: int, params: list[Tensor]) -> tuple[Any, ...]:
+        """What a graph takes for granted."""
+        group = self.param_groups[number]
+        options = tuple(group[key] for key in ("momentum", "nesterov", "ns_steps", "weight_decay", "adjust_lr_fn"))
+        tensors = (t for p in params for t in (p, p.grad, self.state[p]["momentum_buffer"]) if t is not None)
+        return number, params[0].shape, options, tuple((t.data_ptr(), t.dtype, t.stride()) for t in tensors)
+
+    def _update(self, stacks: list[tuple[int, list[Tensor]]], rates: Sequence[float | Tensor]) -> None:
+        for number, params in stacks:
+            self._step(params, self.param_groups[number], rates[number])
+
+    def _step(self, params: list[Tensor], group: dict[str, Any], rate: float | Tensor) -> None:
         grads = [p.grad for p in params if p.grad is not None]
-        for p in params:
-            if "momentum_buffer" not in self.state[p]:
-                self.state[p]["momentum_buffer"] = torch.zeros_like(p)
         momenta = [self.state[p]["momentum_buffer"] for p in params]
         momentum = group["momentum"]
         torch._foreach_lerp_(momenta, grads, 1 - momentum)
         updates = torch._foreach_lerp(grads, momenta, momentum) if group["nesterov"] else momenta
         turned = orthogonalize(torch.stack(list(updates)), group["ns_steps"]).to(params[0].dtype)
-        torch._foreach_mul_(params, 1 - group["lr"] * group["weight_decay"])
-        torch._foreach_add_(params, list(turned.unbind()), alpha=-rate)
+        turned = turned * (-rate * _length(params[0].shape, group["adjust_lr_fn"]))
+        torch._foreach_mul_(params, 1 - rate * group["weight_decay"])
+        torch._foreach_add_(params, list(turned.unbind()))
 
 
 class Muon(torch.optim.Optimizer):
@@ -118,7 +163,10 @@ class Muon(torch.optim.Optimizer):
         if matrices:
             self.parts["muon"] = _MatrixMuon(matrices, **shared, **own)
         if others:
-            self.parts["adamw"] = torch.optim.AdamW(others, **shared, betas=(betas[0], betas[1]), eps=eps)
+            on_cuda = all(p.is_cuda and type(p.data) is Tensor for group in others for p in group["params"])
+            self.parts["adamw"] = torch.optim.AdamW(
+                others, **shared, betas=(betas[0], betas[1]), eps=eps, fused=on_cuda or None
+            )
         super().__init__([group for part in self.parts.values() for group in part.param_groups], {})
         self._share_groups()
 

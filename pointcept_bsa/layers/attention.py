@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from pointcept_bsa.geometry.ball_tree import BallLayout
 from pointcept_bsa.geometry.tree_plan import as_lengths
+from pointcept_bsa.layers.anchors import KeysValues, Memory
 from pointcept_bsa.layers.attention_layer import AttentionLayer
 from pointcept_bsa.layers.linear import Linear, linear_parts
 from pointcept_bsa.layers.query_key import QueryKey
@@ -95,7 +96,14 @@ class FullAttention(AttentionLayer):
         centred: Tensor = geometry[0]
         return centred
 
-    def attend(self, h: Tensor, centred: Tensor, lengths: Sequence[int], valid: Tensor | None = None) -> Tensor:
+    def attend(
+        self,
+        h: Tensor,
+        centred: Tensor,
+        lengths: Sequence[int],
+        valid: Tensor | None = None,
+        memory: Memory | None = None,
+    ) -> Tensor:
         """h, (N, d) positions relative to the cloud's mean, points of each cloud -> (N, C).
 
         Nobody attends to points that are not ``valid`` (N,). Raises ValueError for lengths of other points.
@@ -105,4 +113,6 @@ class FullAttention(AttentionLayer):
         (q,), (k,), (v,) = linear_parts(h, [self.qkv], [head] * 3, (1, 1, 1))
         if self.query_key is not None:
             q, k = self.query_key(q, k, centred)
+        if memory is not None:
+            memory.layers.append(KeysValues(k, v))
         return dense_attention(q, k, v, lengths, lengths, key_valid=valid).flatten(-2)

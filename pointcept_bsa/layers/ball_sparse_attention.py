@@ -16,6 +16,7 @@ from pointcept_bsa.ops.gated_sum import gated_sum
 from pointcept_bsa.ops.selected_attention import selected_attention
 from pointcept_bsa.ops.side_streams import SideBySide
 
+from .anchors import KeysValues, Memory
 from .attention import check_heads, distance_weight
 from .attention_layer import AttentionLayer
 from .block_pooling import POOLING, pool_both, pooling
@@ -110,7 +111,7 @@ class BallSparseAttention(AttentionLayer):
         self.pool_q = pooling(query_pooling, dim // num_heads, group_size)
         self.projection = Linear(dim, dim)
 
-    def attend(self, h: Tensor, layout: BallLayout) -> Tensor:
+    def attend(self, h: Tensor, layout: BallLayout, memory: Memory | None = None) -> Tensor:
         layout.check(self.ball_size, self.block_size)
         head = self.num_heads, h.shape[-1] // self.num_heads
         shapes = head, head, head, (3 * self.num_heads,)
@@ -123,6 +124,8 @@ class BallSparseAttention(AttentionLayer):
                 ball = self.ball(q[1], k[1], v[1], layout)
             k_cmp, v_cmp = pool_both(self.pool_k, self.pool_v, k[0], v[0], layout.valid)
             q_cmp = self.pool_q(q[0], layout.valid) if self.group_size > 1 else q[0]
+            if memory is not None:
+                memory.layers.append(KeysValues(k[2], v[2], k_cmp, v_cmp))
             tokens = None if self.levels is None else self.levels(k_cmp, v_cmp, layout)
             with branches.aside():
                 selection = self.selection(q[3], k[2], v[2], q_cmp, k_cmp, layout, tokens)

@@ -15,7 +15,9 @@ from torch import Tensor, nn
 from pointcept_bsa.dispatch import use_triton
 from pointcept_bsa.layers.linear import Linear
 from pointcept_bsa.layers.neighborhood import Neighborhood
-from pointcept_bsa.ops.mean_message import Senders, edges_of_senders, mean_message
+from pointcept_bsa.ops.mean_message import Senders, edges_of_senders, mean_message, plain_mean_message
+
+Terms = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 
 
 class MessagePassing(nn.Module):
@@ -43,12 +45,22 @@ class MessagePassing(nn.Module):
 
         ``senders``: see :func:`.mean_message`.
         """
+        terms = self.terms(h, h, relative)
+        return self.updated(h, mean_message(*terms, relative, index, weight, self.message_norm.eps, senders))
+
+    def hear(self, h: Tensor, others: Tensor, relative: Tensor, index: Tensor, weight: Tensor) -> Tensor:
+        """The same for points (N, C) that hear from ``others`` (M, C), whom ``index`` (N, k) names."""
+        terms = self.terms(h, others, relative)
+        return self.updated(h, plain_mean_message(*terms, relative, index, weight, self.message_norm.eps))
+
+    def terms(self, h: Tensor, others: Tensor, relative: Tensor) -> Terms:
+        """What of a message comes from who sends, who hears, and as parameters, for :func:`.mean_message`."""
         from_neighbor, to_self, from_position = self.message.weight.split([self.dim, self.dim, relative.shape[-1]], 1)
-        sent, heard = F.linear(h, from_neighbor), F.linear(h, to_self, self.message.bias)
-        norm = self.message_norm
-        mean = mean_message(
-            sent, heard, from_position, norm.weight, norm.bias, relative, index, weight, norm.eps, senders
-        )
+        sent, heard = F.linear(others, from_neighbor), F.linear(h, to_self, self.message.bias)
+        return sent, heard, from_position, self.message_norm.weight, self.message_norm.bias
+
+    def updated(self, h: Tensor, mean: Tensor) -> Tensor:
+        """h + LayerNorm(V [h, mean])."""
         return h + self.update_norm(self.update(torch.cat([h, mean.to(h.dtype)], 1)))
 
 
@@ -87,8 +99,13 @@ class PointEmbedding(nn.Module):
         self.linear = Linear(in_channels, dim)
         self.steps = nn.ModuleList(MessagePassing(dim, dimensionality) for _ in range(mp_steps))
 
-    def forward(self, point: Mapping[str, Any], lengths: tuple[int, ...]) -> Tensor:
-        """A sample with ``feat`` (N, in_channels) and ``coord`` (N, d) -> (N, C)."""
+    def forward(
+        self, point: Mapping[str, Any], lengths: tuple[int, ...], embedded: list[Tensor] | None = None
+    ) -> Tensor:
+        """A sample with ``feat`` (N, in_channels) and ``coord`` (N, d) -> (N, C).
+
+        ``embedded`` gets what the points send at each step, for :func:`.anchored_stack.embed_queries`.
+        """
         x = self.linear(point["feat"]).to(point["feat"].dtype)  # under autocast the residual stays float32
         if not self.steps:
             return x
@@ -100,6 +117,8 @@ class PointEmbedding(nn.Module):
         relative = coord.index_select(0, index.flatten()).unflatten(0, index.shape) - coord.unsqueeze(1)
         weight = (there / there.sum(1, keepdim=True).clamp(min=1)).unsqueeze(-1).to(x.dtype)
         for step in self.steps:
+            if embedded is not None:
+                embedded.append(x)
             x = step(x, relative, index, weight, senders)
         return x
 

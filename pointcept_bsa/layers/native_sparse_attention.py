@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pointcept_bsa.geometry.ball_tree import BallLayout
+from pointcept_bsa.layers.anchors import KeysValues, Memory
 from pointcept_bsa.layers.attention import distance_weight
 from pointcept_bsa.layers.attention_layer import AttentionLayer
 from pointcept_bsa.layers.block_pooling import POOLING, BlockMean, BlockMLP, pool_both
@@ -97,7 +98,7 @@ class NativeSparseAttention(AttentionLayer):
         size = self.compressed_ball_size
         return BlockMLP(self.head_dim, size) if phi == "mlp" else BlockMean(size)
 
-    def attend(self, h: Tensor, layout: BallLayout) -> Tensor:
+    def attend(self, h: Tensor, layout: BallLayout, memory: Memory | None = None) -> Tensor:
         layout.check(block_size=self.compressed_ball_size)
         kv = self.num_kv_heads, self.head_dim
         shapes = (self.num_heads, self.head_dim), kv, kv, (3 * self.num_heads,)
@@ -111,6 +112,8 @@ class NativeSparseAttention(AttentionLayer):
                 bias = dict(coord=layout.coord, sigma=self.sigma)
                 local = ball_attention(q[0], k[1], v[1], layout.ball_size, valid=layout.valid, **bias)
             k_cmp, v_cmp = pool_both(self.pool_k, self.pool_v, k[0], v[0], layout.valid)
+            if memory is not None:
+                memory.layers.append(KeysValues(k[2], v[2], k_cmp, v_cmp))
             with branches.aside():
                 chosen = self.select(q[2], k_cmp, layout)
                 selected = selected_attention(q[2], k[2], v[2], chosen, self.compressed_ball_size, valid=layout.valid)

@@ -12,9 +12,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint as recompute
 
 from pointcept_bsa.layers.linear import Linear
+from pointcept_bsa.layers.recompute import check_recompute, recomputed
 from pointcept_bsa.layers.transformer import by_rows
 
 EPS = 1e-6  # of the norms
@@ -48,13 +48,13 @@ class PrenormBlock(nn.Module):
         attention: nn.Module,
         dim: int,
         mlp_ratio: int = 4,
-        checkpoint: bool = False,
+        checkpoint: bool | str = False,
         *,
         norm: Callable[[int], nn.Module] = LAYER_NORM,
         feed_forward: nn.Module | None = None,
     ):
         super().__init__()
-        self.checkpoint = checkpoint
+        self.checkpoint = check_recompute(checkpoint)
         self.norm1 = norm(dim)
         self.attention = attention
         self.norm2 = norm(dim)
@@ -62,7 +62,7 @@ class PrenormBlock(nn.Module):
 
     def forward(self, x: Tensor, *others: Any) -> Tensor:
         if self.checkpoint and torch.is_grad_enabled():
-            return recompute(self.run, x, *others, use_reentrant=False, preserve_rng_state=False)
+            return recomputed(self.run, self.checkpoint, x, *others)
         return self.run(x, *others)
 
     def run(self, x: Tensor, *others: Any) -> Tensor:

@@ -5,13 +5,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint as recompute
 
 from pointcept_bsa.geometry.ball_tree import BallLayout, BallTree
 from pointcept_bsa.ops.permute import permute
@@ -19,8 +18,10 @@ from pointcept_bsa.ops.side_streams import wait_for_later
 from pointcept_bsa.ops.silu_product import silu_halves, silu_product
 
 from .attention_layer import AttentionLayer
+from .conditioning import Film, scaled
 from .linear import Linear, Summand, joined_linear, worth_joining
 from .norm import RMSNorm
+from .recompute import check_recompute, recomputed
 from .residual import Residual
 
 ROWS_AT_ONCE = 1 << 16  # of what acts on each slot alone, where no gradient is wanted
@@ -53,40 +54,50 @@ class TransformerBlock(nn.Module):
         dim: C.
         mlp_ratio: hidden width of the SwiGLU over C.
         checkpoint: in training keep only the block's input for the backward pass, and compute the rest again there:
-            less memory, one more forward pass. The block must draw nothing at random.
+            less memory, one more forward pass. ``"selective"`` keeps the outputs of the attentions, too: half of the
+            memory, and a fraction of the time of the other. The block must draw nothing at random.
 
+    Called with a ``film`` it scales and shifts both sums that the layers take by what it says of each cloud.
     Without gradients the SwiGLU, whose hidden values are the largest there are, takes ``ROWS_AT_ONCE`` slots at a time.
     """
 
     shard_unit = True  # what a host that shards parameters over processes shards as one
 
-    def __init__(self, attention: AttentionLayer, dim: int, mlp_ratio: int = 4, checkpoint: bool = False):
+    def __init__(self, attention: AttentionLayer, dim: int, mlp_ratio: int = 4, checkpoint: bool | str = False):
         super().__init__()
-        self.checkpoint = checkpoint
+        self.checkpoint = check_recompute(checkpoint)
         self.norm1 = RMSNorm(dim)
         self.attention = attention
         self.norm2 = RMSNorm(dim)
         self.swiglu = SwiGLU(dim, dim * mlp_ratio)
 
-    def forward(self, stream: Residual, *geometry: object) -> Residual:
+    def forward(
+        self, stream: Any, *geometry: object, film: Film | None = None, run: Callable[..., Any] | None = None
+    ) -> Any:
+        """The next stream; with ``run(block, stream, *geometry)`` what another way through the block gives."""
+        way = partial(self.run, film=film) if run is None else partial(run, self)
         if self.checkpoint and torch.is_grad_enabled():
-            return recompute(self.run, stream, *geometry, use_reentrant=False, preserve_rng_state=False)
-        return self.run(stream, *geometry)
+            return recomputed(way, self.checkpoint, stream, *geometry)
+        return way(stream, *geometry)
 
-    def run(self, stream: Residual, *geometry: object) -> Residual:
+    def run(self, stream: Residual, *geometry: object, film: Film | None = None) -> Residual:
         """The block itself."""
         x, entered = self.attention.enter(stream, self.norm1, *geometry)
+        if film is not None:
+            entered = film.of_attention(entered)
         a = self.attention(x, *geometry, norm=self.norm1, entered=entered)
         if torch.is_grad_enabled():
             x, normed = Residual(x, a).normed(self.norm2)
+            if film is not None:
+                normed = film.of_feed_forward(normed)
             return Residual(x, self.swiglu.w3.summand(self.swiglu.hidden(normed), within=False))
-        x, a = by_rows(self.feed_forward, x, a.value)
+        x, a = by_rows(self.feed_forward, x, a.value, *(() if film is None else film.rows_of_feed_forward()))
         return Residual(x, Summand(a))
 
-    def feed_forward(self, x: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
-        """x + a, and SwiGLU(RMSNorm(x + a)), each row for itself."""
+    def feed_forward(self, x: Tensor, a: Tensor, *film: Tensor) -> tuple[Tensor, Tensor]:
+        """x + a, and SwiGLU(RMSNorm(x + a)), each row for itself; ``film``: scale and shift of each row."""
         x, normed = Residual(x, Summand(a)).normed(self.norm2)
-        return x, self.swiglu(normed)
+        return x, self.swiglu(scaled(normed, *film) if film else normed)
 
 
 def by_rows(function: Callable[..., tuple[Tensor, ...]], *inputs: Tensor) -> tuple[Tensor, ...]:
@@ -120,8 +131,13 @@ class BallTreeStack(nn.ModuleList):
         self.rotate = rotate
         self.skip_every = skip_every
 
-    def forward(self, x: Tensor, tree: BallTree) -> Tensor:
-        """(S, C) in tree order -> (S, C) in tree order."""
+    def forward(self, x: Tensor, tree: BallTree, *others: object, films: Sequence[Tensor] | None = None) -> Tensor:
+        """(S, C) in tree order -> (S, C) in tree order.
+
+        Args:
+            others: go to each block behind the layout.
+            films: (B, 4, C) for each block, see :class:`.Film`.
+        """
         rotated = False
         skip, stream = x, Residual(x)
         for i, block in enumerate(self):
@@ -129,7 +145,8 @@ class BallTreeStack(nn.ModuleList):
                 rotated = not rotated
                 stream = stream._replace(order=turn(tree, to_rotated=rotated))
             layout: BallLayout | None = tree.rotated if rotated else tree.layout
-            stream = block(stream, layout)
+            film = {} if films is None else {"film": Film(films[i], tree.layout.slots)}
+            stream = block(stream, layout, *others, **film)
             if self.skip_every and (i + 1) % self.skip_every == 0:
                 x = stream.total() + (permute(skip, *turn(tree, to_rotated=True)) if rotated else skip)
                 skip, stream = permute(x, *turn(tree, to_rotated=False)) if rotated else x, Residual(x)

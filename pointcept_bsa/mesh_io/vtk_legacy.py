@@ -49,10 +49,10 @@ GRIDS = ("UNSTRUCTURED_GRID", "POLYDATA", "STRUCTURED_GRID", "STRUCTURED_POINTS"
 
 def read_vtk(path: Path) -> Mesh:
     """Raises ``InputError``: not a whole legacy VTK file of a known kind."""
-    return _LegacyReader(Source(read_file(path, "a legacy VTK file"), path)).read()
+    return LegacyReader(Source(read_file(path, "a legacy VTK file"), path)).read()
 
 
-class _LegacyReader:
+class LegacyReader:
     """The state of reading one file: what the sections so far have said."""
 
     def __init__(self, source: Source) -> None:
@@ -73,9 +73,7 @@ class _LegacyReader:
         self.active, self.rows = "", 0
 
     def read(self) -> Mesh:
-        self._read_head()
-        while (section := self.source.word()) is not None:
-            self._read_section(section.upper())
+        self.read_sections()
         points, types, offsets, connectivity = self._assembled()
         for kind, count in (("POINT_DATA", len(points)), ("CELL_DATA", len(types))):
             for name, values in self.fields[kind].items():
@@ -84,6 +82,12 @@ class _LegacyReader:
         cells, order, left_out = sort_cells(types, offsets, connectivity, self.where)
         cell_data = {name: values[order] for name, values in self.fields["CELL_DATA"].items()}
         return Mesh(points, cells, self.fields["POINT_DATA"], cell_data, self.fields[""], (*left_out, *self.left_out))
+
+    def read_sections(self) -> None:
+        """Read the file to its end."""
+        self._read_head()
+        while (section := self.source.word()) is not None:
+            self._read_section(section.upper())
 
     def _read_head(self) -> None:
         head = self.source.line() or ""

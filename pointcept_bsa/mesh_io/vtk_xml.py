@@ -9,9 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import codecs
-import lzma
 import re
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree
@@ -20,9 +18,9 @@ import numpy as np
 
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.mesh_io.cells import POLY_LINE, POLY_VERTEX, POLYGON, STRIP, sort_cells
-from pointcept_bsa.mesh_io.lz4_block import unpack_lz4
 from pointcept_bsa.mesh_io.mesh import Fields, Mesh
-from pointcept_bsa.mesh_io.source import MAX_BYTES, MAX_RATIO, decoded, read_file, text_numbers, whole_number
+from pointcept_bsa.mesh_io.source import MAX_BYTES, decoded, read_file, text_numbers, whole_number
+from pointcept_bsa.mesh_io.vtk_packing import LZMA_RATIO, encoded, unpacked_block, unpacker
 
 TYPES = {
     **{f"Int{bits}": f"i{bits // 8}" for bits in (8, 16, 32, 64)},
@@ -35,7 +33,6 @@ TEXTS = ("String", "Variant")
 SURFACE_CELLS = {"Verts": POLY_VERTEX, "Lines": POLY_LINE, "Polys": POLYGON}  # in the order of the cell data
 SECTIONS = SURFACE_CELLS | {"Strips": STRIP}
 APPENDED = re.compile(rb"<AppendedData\b[^>]*>\s*_")
-LZMA_RATIO = 20000
 Cells = tuple[np.ndarray, np.ndarray, np.ndarray]  # types (F,), sizes (F,), connectivity
 NO_CELLS: Cells = (np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.int64))
 
@@ -117,10 +114,10 @@ def _sizes_and_points(
 
 def parse_vtk_xml(path: Path, kind: str) -> ElementTree.Element:
     """The root of a VTK file of that kind that has no data of its own. Raises ``InputError``."""
-    return _parsed(read_file(path, f"a VTK file of a {kind}"), path, kind)
+    return parsed_markup(read_file(path, f"a VTK file of a {kind}"), path, kind)
 
 
-def _parsed(text: bytes, path: Path, kind: str) -> ElementTree.Element:
+def parsed_markup(text: bytes, path: Path, kind: str) -> ElementTree.Element:
     if b"<!DOCTYPE" in text or b"<!ENTITY" in text:
         raise InputError(f"{path}: has a document type or entities, which VTK files have not")
     try:
@@ -159,27 +156,16 @@ class _Reader:
         if found is not None:  # what follows may be no XML
             self.appended = data[found.end() :]
             text = data[: found.start()] + b"</VTKFile>"
-        self.root = _parsed(text, path, kind)
+        self.root = parsed_markup(text, path, kind)
         self.order = ">" if self.root.get("byte_order") == "BigEndian" else "<"
         header = self.root.get("header_type", "UInt32")
         if header not in ("UInt32", "UInt64"):
             raise InputError(f"{path}: has header_type {header[:40]!r}, wanted UInt32 or UInt64")
         self.header = np.dtype(self.order + TYPES[header])
-        self.unpack = self._unpacker(self.root.get("compressor"))
+        self.unpack = unpacker(self.root.get("compressor"), path)
         encoding = self.root.find("AppendedData")
         match = re.search(rb"""encoding\s*=\s*["'](\w+)["']""", found.group()) if found is not None else None
         self.appended_raw = encoding is None and match is not None and match.group(1) == b"raw"
-
-    def _unpacker(self, name: str | None) -> Callable[[bytes, int], bytes] | None:
-        if name is None:
-            return None
-        if name == "vtkZLibDataCompressor":
-            return lambda packed, size: zlib.decompressobj().decompress(packed, size + 1)
-        if name == "vtkLZMADataCompressor":
-            return lambda packed, size: lzma.LZMADecompressor().decompress(packed, size + 1)
-        if name == "vtkLZ4DataCompressor":
-            return unpack_lz4
-        raise InputError(f"{self.where}: is packed by {name[:40]!r}, wanted zlib, lzma, lz4 or no compressor")
 
     def count(self, piece: ElementTree.Element, name: str) -> int:
         return whole_number(piece.get(name, "0").strip(), name, self.where)
@@ -250,7 +236,8 @@ class _Reader:
         wanted = count * dtype.itemsize
         if wanted > min(MAX_BYTES, LZMA_RATIO * len(data)) or (self.unpack is None and wanted > len(data)):
             raise InputError(f"{self.where}: {what} announces {wanted} bytes, {len(data)} are there")
-        content = self._plain(data, raw, what) if self.unpack is None else self._packed(data, raw, wanted, what)
+        packed = self.unpack is not None
+        content = self._packed(data, raw, wanted, what) if packed else self._plain(data, raw, what)
         if len(content) != wanted:
             raise InputError(f"{self.where}: {what} has {len(content)} bytes, wanted {wanted}")
         return np.frombuffer(content, dtype, count)
@@ -259,13 +246,14 @@ class _Reader:
         """A length, then as many bytes; in base64 both together or, where the length is filled up, each for itself."""
         head = self.header.itemsize
         length = int(self._numbers(self._bytes(data, 0, head, raw, what), 1)[0])
-        first = data[: _encoded(head)]
-        if not raw and _encoded(head) // 4 * 3 - first.count(b"=") == head:
-            return self._bytes(data, _encoded(head), length, raw, what)
+        first = data[: encoded(head)]
+        if not raw and encoded(head) // 4 * 3 - first.count(b"=") == head:
+            return self._bytes(data, encoded(head), length, raw, what)
         return self._bytes(data, 0, head + length, raw, what)[head:]
 
     def _packed(self, data: bytes, raw: bool, wanted: int, what: str) -> bytes:
         """Number of blocks, size of a block, size of the last one (0: whole), packed sizes; then the blocks."""
+        assert self.unpack is not None
         head = self.header.itemsize
         blocks, size, last = (int(n) for n in self._numbers(self._bytes(data, 0, 3 * head, raw, what), 3))
         if blocks == 0:
@@ -274,33 +262,22 @@ class _Reader:
             raise InputError(f"{self.where}: {what} announces {blocks} blocks of {size} bytes, wanted {wanted} in all")
         length = (3 + blocks) * head
         packed = [int(n) for n in self._numbers(self._bytes(data, 0, length, raw, what)[3 * head :], blocks)]
-        start = length if raw else _encoded(length)
+        start = length if raw else encoded(length)
         content = self._bytes(data, start, sum(packed), raw, what)
         parts, position = [], 0
         for number, packed_size in enumerate(packed):
             block = last if number == blocks - 1 and last else size
-            parts.append(self._block(content[position : position + packed_size], block, what))
+            packed_block = content[position : position + packed_size]
+            parts.append(unpacked_block(self.unpack, packed_block, block, what, self.where))
             position += packed_size
         return b"".join(parts)
-
-    def _block(self, packed: bytes, size: int, what: str) -> bytes:
-        assert self.unpack is not None
-        try:
-            if size > max(MAX_RATIO, LZMA_RATIO) * len(packed):
-                raise ValueError("says that it unfolds to more than it can")
-            content = self.unpack(packed, size)
-        except (zlib.error, lzma.LZMAError, EOFError, ValueError) as error:
-            raise InputError(f"{self.where}: {what} has a damaged block ({error})") from None
-        if len(content) != size:
-            raise InputError(f"{self.where}: {what} has a block of another size than the {size} bytes it announces")
-        return content
 
     def _numbers(self, content: bytes, count: int) -> np.ndarray:
         return np.frombuffer(content, self.header, count)
 
     def _bytes(self, data: bytes, start: int, length: int, raw: bool, what: str) -> bytes:
         """``length`` bytes that begin at ``start``, where those of base64 are still to be decoded."""
-        end = start + (length if raw else _encoded(length))
+        end = start + (length if raw else encoded(length))
         if end > len(data):
             raise InputError(f"{self.where}: {what} announces {length} bytes, it ends before: truncated")
         if raw:
@@ -325,8 +302,3 @@ def _xml_text(content: bytes) -> bytes | str:
     if b"encoding" in head.split(b"?>")[0] or head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return content
     return decoded(content)
-
-
-def _encoded(length: int) -> int:
-    """Characters of ``length`` bytes in base64."""
-    return -(-length // 3) * 4

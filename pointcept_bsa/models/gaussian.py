@@ -10,10 +10,23 @@ from torch import Tensor, nn
 
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.host import MODELS
-from pointcept_bsa.models.padding import valid_slots
 from pointcept_bsa.models.regressor import DefaultRegressor
+from pointcept_bsa.models.scalars import with_scalars
 
 SMALLEST_STD = 1e-6
+
+
+def mixture(pred: Tensor, variance: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Mean and variance of a mixture of M distributions in equal parts, by the law of total variance.
+
+    Mean: that of the means. Variance: the mean of the variances, and the variance (over M, not M - 1) of the means.
+
+    Args:
+        pred: (M, ...) means.
+        variance: (M, ...); None: zeros.
+    """
+    between = pred.var(0, correction=0)
+    return pred.mean(0), between if variance is None else variance.mean(0) + between
 
 
 @MODELS.register_module("GaussianHead")
@@ -51,26 +64,35 @@ class GaussianRegressor(DefaultRegressor):
     deviation (``GaussianHead``). Criteria of values, as ``MSELoss``, are given the mean.
     """
 
+    predicts_variance = True
+
     def forward(self, input_dict: Mapping[str, Any]) -> dict[str, Tensor]:
         """One batch.
 
         Returns:
             In training scalars only, as :class:`.DefaultRegressor`. In evaluation, in physical units, ``pred`` (N, K),
-            the mean, and ``variance`` (N, K), and ``loss`` if the batch has a ``target``.
+            the mean, and ``variance`` (N, K), and ``loss`` if the batch has a ``target``; ``scalars`` as there.
 
         Raises:
             InputError: as :class:`.DefaultRegressor`.
         """
-        valid = valid_slots(input_dict, self.training)
-        mean, std = self.distribution(input_dict)
+        valid = self.counted(input_dict)
+        feat = self.features(input_dict)
+        mean, std = self.head(feat)
         target = input_dict.get("target")
         if self.training and target is None:
             raise InputError("target: missing from the batch, wanted (N, K) values to train on")
         out = {} if target is None else self.losses(mean, target, input_dict["offset"], std.square(), valid)
         if not self.training:
-            out["pred"] = self.normalizer.denormalize(mean)
-            out["variance"] = (std * self.normalizer.std).square()
-        return out
+            out |= self.physical(mean, std)
+        return with_scalars(out, self.scalars, feat, input_dict, valid, self.training)
+
+    def outputs(self, feat: Tensor) -> dict[str, Tensor]:
+        return self.physical(*self.head(feat))
+
+    def physical(self, mean: Tensor, std: Tensor) -> dict[str, Tensor]:
+        """``pred`` and ``variance`` of a normalised distribution."""
+        return {"pred": self.normalizer.denormalize(mean), "variance": (std * self.normalizer.std).square()}
 
     def predict(self, input_dict: Mapping[str, Any]) -> Tensor:
         """Normalised mean (N, K)."""
@@ -79,3 +101,8 @@ class GaussianRegressor(DefaultRegressor):
     def distribution(self, input_dict: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
         """Normalised mean and standard deviation (N, K)."""
         return self.head(self.features(input_dict))
+
+    def field(self, feat: Tensor) -> Tensor:
+        """Normalised mean (N, K)."""
+        mean: Tensor = self.head(feat)[0]
+        return mean

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from pointcept_bsa.errors import InputError, nearest
 from pointcept_bsa.geometry.domains import DOMAIN, DOMAIN_OFFSET, domain_lengths
 from pointcept_bsa.host import LOSSES, MODELS
-from pointcept_bsa.models.padding import valid_slots
+from pointcept_bsa.layers.anchors import Memory
 from pointcept_bsa.models.regressor import DefaultRegressor
+from pointcept_bsa.models.scalars import with_scalars
 
 OF_A_DOMAIN = ("head", "criteria", "weight")
 
@@ -56,7 +57,7 @@ class JointRegressor(DefaultRegressor):
         domains: by name, in the order of the data set: ``dict(head=..., criteria=[...], weight=1.0)``.
         normalizer: config of the target normaliser with all K channels; statistics of a channel are those of its own
             domain.
-        norm: as :class:`.DefaultRegressor`.
+        norm, anchor_loss, scalars: as :class:`.DefaultRegressor`.
 
     Raises:
         InputError: no domains, one without head or criteria, a weight below 0, a loss that cannot leave out points.
@@ -68,10 +69,12 @@ class JointRegressor(DefaultRegressor):
         domains: Mapping[str, Mapping[str, Any]],
         normalizer: Mapping[str, Any],
         norm: str = "batch",
+        anchor_loss: bool = True,
+        scalars: Mapping[str, Any] | None = None,
     ):
         self._check(domains)
         heads = dict(type="DomainHeads", heads={name: domain["head"] for name, domain in domains.items()})
-        super().__init__(backbone, heads, normalizer, criteria=(), norm=norm)
+        super().__init__(backbone, heads, normalizer, (), norm, anchor_loss, scalars)
         built = {name: nn.ModuleList(LOSSES.build(c) for c in domain["criteria"]) for name, domain in domains.items()}
         self.domain_criteria = nn.ModuleDict(built)
         self.weights = {name: float(domain.get("weight", 1.0)) for name, domain in domains.items()}
@@ -109,18 +112,27 @@ class JointRegressor(DefaultRegressor):
             InputError: a batch without ``domain``, with an unknown one, in training a cloud without points of a domain;
                 a target of another width.
         """
-        valid = valid_slots(input_dict, self.training)
+        valid = self.counted(input_dict)
         self.check_points(input_dict)
-        pred = self.predict(input_dict)
+        feat = self.features(input_dict)
+        pred = self.normalized(feat)
         target = input_dict.get("target")
         if self.training and target is None:
             raise InputError("target: missing from the batch, wanted (N, K) values to train on")
         domain = input_dict[DOMAIN]
         out = {} if target is None else self.domain_losses(pred, target, input_dict["offset"], domain, valid)
         if not self.training:
-            foreign = domain.unsqueeze(1) != self.owner
-            out["pred"] = self.normalizer.denormalize(pred).masked_fill(foreign, torch.nan)
-        return out
+            out["pred"] = self.own_channels(self.normalizer.denormalize(pred), domain)
+        return with_scalars(out, self.scalars, feat, input_dict, valid, self.training)
+
+    def decode(self, memory: Memory, input_dict: Mapping[str, Any], rows: int | None = None) -> dict[str, Tensor]:
+        """As :class:`.DefaultRegressor`, of queries with ``domain``."""
+        out = super().decode(memory, input_dict, rows)
+        return out | {"pred": self.own_channels(out["pred"], input_dict[DOMAIN])}
+
+    def own_channels(self, pred: Tensor, domain: Tensor) -> Tensor:
+        """(N, K) with NaN in the channels of other domains."""
+        return pred.masked_fill(domain.unsqueeze(1) != self.owner, torch.nan)
 
     def domain_losses(
         self, pred: Tensor, target: Tensor, offset: Tensor, domain: Tensor, valid: Tensor | None = None

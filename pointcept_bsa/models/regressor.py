@@ -10,8 +10,12 @@ from torch import Tensor, nn
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.geometry.padding import CloudPadding
 from pointcept_bsa.host import LOSSES, MODELS
+from pointcept_bsa.host.batch import ANCHORS
+from pointcept_bsa.layers.anchors import Memory
 from pointcept_bsa.layers.cloud_norm import replace_batch_norms
+from pointcept_bsa.models.anchored import anchored, by_rows, counted, features_of_both
 from pointcept_bsa.models.padding import backbone_padding, valid_slots
+from pointcept_bsa.models.scalars import scalar_branch, with_scalars
 
 
 @MODELS.register_module("DefaultRegressor")
@@ -28,6 +32,10 @@ class DefaultRegressor(nn.Module):
         norm: what stands in the place of each BatchNorm of the backbone, whosever it is:
             ``"batch"`` as published; ``"layer"``, ``"cloud"`` and others compute the same in training and evaluation,
             see :func:`.replace_batch_norms`.
+        anchor_loss: of batches of anchors and queries (see :mod:`.anchored`), whether the anchors count in the loss,
+            too.
+        scalars: ``dict(head=..., normalizer=..., criteria=[...])`` of numbers of whole clouds, which are predicted
+            beside the field; see :class:`.ScalarBranch`. None: none.
     """
 
     def __init__(
@@ -37,6 +45,8 @@ class DefaultRegressor(nn.Module):
         normalizer: Mapping[str, Any],
         criteria: Sequence[Mapping[str, Any]],
         norm: str = "batch",
+        anchor_loss: bool = True,
+        scalars: Mapping[str, Any] | None = None,
     ):
         super().__init__()
         self.backbone = MODELS.build(backbone)
@@ -49,6 +59,8 @@ class DefaultRegressor(nn.Module):
             raise InputError(f"head.in_channels: got {taken}, wanted {given} as the backbone has features")
         self.normalizer = MODELS.build(normalizer)
         self.criteria = nn.ModuleList(LOSSES.build(c) for c in criteria)
+        self.anchor_loss = anchor_loss
+        self.scalars = scalar_branch(scalars)
 
     def forward(self, input_dict: Mapping[str, Any]) -> dict[str, Tensor]:
         """One batch.
@@ -56,28 +68,63 @@ class DefaultRegressor(nn.Module):
         Returns:
             In training ``loss`` (and, with several losses, each of them by its class name): scalars only.
             In evaluation ``pred`` (N, K) in physical units, and ``loss`` if the batch has a ``target``.
+            With ``scalars`` also ``scalars_loss``, a part of the loss, and in evaluation ``scalars`` (B, S), physical.
 
         Raises:
             InputError: a target of another width than the head, or a backbone that does not return all points.
         """
-        valid = valid_slots(input_dict, self.training)
-        pred = self.predict(input_dict)
+        valid = self.counted(input_dict)
+        feat = self.features(input_dict)
+        pred = self.normalized(feat)
         target = input_dict.get("target")
         if self.training and target is None:
             raise InputError("target: missing from the batch, wanted (N, K) values to train on")
         out = {} if target is None else self.losses(pred, target, input_dict["offset"], valid=valid)
         if not self.training:
             out["pred"] = self.normalizer.denormalize(pred)
-        return out
+        return with_scalars(out, self.scalars, feat, input_dict, valid, self.training)
 
     def predict(self, input_dict: Mapping[str, Any]) -> Tensor:
         """Normalised prediction (N, K), in single precision."""
-        pred = self.head(self.features(input_dict))
+        return self.normalized(self.features(input_dict))
+
+    def normalized(self, feat: Tensor) -> Tensor:
+        """The same of features (N, C)."""
+        pred = self.head(feat)
         return pred.float() if pred.itemsize < 4 else pred
+
+    def counted(self, input_dict: Mapping[str, Any]) -> Tensor | None:
+        """(N,) False for rows that do not count in the loss; None where all do."""
+        valid = valid_slots(input_dict, self.training)
+        return counted(input_dict, self.anchor_loss) if valid is None else valid
+
+    def encode_anchors(self, input_dict: Mapping[str, Any]) -> Memory:
+        """Encode the points of one cloud or several; :meth:`decode` then predicts anywhere.
+
+        Raises:
+            InputError: a backbone that has no way for queries; ``scalars``, which are those of whole clouds.
+        """
+        if self.scalars is not None:
+            raise InputError("model.scalars: got anchors and queries, wanted scalars=None with them")
+        return anchored(self.backbone).encode_anchors(input_dict)
+
+    def decode(self, memory: Memory, input_dict: Mapping[str, Any], rows: int | None = None) -> dict[str, Tensor]:
+        """The outputs of evaluation without ``loss``, for queries of one cloud; of each query whatever the others are.
+
+        ``rows``: how many pass through the network together, see :func:`.by_rows`.
+        """
+        network = anchored(self.backbone)
+        return by_rows(lambda queries: self.outputs(network.decode(memory, queries)), input_dict, rows)
+
+    def outputs(self, feat: Tensor) -> dict[str, Tensor]:
+        """What evaluation makes of features (N, C)."""
+        return {"pred": self.normalizer.denormalize(self.normalized(feat))}
 
     def features(self, input_dict: Mapping[str, Any]) -> Tensor:
         """Features (N, C) of the backbone, of all points."""
         points = len(input_dict["coord"])
+        if ANCHORS in input_dict:
+            return features_of_both(self.backbone, input_dict)
         encoded = self.backbone(input_dict)
         feat = encoded["feat"] if isinstance(encoded, Mapping) else encoded
         if feat.shape[0] != points:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -24,6 +26,13 @@ def as_bytes(valid: Tensor | None) -> Tensor | None:
 def rows_together(x: Tensor) -> Tensor:
     """The tensor itself where the numbers of its last axis lie side by side, else a copy in which they do."""
     return x if x.stride(-1) == 1 else x.contiguous()
+
+
+def alignment(*tensors: Tensor) -> int:
+    """The largest power of two, up to 16 bytes, of elements that all strides but the last are multiples of."""
+    itemsize = max(t.element_size() for t in tensors)
+    strides = (stride for t in tensors for size, stride in zip(t.shape[:-1], t.stride()[:-1], strict=True) if size > 1)
+    return math.gcd(16 // itemsize, *strides)
 
 
 ARENA = 1 << 18  # counters for graphs

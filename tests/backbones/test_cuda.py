@@ -1,13 +1,22 @@
-"""The GPU computes what the CPU computes."""
+"""The GPU computes what the CPU computes, in single precision and under autocast, eagerly and as a captured graph."""
 
 from __future__ import annotations
 
 import copy
+import logging
 
 import pytest
 import torch
 
-from .conftest import sample
+from pointcept_bsa.geometry.padding import VALID
+from pointcept_bsa.host.batch import to_device
+from pointcept_bsa.host.embedded.graph import GraphedStep
+
+from .conftest import NETWORKS, sample, scale_weights
+
+CUDA = torch.device("cuda")
+CAPTURED = [name for name in NETWORKS if not name.startswith("ptv3")]  # of PT-v3m1 shapes depend on values
+PADDED = [name for name in CAPTURED if NETWORKS[name].get("pad") != "power_of_two"]
 
 
 @pytest.mark.gpu
@@ -23,3 +32,69 @@ def test_cuda_equals_cpu(network):
         out.square().mean().backward()
     for (name, a), b in zip(network.named_parameters(), other.parameters(), strict=True):
         assert torch.allclose(a.grad, b.grad.cpu(), atol=1e-8), name
+
+
+@pytest.mark.gpu
+def test_bfloat16_autocast_stays_near_single_precision(network):
+    scale_weights(network, 1 / network.enlarged)  # as initialised: rounding grows with the weights
+    network, data = network.cuda(), to_device(sample((150, 40)), CUDA)
+    with torch.no_grad():
+        wanted = network(data)["feat"]
+        with torch.autocast("cuda", torch.bfloat16):
+            got = network(data)["feat"]
+    assert (got.float() - wanted).norm() / wanted.norm() < 0.05  # as on the CPU, see test_properties.py
+
+
+def mean_square(network, autocast):
+    """batch -> its loss, over the points alone where the batch is padded."""
+
+    def forward(batch):
+        with torch.autocast("cuda", torch.bfloat16, enabled=autocast):
+            square = network(batch)["feat"].float().square().mean(1)
+        valid = batch.get(VALID, torch.ones_like(square))
+        return dict(loss=(square * valid).sum() / valid.sum())
+
+    return forward
+
+
+def assert_same_step(graphed, eager, losses, tolerance):
+    torch.testing.assert_close(*losses, rtol=tolerance, atol=0)
+    left, right = (torch.cat([p.grad.flatten() for p in network.parameters()]) for network in (graphed, eager))
+    assert (left - right).norm() <= tolerance * right.norm() and right.norm() > 0
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(("autocast", "tolerance"), [(False, 1e-3), (True, 2e-2)], ids=["float32", "bfloat16"])
+@pytest.mark.parametrize("network", CAPTURED, indirect=True)
+def test_captured_steps_are_the_eager_ones(network, autocast, tolerance):
+    """To rounding: atomic sums run in any order, and in bfloat16 a sum may then round the other way."""
+    scale_weights(network, 1 / network.enlarged)
+    eager = network.to(CUDA).train()
+    graphed = copy.deepcopy(eager)
+    cast = torch.bfloat16 if autocast else None
+    step = GraphedStep(graphed, mean_square(graphed, autocast), logging.getLogger("test"), cast)
+    for seed in range(6):
+        batch = to_device(sample((300, 1, 77), seed=seed), CUDA)
+        eager.zero_grad()
+        wanted = mean_square(eager, autocast)(batch)["loss"]
+        wanted.backward()
+        assert_same_step(graphed, eager, (step(batch)["loss"], wanted.detach()), tolerance)
+    assert len(step.graphs) == 1
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("network", PADDED, indirect=True)
+def test_padded_clouds_of_many_sizes_share_a_graph(network):
+    scale_weights(network, 1 / network.enlarged)
+    eager = network.to(CUDA).train()
+    graphed = copy.deepcopy(eager)
+    padding = graphed.padding(256)
+    step = GraphedStep(graphed, mean_square(graphed, False), logging.getLogger("test"))
+    for seed, points in enumerate((129, 256, 200, 150, 255, 131)):
+        data = sample((points,), seed=seed)
+        eager.zero_grad()
+        wanted = mean_square(eager, False)(to_device(data, CUDA))["loss"]
+        wanted.backward()
+        loss = step(to_device(padding(data), CUDA))["loss"]
+        assert_same_step(graphed, eager, (loss, wanted.detach()), 1e-3)
+    assert len(step.graphs) == 1

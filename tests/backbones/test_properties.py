@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 
+from pointcept_bsa.engine.flops import count_flops
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.geometry.ball_tree import BallTree
+from pointcept_bsa.host import MODELS
+from pointcept_bsa.host.embedded.export import load_safetensors, save_safetensors
 
-from .conftest import sample, scale_weights
+from .conftest import NETWORKS, sample, scale_weights
 
 TOLERANCE = 2e-4  # float32, activations of order 10: sums run in another order
 
@@ -20,6 +25,12 @@ def run(network, data):
 
 def close(a, b):
     return torch.allclose(a, b, atol=TOLERANCE, rtol=TOLERANCE)
+
+
+def test_every_registered_backbone_is_tested():
+    homes = {name: kind.__module__ for name, kind in MODELS.module_dict.items()}
+    registered = {name for name, home in homes.items() if home.startswith("pointcept_bsa.backbones.")}
+    assert {config["type"] for config in NETWORKS.values()} == registered
 
 
 @pytest.mark.parametrize("lengths", [(200,), (128,), (20,), (70, 130)])
@@ -62,6 +73,25 @@ def test_the_input_is_left_alone(network):
     assert all(torch.equal(data[k], kept[k]) for k in kept)
     assert out["feat"].shape == (40, network.out_channels)
     assert out["offset"] is data["offset"] or torch.equal(out["offset"], data["offset"])
+
+
+def test_a_cloud_twice_is_twice_the_operations(network):
+    one = sample((100,))
+    twice = {key: torch.cat([value, value]) for key, value in one.items()} | dict(offset=torch.tensor([100, 200]))
+    assert count_flops(network, twice) == 2 * count_flops(network, one) > 0
+
+
+def test_exported_weights_are_all_that_a_network_needs(network, tmp_path):
+    save_safetensors(tmp_path / "x.safetensors", network.state_dict(), {"name": "x"})
+    weights, said = load_safetensors(tmp_path / "x.safetensors")
+    other = copy.deepcopy(network)
+    with torch.no_grad():
+        for tensor in other.state_dict().values():
+            tensor.zero_()
+    data = sample((40, 3))
+    assert not torch.equal(run(other, data), run(network, data))
+    other.load_state_dict(weights)
+    assert torch.equal(run(other, data), run(network, data)) and said == {"name": "x"}
 
 
 def test_bfloat16_autocast_stays_near_single_precision(network):

@@ -15,6 +15,7 @@ from pointcept_bsa.datasets.transforms import (
     RandomMirror,
     SamplePoints,
     ScaleCoord,
+    fields_read,
 )
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.host import Compose, collate_fn
@@ -133,6 +134,17 @@ def test_collect_and_collate_make_a_ragged_batch():
     np.testing.assert_array_equal(batch["feat"][5:, -1].numpy(), np.arange(8))
 
 
+def test_parameters_of_clouds_have_a_row_a_cloud():
+    collect = CollectPoints(parameter_keys=("flow", "speed"))
+    samples = [make_sample(n, seed=n) for n in (5, 1)]
+    for sample in samples:
+        n = len(sample["coord"])
+        sample |= {"flow": np.tile([[1.0, n]], (n, 1)), "speed": np.full(n, 7.0)}
+    batch = collate_fn([collect(sample) for sample in samples])
+    assert batch["parameters"].tolist() == [[1.0, 5.0, 7.0], [1.0, 1.0, 7.0]]
+    assert fields_read([dict(type="CollectPoints", parameter_keys=("flow",))]) == {"flow": "CollectPoints"}
+
+
 def test_added_fields_are_indexable_by_the_hosts_transforms():
     sample = {**make_sample(), "index_valid_keys": ["coord", "target"]}
     added = AddGridCoord(0.1)(FourierFeatures()(sample))
@@ -157,6 +169,8 @@ def test_added_fields_are_indexable_by_the_hosts_transforms():
         (lambda: CollectPoints(keys=("face",)), "key 'face'"),
         (lambda: CollectPoints(feat_keys=()), "no feat_keys"),
         (lambda: CollectPoints(keys=("coord", "traget"))(make_sample()), "no 'traget'.*did you mean 'target'"),
+        (lambda: CollectPoints(keys=("parameters",)), "key 'parameters'"),
+        (lambda: CollectPoints(parameter_keys=("coord",))(make_sample()), "varies from point to point"),
         (lambda: CollectPoints(feat_keys=("name",))(make_sample()), "'name' is not a per-point field"),
     ],
 )

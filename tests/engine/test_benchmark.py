@@ -12,12 +12,12 @@ import torch
 
 from pointcept_bsa.engine.benchmark import case
 from pointcept_bsa.engine.benchmark.case import NOT_ASKED, OOM, TOO_SLOW, Measurement
-from pointcept_bsa.engine.benchmark.entries import Entry, parse_entries, parse_entry
+from pointcept_bsa.engine.benchmark.entries import Entry, backbone_configs, parse_entries, parse_entry
 from pointcept_bsa.engine.benchmark.inputs import input_shape, make_batch
 from pointcept_bsa.engine.benchmark.run import predict_seconds, run
 from pointcept_bsa.engine.benchmark.timing import Timing, summarize, time_calls
 from pointcept_bsa.errors import InputError
-from pointcept_bsa.host import build_model
+from pointcept_bsa.host import MODELS, build_model
 
 ROOT = Path(__file__).resolve().parents[2]
 BSA, FULL = (str(ROOT / f"configs/ellipsoid_flow/{name}.py") for name in ("bsa", "full_attention"))
@@ -227,9 +227,29 @@ def test_entries():
     assert parse_entries([BSA], FULL)[1] == parse_entries([BSA], FULL)[0][0].name
 
 
+def test_backbones_are_named_or_all_that_are_registered(benchmark_tool):
+    homes = {name: kind.__module__ for name, kind in MODELS.module_dict.items()}
+    registered = {name for name, home in homes.items() if home.startswith("pointcept_bsa.backbones.")}
+    paths = backbone_configs(["all"], benchmark_tool.load)
+    types = [benchmark_tool.load(path, [])["model"]["backbone"]["type"] for path in paths]
+    assert set(types) == registered and len(types) == len(registered)
+    two = [f"configs/shapenet_car/{name}.py" for name in ("upt", "bsa")]
+    assert backbone_configs(["UPT-v1m1", "BSA-v1m1", "UPT-v1m1"], benchmark_tool.load) == two
+
+
+def test_backbones_stand_beside_configs(benchmark_tool, benchmark_settings):
+    chosen = benchmark_settings(backbones=["BSA-v1m1", "PointNet-v1m1"], config=[BSA], options=[])
+    measure = fake(TIMES | {"PointNet-v1m1": TIMES["BSA-v1m1"]})
+    rows = run(chosen, benchmark_tool.load, benchmark_tool.build_optimizer, measure)
+    assert [row.name for row in rows] == [
+        *("ellipsoid_flow/full_attention", "ellipsoid_flow/bsa", "shapenet_car/bsa", "shapenet_car/pointnet")
+    ]
+
+
 @pytest.mark.parametrize(
     "arguments, words",
     [
+        (["--backbones", "UTP-v1m1"], "did you mean 'UPT-v1m1'"),
         (["--config", "nowhere.py"], "nowhere.py"),
         (["--config", BSA, BSA], "NAME=PATH"),
         (["--config", BSA, "--baseline", "elipsoid_flow/bsa"], "did you mean 'ellipsoid_flow/bsa'"),

@@ -7,6 +7,7 @@ import copy
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from pointcept_bsa.engine.bounded import BoundedModel, random_order
 from pointcept_bsa.engine.evaluation import evaluate
@@ -135,12 +136,13 @@ def test_test_cfg_is_checked():
             DATASETS.build(dict(dataset, test_cfg=bad))
 
 
+@pytest.mark.parametrize("checkpoint", [True, "selective"])
 @pytest.mark.parametrize("cfg", BACKBONES, ids=lambda cfg: cfg["type"])
-def test_row_by_row_and_recomputed_are_the_same(cfg, monkeypatch):
+def test_row_by_row_and_recomputed_are_the_same(cfg, checkpoint, monkeypatch):
     """Without gradients the feed-forward goes row by row; with ``checkpoint`` the gradients are those without."""
     torch.manual_seed(0)
     plain = MODELS.build(dict(cfg)).train()
-    recomputing = MODELS.build(dict(cfg, checkpoint=True)).train()
+    recomputing = MODELS.build(dict(cfg, checkpoint=checkpoint)).train()
     recomputing.load_state_dict(plain.state_dict())
     batch = batch_of(90, 60)
     batch.pop("tree_order")
@@ -158,7 +160,7 @@ def test_row_by_row_and_recomputed_are_the_same(cfg, monkeypatch):
 def test_recomputing_saves_memory():
     """Bytes that the backward pass waits for."""
 
-    def kept(checkpoint: bool) -> int:
+    def kept(checkpoint: bool | str) -> int:
         model = MODELS.build(dict(BACKBONES[0], checkpoint=checkpoint)).train()
         sizes: dict[int, int] = {}
         weights = {parameter.data_ptr() for parameter in model.parameters()}
@@ -173,3 +175,26 @@ def test_recomputing_saves_memory():
         return sum(sizes.values())
 
     assert kept(True) < kept(False) / 3
+
+
+def test_selective_recomputing_computes_no_attention_again():
+    class Count(TorchDispatchMode):
+        attentions = 0
+
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            self.attentions += "scaled_dot_product" in str(func) and "backward" not in str(func)
+            return func(*args, **(kwargs or {}))
+
+    def attentions(checkpoint: bool | str) -> int:
+        model = MODELS.build(dict(BACKBONES[0], checkpoint=checkpoint)).train()
+        with Count() as count:
+            model({key: value for key, value in batch_of(150).items() if key != "tree_order"})["feat"].sum().backward()
+        return count.attentions
+
+    assert attentions("selective") == attentions(False) > 0
+    assert attentions(True) == 2 * attentions(False)
+
+
+def test_checkpoint_is_checked():
+    with pytest.raises(ValueError, match="checkpoint: got 'some', wanted True, False or 'selective'"):
+        MODELS.build(dict(BACKBONES[0], checkpoint="some"))

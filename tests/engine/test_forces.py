@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from scipy.spatial import ConvexHull
 
+from pointcept_bsa.datasets.potential_flow import ellipsoid_faces, ellipsoid_pressure_coefficient, munk_moment
 from pointcept_bsa.datasets.shapenet_car import ShapeNetCarDataset
-from pointcept_bsa.engine.prediction.forces import Reference, pressure_forces, silhouette
+from pointcept_bsa.engine.prediction.forces import Reference, integrals, pressure_forces, silhouette
 from pointcept_bsa.engine.prediction.surface import area_vectors, outward_surface, point_normals, triangles_of
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.mesh_io import Mesh
@@ -113,6 +114,61 @@ def test_real_cars_have_the_drag_of_cars_and_no_side_force(real_data):
             assert 0.2 < forces["coefficients"]["drag"] < 0.4
 
 
+def test_forces_and_moments_of_linear_fields_are_exact():
+    """Buoyancy: p = p0 + g x pushes with -g times the volume, at its centre. Stress a + b z on the walls of a box."""
+    points, face = box()
+    surface, about, gradient = outward_surface(points, face), np.array([4.0, -1.0, 2.0]), np.array([3.0, -2.0, 5.0])
+    force, moment = integrals(points, surface.triangle, 7 + points @ gradient, about=about)
+    assert force == pytest.approx(-6 * gradient)
+    assert moment == pytest.approx(np.cross(np.array([0.5, 1.0, 1.5]) - about, -6 * gradient))
+    shear = np.zeros((8, 3))
+    shear[:, 0] = points[:, 2]  # along x, growing with z: 1.5 times the area 22, but of faces z = 0 none and z = 3 all
+    force, moment = integrals(points, surface.triangle, np.zeros(8), shear)
+    assert force == pytest.approx([1.5 * (2 * 6 + 2 * 3) + 3 * 2, 0, 0])
+    # about y: integral of z tau = of the sides (perimeter 6) times 3^3 / 3, and 3 * 3 on the top (area 2)
+    assert moment == pytest.approx([0, 6 * 9 + 2 * 9, -1.0 * force[0]])
+
+
+def test_a_turning_sphere_is_braked_by_the_moment_of_its_shear():
+    points, face = sphere(6000, radius=2.0)
+    turning = np.array([0.3, -0.2, 0.5])
+    shear = np.cross(turning, points / 2.0)  # tangential: omega x n
+    force, moment = integrals(points, outward_surface(points, face).triangle, np.ones(len(points)), shear)
+    assert force == pytest.approx(0, abs=2e-2)
+    assert moment == pytest.approx(8 / 3 * np.pi * 2.0**3 * turning, rel=5e-3, abs=0.05)
+
+
+@pytest.mark.parametrize("axes", [(1.0, 1.0, 1.0), (1.0, 0.6, 0.4), (0.35, 0.9, 0.5)])
+def test_an_ellipsoid_has_no_force_and_the_moment_of_munk(axes):
+    axes, stream = np.array(axes), np.array([0.6, -0.5, 0.62])
+    errors = []
+    for count in (1000, 8000):
+        points = np.random.randn(count, 3)
+        points *= axes / np.linalg.norm(points, axis=1, keepdims=True)
+        surface = outward_surface(points, ellipsoid_faces(points, axes))
+        assert surface.closed and surface.turned == 0 and len(np.unique(surface.triangle)) == count
+        force, moment = integrals(
+            points, surface.triangle, ellipsoid_pressure_coefficient(points, axes, stream), about=(0, 0, 0)
+        )
+        errors.append(max(np.abs(force).max(), np.abs(moment - munk_moment(axes, stream)).max()))
+    assert errors[1] < 5e-3 and errors[1] < 0.5 * errors[0]
+    assert np.abs(munk_moment(axes, stream)).max() > 0.05 or len(set(axes)) == 1
+
+
+def test_moments_turn_with_the_reference():
+    points, face = box()
+    surface, pressure = outward_surface(points, face), 100.0 * (1 - points[:, 0])
+    forces = pressure_forces(points, surface, pressure, Reference.of(STREAM, about=(0, 0, 0)))
+    assert forces["newtons"]["drag"] == pytest.approx(600)  # at y = 1, z = 1.5: turns about y, and about -z
+    # side is flow x up = x cross z = -y
+    assert forces["newton_metres"] == pytest.approx({"roll": 0, "yaw": -600.0, "pitch": -900.0}, abs=1e-9)
+    centred = pressure_forces(points, surface, pressure, Reference.of(STREAM, about=(9, 1, 1.5)))
+    assert centred["newton_metres"] == pytest.approx({"roll": 0, "yaw": 0, "pitch": 0}, abs=1e-9)
+    assert centred["reference"]["about"] == [9, 1, 1.5]
+    sheared = pressure_forces(points, surface, pressure, Reference.of(STREAM), np.ones((8, 3)))
+    assert sheared["newtons"]["drag"] == pytest.approx(622) and "shear" in sheared["note"]
+
+
 @pytest.mark.parametrize("first", range(6))
 @pytest.mark.parametrize("backward", [False, True])
 def test_a_body_with_concave_caps_has_its_area_silhouette_and_thrust(first, backward):
@@ -145,6 +201,7 @@ def test_a_concave_quad_is_cut_where_it_lies_inside():
         (dict(area=float("inf")), "--area"),
         (dict(flow=[0, 0, 0]), "--flow"),
         (dict(up=[1, 0, 1]), "across the stream"),
+        (dict(about=[0, 1]), "--about"),
     ],
 )
 def test_a_reference_without_sense_is_refused(given, message):

@@ -52,6 +52,26 @@ def test_predictions_have_the_forces_of_the_declared_field(tmp_path, tool, prepa
     assert record["forces"]["newtons"]["drag"] != 0 and record["forces"]["reference"]["velocity"] == 30
 
 
+def test_shear_counts_in_forces_where_it_is_declared(tmp_path, tool):
+    write_balls(tmp_path / "raw")
+    prepare_custom(
+        str(tmp_path / "raw"), str(tmp_path / "data"), target=TARGET, surface_pressure=(*WORDS, "shear=shear")
+    )
+    make_run(own_config(tmp_path / "data", [collect("coord")]), tmp_path / "run")
+    command = ["--weight", str(tmp_path / "run"), "--input", str(tmp_path / "raw/ball1.vtp"), "--about", "1", "0", "2"]
+    assert tool("predict", *command, "--output", str(tmp_path / "out.vtp")) == 0
+    mesh = read_mesh(tmp_path / "out.vtp")
+    fields = [mesh.point_data[f"predicted_{name}"] for name in ("pressure", "shear")]
+    surface = outward_surface(mesh.points, mesh.cells["triangle"])
+    wanted = pressure_forces(mesh.points, surface, fields[0], Reference.of(STREAM, about=(1, 0, 2)), fields[1])
+    for name, value in wanted["newton_metres"].items():
+        assert mesh.field_data[f"predicted_{name}_newton_metre"] == pytest.approx(value, rel=1e-4, abs=1e-3)
+    pressure_alone = pressure_forces(mesh.points, surface, fields[0], Reference.of(STREAM))
+    assert wanted["newtons"]["drag"] != pytest.approx(pressure_alone["newtons"]["drag"], rel=1e-3)
+    pressure = build_dataset(dict(type="PointFieldDataset", data_root=str(tmp_path / "data"), target=("pressure",)))
+    assert "shear" not in pressure.surface_pressure
+
+
 def test_a_choice_of_targets_without_the_pressure_has_no_forces(tmp_path):
     write_balls(tmp_path / "raw")
     prepare_custom(str(tmp_path / "raw"), str(tmp_path / "data"), target=TARGET, surface_pressure=WORDS)
@@ -73,6 +93,7 @@ def test_a_choice_of_targets_without_the_pressure_has_no_forces(tmp_path):
         ((*WORDS[:3], "flow=1,0", "up=0,0,1"), r"got flow=\[1.0, 0.0\], wanted three numbers"),
         ((*WORDS[:4], "up=1,0,1"), "wanted a direction across the stream"),
         ((*WORDS, "speed=3"), "got 'speed=3'"),
+        ((*WORDS, "shear=pressure"), r"got shear='pressure', wanted a target of three columns, of \['shear'\]"),
         ((*WORDS, "coefficient=yes"), "got 'coefficient=yes'"),
         ((*WORDS[:3], "flow=1,x,0"), "flow=1,x,0: wanted numbers"),
     ],

@@ -12,7 +12,7 @@ from scipy.spatial import ConvexHull
 
 from pointcept_bsa.datasets.inputs import InputDescription
 from pointcept_bsa.engine.prediction.inputs import prepare_input
-from pointcept_bsa.engine.prediction.network import Network, open_network
+from pointcept_bsa.engine.prediction.network import Network, Prediction, open_network
 from pointcept_bsa.engine.prediction.outputs import fitted, with_prediction
 from pointcept_bsa.engine.training_range import (
     describe_training_data,
@@ -269,7 +269,7 @@ def test_a_run_without_a_record_says_where_its_range_comes_from(small_run, ellip
 def test_a_vector_target_is_written_as_a_vector():
     mesh = Mesh(np.random.rand(3, 3), {"line": np.array([[0, 1], [1, 2]])})
     pred = np.arange(6.0).reshape(3, 2)
-    out = with_prediction(mesh, np.ones(3, bool), pred, network(), None)
+    out = with_prediction(mesh, np.ones(3, bool), Prediction(pred, 1), network(), None)
     np.testing.assert_array_equal(out.point_data["predicted_velocity"], np.pad(pred, ((0, 0), (0, 1))))
     np.testing.assert_array_equal(out.cell_data["predicted_velocity"], [[1, 2, 0], [3, 4, 0]])
 

@@ -15,7 +15,7 @@ import torch
 
 import pointcept_bsa
 from pointcept_bsa.engine.prediction.arrays import predict_arrays
-from pointcept_bsa.engine.prediction.network import Network
+from pointcept_bsa.engine.prediction.network import Network, Prediction
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.files.json_file import read_json, write_json
 from pointcept_bsa.host.embedded.export import load_safetensors
@@ -107,9 +107,9 @@ def test_a_changed_config_is_refused(saved, tmp_path):
 class Echo(Network):
     """Says of every point where it is."""
 
-    def predict(self, sample, max_points=None):
+    def predict(self, sample, max_points=None, anchors=None):
         self.seen.append(sample)
-        return np.asarray(sample["coord"], np.float64), 1
+        return Prediction(np.asarray(sample["coord"], np.float64))
 
 
 def test_targets_of_two_columns_and_numbers_for_all_points():

@@ -64,7 +64,7 @@ def test_radius_keeps_those_inside_the_nearest_first():
 def test_both_searches_agree(monkeypatch, chunk):
     monkeypatch.setattr(neighbors, "MAX_DISTANCES", chunk)
     cloud = torch.randn(50, 3)
-    (tree, near), (pairs, also_near) = neighbors._search_tree(cloud, 8), neighbors._search_all(cloud, 8)
+    (tree, near), (pairs, also_near) = neighbors._search_tree(cloud, cloud, 8), neighbors._search_all(cloud, cloud, 8)
     assert torch.equal(tree, pairs)
     assert torch.allclose(near.float(), also_near)
 

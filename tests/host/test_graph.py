@@ -27,14 +27,13 @@ MODEL = dict(
     normalizer=dict(type="TargetNormalizer", channels=1, mean=[0.0], std=[1.0]),
     criteria=[dict(type="MSELoss")],
 )
-RIVALS = (
-    dict(type="UPT-v1m1", out_channels=16, channels=16, num_heads=2, num_supernodes=64, num_latents=16, radius=0.5),
-    dict(type="ABUPT-v1m1", out_channels=16, channels=16, num_heads=2, num_supernodes=64, num_anchors=128, radius=0.5),
-    dict(type="MSPT-v1m1", channels=16, depth=2, num_heads=2, ball_size=64, block_size=16),
-    dict(type="Transolver-v1m1", channels=16, depth=2, num_heads=2, num_slices=8),
-    dict(type="FLARE-v1m1", channels=16, depth=2, num_heads=2, num_latents=8),
-    dict(type="LRSA-v1m1", channels=16, depth=2, num_heads=2, num_latents=8),
-    dict(type="PointNet-v1m1", point_channels=(16,), cloud_channels=(32,), channels=(16, 16)),
+WHOLE = MODEL | dict(  # conditioned by numbers of whole clouds, and predicting some
+    backbone=MODEL["backbone"] | dict(condition=2),
+    scalars=dict(
+        head=dict(type="ScalarHead", in_channels=16, out_channels=2),
+        normalizer=dict(type="TargetNormalizer", channels=2, mean=[0.0, 0.0], std=[1.0, 1.0]),
+        criteria=[dict(type="MSELoss")],
+    ),
 )
 
 
@@ -46,10 +45,16 @@ def batches(every=LENGTHS):
         yield dict(coord=coord, feat=coord, target=coord[:, :1].square(), offset=offset, name=["x"] * len(lengths))
 
 
-def train(step, model) -> list[float]:
+def with_numbers(batch):
+    """The batch with parameters and scalars of its clouds."""
+    numbers = torch.stack([cloud.mean(0) for cloud in batch["coord"].tensor_split(batch["offset"][:-1])])
+    return batch | dict(parameters=10 * numbers[:, :2], scalars=numbers[:, 1:] * 10)
+
+
+def train(step, model, of=batches) -> list[float]:
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
     losses = []
-    for batch in batches():
+    for batch in of():
         losses.append(step(to_device(batch, torch.device("cuda")))["loss"])
         optimizer.step()
     return [loss.item() for loss in losses]
@@ -126,10 +131,11 @@ def test_flat_gradients_are_the_gradients():
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("backbone", [MODEL["backbone"], *RIVALS], ids=lambda backbone: backbone["type"])
-def test_graphed_steps_train_like_eager_ones(backbone):
+@pytest.mark.parametrize("config", [MODEL, WHOLE], ids=["fields", "numbers of whole clouds"])
+def test_graphed_steps_train_like_eager_ones(config):
+    """A model and its optimizer, shapes in turn; every backbone's own step: ``tests/backbones/test_cuda.py``."""
     torch.manual_seed(0)
-    eager = MODELS.build(copy.deepcopy(MODEL | dict(backbone=backbone))).cuda().train()
+    eager = MODELS.build(copy.deepcopy(config)).cuda().train()
     graphed = copy.deepcopy(eager)
 
     def eager_step(batch):
@@ -139,7 +145,8 @@ def test_graphed_steps_train_like_eager_ones(backbone):
         return out
 
     step = GraphedStep(graphed, graphed, logging.getLogger("test"))
-    assert train(step, graphed) == pytest.approx(train(eager_step, eager), rel=1e-3)  # atomics: not bit for bit
+    of = batches if config is MODEL else lambda: map(with_numbers, batches())
+    assert train(step, graphed, of) == pytest.approx(train(eager_step, eager, of), rel=1e-3)  # atomics: not bit for bit
     assert len(step.graphs) == 2
 
 

@@ -13,6 +13,7 @@ from test_training import assert_same_run, assert_same_state, load, train
 from torch import nn
 
 from pointcept_bsa.errors import InputError
+from pointcept_bsa.host import muon
 from pointcept_bsa.host.embedded.cli import test_main as run_test
 from pointcept_bsa.host.embedded.ema import MovingAverage
 from pointcept_bsa.host.embedded.guard import NanGuard, total_norm
@@ -292,6 +293,29 @@ def test_lion_is_timms_or_an_error_that_says_so():
 def test_new_keys_are_checked(config, capsys, option, message):
     assert train(config, option) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.gpu
+def test_muon_captured_steps_as_muon(monkeypatch):
+    """With a schedule, a gradient that moves in memory, and a state that is loaded on the way."""
+    results = []
+    for eager in (3, 1000):
+        monkeypatch.setattr(muon, "EAGER_STEPS", eager)
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 4)).cuda()
+        optimizer = build_optimizer({"type": "Muon", "lr": 0.1}, model)
+        x = torch.randn(32, 8, device="cuda")
+        for step in range(16):
+            model(x).square().mean().backward()
+            for group in optimizer.param_groups:
+                group["lr"] = 0.1 / (1 + step)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=step == 10)
+            if step == 7:
+                optimizer.load_state_dict(optimizer.state_dict())
+        assert (optimizer.parts["muon"]._graph is not None) == (eager == 3)
+        results.append([p.detach().clone() for p in model.parameters()])
+    torch.testing.assert_close(*results, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.gpu

@@ -148,3 +148,16 @@ def with_surface(**change):
 def test_wrong_configs_are_named(change, message):
     with pytest.raises(InputError, match=message):
         build(**change)
+
+
+def test_anchors_and_queries_of_several_domains():
+    model, data = build(), batch()
+    both = {**data, "anchor_offset": torch.tensor([12, 20])}
+    model.train()(both)["loss"].backward()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
+    model.eval()
+    one = {key: value for key, value in cloud(20, 0).items() if key not in ("target", "domain_offset")}
+    with torch.no_grad():
+        pred = model.decode(model.encode_anchors(one), one)["pred"]
+        whole = model(one)["pred"]
+    torch.testing.assert_close(pred, whole, equal_nan=True, rtol=1e-4, atol=1e-4)

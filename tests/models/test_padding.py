@@ -27,6 +27,12 @@ ERWIN = dict(type="Erwin-v1m1", channels=[16, 16, 16], ball_sizes=[32, 16, 16], 
              mp_steps=1)  # fmt: skip
 LATENT = dict(out_channels=16, channels=16, num_heads=2, num_supernodes=20, depth=1, radius=0.8, num_neighbors=5,
               position_scale=4.0)  # fmt: skip
+CONDITIONED = {  # by global parameters
+    "full": dict(type="FullAttention-v1m1", channels=16, depth=2, num_heads=2),
+    "bsa": dict(type="BSA-v1m1", **TREE),
+    "nsa": NSA,
+    "erwin": ERWIN,
+}
 BACKBONES = {
     "upt": dict(type="UPT-v1m1", **LATENT, num_latents=6, encoder_depth=1),
     "abupt": dict(type="ABUPT-v1m1", **LATENT, num_anchors=40),
@@ -48,6 +54,7 @@ BACKBONES = {
     "transolver": dict(type="Transolver-v1m1", channels=16, depth=2, num_heads=2, num_slices=6),
     "flare": dict(type="FLARE-v1m1", channels=16, depth=2, num_heads=2, num_latents=6, mlp_depth=1),
     "lrsa": dict(type="LRSA-v1m1", channels=16, depth=2, num_heads=2, num_latents=6),
+    **{f"{name} conditioned": config | dict(condition=3) for name, config in CONDITIONED.items()},
     "erwin one ball size": ERWIN | dict(strides=[1, 1], ball_sizes=[32, 32, 32]),
 }
 TWO_LEVELS = dict(channels=[16, 16], ball_sizes=[32, 16], enc_num_heads=[2, 2], enc_depths=[1, 2], dec_num_heads=[2],
@@ -58,6 +65,8 @@ STATIC = {
     "bsa hierarchical": BACKBONES["bsa hierarchical"],
     "nsa": NSA | dict(mp_steps=0),
     "erwin": ERWIN | TWO_LEVELS,
+    "full conditioned": BACKBONES["full conditioned"] | dict(depth=1),
+    "bsa conditioned": BACKBONES["bsa conditioned"],
     "upt": BACKBONES["upt"],
     "abupt": BACKBONES["abupt"],
     "mspt": BACKBONES["mspt"],
@@ -86,19 +95,24 @@ def regressor(backbone, criteria=("MSELoss", "RelativeL2Loss", "L1Loss"), dtype=
         for parameter in model.backbone.parameters():
             if parameter.dim() > 1:
                 parameter.mul_(8)
+        if getattr(model.backbone, "condition", None) is not None:  # whose last map begins with zero
+            model.backbone.condition.layers[-1].weight.normal_(std=0.3)
     return model.to(dtype).train()
 
 
-def clouds(lengths, seed=0, dtype=torch.float64):
+def clouds(lengths, seed=0, dtype=torch.float64, model=None):
     generator = torch.Generator().manual_seed(seed)
 
     def values(n, k):
         return torch.randn(n, k, generator=generator, dtype=dtype)
 
-    return [
+    samples = [
         dict(coord=values(n, 3), feat=values(n, 3), target=values(n, 2), offset=torch.tensor([n]), name=f"{n} points")
         for n in lengths
     ]
+    if model is not None and model.backbone.condition is not None:
+        samples = [sample | dict(parameters=values(1, 3)) for sample in samples]
+    return samples
 
 
 def padded(model, samples, unit=128):
@@ -124,7 +138,8 @@ def same_step(model, plain, filled):
 
 @pytest.mark.parametrize(("name", "lengths"), CASES, ids=str)
 def test_loss_and_gradients_are_those_of_the_points(name, lengths):
-    model, samples = regressor(BACKBONES[name]), clouds(lengths)
+    model = regressor(BACKBONES[name])
+    samples = clouds(lengths, model=model)
     batch = padded(model, samples)
     assert batch["offset"].tolist() == np.cumsum([-(-n // 128) * 128 for n in lengths]).tolist()
     assert int(batch[VALID].sum()) == sum(lengths) and batch["name"] == [s["name"] for s in samples]
@@ -136,7 +151,7 @@ def test_one_program_serves_all_clouds_of_as_many_slots(backbone):
     """A trace holds every number that is not computed from the batch: a CUDA graph of the step would, too."""
     model = regressor(backbone, ("RelativeL2Loss",))
     parameters = list(model.parameters())
-    first, second = (padded(model, clouds(n, seed)) for seed, n in enumerate([(129, 40), (250, 128)]))
+    first, second = (padded(model, clouds(n, seed, model=model)) for seed, n in enumerate([(129, 40), (250, 128)]))
     ends = first["offset"].tolist()
     assert second["offset"].tolist() == ends == [256, 384]
 

@@ -28,11 +28,11 @@ def scores_of(index, q, k):
     return scores.masked_fill(index < 0, -torch.inf)
 
 
-def check(q, k, groups, blocks, topk, balls=None, block_valid=None):
+def check(q, k, groups, blocks, topk, balls=None, block_valid=None, own=None):
     """As many blocks, with the same scores in the same order, none twice: equal up to the choice among equal scores."""
-    got = selection.select_blocks(q, k, groups, blocks, topk, balls=balls, block_valid=block_valid)
+    got = selection.select_blocks(q, k, groups, blocks, topk, balls=balls, block_valid=block_valid, own=own)
     want = selection.reference.select_blocks(
-        q.float(), k.float(), groups, blocks, topk, balls=balls, block_valid=block_valid
+        q.float(), k.float(), groups, blocks, topk, balls=balls, block_valid=block_valid, own=own
     )
     assert got.shape == want.shape and got.dtype == torch.long and not got.requires_grad
     assert torch.equal(got < 0, want < 0)
@@ -63,6 +63,19 @@ def test_selects_as_the_reference(lengths, heads, width, block_size, group_size,
     index = check(q, both[:, :heads], groups, layout.blocks, topk, balls, layout.block_valid)  # strided keys
     if layout.block_valid is not None:
         assert layout.block_valid[index[index >= 0]].all()
+
+
+@kernel_test
+@pytest.mark.parametrize("topk", [3, 16])
+@pytest.mark.parametrize("clouds", [((7, 30), (16, 40)), ((33,), (24,))], ids=["two clouds", "one cloud"])
+def test_groups_may_say_in_which_ball_they_are(clouds, topk):
+    groups, blocks = clouds
+    q, k = torch.randn(sum(groups), 2, 8, device=DEVICE), torch.randn(sum(blocks), 2, 8, device=DEVICE)
+    balls, valid = tuple(b // 8 for b in blocks), torch.rand(sum(blocks), device=DEVICE) > 0.2
+    ends = torch.tensor([0, *balls]).cumsum(0).tolist()
+    own = torch.cat([torch.randint(a, b, (g,)) for g, a, b in zip(groups, ends[:-1], ends[1:], strict=True)])
+    index = check(q, k, groups, blocks, topk, balls, valid, own.to(DEVICE))
+    assert (index // 8 != own.to(DEVICE).view(-1, 1, 1))[index >= 0].all()
 
 
 @kernel_test
@@ -108,7 +121,7 @@ def test_operator_is_registered_as_torch_wants_it():
     q, k = torch.randn(8, 2, 8, device=DEVICE), torch.randn(16, 2, 8, device=DEVICE)
     torch.library.opcheck(
         triton_backend.select_blocks_op,
-        (q, k, [8], [16], 2, [2], None),
+        (q, k, [8], [16], 2, [2], None, None),
         test_utils=("test_schema", "test_faketensor"),
     )
 

@@ -75,6 +75,7 @@ class CompileOnly:
 LAUNCHED = {
     "ops.ball_attention.kernels": ("forward_kernel", "key_gradient_kernel", "query_gradient_kernel"),
     "ops.tree_attention.kernels": ("forward_kernel", "query_gradient_kernel", "token_gradient_kernel", "sum_kernel"),
+    "ops.tree_attention.packed_kernels": ("pack_lists_kernel", "sum_lists_kernel"),
     "ops.tree_descent.kernels": ("best_children_kernel",),
     "ops.gated_sum.kernels": ("forward_kernel", "backward_kernel"),
     "ops.block_pooling.kernels": ("forward_kernel", "backward_kernel"),
@@ -178,6 +179,18 @@ def attention_of_narrow_heads():
         q, k, v = (torch.zeros(1, SLOTS, 2, width, dtype=torch.bfloat16) for _ in range(3))
         out, lse = narrow._forward(q, k, v, mask)
         narrow._backward(out, q, k, v, mask, out, lse)
+    for width in (8, 16):
+        levels(torch.bfloat16, width)
+
+
+def levels(dtype, dim):
+    q = torch.zeros(64, 2, dim, dtype=dtype)
+    k = torch.zeros(16, 2, dim, dtype=dtype)
+    starts, lengths, offsets = torch.tensor([0, 64]), torch.tensor([16]), torch.arange(17)
+    tables = (t.int() for t in (starts, lengths, torch.arange(16)[None], offsets, torch.arange(16)))
+    lists = (torch.zeros(16), *tables)
+    out, lse = tree_attention._forward(q, k, k, *lists, 64)
+    tree_attention._backward(out, q, k, k, *lists, out, lse, 64)
 
 
 def attention_to_selected_blocks():
@@ -191,18 +204,13 @@ def attention_to_selected_blocks():
 
 def selection_of_blocks():
     q, k = qkv()[0][: SLOTS // 8], qkv()[1][: SLOTS // 8]
-    selection.select_blocks_op(q, k, [SLOTS // 8], [SLOTS // 8], 4, [SLOTS // 256], None)
+    for own in (None, torch.zeros(SLOTS // 8, dtype=torch.long)):
+        selection.select_blocks_op(q, k, [SLOTS // 8], [SLOTS // 8], 4, [SLOTS // 256], None, own)
 
 
 def attention_to_levels():
-    for dtype, dim in ((torch.float32, 8), (torch.bfloat16, 64)):
-        q = torch.zeros(64, 2, dim, dtype=dtype)
-        k = torch.zeros(16, 2, dim, dtype=dtype)
-        starts, lengths, offsets = torch.tensor([0]), torch.tensor([64]), torch.arange(17)
-        tokens, places = torch.arange(16)[None], torch.arange(16)
-        lists = (torch.zeros(1, 16), starts, lengths, tokens, offsets, places)
-        out, lse = tree_attention._forward(q, k, k, *lists, 64)
-        tree_attention._backward(out, q, k, k, *lists, out, lse, 64)
+    levels(torch.float32, 8)
+    levels(torch.bfloat16, 64)
 
 
 def descent():
@@ -248,7 +256,11 @@ CALLS = {
     sum_of_parts: ["ops.fan_out.kernels"],
     product_with_silu: ["ops.silu_product.kernels"],
     sum_of_columns: ["ops.column_sum.kernels"],
-    attention_of_narrow_heads: ["ops.dense_attention.narrow_kernels", "ops.dense_attention.narrow_gradient_kernels"],
+    attention_of_narrow_heads: [
+        "ops.dense_attention.narrow_kernels",
+        "ops.dense_attention.narrow_gradient_kernels",
+        "ops.tree_attention.packed_kernels",
+    ],
     attention_to_selected_blocks: ["ops.selected_attention.kernels", "ops.selected_attention.kernels_inverse"],
     selection_of_blocks: ["ops.block_selection.kernels"],
     attention_to_levels: ["ops.tree_attention.kernels"],

@@ -25,6 +25,8 @@ NETWORKS = {
     "bsa, gate joined, group compression": BSA | dict(num_heads=8, group_compression=True, query_pooling="mlp"),
     "bsa, hierarchical": BSA | dict(near=16, fan=2, beam=1),
     "bsa, skips": BSA | dict(skip_every=1),
+    "full, conditioned": STACK | dict(type="FullAttention-v1m1", depth=1, condition=2),
+    "bsa, conditioned": BSA | dict(condition=2),
     "erwin": dict(
         type="Erwin-v1m1",
         in_channels=3,
@@ -91,6 +93,9 @@ def test_outputs_and_gradients_are_those_of_plain_torch(name, stand_ins, monkeyp
             parameter.mul_(4 if parameter.dim() > 1 else 1)  # attention far from uniform, gates from one half
     coord, feat = (torch.randn(sum(LENGTHS), 3, device=DEVICE) for _ in range(2))
     data = dict(coord=coord, feat=feat, offset=offset_of(LENGTHS, torch.zeros(0, dtype=torch.long, device=DEVICE)))
+    if "condition" in NETWORKS[name]:
+        data["parameters"] = torch.randn(len(LENGTHS), 2, device=DEVICE)
+        torch.nn.init.normal_(network.condition.layers[-1].weight, std=0.2)
     probe = torch.randn(sum(LENGTHS), network.out_channels, device=DEVICE)
     results = []
     for kernels in (False, True):

@@ -11,6 +11,7 @@ from pointcept_bsa.geometry.ball_tree import BallTree
 from pointcept_bsa.layers.token_levels import TokenLevels
 from pointcept_bsa.ops import tree_attention as attention
 from pointcept_bsa.ops import tree_descent as descent
+from pointcept_bsa.ops.dense_attention import narrow
 from pointcept_bsa.ops.tree_attention import triton_backend
 
 from .interpreter import DEVICE, kernel_test, run_in_interpreter
@@ -67,14 +68,21 @@ def check(sizes, dim, dtype, coarse=False):
 
 
 @kernel_test
-@pytest.mark.parametrize(("dim", "dtype"), [(8, torch.float32), (20, torch.bfloat16)])
+@pytest.mark.parametrize(("dim", "dtype"), [(8, torch.float32), (8, torch.bfloat16), (20, torch.float16)])
 def test_attention(dim, dtype):
     check(SMALL, dim, dtype)
 
 
 @kernel_test
-def test_coarse_queries():
-    check(SMALL, 8, torch.float32, coarse=True)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_coarse_queries(dtype):
+    check(SMALL, 8, dtype, coarse=True)
+
+
+@kernel_test
+def test_logits_beyond_the_bound_take_the_running_maximum(monkeypatch):
+    monkeypatch.setattr(narrow, "LIMIT", 0.0)
+    check(SMALL, 8, torch.bfloat16)
 
 
 @kernel_test
@@ -143,5 +151,4 @@ def test_operations_are_counted_alike(monkeypatch):
 def test_what_the_kernels_cannot_do():
     wide = torch.zeros(1, 1, 256)
     assert "got 256 channels" in (triton_backend.unsupported(wide) or "")
-    parents = torch.zeros(1, 1, 200, dtype=torch.long)
-    assert "got 1600" in (descent.triton_backend.unsupported(wide, wide, parents, 8) or "")
+    assert "got 65" in (descent.triton_backend.unsupported(wide, wide, 65) or "")

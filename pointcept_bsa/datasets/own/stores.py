@@ -90,7 +90,10 @@ class PreparedStore:
         self.recipe_options = checked_recipe(content["recipe"])
         self.labels = checked_labels(content.get("labels"))
         declared, chosen = content.get("surface_pressure"), [field.info for field in self.target]
-        known = declared is not None and declared["field"] in [info.key for info in chosen]
+        keys = [info.key for info in chosen]
+        known = declared is not None and declared["field"] in keys
+        if declared is not None and declared.get("shear") not in keys:  # not chosen: forces without it
+            declared = {key: value for key, value in declared.items() if key != "shear"}
         self.surface_pressure = checked_surface_pressure(
             declared if known else None, chosen, self.dimension, f"{Path(root) / FIELDS_FILE}: surface_pressure"
         )

@@ -2,7 +2,8 @@
 
 ``{"field": "pressure", "density": 1.2, "velocity": 30.0, "flow": [1, 0, 0], "up": [0, 0, 1], "coefficient": False}``:
 density and velocity of the stream that all samples were in, its direction and that of lift. Where each sample has a
-stream of its own the target is better a pressure coefficient (``coefficient``), which needs neither.
+stream of its own the target is better a pressure coefficient (``coefficient``), which needs neither. ``"shear"``: the
+target that is the wall shear stress, three numbers a point in the unit of the pressure, which then counts in forces.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pointcept_bsa.datasets.own.recipe import field_key
 from pointcept_bsa.errors import InputError, nearest
 
 DIRECTIONS, NUMBERS = ("flow", "up"), ("density", "velocity")
-KEYS = (*NUMBERS, *DIRECTIONS, "coefficient")
+KEYS = (*NUMBERS, *DIRECTIONS, "coefficient", "shear")
 EXAMPLE = "--surface-pressure pressure density=1.2 velocity=30 flow=1,0,0 up=0,0,1"
 
 
@@ -28,6 +29,9 @@ def parse_surface_pressure(words: Sequence[str]) -> dict[str, Any] | None:
         key, _, value = word.partition("=")
         if key not in KEYS or key in found or (key == "coefficient") != (not value):
             raise InputError(f"--surface-pressure: got {word!r}{nearest(key, KEYS)}, wanted it as in {EXAMPLE}")
+        if key == "shear":
+            found[key] = value
+            continue
         try:
             numbers = [float(part) for part in value.split(",")] if value else []
         except ValueError:
@@ -66,10 +70,11 @@ def checked_surface_pressure(
     if columns[field] != 1 or dimension != 3:
         what = f"has {columns[field]} columns" if columns[field] != 1 else "is of flat clouds"
         raise InputError(f"{argument}: {declared['field']!r} {what}, wanted one number a point of a surface in space")
+    found: dict[str, Any] = {"field": field} | _shear(declared.get("shear"), columns, argument)
     coefficient = declared.get("coefficient", False)
     if not isinstance(coefficient, bool):
         raise InputError(f"{argument}: got coefficient={coefficient!r}, wanted True or False")
-    found: dict[str, Any] = {"field": field, "coefficient": coefficient}
+    found["coefficient"] = coefficient
     for key in NUMBERS:
         value = declared.get(key, 1.0 if coefficient else None)
         if not _is_number(value) or not 0 < value < float("inf"):
@@ -82,6 +87,17 @@ def checked_surface_pressure(
     if abs(across) > 1e-3 * (lengths * sum(x * x for x in up)) ** 0.5:
         raise InputError(f"{argument}: got up={up}, wanted a direction across the stream {flow}")
     return found
+
+
+def _shear(name: Any, columns: Mapping[str, int], argument: str) -> dict[str, str]:
+    """The entry of the wall shear stress, by the key of the samples; none for None."""
+    if name is None:
+        return {}
+    key = field_key(name) if isinstance(name, str) else ""
+    if columns.get(key) != 3:
+        vectors = [known for known, width in columns.items() if width == 3]
+        raise InputError(f"{argument}: got shear={name!r}, wanted a target of three columns, of {vectors}")
+    return {"shear": key}
 
 
 def _direction(value: Any, fault: str) -> list[float]:

@@ -6,8 +6,14 @@ A new data set is one module here and one line in ``PREPARERS``.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
+from pointcept_bsa.datasets.car_sets.ahmedml import AHMEDML
+from pointcept_bsa.datasets.car_sets.drivaerml import DRIVAERML
+from pointcept_bsa.datasets.car_sets.drivaernet import DRIVAERNET
+from pointcept_bsa.datasets.car_sets.windsorml import WINDSORML
 from pointcept_bsa.datasets.prepare.airfrans import prepare_airfrans
+from pointcept_bsa.datasets.prepare.car_sets import prepare_car_set
 from pointcept_bsa.datasets.prepare.cosmology import prepare_cosmology
 from pointcept_bsa.datasets.prepare.custom import prepare_custom
 from pointcept_bsa.datasets.prepare.eagle import prepare_eagle
@@ -39,6 +45,7 @@ PREPARERS: dict[str, Callable[..., None]] = {
     "pipe": prepare_pipe,
     "plasticity": prepare_plasticity,
     "eagle": prepare_eagle,
+    **{spec.name: partial(prepare_car_set, spec) for spec in (DRIVAERML, AHMEDML, WINDSORML, DRIVAERNET)},
 }
 
 

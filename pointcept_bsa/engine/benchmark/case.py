@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pointcept_bsa.engine.benchmark.inputs import Batch, input_shape, make_batch
+from pointcept_bsa.engine.benchmark.inputs import Batch, input_shape, made_up_parameters, make_batch
 from pointcept_bsa.engine.benchmark.profile import Kernel, profile_call
 from pointcept_bsa.engine.benchmark.published_erwin import PublishedErwin
 from pointcept_bsa.engine.benchmark.timing import Timer, Timing, cpu_timer, cuda_timer, time_calls
@@ -119,7 +119,11 @@ def build_case(cfg: Mapping[str, Any], points: int, plan: Plan) -> tuple[nn.Modu
     model.to(plan.device)
     shape = input_shape(model, cfg)
     model.normalizer.set([0.0] * shape[2], [1.0] * shape[2])
-    batches = [make_batch(points, plan.batch_size, shape, seed, plan.device) for seed in range(INPUT_SETS)]
+    clouds = plan.batch_size
+    batches = [
+        make_batch(points, clouds, shape, seed, plan.device) | made_up_parameters(model, clouds, seed, plan.device)
+        for seed in range(INPUT_SETS)
+    ]
     if plan.erwin_checkout is not None:
         batches = [model.backbone.prepare(batch) for batch in batches]
     elif plan.static_geometry and hasattr(model.backbone, "static_geometry"):

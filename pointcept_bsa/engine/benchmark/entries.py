@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from pointcept_bsa.arguments.carried import config_path
+from pointcept_bsa.arguments.carried import config_names, config_path
 from pointcept_bsa.errors import InputError, nearest
+
+Loader = Callable[[str, Sequence[str]], Mapping[str, Any]]  # (path, key=value texts) -> config
+ALL = "all"
+DATA_SET = "shapenet_car"  # whose configs stand for their backbones: every backbone has one
 
 
 @dataclass(frozen=True)
@@ -70,3 +75,24 @@ def parse_entries(texts: Sequence[str], baseline: str | None) -> tuple[list[Entr
         if seen.count(each) > 1:
             raise InputError(f"--config: the name {each!r} stands for two of them, wanted NAME=PATH to tell them apart")
     return entries, name
+
+
+def backbone_configs(names: Sequence[str], load: Loader) -> list[str]:
+    """Paths of configs of ``DATA_SET``, one for each registered name of a backbone, or one for each backbone there is.
+
+    Of several configs with the same backbone the first by name counts, ``bsa`` before ``bsa_group_compression``.
+
+    Raises:
+        InputError: a name that no config has.
+    """
+    if not names:
+        return []
+    paths = [f"configs/{name}.py" for name in config_names() if name.startswith(f"{DATA_SET}/")]
+    found: dict[str, str] = {}
+    for path in paths:
+        found.setdefault(load(path, [])["model"]["backbone"]["type"], path)
+    known = [ALL, *found]
+    for name in names:
+        if name not in known:
+            raise InputError(f"--backbones: got {name!r}, wanted one or more of {known}{nearest(name, known)}")
+    return list(found.values()) if ALL in names else [found[name] for name in dict.fromkeys(names)]

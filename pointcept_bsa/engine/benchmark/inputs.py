@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from pointcept_bsa.errors import InputError
+from pointcept_bsa.geometry.padding import PARAMETERS
 from pointcept_bsa.host.batch import to_device
 
 Batch = dict[str, Tensor]
@@ -61,6 +62,15 @@ def make_batch(points: int, clouds: int, shape: tuple[int, int, int], seed: int,
         "grid_coord": ((coord - low) / cell).floor().long(),
     }
     return to_device(batch, device)
+
+
+def made_up_parameters(model: nn.Module, clouds: int, seed: int, device: torch.device) -> Batch:
+    """``parameters`` (B, P), of mean 0 and deviation 1, for a backbone that is conditioned by some; else nothing."""
+    condition = getattr(getattr(model, "backbone", None), "condition", None)
+    if condition is None:
+        return {}
+    generator = torch.Generator().manual_seed(seed)
+    return {PARAMETERS: torch.randn(clouds, condition.parameters_of_cloud, generator=generator).to(device)}
 
 
 def _cloud(points: int, dimensionality: int, generator: torch.Generator) -> Tensor:

@@ -20,13 +20,14 @@ from pointcept_bsa.engine.benchmark.case import (
     measure_case,
 )
 from pointcept_bsa.engine.benchmark.depth import can_extrapolate, extrapolate
-from pointcept_bsa.engine.benchmark.entries import Entry, parse_entries
+from pointcept_bsa.engine.benchmark.entries import Entry, Loader, backbone_configs, parse_entries
 from pointcept_bsa.engine.benchmark.environment import describe_environment
 from pointcept_bsa.engine.benchmark.losses import SchedulerBuilder, Training, train_both, write_losses
 from pointcept_bsa.engine.benchmark.losses_plot import draw_losses
 from pointcept_bsa.engine.benchmark.plot import draw_times
 from pointcept_bsa.engine.benchmark.profile import Profile, write_profiles
 from pointcept_bsa.engine.benchmark.published_erwin import load_published
+from pointcept_bsa.engine.benchmark.queries import measure_queries, query_table, write_queries
 from pointcept_bsa.engine.benchmark.report import Row, add_ratios, make_row, progress_line, table, write_results
 from pointcept_bsa.engine.benchmark.settings import Settings
 from pointcept_bsa.engine.benchmark.summary import summary
@@ -34,7 +35,6 @@ from pointcept_bsa.engine.benchmark.trees import measure_trees, tree_table, writ
 from pointcept_bsa.engine.benchmark.variants import REFERENCE, is_dense
 from pointcept_bsa.errors import InputError
 
-Loader = Callable[[str, Sequence[str]], Mapping[str, Any]]  # (path, key=value texts) -> config
 Measure = Callable[[Mapping[str, Any], int, Plan, OptimizerBuilder], Measurement]
 PUBLISHED = "published code, without tree and edges"
 
@@ -59,7 +59,7 @@ def run(
 
     ``output`` gets ``benchmark.json``, ``.csv`` and ``.md``, written anew after every case, and at the end
     ``benchmark.png``; ``profile.csv`` from ``--profile``; ``tree.*`` from ``--tree``; from ``--losses``, instead of
-    ``benchmark.*``, ``losses.csv`` and ``losses.png``.
+    ``benchmark.*``, ``losses.csv`` and ``losses.png``; from ``--queries`` ``queries.*``.
 
     Args:
         settings: the command line.
@@ -72,7 +72,8 @@ def run(
         InputError: a mistake in the arguments or a config.
     """
     plan = settings.plan()
-    entries, baseline = parse_entries(settings.config, settings.baseline)
+    named = [path for path in backbone_configs(settings.backbones, load) if path not in settings.config]
+    entries, baseline = parse_entries([*settings.config, *named], settings.baseline)
     if settings.erwin_checkout is not None:
         load_published(settings.erwin_checkout)
     configs = {}
@@ -89,6 +90,9 @@ def run(
         if build_scheduler is None:
             raise TypeError("run: wanted build_scheduler, since the settings ask for losses")
         compare_losses(settings, entries, configs, plan, build_optimizer, build_scheduler, folder, environment)
+        return []
+    if settings.queries is not None:
+        count_queries(settings, entries, configs, plan, folder, environment)
         return []
     if not entries:
         return []
@@ -190,6 +194,26 @@ def compare_losses(
             write_losses(folder / "losses.csv", curves)
             draw_losses(folder / "losses.png", curves, title)
     print(f"Written to {folder}/losses.{{csv,png}}")
+
+
+def count_queries(
+    settings: Settings,
+    entries: Sequence[Entry],
+    configs: Mapping[str, Mapping[str, Any]],
+    plan: Plan,
+    folder: Path,
+    environment: Mapping[str, Any],
+) -> None:
+    """Predict from anchors with every config and every number of anchors."""
+    assert settings.queries is not None
+    rows = []
+    for anchors in sorted(set(settings.sizes)):
+        for entry in entries:
+            with _named(entry):
+                sizes = anchors, settings.queries, settings.chunk
+                rows.append(measure_queries(entry.name, configs[entry.name], *sizes, plan, partial(print, flush=True)))
+            write_queries(folder, rows, environment)
+    print(f"\n{query_table(rows, environment['device'])}\n\nWritten to {folder}/queries.{{json,csv,md}}")
 
 
 def predict_seconds(rows: Sequence[Row], name: str, points: int) -> float:

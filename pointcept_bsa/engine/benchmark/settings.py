@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import torch
 
 from pointcept_bsa.arguments.words import DTYPES, MODES
+from pointcept_bsa.engine.anchored import CHUNK
 from pointcept_bsa.engine.benchmark.case import Plan
 from pointcept_bsa.engine.benchmark.entries import check_options
 from pointcept_bsa.engine.benchmark.variants import AUTO
@@ -20,6 +21,7 @@ class Settings:
     """The options of ``tools/benchmark.py``. Raises InputError for values out of range."""
 
     config: Sequence[str] = ()
+    backbones: Sequence[str] = ()
     sizes: Sequence[int] = ()
     baseline: str | None = None
     dtype: str = "fp32"
@@ -35,6 +37,8 @@ class Settings:
     static_geometry: bool = False
     extrapolate_depth: bool = False
     tree: Sequence[int] = ()
+    queries: int | None = None
+    chunk: int = CHUNK
     losses: int | None = None
     seeds: int = 1
     profile: bool = False
@@ -43,7 +47,8 @@ class Settings:
 
     def __post_init__(self) -> None:
         numbers = {"--repeats": self.repeats, "--warmup": self.warmup, "--batch-size": self.batch_size}
-        numbers |= {"--seeds": self.seeds}
+        numbers |= {"--seeds": self.seeds, "--chunk": self.chunk}
+        numbers |= {} if self.queries is None else {"--queries": self.queries}
         numbers |= {} if self.losses is None else {"--losses": self.losses}
         numbered = [*numbers.items(), *(("--sizes", n) for n in self.sizes), *(("--tree", n) for n in self.tree)]
         for name, value in numbered:
@@ -51,9 +56,12 @@ class Settings:
                 raise InputError(f"{name}: got {value}, wanted at least 1")
         if not 0 < self.max_seconds < math.inf:
             raise InputError(f"--max-seconds: got {self.max_seconds}, wanted a positive number")
-        if bool(self.config) != bool(self.sizes) or not (self.config or self.tree):
-            raise InputError("--config and --sizes: wanted at least one of each (or --tree alone)")
-        if self.losses is not None and not self.config:
+        networks = bool(self.config or self.backbones)
+        if networks != bool(self.sizes) or not (networks or self.tree):
+            raise InputError("--config and --sizes: wanted one or more of each (or --backbones and --sizes, or --tree)")
+        if self.queries is not None and (self.losses is not None or not networks):
+            raise InputError("--queries: wanted --config and --sizes, which say whose anchors, and no --losses")
+        if self.losses is not None and not networks:
             raise InputError("--losses: wanted --config and --sizes, which say what to train")
         if self.losses is None and self.seeds != 1:
             raise InputError(f"--seeds: got {self.seeds}, wanted --losses STEPS too, whose trainings they start")

@@ -9,8 +9,8 @@ import numpy as np
 from torch import Tensor
 
 from pointcept_bsa.engine.prediction.inputs import prepare_input
-from pointcept_bsa.engine.prediction.network import Network
-from pointcept_bsa.engine.prediction.outputs import at_all_points, columns_of_targets
+from pointcept_bsa.engine.prediction.network import Network, check_bounds
+from pointcept_bsa.engine.prediction.outputs import SPREAD, at_all_points, columns_of_targets
 from pointcept_bsa.engine.training_range import outside_range
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.mesh_io.mesh import Mesh, checked_mesh
@@ -22,6 +22,7 @@ def predict_arrays(
     fields: Mapping[str, Any],
     faces: Any = None,
     max_points: int | None = None,
+    anchors: int | None = None,
     name: str = "points",
 ) -> tuple[dict[str, np.ndarray], list[str]]:
     """The targets at each point, and what the user should be told.
@@ -33,16 +34,19 @@ def predict_arrays(
             number or k of them, the same at every point.
         faces: (F, 3) triangles of a surface, from which normals follow; points of no face are not predicted.
         max_points: larger clouds are predicted in random pieces.
+        anchors: so many points, drawn at random, are encoded once, and all are predicted as queries of them.
         name: of the cloud, for messages; random pieces are drawn by it.
 
     Returns:
-        {target: (N,) or (N, k)} in physical units, NaN (labels: -1) where nothing was predicted, and lines of text.
+        {target: (N,) or (N, k)} in physical units, NaN (labels: -1) where nothing was predicted, and lines of text. Of
+        models that predict a variance ``spread_<target>``, a standard deviation, too; numbers of the whole cloud as
+        arrays () by their names.
 
     Raises:
-        InputError: what ``prepare_input`` refuses; faces that are no triangles; ``max_points`` below 1.
+        InputError: what ``prepare_input`` refuses; faces that are no triangles; ``max_points`` or ``anchors`` below 1,
+            or both.
     """
-    if max_points is not None and max_points < 1:
-        raise InputError(f"max_points: got {max_points}, wanted at least 1")
+    check_bounds("", max_points, anchors)
     coord, triangles = _array(points), {} if faces is None else {"triangle": _array(faces)}
     for block in triangles.values():
         if block.ndim != 2 or block.shape[1] != 3:
@@ -59,10 +63,13 @@ def predict_arrays(
     remarks = list(prepared.remarks)
     if network.training is not None and (outside := outside_range(prepared.sample, network.training)):
         remarks.append(f"outside the training range, an extrapolation: {'; '.join(outside)}")
-    pred, pieces = network.predict(prepared.sample, max_points)
-    if pieces > 1:
-        remarks.append(f"predicted in {pieces} random pieces of the cloud ({network.reason(max_points)})")
-    return columns_of_targets(at_all_points(pred, prepared.used, network), network), remarks
+    prediction = network.predict(prepared.sample, max_points, anchors)
+    remarks += [] if prediction.remark is None else [prediction.remark]
+    found = columns_of_targets(at_all_points(prediction.values, prepared.used, network), network)
+    if prediction.spread is not None:
+        spreads = columns_of_targets(at_all_points(prediction.spread, prepared.used, network), network)
+        found |= {SPREAD + name: values for name, values in spreads.items()}
+    return found | {name: np.asarray(value) for name, value in prediction.scalars.items()}, remarks
 
 
 def _array(values: Any) -> np.ndarray:

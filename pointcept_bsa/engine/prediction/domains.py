@@ -14,7 +14,7 @@ import numpy as np
 
 from pointcept_bsa.engine.prediction.forces import Reference
 from pointcept_bsa.engine.prediction.inputs import prepare_input
-from pointcept_bsa.engine.prediction.network import Network
+from pointcept_bsa.engine.prediction.network import Network, Prediction
 from pointcept_bsa.engine.prediction.outputs import at_all_points
 from pointcept_bsa.engine.training_range import outside_range
 from pointcept_bsa.errors import InputError, nearest
@@ -73,28 +73,32 @@ def joined(parts: Mapping[str, Mesh], names: Sequence[str]) -> Mesh:
 
 
 def predict_domains(
-    parts: Mapping[str, Mesh], name: str, network: Network, given: Mapping[str, str], max_points: int | None
-) -> tuple[dict[str, tuple[np.ndarray, np.ndarray]], Any, list[str], list[str]]:
-    """The prediction on the meshes of one sample.
+    parts: Mapping[str, Mesh], name: str, network: Network, settings: Any
+) -> tuple[dict[str, tuple[np.ndarray, Prediction]], list[str], list[str]]:
+    """The prediction on the meshes of one sample, with the ``Settings`` of the tool.
 
     Returns:
-        {domain: (which points are used, values (n, K_d) at these)}, the ``Prepared`` cloud, warnings, remarks.
+        {domain: (which points are used, the prediction (n, K_d) at these)}, warnings, remarks.
     """
-    prepared = prepare_input(joined(parts, network.domains), name, network, given)
+    prepared = prepare_input(joined(parts, network.domains), name, network, settings.fields)
     remarks, warnings = list(prepared.remarks), []
     if network.training is not None and (outside := outside_range(prepared.sample, network.training)):
         warnings.append(f"WARNING: outside the training range, an extrapolation: {'; '.join(outside)}")
-    pred, pieces = network.predict(prepared.sample, max_points)
-    if pieces > 1:
-        remarks.append(f"predicted in {pieces} random pieces of the cloud ({network.reason(max_points)})")
-    whole = at_all_points(pred, prepared.used, network)
+    prediction = network.predict(prepared.sample, settings.max_points, settings.anchors)
+    remarks += [] if prediction.remark is None else [prediction.remark]
     found, first = {}, 0
+    whole, spread = (
+        None if values is None else at_all_points(values, prepared.used, network)
+        for values in (prediction.values, prediction.spread)
+    )
+    assert whole is not None
     for domain in network.domains:
-        rows = slice(first, first + len(parts[domain].points))
+        rows, own = slice(first, first + len(parts[domain].points)), network.channels_of(domain)
         used = prepared.used[rows]
-        found[domain] = used, whole[rows][used][:, network.channels_of(domain)]
+        doubt = None if spread is None else spread[rows][used][:, own]
+        found[domain] = used, prediction._replace(values=whole[rows][used][:, own], spread=doubt)
         first = rows.stop
-    return found, prepared, warnings, remarks
+    return found, warnings, remarks
 
 
 def reference_of(domain: str, network: Network, reference: Reference | None) -> Reference | None:
@@ -110,7 +114,8 @@ def of_domain(network: Network, domain: str) -> Network:
     targets = [[field.removeprefix(prefix), width] for field, width in network.targets if field.startswith(prefix)]
     pressure = network.surface_pressure
     if pressure is not None:
-        pressure = {**pressure, "field": str(pressure.get("field", "")).removeprefix(prefix)}
+        named = {key: str(pressure[key]).removeprefix(prefix) for key in ("field", "shear") if key in pressure}
+        pressure = {**pressure, **named}
     names = [name.removeprefix(prefix) for name in network.names[own]]
     return replace(
         network, names=names, units=network.units[own], targets=targets, surface_pressure=pressure, domains=()

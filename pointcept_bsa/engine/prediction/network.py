@@ -5,27 +5,45 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import nn
 
-from pointcept_bsa.datasets.base import check_test_cfg
+from pointcept_bsa.datasets.base import FROM_ANCHORS, PIECES, check_test_cfg
 from pointcept_bsa.datasets.folder_dataset import FolderDataset
 from pointcept_bsa.datasets.inputs import FieldInfo, InputDescription
 from pointcept_bsa.datasets.point_field import OwnPointFieldDataset
 from pointcept_bsa.datasets.transforms import fields_read
+from pointcept_bsa.engine.anchored import AnchoredModel
 from pointcept_bsa.engine.bounded import BoundedModel, bounded
 from pointcept_bsa.engine.training_points import TrainingPoints, training_points
 from pointcept_bsa.engine.training_range import FILE, describe_training_data, parse_training_range, read_training_range
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.geometry.domains import DOMAIN
+from pointcept_bsa.geometry.padding import SCALARS
 from pointcept_bsa.host import DATASETS, Compose, build_dataset, collate_fn
 from pointcept_bsa.host.batch import to_device
 
 POINTS = "training_points"  # in the metadata of exported weights
 PROBE_POINTS, PROBES = 64, 8  # by which transforms that draw at random are found
+
+
+class Prediction(NamedTuple):
+    """What a network says of one sample.
+
+    Attributes:
+        values: (N, K) in physical units; of classes (N, 1) the label of the likeliest.
+        remark: how it was made, where the network did not see the whole cloud at once.
+        spread: (N, K) standard deviation, of models that predict one; else None.
+        scalars: numbers of the whole sample by name.
+    """
+
+    values: np.ndarray
+    remark: str | None = None
+    spread: np.ndarray | None = None
+    scalars: Mapping[str, float] = {}
 
 
 @dataclass(frozen=True)
@@ -43,6 +61,7 @@ class Network:
         remarks: what a user should know about where this comes from.
         test_cfg: how the test goes through large clouds, see ``PointFieldDataset``: so does the prediction.
         trained: points of the clouds in training; None where they are unknown.
+        scalars: names of the numbers of whole samples that it predicts.
         labels: of a network that tells classes apart, their labels; None of one that predicts fields.
         domains: to which points belong and the targets "surface/..."; none where all points are alike.
     """
@@ -59,6 +78,7 @@ class Network:
     test_cfg: Mapping[str, Any] = field(default_factory=dict)
     trained: TrainingPoints | None = None
     labels: Sequence[int] | None = None
+    scalars: Sequence[str] = ()
     domains: Sequence[str] = ()
 
     def channels_of(self, domain: str) -> slice:
@@ -74,23 +94,24 @@ class Network:
     @property
     def pressure_channel(self) -> int:
         """The target channel that is the pressure on the surface: the first, unless the data say which field it is."""
-        wanted, first = (self.surface_pressure or {}).get("field"), 0
-        for name, width in self.targets:
-            if name == wanted:
-                return first
-            first += width
-        return 0
+        return pressure_channel(self.surface_pressure, self.targets)
+
+    @property
+    def shear_channels(self) -> slice | None:
+        """The target channels that are the wall shear stress; None where the data say of none."""
+        return shear_channels(self.surface_pressure, self.targets)
 
     def needed_fields(self) -> dict[str, str]:
         """Point fields that the transforms read, and which transform it is."""
         return fields_read(self.transforms)
 
-    def predict(self, sample: Mapping[str, Any], max_points: int | None = None) -> tuple[np.ndarray, int]:
-        """(N, K) in physical units for one sample of the data set's kind, and in how many pieces it was made.
+    def predict(
+        self, sample: Mapping[str, Any], max_points: int | None = None, anchors: int | None = None
+    ) -> Prediction:
+        """The prediction for one sample of the data set's kind.
 
-        Of classes: (N, 1) the label of the likeliest.
 
-        ``max_points`` replaces that of ``test_cfg``.
+        ``max_points`` or ``anchors`` replaces what ``test_cfg`` says.
 
         Raises:
             InputError: fields the transforms cannot use, or transforms that leave out points.
@@ -106,14 +127,25 @@ class Network:
             )
         self._refuse_random(sample)
         device = next(self.model.parameters()).device
-        predict = self.bounded(max_points)
-        with torch.no_grad():
-            output = predict(to_device(collate_fn([collected]), device))
-        pieces = max(predict.pieces.values(), default=1)
+        predict, batch = self.bounded(max_points, anchors), collate_fn([collected])
+        with torch.no_grad():  # from anchors, points go to the device a chunk at a time
+            output = predict(batch if isinstance(predict, AnchoredModel) else to_device(batch, device))
+        remark = self.remark(predict, max_points)
         if self.labels is not None:
-            return np.asarray(self.labels)[output["seg_logits"].argmax(1).cpu().numpy()][:, None], pieces
-        pred = output["pred"]
-        return pred.double().cpu().numpy() + self.inputs.target_offset(self.targets), pieces
+            return Prediction(np.asarray(self.labels)[output["seg_logits"].argmax(1).cpu().numpy()][:, None], remark)
+        numbers = {key: output[key].double().cpu().numpy() for key in ("pred", "variance", SCALARS) if key in output}
+        values = numbers["pred"] + self.inputs.target_offset(self.targets)
+        spread = np.sqrt(numbers["variance"]) if "variance" in numbers else None
+        found = numbers[SCALARS][0].tolist() if SCALARS in numbers else []
+        names = self.scalars or [f"scalar_{i}" for i in range(len(found))]
+        return Prediction(values, remark, spread, dict(zip(names, found, strict=True)))
+
+    def remark(self, predict: BoundedModel, max_points: int | None) -> str | None:
+        """How a prediction was made where the network did not see the whole cloud at once."""
+        if isinstance(predict, AnchoredModel):
+            return predict.describe()
+        pieces = max(predict.pieces.values(), default=1)
+        return f"predicted in {pieces} random pieces of the cloud ({self.reason(max_points)})" if pieces > 1 else None
 
     def reason(self, max_points: int | None = None) -> str:
         """Why a cloud is predicted in pieces."""
@@ -122,10 +154,14 @@ class Network:
         bound = "--max-points" if max_points is not None else "test_cfg.max_points of the run"
         return f"{bound}: an approximation"
 
-    def bounded(self, max_points: int | None = None) -> BoundedModel:
+    def bounded(self, max_points: int | None = None, anchors: int | None = None) -> BoundedModel:
         """The model as it goes through clouds. Raises InputError."""
-        bound = {} if max_points is None else {"max_points": max_points}
-        return bounded(self.model, {**self.test_cfg, **bound}, self.trained)
+        test_cfg, bound = dict(self.test_cfg), {"max_points": max_points, "anchors": anchors}
+        if anchors is not None:
+            test_cfg = {key: value for key, value in test_cfg.items() if key not in PIECES}
+        elif max_points is not None:
+            test_cfg = {key: value for key, value in test_cfg.items() if key not in FROM_ANCHORS}
+        return bounded(self.model, {**test_cfg, **{k: v for k, v in bound.items() if v is not None}}, self.trained)
 
     def _refuse_random(self, sample: Mapping[str, Any]) -> None:
         """Transforms that draw at random give other numbers than the test's."""
@@ -148,6 +184,36 @@ class Network:
             np.random.set_state(state)
         if any(not torch.equal(each[key], seen[0][key]) for each in seen for key in ("coord", "feat")):
             raise InputError("data.test.transform: it draws at random, wanted transforms that do not to predict")
+
+
+def check_bounds(dashes: str, max_points: int | None, anchors: int | None) -> None:
+    """Raise InputError unless at most one of them is given, at least 1; ``dashes`` stand before an option's name."""
+    names = ("max-points", "anchors") if dashes else ("max_points", "anchors")
+    for name, value in zip(names, (max_points, anchors), strict=True):
+        if value is not None and value < 1:
+            raise InputError(f"{dashes}{name}: got {value}, wanted at least 1")
+    if max_points is not None and anchors is not None:
+        raise InputError(f"{dashes}anchors: got {anchors}, wanted it without {dashes}{names[0]}")
+
+
+def pressure_channel(surface: Mapping[str, Any] | None, targets: Sequence[Sequence[Any]]) -> int:
+    """Where among ``targets``, fields with their widths, the pressure of ``surface_pressure`` is; else the first."""
+    wanted, first = (surface or {}).get("field"), 0
+    for name, width in targets:
+        if name == wanted:
+            return first
+        first += width
+    return 0
+
+
+def shear_channels(surface: Mapping[str, Any] | None, targets: Sequence[Sequence[Any]]) -> slice | None:
+    """Where its wall shear stress is; None where it says of none."""
+    wanted, first = (surface or {}).get("shear"), 0
+    for name, width in targets:
+        if name == wanted:
+            return slice(first, first + width)
+        first += width
+    return None
 
 
 def open_network(
@@ -191,6 +257,7 @@ def open_network(
         test_cfg,
         training_points(folder, cfg, (metadata or {}).get(POINTS)),
         (training or {}).get("labels"),
+        (training or {}).get("scalars", {}).get("names", ()),
         tuple((training or {}).get("domains") or ()),
     )
     known_to_model: Any = getattr(model, "domains", None) or ()

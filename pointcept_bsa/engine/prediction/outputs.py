@@ -9,33 +9,36 @@ from typing import Any
 
 import numpy as np
 
-from pointcept_bsa.engine.prediction.network import Network
+from pointcept_bsa.engine.prediction.network import Network, Prediction
 from pointcept_bsa.mesh_io import Mesh, check_writable
 
-PREFIX = "predicted_"
+PREFIX, SPREAD = "predicted_", "spread_"
 
 
 def with_prediction(
-    mesh: Mesh, used: np.ndarray, pred: np.ndarray, network: Network, forces: Mapping[str, Any] | None
+    mesh: Mesh, used: np.ndarray, prediction: Prediction, network: Network, forces: Mapping[str, Any] | None
 ) -> Mesh:
     """The mesh with all its fields and ``predicted_<target>`` on points and, where there are cells, on cells.
 
     Args:
         mesh: as read.
-        used: (N,) points that ``pred`` (n, K) is of; the others get NaN.
-        pred: physical units.
+        used: (N,) points that the prediction (n, K) is of; the others get NaN.
+        prediction: its spread becomes ``spread_<target>``, its scalars field data.
         network: names of the targets. A target of 2 or 3 columns is written as a vector (the third 0), so that ParaView
             draws arrows; a cell's value is the mean of its points. Labels are integers, on points alone, -1 where
             there is none.
         forces: written as field data.
     """
-    whole = at_all_points(pred, used, network)
-    fields = {PREFIX + name: values for name, values in split_targets(whole, network).items()}
+    fields: dict[str, np.ndarray] = {}
+    for prefix, values in ((PREFIX, prediction.values), (SPREAD, prediction.spread)):
+        if values is not None:
+            whole = split_targets(at_all_points(values, used, network), network)
+            fields |= {prefix + name: own for name, own in whole.items()}
     averaged = fields if mesh.num_cells and network.labels is None else {}
     of_cells = {name: cell_means(mesh, values) for name, values in averaged.items()}
-    field_data = dict(mesh.field_data)
+    field_data = mesh.field_data | {PREFIX + name: np.array([value]) for name, value in prediction.scalars.items()}
     if forces is not None:
-        for group in ("coefficients", "newtons"):
+        for group in ("coefficients", "newtons", "newton_metres"):
             for name, value in forces[group].items():
                 field_data[f"{PREFIX}{name}_{group[:-1]}"] = np.array([value])
     return Mesh(mesh.points, mesh.cells, {**mesh.point_data, **fields}, {**mesh.cell_data, **of_cells}, field_data)

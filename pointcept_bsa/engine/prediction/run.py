@@ -22,7 +22,7 @@ from pointcept_bsa.engine.prediction.domains import (
 )
 from pointcept_bsa.engine.prediction.forces import Reference, pressure_forces, summary
 from pointcept_bsa.engine.prediction.inputs import prepare_input
-from pointcept_bsa.engine.prediction.network import Network, open_network
+from pointcept_bsa.engine.prediction.network import Network, Prediction, check_bounds, open_network
 from pointcept_bsa.engine.prediction.outputs import fitted, with_prediction
 from pointcept_bsa.engine.prediction.surface import Surface, outward_surface, triangles_of
 from pointcept_bsa.engine.training_range import outside_range
@@ -40,11 +40,13 @@ class Settings:
     format: str = "vtp"
     fields: Mapping[str, str] = field(default_factory=dict)
     max_points: int | None = None
+    anchors: int | None = None
     density: float | None = None
     velocity: float | None = None
     area: float | None = None
     flow: Sequence[float] | None = None
     up: Sequence[float] | None = None
+    about: Sequence[float] | None = None
 
 
 def predict_files(
@@ -60,8 +62,7 @@ def predict_files(
     Raises:
         InputError: a file that cannot be read or used, before others are written if that can be told from the names.
     """
-    if settings.max_points is not None and settings.max_points < 1:
-        raise InputError(f"--max-points: got {settings.max_points}, wanted at least 1")
+    check_bounds("--", settings.max_points, settings.anchors)
     files = files_by_domain(settings.inputs)
     if files is not None:
         settings = replace(settings, inputs=list(files.values()))
@@ -86,6 +87,8 @@ def predict_files(
         say(f"[{number}/{len(targets)}] {source}: {record['points']} points, {seconds:.1f} s -> {target}")
         for line in (*record["warnings"], *(f"note: {remark}" for remark in record["remarks"])):
             say(f"    {line}")
+        if record["scalars"]:
+            say("    " + ", ".join(f"{name} {value:.5g}" for name, value in record["scalars"].items()))
         if record["forces"] is not None:
             say(f"    {summary(record['forces'])}")
     if is_folder(settings):
@@ -110,14 +113,13 @@ def predict_file(
         inside = "outside" if outside else "inside"
         if outside:
             warnings.append(f"WARNING: outside the training range, an extrapolation: {'; '.join(outside)}")
-    pred, pieces = network.predict(prepared.sample, settings.max_points)
-    if pieces > 1:
-        remarks.append(f"predicted in {pieces} random pieces of the cloud ({network.reason(settings.max_points)})")
+    prediction = network.predict(prepared.sample, settings.max_points, settings.anchors)
+    pred = prediction.values
+    remarks += [] if prediction.remark is None else [prediction.remark]
     forces = None
     if reference is not None:
-        pressure = pred[:, network.pressure_channel]
-        forces = forces_on(mesh, prepared.surface, prepared.used, pressure, reference, warnings, remarks)
-    record = write_prediction(target, mesh, prepared.used, pred, network, forces, remarks)
+        forces = forces_on(mesh, prepared.surface, prepared.used, pred, network, reference, warnings, remarks)
+    record = write_prediction(target, mesh, prepared.used, prediction, network, forces, remarks)
     return {"input": str(source), **record, "training_range": inside, "warnings": warnings, "remarks": remarks}
 
 
@@ -133,16 +135,16 @@ def predict_sample(
     for mesh, (_, target) in zip(meshes.values(), targets, strict=True):
         fitted(mesh, target)
     name = Path(files[network.domains[0]]).name
-    found, prepared, warnings, remarks = predict_domains(meshes, name, network, settings.fields, settings.max_points)
+    found, warnings, remarks = predict_domains(meshes, name, network, settings)
     inside = "unknown" if network.training is None else "outside" if warnings else "inside"
     records = []
     for (domain, mesh), (source, target) in zip(meshes.items(), targets, strict=True):
-        used, pred = found[domain]
+        used, prediction = found[domain]
         own, forces, more = of_domain(network, domain), None, list(remarks)
         if (refers := reference_of(domain, network, reference)) is not None:
             surface = outward_surface(mesh.points, triangles_of(mesh)) if len(triangles_of(mesh)) else None
-            forces = forces_on(mesh, surface, used, pred[:, own.pressure_channel], refers, warnings, more)
-        record = write_prediction(target, mesh, used, pred, own, forces, more)
+            forces = forces_on(mesh, surface, used, prediction.values, own, refers, warnings, more)
+        record = write_prediction(target, mesh, used, prediction, own, forces, more)
         told = {"training_range": inside, "warnings": list(warnings), "remarks": more}
         records.append({"input": str(source), "domain": domain, **record, **told})
         warnings, remarks = [], []  # said once
@@ -153,33 +155,36 @@ def forces_on(
     mesh: Mesh,
     surface: Surface | None,
     used: np.ndarray,
-    pressure: np.ndarray,
+    pred: np.ndarray,
+    network: Network,
     reference: Reference,
     warnings: list[str],
     remarks: list[str],
 ) -> dict[str, Any] | None:
-    """Forces of the pressure at the points ``used`` (N,); what is to be said of them is added to the lists."""
+    """Forces by the prediction (n, K) at the points ``used`` (N,); what is to be said of them is added to the lists."""
     if surface is None:
         remarks.append("no drag and lift: the file has no faces")
         return None
-    whole = np.zeros(len(mesh.points))  # points that no face has stay 0
-    whole[used] = pressure
+    whole = np.zeros((len(mesh.points), pred.shape[1]))  # points that no face has stay 0
+    whole[used] = pred
     if not surface.closed:
         warnings.append(f"WARNING: the surface is not closed ({surface.open_edges} open edges): forces lack the rest")
-    return pressure_forces(mesh.points, surface, whole, reference)
+    shear = None if network.shear_channels is None else whole[:, network.shear_channels]
+    return pressure_forces(mesh.points, surface, whole[:, network.pressure_channel], reference, shear)
 
 
 def write_prediction(
     target: Path,
     mesh: Mesh,
     used: np.ndarray,
-    pred: np.ndarray,
+    prediction: Prediction,
     network: Network,
     forces: dict[str, Any] | None,
     remarks: list[str],
 ) -> dict[str, Any]:
     """Write the mesh with its prediction; what is to be told about it. Adds to ``remarks``."""
-    written = with_prediction(mesh, used, pred, network, forces)
+    pred = prediction.values
+    written = with_prediction(mesh, used, prediction, network, forces)
     replaced = sorted(name for name in mesh.point_data if written.point_data[name] is not mesh.point_data[name])
     if replaced:
         remarks.append(f"fields of the input replaced by the new prediction: {', '.join(replaced)}")
@@ -194,6 +199,7 @@ def write_prediction(
             name: {"unit": unit, **range_of(own, network.labels)}
             for name, unit, own in zip(network.names, network.units, pred.T)
         },
+        "scalars": dict(prediction.scalars),
         "forces": forces,
     }
 
@@ -247,10 +253,9 @@ def is_folder(settings: Settings) -> bool:
 def force_reference(settings: Settings, network: Network) -> Reference | None:
     """What forces refer to; None where the target is no surface pressure. Raises InputError."""
     if network.surface_pressure is None:
-        for name in ("density", "velocity", "area", "flow", "up"):
+        for name in ("density", "velocity", "area", "flow", "up", "about"):
             if getattr(settings, name) is not None:
                 raise InputError(f"--{name}: the network predicts {list(network.names)}, no pressure on a surface")
         return None
-    return Reference.of(
-        network.surface_pressure, settings.density, settings.velocity, settings.area, settings.flow, settings.up
-    )
+    given = (settings.density, settings.velocity, settings.area, settings.flow, settings.up, settings.about)
+    return Reference.of(network.surface_pressure, *given)

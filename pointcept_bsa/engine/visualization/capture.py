@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.geometry.ball_tree import BallLayout, BallTree
 from pointcept_bsa.layers.attention import BallAttention, FullAttention
+from pointcept_bsa.layers.attention_layer import AttentionLayer
 from pointcept_bsa.layers.ball_sparse_attention import BallSparseAttention
 from pointcept_bsa.layers.native_sparse_attention import NativeSparseAttention
 from pointcept_bsa.layers.transformer import BallTreeStack
@@ -70,8 +71,10 @@ def capture(model: nn.Module, batch: Mapping[str, Any]) -> Capture:
         trees.append(args[1])
 
     def on_attention(module: nn.Module, args: tuple[Any, ...], named: dict[str, Any]) -> None:
-        norm = named.get("norm")
+        norm, entered = named.get("norm"), named.get("entered")
         x = args[0] if norm is None else norm(args[0])
+        if entered is not None and isinstance(module, AttentionLayer):  # the norm, scaled and shifted by conditions
+            x = entered - module.position(module.place(*args[1:]))
         if isinstance(module, FullAttention):
             slot = torch.arange(len(x), device=x.device)
             calls.append(LayerCall(names[module], module, x, None, args[1], slot, False))

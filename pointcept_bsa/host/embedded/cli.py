@@ -57,6 +57,8 @@ def test_main(argv: Sequence[str] | None = None) -> int:
 
 def test(args: argparse.Namespace) -> int:
     """The same with a command line that is read."""
+    if args.config is None or args.ensemble is not None:
+        raise InputError("--config: got none, wanted a config file (or --ensemble RUN RUN with tools/test.py)")
     if args.export is not None:
         args.options = {**(args.options or {}), "test.export": args.export.split(",")}
     return _launch(_test, args)

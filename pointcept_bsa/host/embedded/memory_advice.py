@@ -22,8 +22,10 @@ def training_advice(cfg: Config) -> str:
     advice.append("the points of a cloud (SamplePoints in data.train.transform)")
     advice += [f"model.backbone.{key} (now {backbone[key]})" for key in SIZES if key in backbone]
     text = f"lower {', '.join(advice)}"
-    if _can_recompute(backbone) and not backbone.get("checkpoint", False):
-        text += "; or trade time for memory with model.backbone.checkpoint=True (activation checkpointing)"
+    present = backbone.get("checkpoint", False)
+    if _can_recompute(backbone) and present is not True:
+        values = "True" if present else "selective or, for less, True"
+        text += f"; or trade time for memory with model.backbone.checkpoint={values} (activation checkpointing)"
     if not cfg.enable_amp:
         text += "; or enable_amp=True"
     return f"{text}; earlier checkpoints are intact"

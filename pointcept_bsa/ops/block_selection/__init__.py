@@ -23,6 +23,7 @@ def select_blocks(
     *,
     balls: tuple[int, ...] | None = None,
     block_valid: Tensor | None = None,
+    own: Tensor | None = None,
 ) -> Tensor:
     """The ``topk`` blocks of the own cloud with the largest <q, k>, per query group and head. No gradient.
 
@@ -33,6 +34,7 @@ def select_blocks(
         topk: blocks to select.
         balls: balls of each cloud; then no group gets a block of its own ball. None: any block.
         block_valid: (L,) False for blocks without points.
+        own: (G,) the ball of each group, counted over the batch, where groups are not those of the slots.
 
     Returns:
         (G, H, topk) index into the L blocks, ordered by falling score; -1 where there are fewer candidates. Of equal
@@ -54,5 +56,6 @@ def select_blocks(
             topk,
             None if balls is None else list(balls),
             block_valid,
+            own,
         )
-    return reference.select_blocks(q, k, groups, blocks, topk, balls=balls, block_valid=block_valid)
+    return reference.select_blocks(q, k, groups, blocks, topk, balls=balls, block_valid=block_valid, own=own)

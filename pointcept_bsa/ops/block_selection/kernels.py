@@ -52,11 +52,21 @@ def cloud_of_tile(tile, table, tiles, groups, blocks, ROWS: tl.constexpr, RAGGED
     return first, start, end, key, keys, balls
 
 
+@triton.jit
+def first_own_key(row, own, start, end, key, keys, balls, HAS_OWN: tl.constexpr):
+    """The first key of each row's own ball, counted inside the cloud; rows behind the end have that of the last."""
+    row = tl.minimum(row, end - 1)
+    if HAS_OWN:
+        return (tl.load(own + row) * (keys // balls)).to(tl.int32) - key
+    return (row - start) // ((end - start) // balls) * (keys // balls)
+
+
 @triton.jit(do_not_specialize=["tiles", "groups", "blocks"])
 def best_stretches(
     q,
     k,
     block_valid,
+    own,  # (G,) ball of each row, counted over the batch
     best,  # (G, H, KEEP) int32
     table,
     tiles,
@@ -75,6 +85,7 @@ def best_stretches(
     RAGGED: tl.constexpr,
     HAS_VALID: tl.constexpr,
     SKIP_OWN: tl.constexpr,
+    HAS_OWN: tl.constexpr,
     UPCAST: tl.constexpr,
 ):
     """The KEEP stretches of T coarse keys with the largest maxima, in no order; one program a tile of rows and head."""
@@ -94,11 +105,9 @@ def best_stretches(
     # Keys of the rows' own balls: [low, high) for each row, [own_from, own_to) for the tile.
     own_from, own_to = 0, 0
     if SKIP_OWN:
-        rows_a_ball, keys_a_ball = (end - start) // balls, keys // balls
-        low = (row - start) // rows_a_ball * keys_a_ball
-        high = low + keys_a_ball
-        own_from = (first - start) // rows_a_ball * keys_a_ball
-        own_to = ((tl.minimum(first + ROWS, end) - 1 - start) // rows_a_ball + 1) * keys_a_ball
+        low = first_own_key(row, own, start, end, key, keys, balls, HAS_OWN)
+        high = low + keys // balls
+        own_from, own_to = tl.min(low), tl.max(high)
     # Places not yet taken hold -inf and indices beyond any stretch, so that no two are equal.
     kept = pack(tl.full((ROWS, KEEP), float("-inf"), tl.float32), (0x7FFFFF00 + slot)[None, :])
     k += key.to(tl.int64) * K_ROW + head * K_HEAD
@@ -135,6 +144,7 @@ def best_in_stretches(
     q,
     k,
     block_valid,
+    own,  # (G,) ball of each row, counted over the batch
     best,  # (G, H, KEEP) int32
     selected,  # (G, H, TOPK) int64
     table,
@@ -157,6 +167,7 @@ def best_in_stretches(
     RAGGED: tl.constexpr,
     HAS_VALID: tl.constexpr,
     SKIP_OWN: tl.constexpr,
+    HAS_OWN: tl.constexpr,
 ):
     """The TOPK best keys of each row's stretches, by falling score; -1 where there are fewer."""
     part = tl.program_id(0) % (TILE // ROWS)
@@ -174,7 +185,7 @@ def best_in_stretches(
     c = stretch * STRETCH + (n % STRETCH)[None, :]
     seen = (stretch >= 0) & (c < keys)
     if SKIP_OWN:
-        low = ((row - start) // ((end - start) // balls) * (keys // balls))[:, None]
+        low = first_own_key(row, own, start, end, key, keys, balls, HAS_OWN)[:, None]
         seen = seen & ((c < low) | (c >= low + keys // balls))
     if HAS_VALID:
         seen = seen & (tl.load(block_valid + key + c, mask=seen, other=0) != 0)

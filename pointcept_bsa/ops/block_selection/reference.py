@@ -20,6 +20,7 @@ def select_blocks(
     *,
     balls: tuple[int, ...] | None = None,
     block_valid: Tensor | None = None,
+    own: Tensor | None = None,
 ) -> Tensor:
     """The ``topk`` blocks of the own cloud with the largest <q, k>, per query group and head.
 
@@ -30,6 +31,7 @@ def select_blocks(
         topk: blocks to select.
         balls: balls of each cloud; then no group gets a block of its own ball. None: any block.
         block_valid: (L,) False for blocks without points.
+        own: (G,) the ball of each group, counted over the batch, where groups are not those of the slots.
 
     Returns:
         (G, H, topk) index into the L blocks, ordered by falling score; -1 where there are fewer candidates.
@@ -47,18 +49,21 @@ def select_blocks(
             if hidden is not None:
                 scores = scores.masked_fill(hidden, -torch.inf)
             if balls is not None:
-                own = _own_ball(rows, num_groups, num_blocks, balls[cloud])
-                scores = scores.masked_fill(own, -torch.inf)
+                if own is None:
+                    ball = rows // (num_groups // balls[cloud])
+                else:
+                    ball = own[group_start + rows] - sum(balls[:cloud])
+                scores = scores.masked_fill(_inside(ball, num_blocks, balls[cloud]), -torch.inf)
             best, index = scores.topk(min(topk, num_blocks), dim=-1)
             index = torch.where(best > -torch.inf, index + block_start, -1).transpose(0, 1)
             selected[group_start + rows] = F.pad(index, (0, topk - index.shape[-1]), value=-1)
     return selected
 
 
-def _own_ball(rows: Tensor, num_groups: int, num_blocks: int, num_balls: int) -> Tensor:
-    """(rows, L) True where the block lies in the ball of the group."""
-    columns = torch.arange(num_blocks, device=rows.device)
-    return (rows // (num_groups // num_balls)).unsqueeze(1) == columns // (num_blocks // num_balls)
+def _inside(ball: Tensor, num_blocks: int, num_balls: int) -> Tensor:
+    """(rows, L) True where the block lies in the ball (rows,)."""
+    columns = torch.arange(num_blocks, device=ball.device)
+    return ball.unsqueeze(1) == columns // (num_blocks // num_balls)
 
 
 def _ends(lengths: tuple[int, ...]) -> list[int]:

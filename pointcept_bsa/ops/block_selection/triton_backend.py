@@ -55,6 +55,7 @@ def select_blocks_op(
     topk: int,
     balls: list[int] | None,
     block_valid: Tensor | None,
+    own: Tensor | None,
 ) -> Tensor:
     """See the reference for what it computes. Equal scores: the lower index first."""
     from .kernels import best_in_stretches, best_stretches
@@ -80,6 +81,7 @@ def select_blocks_op(
         RAGGED=isinstance(where[0], Tensor),
         HAS_VALID=block_valid is not None,
         SKIP_OWN=balls is not None,
+        HAS_OWN=own is not None,
     )
     warps, rows_again = rescan_shape(keep * stretch, tile["rescan"])
     if interpreted():  # which takes long to start a program
@@ -90,6 +92,7 @@ def select_blocks_op(
             q,
             k,
             block_valid,
+            own,
             best,
             *where,
             DIM=max(16, power_of_2(dim)),
@@ -103,6 +106,7 @@ def select_blocks_op(
             q,
             k,
             block_valid,
+            own,
             best,
             selected,
             *where,
@@ -118,7 +122,7 @@ def select_blocks_op(
 
 
 @select_blocks_op.register_fake
-def _(q, k, groups, blocks, topk, balls, block_valid):
+def _(q, k, groups, blocks, topk, balls, block_valid, own):
     return q.new_empty((q.shape[0], q.shape[1], topk), dtype=torch.int64)
 
 

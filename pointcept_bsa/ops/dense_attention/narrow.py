@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
 from pointcept_bsa.dispatch import choice, interpreted, on_device_of, triton_installed
-from pointcept_bsa.ops.launch import as_bytes, power_of_2, rows_together
+from pointcept_bsa.ops.launch import alignment, as_bytes, power_of_2, rows_together
 from pointcept_bsa.ops.side_streams import SideBySide
 
 from .narrow_exp import exponential
@@ -26,6 +26,7 @@ MAX_DIM, MAX_HEADS = 32, 65535
 LIMIT = 48.0  # logits in units of log 2 within which the forward pass does without the running maximum
 LOG2E = 1 / math.log(2)
 PAD = 256  # packed rows come in multiples of it; no tile is longer
+PACKED = 64  # queries that a program packs
 
 # By kernel and padded head width, on sm_90: queries and keys of a tile, warps, stages, polynomials of 8 exponentials.
 TILES: dict[tuple[str, int], tuple[int, int, int, int, int]] = {
@@ -73,36 +74,30 @@ def _type(x: Tensor) -> torch.dtype:
     return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) and x.is_floating_point() else x.dtype
 
 
-def _tile(kernel: str, dim: int) -> tuple[dict[str, int], int]:
+def tile_of(kernel: str, dim: int) -> tuple[dict[str, int], int]:
     """Arguments of a launch, and the share of polynomials."""
     rows, keys, warps, stages, share = TILES[kernel, dim]
     return dict(ROWS=rows, KEYS=keys, num_warps=warps, num_stages=stages), share
 
 
-def _constants(width: int, fold: bool) -> dict[str, Any]:
+def constants_of(width: int, fold: bool) -> dict[str, Any]:
     return dict(WIDTH=width, FOLD=fold, FACTOR=LOG2E / math.sqrt(width))
 
 
-def _exponential(width: int, fold: bool, share: int, bounded: bool) -> dict[str, Any]:
+def exponentials(width: int, fold: bool, share: int, bounded: bool) -> dict[str, Any]:
     factor = 1.0 if fold else LOG2E / math.sqrt(width)
     known = "" if interpreted() else exponential(factor, share, bounded)
     return dict(EXP=known, UPCAST=interpreted())
 
 
-def _padded(size: int) -> int:
+def padded_rows(size: int) -> int:
     return -(-size // PAD) * PAD
 
 
-def _strides(x: Tensor) -> tuple[int, int, int]:
+def strides(x: Tensor) -> tuple[int, int, int]:
     """By cloud, head and row of (B, N, H, D); 0 where there is only one."""
     batch, row, head = (0 if size == 1 else stride for size, stride in zip(x.shape[:3], x.stride()[:3], strict=True))
     return batch, head, row
-
-
-def _alignment(*tensors: Tensor) -> int:
-    """The largest power of two, up to 16 bytes, of elements that all strides are multiples of."""
-    itemsize = tensors[0].element_size()
-    return math.gcd(16 // itemsize, *(stride for t in tensors for stride in _strides(t)))
 
 
 def _pack_keys(
@@ -112,13 +107,13 @@ def _pack_keys(
     from .narrow_kernels import pack_keys_kernel
 
     clouds, keys, heads, width = k.shape
-    padded = _padded(keys)
+    padded = padded_rows(keys)
     kx, vx = (k.new_empty(clouds * heads, padded, dim) for dim in (k_dim, v_dim))
     bound = k.new_empty(clouds * heads, padded // PAD, dtype=torch.float32)
     pack_keys_kernel[(padded // PAD, clouds * heads)](
-        k, v, as_bytes(valid), kx, vx, bound, *_strides(k), *_strides(v), keys, padded,
+        k, v, as_bytes(valid), kx, vx, bound, *strides(k), *strides(v), keys, padded,
         HEADS=heads, WIDTH=width, KDIM=k_dim, VDIM=v_dim, FOLD=fold, MASK=valid is not None,
-        ALIGN=_alignment(k, v), ROWS=PAD, num_warps=4,
+        ALIGN=alignment(k, v), ROWS=PAD, num_warps=4,
     )  # fmt: skip
     return kx, vx, bound
 
@@ -133,14 +128,14 @@ def _forward(q: Tensor, k: Tensor, v: Tensor, valid: Tensor | None) -> tuple[Ten
     lse = q.new_empty(clouds * heads, queries, dtype=torch.float32)
     k_dim, v_dim = power_of_2(width, 16), power_of_2(width + 1, 16)
     fold = 2 * width <= k_dim
-    tile, share = _tile("forward", v_dim)
+    tile, share = tile_of("forward", v_dim)
     with on_device_of(q):
         kx, vx, bound = _pack_keys(k, v, valid, k_dim, v_dim, fold)
         forward_kernel[(-(-queries // tile["ROWS"]), clouds * heads)](
-            q, kx, vx, bound, out, lse, *_strides(q), queries, k.shape[1], kx.shape[1], bound.shape[1],
-            HEADS=heads, KDIM=k_dim, VDIM=v_dim, LIMIT=LIMIT if q.dtype == torch.bfloat16 else 0.0,
-            ALIGN=_alignment(q), WAIT=WAIT and not interpreted(),
-            **_constants(width, fold), **_exponential(width, fold, share, True), **tile,
+            q, kx, vx, bound, None, None, out, lse, *strides(q), queries, k.shape[1], kx.shape[1], bound.shape[1],
+            LIMIT if q.dtype == torch.bfloat16 else 0.0,
+            HEADS=heads, KDIM=k_dim, VDIM=v_dim, ALIGN=alignment(q), WAIT=WAIT and not interpreted(), LISTED=False,
+            **constants_of(width, fold), **exponentials(width, fold, share, True), **tile,
         )  # fmt: skip
     return out, lse
 
@@ -162,24 +157,25 @@ def _backward(
     keys, all_heads = k.shape[1], clouds * heads
     dim = power_of_2(width + 3, 16)
     fold = 2 * width + 3 <= dim
-    constants = _constants(width, fold) | dict(DIM=dim)
-    padded = _padded(queries)
+    constants = constants_of(width, fold) | dict(DIM=dim)
+    padded = padded_rows(queries)
     qx, gx = (q.new_empty(all_heads, padded, dim) for _ in range(2))
     dq, dk, dv = (t.new_empty(t.shape) for t in (q, k, v))
     with on_device_of(q):
         kx, vx, _ = _pack_keys(k, v, valid, dim, dim, fold)
-        pack_queries_kernel[(padded // PAD, all_heads)](
-            q, out, grad, lse, qx, gx, *_strides(q), *_strides(grad), queries, padded,
-            HEADS=heads, ALIGN=_alignment(q), OUT_ALIGN=_alignment(grad, out), ROWS=PAD, num_warps=4, **constants,
+        pack_queries_kernel[(padded // PACKED, all_heads)](
+            q, out, grad, lse, None, qx, gx, *strides(q), *strides(grad), queries, padded,
+            HEADS=heads, ALIGN=alignment(q), OUT_ALIGN=alignment(grad, out), ROWS=PACKED, LISTED=False, num_warps=2,
+            **constants,
         )  # fmt: skip
         with SideBySide(q, clouds * queries, FIRST_STREAM) as kernels:
             with kernels.aside():
-                tile, share = _tile("queries", dim)
+                tile, share = tile_of("queries", dim)
                 query_gradient_kernel[(-(-queries // tile["ROWS"]), all_heads)](
-                    qx, gx, kx, vx, dq, queries, keys, padded, kx.shape[1],
-                    HEADS=heads, **constants, **_exponential(width, fold, share, False), **tile,
+                    qx, gx, kx, vx, None, None, dq, queries, keys, padded, kx.shape[1],
+                    HEADS=heads, LISTED=False, **constants, **exponentials(width, fold, share, False), **tile,
                 )  # fmt: skip
-            parts = _key_gradients(qx, gx, kx, vx, queries, keys, constants)
+            parts = key_gradients(qx, gx, kx, vx, queries, keys, None, heads, constants)
             sum_parts_kernel[(-(-keys // 128), all_heads, 2)](
                 parts, as_bytes(valid), dk, dv, keys, kx.shape[1], parts[0, 0].numel(), parts.shape[0],
                 HEADS=heads, MASK=valid is not None, ROWS=128, num_warps=4, **constants,
@@ -187,24 +183,32 @@ def _backward(
     return dq, dk, dv
 
 
-def _key_gradients(
-    qx: Tensor, gx: Tensor, kx: Tensor, vx: Tensor, queries: int, keys: int, constants: dict[str, Any]
+def key_gradients(
+    qx: Tensor,
+    gx: Tensor,
+    kx: Tensor,
+    vx: Tensor,
+    queries: int,
+    keys: int,
+    listed: tuple[Tensor, Tensor] | None,
+    heads: int,
+    constants: dict[str, Any],
 ) -> Tensor:
     """The gradients of keys and values by chunk of queries: see ``key_gradient_kernel``."""
     from .narrow_gradient_kernels import key_gradient_kernel
 
     width, fold = constants["WIDTH"], constants["FOLD"]
     all_heads, padded, dim = qx.shape
-    tile, share = _tile("keys", dim)
+    tile, share = tile_of("keys", dim)
     tiles = -(-keys // tile["KEYS"])
     chunks = max(1, min(-(-PROGRAMS // (tiles * all_heads)), queries // SHORTEST))
-    chunk = _padded(-(-queries // chunks))
+    chunk = padded_rows(-(-queries // chunks))
     chunks = -(-queries // chunk)
     used = width * (2 if fold else 1)
     parts = qx.new_empty(chunks, 2, all_heads, kx.shape[1], used, dtype=torch.float32)
     key_gradient_kernel[(tiles, all_heads, chunks)](
-        qx, gx, kx, vx, parts, queries, chunk, padded, kx.shape[1], parts[0, 0].numel(),
-        **constants, **_exponential(width, fold, share, False), **tile,
+        qx, gx, kx, vx, *(listed or (None, None)), parts, queries, chunk, padded, kx.shape[1], parts[0, 0].numel(),
+        HEADS=heads, LISTED=listed is not None, **constants, **exponentials(width, fold, share, False), **tile,
     )  # fmt: skip
     return parts
 

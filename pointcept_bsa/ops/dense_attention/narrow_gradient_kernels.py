@@ -6,7 +6,17 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .narrow_kernels import add_product, exp2, load_head, load_packed, product, store_packed, two_parts
+from .narrow_kernels import (
+    add_product,
+    bias_columns,
+    exp2,
+    load_head,
+    load_packed,
+    product,
+    rows_of_cloud,
+    store_packed,
+    two_parts,
+)
 
 LN2 = tl.constexpr(0.6931471805599453)  # FACTOR LN2 = 1 / sqrt(channels)
 
@@ -25,29 +35,36 @@ def in_parts(x, columns, FIRST: tl.constexpr, TYPE: tl.constexpr):
 
 @triton.jit
 def pack_queries_kernel(
-    Q, OUT, GRAD, LSE, QX, GX, q_batch, q_head, q_row, g_batch, g_head, g_row, queries, padded,
+    Q, OUT, GRAD, LSE, STARTS, QX, GX, q_batch, q_head, q_row, g_batch, g_head, g_row, queries, padded,
     HEADS: tl.constexpr, WIDTH: tl.constexpr, DIM: tl.constexpr, FOLD: tl.constexpr, FACTOR: tl.constexpr,
-    ALIGN: tl.constexpr, OUT_ALIGN: tl.constexpr, ROWS: tl.constexpr,
+    ALIGN: tl.constexpr, OUT_ALIGN: tl.constexpr, ROWS: tl.constexpr, LISTED: tl.constexpr,
 ):  # fmt: skip
     """QX and GX (B H, Q', DIM)."""
     batch_head = tl.program_id(1)
     batch, head = batch_head // HEADS, batch_head % HEADS
+    line, count, at = rows_of_cloud(STARTS, batch, head, queries, HEADS, LISTED)
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
-    inside = row < queries
+    inside = row < count
     columns = tl.arange(0, DIM)
     TYPE: tl.constexpr = QX.dtype.element_ty
-    lse = tl.load(LSE + batch_head.to(tl.int64) * queries + row, mask=inside, other=0.0)
-    start = batch.to(tl.int64) * q_batch + head.to(tl.int64) * q_head
+    lse = tl.load(LSE + at + row, mask=inside, other=0.0)
+    if LISTED:
+        start = line * q_row + head.to(tl.int64) * q_head
+        grad_start = line * g_row + head.to(tl.int64) * g_head
+    else:
+        start = batch.to(tl.int64) * q_batch + head.to(tl.int64) * q_head
+        grad_start = batch.to(tl.int64) * g_batch + head.to(tl.int64) * g_head
     q = load_head(Q, row, inside, start, q_row, WIDTH, DIM, 2 if FOLD else 1, ALIGN)
     if FOLD:
         q = two_parts(q * FACTOR, columns, WIDTH, TYPE) + in_parts(-lse, columns, 2 * WIDTH, TYPE)
     else:
         q += in_parts(-lse / FACTOR, columns, WIDTH, TYPE)
+    if LISTED:
+        q = tl.where(bias_columns(columns, WIDTH)[None, :], 1.0, q)
     out_row = batch_head.to(tl.int64) * padded + row
     store_packed(QX, q, out_row, DIM)
-    start = batch.to(tl.int64) * g_batch + head.to(tl.int64) * g_head
-    grad = load_head(GRAD, row, inside, start, g_row, WIDTH, DIM, 1, OUT_ALIGN)
-    start = (batch.to(tl.int64) * queries * HEADS + head) * WIDTH
+    grad = load_head(GRAD, row, inside, grad_start, g_row, WIDTH, DIM, 1, OUT_ALIGN)
+    start = (line * HEADS + head) * WIDTH
     out = load_head(OUT, row, inside, start, HEADS * WIDTH, WIDTH, DIM, 1, OUT_ALIGN)
     delta = tl.sum(grad * out, 1)
     store_packed(GX, grad + in_parts(-delta, columns, WIDTH, TYPE), out_row, DIM)
@@ -55,13 +72,18 @@ def pack_queries_kernel(
 
 @triton.jit(do_not_specialize=["chunk"])
 def key_gradient_kernel(
-    QX, GX, KX, VX, PARTS, queries, chunk, padded_queries, padded_keys, part_size,
-    WIDTH: tl.constexpr, DIM: tl.constexpr, FOLD: tl.constexpr, FACTOR: tl.constexpr, EXP: tl.constexpr,
-    ROWS: tl.constexpr, KEYS: tl.constexpr, UPCAST: tl.constexpr,
+    QX, GX, KX, VX, STARTS, LENGTHS, PARTS, queries, chunk, padded_queries, padded_keys, part_size,
+    HEADS: tl.constexpr, WIDTH: tl.constexpr, DIM: tl.constexpr, FOLD: tl.constexpr, FACTOR: tl.constexpr,
+    EXP: tl.constexpr, ROWS: tl.constexpr, KEYS: tl.constexpr, UPCAST: tl.constexpr, LISTED: tl.constexpr,
 ):  # fmt: skip
     """PARTS (chunks, 2, B H, K', USED): gradients of keys (before the factor) and of values from a chunk of queries.
     Logits are held transposed, (keys, queries)."""
     tile, batch_head, part = tl.program_id(0), tl.program_id(1), tl.program_id(2)
+    if LISTED:
+        node = batch_head // HEADS
+        if tile * KEYS >= tl.load(LENGTHS + node):
+            return
+        queries = tl.load(STARTS + node + 1) - tl.load(STARTS + node)
     place = tile * KEYS + tl.arange(0, KEYS)
     KX += batch_head.to(tl.int64) * padded_keys * DIM
     VX += batch_head.to(tl.int64) * padded_keys * DIM
@@ -122,13 +144,16 @@ def sum_parts_kernel(
 
 @triton.jit
 def query_gradient_kernel(
-    QX, GX, KX, VX, DQ, queries, keys, padded_queries, padded_keys,
+    QX, GX, KX, VX, STARTS, LENGTHS, DQ, queries, keys, padded_queries, padded_keys,
     HEADS: tl.constexpr, WIDTH: tl.constexpr, DIM: tl.constexpr, FOLD: tl.constexpr, FACTOR: tl.constexpr,
-    EXP: tl.constexpr, ROWS: tl.constexpr, KEYS: tl.constexpr, UPCAST: tl.constexpr,
+    EXP: tl.constexpr, ROWS: tl.constexpr, KEYS: tl.constexpr, UPCAST: tl.constexpr, LISTED: tl.constexpr,
 ):  # fmt: skip
     """DQ (B, Q, H, D)."""
     tile, batch_head = tl.program_id(0), tl.program_id(1)
     batch, head = batch_head // HEADS, batch_head % HEADS
+    line, count, at = rows_of_cloud(STARTS, batch, head, queries, HEADS, LISTED)
+    if LISTED:
+        keys = tl.load(LENGTHS + batch)
     row = tile * ROWS + tl.arange(0, ROWS)
     KX += batch_head.to(tl.int64) * padded_keys * DIM
     VX += batch_head.to(tl.int64) * padded_keys * DIM
@@ -144,7 +169,7 @@ def query_gradient_kernel(
         dlogits = weight * product(grad, tl.trans(v), UPCAST)
         dq = add_product(dlogits.to(k.dtype), k, dq, UPCAST)
     columns = tl.arange(0, DIM)
-    out_row = (batch.to(tl.int64) * queries + row) * HEADS + head
+    out_row = (line + row) * HEADS + head
     dq = dq * (FACTOR * LN2)
-    wanted = (row < queries)[:, None] & (columns < WIDTH)[None, :]
+    wanted = (row < count)[:, None] & (columns < WIDTH)[None, :]
     tl.store(DQ + out_row[:, None] * WIDTH + columns[None, :], dq.to(DQ.dtype.element_ty), mask=wanted)

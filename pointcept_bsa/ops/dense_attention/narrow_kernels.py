@@ -17,6 +17,10 @@ The forward pass needs no running maximum where |q| max|k| FACTOR <= LIMIT, whic
 Other tiles, and float16, take the loop with the running maximum. A ``SHARE`` of 8 exponentials is computed by a cubic
 polynomial on the idle multiply-add units (:func:`.narrow_exp.exponential`).
 
+LISTED: the clouds are nodes of consecutive queries, of any number each, and every node has a list of keys of its own
+with a bias on their logits (:mod:`pointcept_bsa.ops.tree_attention`). KX then is [k, 1, 1, 1, bias in three parts], in
+units of the logit, and the columns of the queries beside the bias are ones.
+
 Instructions per score, of which a multiprocessor starts 128 a cycle, counting a MUFU 8 fold: forward 1/2 conversion to
 16 bits and 1 exponential, which is 1 MUFU and 1 product with FACTOR (none where FOLD), or 7 others (6 multiply-adds, 1
 shift and add). Compiled for sm_90 with SHARE 3 that comes to 4.7 and 5/8 MUFU: both pipes are equally busy. Backward, a
@@ -77,6 +81,23 @@ def load_head(ptr, row, inside, start, stride, WIDTH: tl.constexpr, DIM: tl.cons
 
 
 @triton.jit
+def rows_of_cloud(STARTS, batch, head, queries, HEADS: tl.constexpr, LISTED: tl.constexpr):
+    """First query of a cloud, number of its queries, and the place of the first in arrays by cloud, head and query.
+    LISTED: of a node; STARTS are the first queries of each and ``queries`` all of them, and the arrays are by head."""
+    if LISTED:
+        first = tl.load(STARTS + batch).to(tl.int64)
+        return first, (tl.load(STARTS + batch + 1) - first).to(tl.int32), head.to(tl.int64) * queries + first
+    else:
+        return batch.to(tl.int64) * queries, queries, (batch.to(tl.int64) * HEADS + head) * queries
+
+
+@triton.jit
+def bias_columns(columns, WIDTH: tl.constexpr):
+    """Which columns hold the bias of a listed key: a query has ones there."""
+    return (columns >= WIDTH + 3) & (columns < WIDTH + 6)
+
+
+@triton.jit
 def two_parts(x, columns, WIDTH: tl.constexpr, TYPE: tl.constexpr):
     """x (rows, columns) holds the same channels twice: the first part of each number, then what that part lacks."""
     high = x.to(TYPE).to(tl.float32)
@@ -112,32 +133,37 @@ def pack_keys_kernel(
     store_packed(VX, tl.where(inside[:, None] & one[None, :], 1.0, v), out_row, VDIM)
 
 
-@triton.jit(do_not_specialize=["bounds"])
+@triton.jit(do_not_specialize=["bounds", "limit"])
 def forward_kernel(
-    Q, KX, VX, BOUND, OUT, LSE, q_batch, q_head, q_row, queries, keys, padded, bounds,
+    Q, KX, VX, BOUND, STARTS, LENGTHS, OUT, LSE, q_batch, q_head, q_row, queries, keys, padded, bounds, limit,
     HEADS: tl.constexpr, WIDTH: tl.constexpr, KDIM: tl.constexpr, VDIM: tl.constexpr, FOLD: tl.constexpr,
-    FACTOR: tl.constexpr, LIMIT: tl.constexpr, EXP: tl.constexpr, ALIGN: tl.constexpr, ROWS: tl.constexpr,
-    KEYS: tl.constexpr, WAIT: tl.constexpr, UPCAST: tl.constexpr,
+    FACTOR: tl.constexpr, EXP: tl.constexpr, ALIGN: tl.constexpr, ROWS: tl.constexpr,
+    KEYS: tl.constexpr, WAIT: tl.constexpr, UPCAST: tl.constexpr, LISTED: tl.constexpr,
 ):  # fmt: skip
-    """OUT (B, Q, H, D) and LSE (B H, Q), log2 of the sum of exponentials. LIMIT 0: always the running maximum.
+    """OUT (B, Q, H, D) and LSE (B H, Q), log2 of the sum of exponentials. limit 0: always the running maximum.
     WAIT: an instruction that is none ends a step's matrix products within it. Without it they run into the next step,
     where ptxas, which cannot follow them there, lets each wait for the one before."""
     tile, batch_head = tl.program_id(0), tl.program_id(1)
     batch, head = batch_head // HEADS, batch_head % HEADS
+    line, count, at = rows_of_cloud(STARTS, batch, head, queries, HEADS, LISTED)
     row = tile * ROWS + tl.arange(0, ROWS)
-    inside = row < queries
+    inside = row < count
     TYPE: tl.constexpr = KX.dtype.element_ty
     columns = tl.arange(0, KDIM)
-    start = batch.to(tl.int64) * q_batch + head.to(tl.int64) * q_head
+    if LISTED:
+        start = line * q_row + head.to(tl.int64) * q_head
+        keys = tl.load(LENGTHS + batch)
+    else:
+        start = batch.to(tl.int64) * q_batch + head.to(tl.int64) * q_head
     q = load_head(Q, row, inside, start, q_row, WIDTH, KDIM, 2 if FOLD else 1, ALIGN)
-    fast = False
-    if LIMIT > 0:
-        longest = tl.zeros([128], tl.float32)
-        for first in range(0, bounds, 128):
-            place = first + tl.arange(0, 128)
-            longest = tl.maximum(longest, tl.load(BOUND + batch_head * bounds + place, mask=place < bounds, other=0.0))
-        squares = tl.sum(tl.where((columns < WIDTH)[None, :], q * q, 0.0), 1)
-        fast = tl.max(squares, 0) * tl.max(longest, 0) <= LIMIT * LIMIT / (FACTOR * FACTOR)
+    longest = tl.zeros([128], tl.float32)
+    for first in range(0, bounds, 128):
+        place = first + tl.arange(0, 128)
+        longest = tl.maximum(longest, tl.load(BOUND + batch_head * bounds + place, mask=place < bounds, other=0.0))
+    squares = tl.sum(tl.where((columns < WIDTH)[None, :], q * q, 0.0), 1)
+    fast = tl.max(squares, 0) * tl.max(longest, 0) <= limit * limit / (FACTOR * FACTOR)
+    if LISTED:
+        q = tl.where(bias_columns(columns, WIDTH)[None, :], 1.0, q)
     if FOLD:
         q = two_parts(q * FACTOR, columns, WIDTH, TYPE)
     q = q.to(TYPE)
@@ -168,8 +194,8 @@ def forward_kernel(
             highest = new
     columns = tl.arange(0, VDIM)
     total = tl.sum(tl.where((columns == WIDTH)[None, :], out, 0.0), 1)
-    out_row = (batch.to(tl.int64) * queries + row) * HEADS + head
+    out_row = (line + row) * HEADS + head
     target = OUT + out_row[:, None] * WIDTH + columns[None, :]
     out = (out / total[:, None]).to(OUT.dtype.element_ty)
     tl.store(target, out, mask=inside[:, None] & (columns < WIDTH)[None, :])
-    tl.store(LSE + batch_head.to(tl.int64) * queries + row, highest + tl.log2(total), mask=inside)
+    tl.store(LSE + at + row, highest + tl.log2(total), mask=inside)

@@ -67,6 +67,21 @@ def mean_message(
         return triton_backend.mean_message_triton(
             sent, heard, matrix, gamma, beta, relative, index, weight, senders, eps, weight.dtype
         )
+    return plain_mean_message(sent, heard, matrix, gamma, beta, relative, index, weight, eps)
+
+
+def plain_mean_message(
+    sent: Tensor,
+    heard: Tensor,
+    matrix: Tensor,
+    gamma: Tensor,
+    beta: Tensor,
+    relative: Tensor,
+    index: Tensor,
+    weight: Tensor,
+    eps: float,
+) -> Tensor:
+    """:func:`mean_message` in plain torch, which also takes other points that send than those that hear."""
     of_neighbors = sent.index_select(0, index.flatten()).unflatten(0, index.shape)  # (N, k, C)
     before = of_neighbors + heard.unsqueeze(1) + F.linear(relative, matrix)
     return (F.layer_norm(F.gelu(before), gamma.shape, gamma, beta, eps) * weight).sum(1)

@@ -1,4 +1,4 @@
-"""Triton kernel of one step of the selection by descent. A program holds ROWS query groups of one head."""
+"""Triton kernel of one step of the selection by descent. A thread holds one query group of one head."""
 
 # mypy: disable-error-code="no-untyped-def,no-untyped-call,untyped-decorator"
 from __future__ import annotations
@@ -7,40 +7,51 @@ import triton
 import triton.language as tl
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["groups"])
 def best_children_kernel(
     Q, K, PARENTS, FIRST, HIDDEN, OUT, groups, q_row, q_head, k_row, k_head, own_groups, own_children,
-    H: tl.constexpr, D: tl.constexpr, DIM: tl.constexpr, WIDTH: tl.constexpr, FAN: tl.constexpr, PLACES: tl.constexpr,
-    KEEP: tl.constexpr, OWN: tl.constexpr, ROWS: tl.constexpr,
+    H: tl.constexpr, D: tl.constexpr, DIM: tl.constexpr, WIDTH: tl.constexpr, FAN: tl.constexpr,
+    KEEP: tl.constexpr, PLACES: tl.constexpr, OWN: tl.constexpr, ALIGN: tl.constexpr, ROWS: tl.constexpr,
 ):  # fmt: skip
-    """OUT (G, H, KEEP), the best of the FAN children of WIDTH parents each, in PLACES places. Ties: the first place."""
+    """OUT (G, H, KEEP), the best of the FAN children of WIDTH parents each. A child that beats the worst of those kept
+    in PLACES places, a power of two from KEEP on, takes its place; at last they are sorted. With its channels in one
+    load, which ALIGN allows, and PLACES ahead of ROWS, all that a group compares stays within its thread."""
     head = tl.program_id(1)
     group = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     here = group < groups
-    place = tl.arange(0, PLACES)
-    at = group.to(tl.int64)[:, None] * (H * WIDTH) + head * WIDTH + (place // FAN)[None, :]
-    parent = tl.load(PARENTS + at, mask=here[:, None] & (place < WIDTH * FAN)[None, :], other=-1).to(tl.int32)
-    there = parent >= 0
-    child = tl.load(FIRST + parent, mask=there, other=0) + (place % FAN)[None, :]
-    there = there & (child < tl.load(FIRST + parent + 1, mask=there, other=0))
-    there = there & (tl.load(HIDDEN + child, mask=there, other=1) == 0)
-    if OWN:
-        there = there & (child // own_children != (group // own_groups)[:, None])
+    wide = group.to(tl.int64)
     channel = tl.arange(0, DIM)
-    in_row, in_child = here[:, None], there[:, :, None]
-    if DIM > D:  # else the channels of a key come in one load
-        in_row = in_row & (channel < D)[None, :]
-        in_child = in_child & (channel < D)[None, None, :]
-    q = tl.load(Q + group.to(tl.int64)[:, None] * q_row + head * q_head + channel[None, :], mask=in_row, other=0.0)
-    where = child.to(tl.int64)[:, :, None] * k_row + head * k_head + channel[None, None, :]
-    k = tl.load(K + where, mask=in_child, other=0.0)
-    score = tl.sum(q.to(tl.float32)[:, None, :] * k.to(tl.float32), 2)
-    score = tl.where(there, score, -float("inf"))
+    place = tl.arange(0, PLACES)[:, None]
+    within = here[:, None] & (channel < D)[None, :]
+    where = tl.multiple_of(wide * q_row + head * q_head, ALIGN)
+    q = tl.load(Q + where[:, None] + channel[None, :], mask=within, other=0.0).to(tl.float32)
+    score = tl.full([PLACES, ROWS], -float("inf"), tl.float32)
+    kept = tl.full([PLACES, ROWS], -1, tl.int32)
+    for number in range(WIDTH):
+        parent = tl.load(PARENTS + wide * (H * WIDTH) + head * WIDTH + number, mask=here, other=-1).to(tl.int32)
+        first = tl.load(FIRST + parent, mask=parent >= 0, other=0).to(tl.int32)
+        end = tl.load(FIRST + parent + 1, mask=parent >= 0, other=0)
+        for each in tl.static_range(FAN):
+            child = first + each
+            there = child < end
+            there = there & (tl.load(HIDDEN + child, mask=there, other=1) == 0)
+            if OWN:
+                there = there & (child // own_children != group // own_groups)
+            seen = there[:, None]
+            if DIM > D:  # else the channels of a key come in one load
+                seen = seen & (channel < D)[None, :]
+            where = tl.multiple_of(child.to(tl.int64) * k_row + head * k_head, ALIGN)
+            k = tl.load(K + where[:, None] + channel[None, :], mask=seen, other=0.0).to(tl.float32)
+            new = tl.where(there, tl.sum(q * k, 1), -float("inf"))[None, :]
+            lowest = tl.min(tl.where(place < KEEP, score, float("inf")), 0)[None, :]
+            last = tl.max(tl.where((score == lowest) & (place < KEEP), place, -1), 0)[None, :]
+            replaced = (place == last) & (new > lowest)
+            score = tl.where(replaced, new, score)
+            kept = tl.where(replaced, child[None, :], kept)
     for rank in tl.static_range(KEEP):
-        best = tl.max(score, 1)
-        first = tl.min(tl.where(score == best[:, None], place[None, :], PLACES), 1)
-        mine = place[None, :] == first[:, None]
-        found = tl.sum(tl.where(mine, child, 0), 1)
-        found = tl.where(best > -float("inf"), found, -1)
-        tl.store(OUT + group.to(tl.int64) * (H * KEEP) + head * KEEP + rank, found.to(tl.int64), mask=here)
-        score = tl.where(mine, -float("inf"), score)
+        best = tl.max(score, 0)[None, :]
+        earliest = tl.min(tl.where((score == best) & (kept >= 0), kept, 2147483647), 0)[None, :]
+        found = tl.where(best > -float("inf"), earliest, -1)
+        target = OUT + wide[None, :] * (H * KEEP) + head * KEEP + rank
+        tl.store(target, found.to(tl.int64), mask=here[None, :])
+        score = tl.where(kept == earliest, -float("inf"), score)

@@ -10,18 +10,18 @@ from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
 from pointcept_bsa.dispatch import on_device_of
-from pointcept_bsa.ops.launch import as_bytes, power_of_2, rows_together
+from pointcept_bsa.ops.launch import alignment, as_bytes, power_of_2, rows_together
 
-MAX_PLACES = 1024  # children that a group compares
-ELEMENTS = 8192  # of the children's keys in a program
+MAX_KEEP = 64  # places, of which a thread holds all
+ROWS, WARPS = 64, 2  # groups of a program
 
 
-def unsupported(q: Tensor, k: Tensor, parents: Tensor, fan: int) -> str | None:
+def unsupported(q: Tensor, k: Tensor, keep: int) -> str | None:
     """What the kernel cannot do of a call, or None."""
     if k.dtype != q.dtype:
         return f"k: got {k.dtype}, wanted {q.dtype} as q"
-    if parents.shape[2] * fan > MAX_PLACES:
-        return f"beam times fan: got {parents.shape[2] * fan}, wanted at most {MAX_PLACES}"
+    if keep > MAX_KEEP:
+        return f"beam: got {keep}, wanted at most {MAX_KEEP}"
     return None
 
 
@@ -36,38 +36,19 @@ def best_children_op(
     keep: int,
     own: list[int],
 ) -> Tensor:
-    """See the reference for what it computes; scores in float32. Equal scores: the child of the better parent first."""
+    """See the reference for what it computes; scores in float32."""
     from .kernels import best_children_kernel
 
     q, k = (rows_together(t.detach()) for t in (q, k))
     groups, heads, dim = q.shape
     width = parents.shape[2]
     out = torch.empty(groups, heads, keep, dtype=torch.int64, device=q.device)
-    places = power_of_2(width * fan)
-    channels = power_of_2(dim)
-    rows = max(1, ELEMENTS // (places * channels))
     with on_device_of(q):
-        best_children_kernel[(-(-groups // rows), heads)](
-            q,
-            k,
-            parents.contiguous(),
-            first_child,
-            as_bytes(hidden),
-            out,
-            groups,
-            *q.stride()[:2],
-            *k.stride()[:2],
-            *(own or (1, 1)),
-            H=heads,
-            D=dim,
-            DIM=channels,
-            WIDTH=width,
-            FAN=fan,
-            PLACES=places,
-            KEEP=keep,
-            OWN=bool(own),
-            ROWS=rows,
-        )
+        best_children_kernel[(-(-groups // ROWS), heads)](
+            q, k, parents.contiguous(), first_child, as_bytes(hidden), out, groups, *q.stride()[:2], *k.stride()[:2],
+            *(own or (1, 1)), H=heads, D=dim, DIM=power_of_2(dim), WIDTH=width, FAN=fan, KEEP=keep,
+            PLACES=power_of_2(keep, 2), OWN=bool(own), ALIGN=alignment(q, k), ROWS=ROWS, num_warps=WARPS,
+        )  # fmt: skip
     return out
 
 

@@ -1,0 +1,6 @@
+# AhmedML, prepared by: python tools/prepare_data.py ahmedml --src <published files> --dst data/ahmedml
+
+_base_ = ["car_set.py"]
+
+_set = dict(type="AhmedMLDataset", data_root="data/ahmedml")
+data = dict(train=_set, val=_set, test=_set)

@@ -1,0 +1,6 @@
+# DrivAerML, prepared by: python tools/prepare_data.py drivaerml --src <published files> --dst data/drivaerml
+
+_base_ = ["car_set.py"]
+
+_set = dict(type="DrivAerMLDataset", data_root="data/drivaerml")
+data = dict(train=_set, val=_set, test=_set)

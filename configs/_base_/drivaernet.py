@@ -1,0 +1,6 @@
+# DrivAerNet++, prepared by: python tools/prepare_data.py drivaernet --src <published files> --dst data/drivaernet
+
+_base_ = ["car_set.py"]
+
+_set = dict(type="DrivAerNetDataset", data_root="data/drivaernet")
+data = dict(train=_set, val=_set, test=_set)

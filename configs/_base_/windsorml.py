@@ -1,0 +1,6 @@
+# WindsorML, prepared by: python tools/prepare_data.py windsorml --src <published files> --dst data/windsorml
+
+_base_ = ["car_set.py"]
+
+_set = dict(type="WindsorMLDataset", data_root="data/windsorml")
+data = dict(train=_set, val=_set, test=_set)

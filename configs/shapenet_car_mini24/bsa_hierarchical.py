@@ -1,0 +1,5 @@
+_base_ = ["bsa.py"]
+
+save_path = "exp/shapenet_car_mini24/bsa_hierarchical"
+
+model = dict(backbone=dict(near=2048, fan=8))

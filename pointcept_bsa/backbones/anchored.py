@@ -1,0 +1,81 @@
+"""Backbones that encode anchors once and then predict at any points, from the anchors alone.
+
+``N`` anchors, ``Q`` queries, ``d`` dimensions.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from pointcept_bsa.backbones.base import Backbone
+from pointcept_bsa.errors import InputError
+from pointcept_bsa.geometry.padding import VALID
+from pointcept_bsa.host import Point
+from pointcept_bsa.layers.anchored_stack import decode_stack
+from pointcept_bsa.layers.anchors import Memory, TreeMemory
+from pointcept_bsa.layers.norm import RMSNorm
+from pointcept_bsa.layers.single_tree import SingleTree
+from pointcept_bsa.layers.transformer import BallTreeStack
+
+
+class AnchoredBackbone(Backbone):
+    """A backbone with a second way through its layers: queries, which attend to anchors.
+
+    What becomes of a query depends on the anchors and on the query, on no other query. Anchors and queries are samples
+    as ``forward`` takes them.
+    """
+
+    @abstractmethod
+    def encode_anchors(self, point: Mapping[str, Any]) -> Memory:
+        """Encode the anchors of each cloud; what the queries will need, layer by layer."""
+
+    @abstractmethod
+    def decode(self, memory: Memory, point: Mapping[str, Any]) -> Tensor:
+        """Features (Q, out_channels) of queries; those of the first cloud attend to its anchors, and so on."""
+
+    def check_anchors(self, point: Mapping[str, Any]) -> tuple[int, ...]:
+        """Anchors of each cloud. Raises InputError for what :meth:`.check` refuses, padded batches, ``condition``."""
+        if VALID in point:
+            raise InputError("pad_clouds: got a padded batch of anchors, wanted pad_clouds=None")
+        if self.condition is not None:
+            raise InputError("condition: got anchors and queries, wanted condition=None with them")
+        return self.check(point)
+
+    def check_queries(self, memory: Memory, point: Mapping[str, Any]) -> tuple[int, ...]:
+        """Queries of each cloud. Raises InputError for queries of other clouds than the anchors."""
+        lengths = self.check(point)
+        if len(lengths) != len(memory.lengths):
+            raise InputError(f"offset: got queries of {len(lengths)} clouds, wanted {len(memory.lengths)} as anchors")
+        return lengths
+
+
+class AnchoredTree(AnchoredBackbone):
+    """Such a backbone over one ball tree at full resolution."""
+
+    tree: SingleTree
+    blocks: BallTreeStack
+    norm: RMSNorm
+
+    @abstractmethod
+    def encode(self, point: Point, lengths: tuple[int, ...], memory: TreeMemory | None = None) -> Tensor:
+        """As every backbone; tree, keys and values go to ``memory``."""
+
+    @abstractmethod
+    def embed_queries(self, point: Point, lengths: tuple[int, ...], memory: TreeMemory) -> Tensor:
+        """(Q, C) that go into the first block."""
+
+    def encode_anchors(self, point: Mapping[str, Any]) -> TreeMemory:
+        memory = TreeMemory(self.check_anchors(point), point["offset"], point["coord"].detach())
+        memory.feat = self.encode(Point(point), memory.lengths, memory)
+        return memory
+
+    def decode(self, memory: Memory, point: Mapping[str, Any]) -> Tensor:
+        assert isinstance(memory, TreeMemory)
+        lengths, queries = self.check_queries(memory, point), Point(point)
+        x = self.embed_queries(queries, lengths, memory)
+        places = memory.places(queries.coord, lengths)
+        return self.norm(decode_stack(self.blocks, x, places, memory))

@@ -1,0 +1,143 @@
+"""What the data sets of simulated cars have in common: a domain of a prepared folder, of which a run of rows is drawn.
+
+The preparation shuffled the rows of a case once, so that any run of rows is a random sample of its points; reading one
+touches as many pages of the files as its rows fill, not one a point.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from pointcept_bsa.datasets.car_sets.spec import DOMAINS, CarSet
+from pointcept_bsa.datasets.folder_dataset import FolderDataset
+from pointcept_bsa.datasets.inputs import InputDescription, box_around
+from pointcept_bsa.errors import InputError, nearest
+from pointcept_bsa.files.json_file import read_json
+
+
+class CarSetDataset(FolderDataset):
+    """Points of a car's surface or of the air around it (N, 3), in m -> mean fields of the flow (N, K); base class.
+
+    Coordinates are scaled so that the longest side of the box around all training points is [-1, 1]; ``position`` holds
+    them in m.
+
+    Args:
+        data_root: the folder that ``tools/prepare_data.py`` made; None: ``data/<name of the set>``.
+        protocol: a split of the folder; None: its default.
+        domain: "surface" or "volume".
+        target: fields to predict; None: all of the domain.
+        fields: given beside the coordinates, of those that are no target: "normal", "area" of the surface.
+        num_points: how many points a sample has at most; None: all, which may be hundreds of millions. In training a
+            run of rows that begins anywhere (and goes on at the first row), else the first rows: the same ones always.
+        split, transform, test_mode, test_cfg, loop, share: see ``PointFieldDataset``. ``cache`` keeps the drawn points,
+            so that it is for samples that do not change.
+
+    Raises:
+        InputError: missing or foreign data, an unknown protocol, domain or field.
+    """
+
+    spec: CarSet
+    raw = "raw folder"
+
+    def __init__(
+        self,
+        split: str = "train",
+        data_root: str | None = None,
+        protocol: str | None = None,
+        domain: str = "surface",
+        target: Sequence[str] | None = None,
+        fields: Sequence[str] = (),
+        num_points: int | None = None,
+        transform: Sequence[dict] | None = None,
+        cache: bool = False,
+        **common: Any,
+    ) -> None:
+        if domain not in DOMAINS:
+            raise InputError(f"domain: got {domain!r}, wanted one of {list(DOMAINS)}{nearest(domain, DOMAINS)}")
+        if num_points is not None and (
+            isinstance(num_points, bool) or not isinstance(num_points, int) or num_points < 1
+        ):
+            raise InputError(f"num_points: got {num_points!r}, wanted None or an integer of at least 1")
+        self.draws = num_points is not None and split == "train" and not common.get("test_mode")
+        if cache and self.draws:
+            raise InputError("cache: got True with num_points in training, wanted False: each sample is drawn anew")
+        self.name = f"{self.spec.name}_{domain}"
+        self.command = self.spec.name
+        self.up_axis = self.spec.up_axis
+        self.domain = self.spec.domain(domain)
+        self.num_points = num_points
+        known = {field.name: field for field in self.domain.fields}
+        self.columns = {f.name: f.columns for f in (*self.domain.geometry, *self.domain.fields)}
+        self.columns = {name: n for name, n in self.columns.items() if name not in ("coord", "row")}
+        self.target_fields = tuple(known) if target is None else tuple(target)
+        for name in self.target_fields:
+            if isinstance(target, str) or name not in known:
+                raise InputError(f"target: got {target!r}, wanted names from {list(known)}{nearest(name, list(known))}")
+        chosen = [known[name] for name in self.target_fields]
+        self.target_names = tuple(name for field in chosen for name in _components(field.name, field.columns))
+        self.target_units = tuple(field.unit for field in chosen for _ in range(field.columns))
+        root = f"data/{self.spec.name}" if data_root is None else data_root
+        super().__init__(split, root, protocol, fields, cache=cache, **common)
+        self.set_transform([self._box(), *(transform or ())])
+
+    def load_fields(self, index: int) -> dict[str, Any]:
+        names = ("coord", *self.input_fields, *self.target_fields)
+        case = self.data_list[index]
+        arrays = {n: self.folder.read(case, self._stored(n), (None, self.columns.get(n, 3))) for n in names}
+        count = len(arrays["coord"])
+        for name, values in arrays.items():
+            if len(values) != count:
+                raise InputError(f"{self.where(index, name)}: has {len(values)} rows, wanted {count} as coord has")
+        if self.num_points is None or count <= self.num_points:
+            return arrays
+        start = int(np.random.randint(count)) if self.draws else 0
+        return {name: _run(values, start, self.num_points) for name, values in arrays.items()}
+
+    def coefficients(self, index: int) -> dict[str, dict[str, Any]]:
+        """Coefficients of a sample by name, ``{"value", "unit"}``. Raises ``InputError``: not prepared, or damaged."""
+        path = self.folder.file(self.data_list[self._index(index)], "scalars").with_suffix(".json")
+        found = read_json(path)
+        if not isinstance(found, dict) or not isinstance(found.get("scalars"), dict):
+            raise InputError(f"{path}: has no 'scalars'; prepare the data again: {self.folder.prepare_hint}")
+        return found["scalars"]
+
+    def where(self, index: int, field: str) -> str:
+        return str(self.folder.file(self.data_list[index], self._stored(field)))
+
+    def describe_inputs(self) -> InputDescription:
+        described = super().describe_inputs()
+        return InputDescription(described.dimension, described.fields, described.scales, transform=(self._box(),))
+
+    def target_statistics(self) -> dict[str, Any]:
+        parts = [self.folder.field_statistics(self.protocol, self._stored(field)) for field in self.target_fields]
+        return {
+            "mean": [value for part in parts for value in part["mean"]],
+            "std": [value for part in parts for value in part["std"]],
+            "source": f"training split, protocol {self.protocol}",
+        }
+
+    def notes(self) -> list[str]:
+        notes = super().notes()
+        if self.num_points is not None:
+            notes.append(f"at most {self.num_points:,} points of a {self.domain.name}, drawn at random")
+        return notes
+
+    def _stored(self, field: str) -> str:
+        return f"{self.domain.name}_{field}"
+
+    def _box(self) -> dict[str, Any]:
+        statistics = self.folder.field_statistics(self.protocol, self._stored("coord"))
+        return box_around(statistics["min"], statistics["max"])
+
+
+def _components(name: str, columns: int) -> list[str]:
+    return [name] if columns == 1 else [f"{name}_{'xyz'[i]}" for i in range(columns)]
+
+
+def _run(values: np.ndarray, start: int, count: int) -> np.ndarray:
+    """A copy of ``count`` rows from ``start`` on, at the end on from the first row."""
+    first = values[start : start + count]
+    return np.concatenate([first, values[: count - len(first)]])

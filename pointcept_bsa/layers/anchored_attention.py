@@ -1,0 +1,135 @@
+"""Attention of queries to anchors, with the parameters of the layer that encoded them.
+
+Queries attend to what the anchors attend to: the anchors of the ball into which a query falls, all coarse keys, the
+selected blocks. Two things differ. A query is not among the keys; and it selects blocks for itself (a group of its own,
+where ``query_pooling="mlp"`` or ``group_compression`` of so many copies of it), where anchors share a selection.
+
+``Q`` queries, ``S`` slots of anchors, ``C`` channels, ``H`` heads, ``D`` channels a head, ``m`` slots a ball, ``G``
+tiles of ``r`` queries.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pointcept_bsa.layers.anchors import CloudPlaces, KeysValues, Places
+from pointcept_bsa.layers.attention import FullAttention
+from pointcept_bsa.layers.ball_sparse_attention import BallSparseAttention
+from pointcept_bsa.layers.block_pooling import BlockMLP
+from pointcept_bsa.layers.linear import Linear, in_full
+from pointcept_bsa.layers.native_sparse_attention import NativeSparseAttention
+from pointcept_bsa.layers.product import product
+from pointcept_bsa.layers.query_key import QueryKey
+from pointcept_bsa.ops.block_selection import select_blocks
+from pointcept_bsa.ops.dense_attention import dense_attention
+from pointcept_bsa.ops.gated_sum import gated_sum
+from pointcept_bsa.ops.selected_attention import selected_attention
+
+
+def decode_full(layer: FullAttention, h: Tensor, places: CloudPlaces, kept: KeysValues) -> Tensor:
+    """Attention to all anchors of the cloud: (Q, C) -> (Q, C) before the projection."""
+    q = turned(first_columns(layer.qkv, h, h.shape[-1]).unflatten(-1, (layer.num_heads, -1)), layer.query_key, places)
+    return dense_attention(q, kept.k, kept.v, places.lengths, places.anchors).flatten(-2)
+
+
+def decode_ball_sparse(layer: BallSparseAttention, h: Tensor, places: Places, kept: KeysValues) -> Tensor:
+    """The three branches of BSA and their gates: (Q, C) -> (Q, C) before the projection."""
+    layout, (k_cmp, v_cmp) = places.layout, kept.coarse
+    q = turned(first_columns(layer.qkv, h, h.shape[-1]).unflatten(-1, (layer.num_heads, -1)), layer.query_key, places)
+    q_cmp = alone(layer.pool_q, q)
+    ball = attend_ball(q, kept, places, layer.sigma)
+    coarse = q_cmp if layer.group_compression else q
+    compression = dense_attention(coarse, k_cmp, v_cmp, places.lengths, layout.blocks, key_valid=layout.block_valid)
+    balls = tuple(s // layout.ball_size for s in layout.slots) if layer.mask_own_ball else None
+    chosen = select(q_cmp, k_cmp, places, layer.topk, balls, places.ball)
+    selection = attend_selected(q, kept, chosen, places)
+    return gated_sum((ball, compression, selection), layer.gate(h)).flatten(-2)
+
+
+def decode_native_sparse(layer: NativeSparseAttention, h: Tensor, places: Places, kept: KeysValues) -> Tensor:
+    """The three branches of NSA and their gates: (Q, C) -> (Q, H D) before the projection."""
+    layout, (k_cmp, v_cmp) = places.layout, kept.coarse
+    q = turned(layer.query(h).unflatten(-1, (layer.num_heads, -1)), layer.query_key, places)
+    local = attend_ball(q, kept, places, layer.sigma)
+    coarse = dense_attention(q, k_cmp, v_cmp, places.lengths, layout.blocks, key_valid=layout.block_valid)
+    shared = q.unflatten(1, (layer.num_kv_heads, -1)).mean(2)
+    own = layout.blocks if layer.mask_own_ball else None  # of a query: the compressed ball into which it falls
+    chosen = select(shared, k_cmp, places, layer.num_selected, own, places.block)
+    selected = attend_selected(q, kept, chosen, places)
+    return gated_sum((local, coarse, selected), layer.gate(h)).flatten(-2)
+
+
+def first_columns(layer: Linear, x: Tensor, columns: int) -> Tensor:
+    """The first ``columns`` of layer(x): the queries of keys, queries and values."""
+    weight, bias = layer.weight[:columns], layer.bias[:columns]
+    if not layer.sums_own_bias(x):
+        return F.linear(x, weight, bias)
+    return product(x, [weight], [bias.detach()], [in_full(layer.bias)[:columns]])
+
+
+def turned(q: Tensor, query_key: QueryKey | None, places: Places | CloudPlaces) -> Tensor:
+    """Queries (Q, H, D) as attention gets them."""
+    return q if query_key is None else query_key(q, q[:, :1], places.coord)[0]
+
+
+def alone(pool: nn.Module, q: Tensor) -> Tensor:
+    """What pools the queries of a group, of queries (Q, H, D) that are alone in theirs: their mean is the query."""
+    return (
+        pool(q.repeat_interleave(pool.block_size, 0), None) if isinstance(pool, BlockMLP) and pool.block_size > 1 else q
+    )
+
+
+def attend_ball(q: Tensor, kept: KeysValues, places: Places, sigma: Tensor | None) -> Tensor:
+    """softmax(q k^T / sqrt(D) + sigma_h |x - x_j|) v over the anchors of the ball: (Q, H, D)."""
+    layout, tiles = places.layout, places.tiles
+    rows = tiles.spread(q).transpose(1, 2)  # (G, H, r, D)
+    k, v = (_of_balls(x, tiles.ball, layout.ball_size).transpose(1, 2) for x in (kept.k, kept.v))  # (G, Hkv, m, D)
+    if k.shape[1] != rows.shape[1]:
+        k, v = (x.repeat_interleave(rows.shape[1] // x.shape[1], 1) for x in (k, v))
+    bias = None
+    if sigma is not None:
+        keys = _of_balls(layout.coord, tiles.ball, layout.ball_size)
+        bias = (sigma.view(-1, 1, 1) * _distances(tiles.spread(places.coord), keys).unsqueeze(1)).to(q.dtype)
+    if layout.valid is not None:
+        inside = _of_balls(layout.valid, tiles.ball, layout.ball_size)[:, None, None]
+        bias = inside if bias is None else bias.masked_fill(~inside, -torch.inf)
+    return tiles.collect(F.scaled_dot_product_attention(rows, k, v, attn_mask=bias).transpose(1, 2))
+
+
+def select(q: Tensor, k_cmp: Tensor, places: Places, topk: int, masked: tuple[int, ...] | None, own: Tensor) -> Tensor:
+    """The blocks with the largest <q, k>, for each query alone: (Q, Hkv, topk), -1 where there are fewer.
+
+    None of its own unit, where there are ``masked`` units a cloud, and ``own`` (Q,) is that of each query.
+    """
+    layout = places.layout
+    return select_blocks(
+        q,
+        k_cmp,
+        places.lengths,
+        layout.blocks,
+        topk,
+        balls=masked,
+        block_valid=layout.block_valid,
+        own=None if masked is None else own,
+    )
+
+
+def attend_selected(q: Tensor, kept: KeysValues, chosen: Tensor, places: Places) -> Tensor:
+    """Attention to the anchors of the chosen blocks (Q, Hkv, K): (Q, H, D)."""
+    k, v, valid, size = kept.k, kept.v, places.layout.valid, places.layout.block_size
+    if valid is not None and len(valid) == len(q):  # taken for the slots of the queries: an empty block more
+        k, v, valid = (F.pad(x, (*(0, 0) * (x.dim() - 1), 0, size)) for x in (k, v, valid))
+    return selected_attention(q, k, v, chosen, size, valid=valid)
+
+
+def _of_balls(x: Tensor, ball: Tensor, ball_size: int) -> Tensor:
+    """(S, ...) -> (G, m, ...) the slots of each of the balls (G,)."""
+    return x.unflatten(0, (-1, ball_size)).index_select(0, ball)
+
+
+def _distances(queries: Tensor, keys: Tensor) -> Tensor:
+    """(G, r, m) distances from (G, r, d) to (G, m, d), without the cancellation of |a|^2 - 2ab + |b|^2."""
+    squared = [(a.unsqueeze(2) - b.unsqueeze(1)).square() for a, b in zip(queries.unbind(-1), keys.unbind(-1))]
+    return sum(squared[1:], squared[0]).sqrt()

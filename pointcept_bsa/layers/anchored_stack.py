@@ -1,0 +1,81 @@
+"""Blocks through which queries go behind the anchors, and what stands before them.
+
+``Q`` queries, ``C`` channels, ``k`` neighbours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from pointcept_bsa.errors import InputError
+from pointcept_bsa.geometry.neighbors import find_among
+from pointcept_bsa.layers.anchored_attention import decode_ball_sparse, decode_full, decode_native_sparse
+from pointcept_bsa.layers.anchors import CloudPlaces, KeysValues, Memory, Places
+from pointcept_bsa.layers.attention import FullAttention
+from pointcept_bsa.layers.ball_sparse_attention import BallSparseAttention
+from pointcept_bsa.layers.message_passing import MessagePassing, PointEmbedding
+from pointcept_bsa.layers.native_sparse_attention import NativeSparseAttention
+from pointcept_bsa.layers.norm import placed
+from pointcept_bsa.layers.transformer import BallTreeStack, TransformerBlock
+
+DECODERS: dict[type, Any] = {
+    FullAttention: decode_full,
+    BallSparseAttention: decode_ball_sparse,
+    NativeSparseAttention: decode_native_sparse,
+}
+
+
+def decode_block(block: TransformerBlock, x: Tensor, places: Places | CloudPlaces, kept: KeysValues) -> Tensor:
+    """x += attention(RMSNorm(x)) to the anchors; x += SwiGLU(RMSNorm(x)): (Q, C) -> (Q, C)."""
+    layer = block.attention
+    h = placed(x, block.norm1, places.relative, layer.position)
+    x = x + layer.projection(DECODERS[type(layer)](layer, h, places, kept))
+    return x + block.swiglu(block.norm2(x))
+
+
+def decode_blocks(blocks: Iterable[nn.Module], x: Tensor, places: CloudPlaces, memory: Memory) -> Tensor:
+    """Blocks in sequence: (Q, C) -> (Q, C)."""
+    for block, kept in zip(blocks, memory.layers, strict=True):
+        x = block(x, places, kept, run=decode_block)
+    return x
+
+
+def decode_stack(blocks: BallTreeStack, x: Tensor, places: tuple[Places, Places | None], memory: Memory) -> Tensor:
+    """The blocks of a stack over a tree, odd ones in the balls of the rotated tree: (Q, C) -> (Q, C)."""
+    main, turned = places
+    skip = x
+    for i, (block, kept) in enumerate(zip(blocks, memory.layers, strict=True)):
+        own = turned if blocks.rotate and i % 2 else main
+        assert own is not None
+        x = block(x, own, kept, run=decode_block)
+        if blocks.skip_every and (i + 1) % blocks.skip_every == 0:
+            skip = x = x + skip
+    return x
+
+
+def embed_queries(
+    embedding: PointEmbedding, point: Mapping[str, Any], lengths: tuple[int, ...], memory: Memory
+) -> Tensor:
+    """Message passing from the nearest anchors to queries with ``feat`` (Q, in_channels), ``coord`` (Q, d): (Q, C).
+
+    Raises:
+        InputError: anchors that heard from neighbours that came with the sample: those of queries are not known.
+    """
+    x = embedding.linear(point["feat"]).to(point["feat"].dtype)
+    if not embedding.steps:
+        return x
+    if not memory.embedded:
+        raise InputError("anchors: the network remembers no messages of them, wanted those of encode_anchors")
+    coord, wanted = point["coord"].detach(), embedding.neighborhood.arguments
+    index = find_among(coord, lengths, memory.coord, memory.lengths, **wanted)
+    there = index >= 0
+    index = index.clamp(min=0)
+    relative = memory.coord[index] - coord.unsqueeze(1)
+    weight = (there / there.sum(1, keepdim=True).clamp(min=1)).unsqueeze(-1).to(x.dtype)
+    for step, sent in zip(embedding.steps, memory.embedded, strict=True):
+        assert isinstance(step, MessagePassing)
+        x = step.hear(x, sent, relative, index, weight)
+    return x

@@ -1,0 +1,202 @@
+"""Anchors and queries: a network encodes some points once, and any others pass through the same layers behind them.
+
+A query attends to the anchors alone. So what becomes of it depends on no other query.
+
+``Q`` queries, ``S`` slots of the anchors' tree, ``d`` dimensions, ``m`` slots a ball, ``H`` heads, ``C`` channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pointcept_bsa.geometry.ball_tree import BallLayout, BallTree, ball_mean
+from pointcept_bsa.geometry.descent import Descent
+from pointcept_bsa.geometry.host_tables import on_device
+from pointcept_bsa.geometry.reorder import reorder
+
+MOST_ROWS = 64  # queries of a tile
+
+
+@dataclass(frozen=True, eq=False)
+class KeysValues:
+    """What the anchors of one layer are asked by.
+
+    Attributes:
+        k, v: (S, Hkv, D) of the anchors, as attention gets them.
+        k_cmp, v_cmp: (S / l, Hkv, D) coarse ones of their blocks; None without a tree.
+    """
+
+    k: Tensor
+    v: Tensor
+    k_cmp: Tensor | None = None
+    v_cmp: Tensor | None = None
+
+    @property
+    def coarse(self) -> tuple[Tensor, Tensor]:
+        """``k_cmp, v_cmp`` where there are any."""
+        assert self.k_cmp is not None and self.v_cmp is not None
+        return self.k_cmp, self.v_cmp
+
+
+class Memory:
+    """What a network remembers of its anchors; its layers add to it.
+
+    (No dataclass: hosts that shard parameters hand copies of those to the blocks.)
+
+    Attributes:
+        lengths, offset: anchors of each cloud, and as (B,) cumulative.
+        coord: (N, d) of the anchors.
+        layers: one entry a layer, in the order of the layers.
+        embedded: (N, C) what the anchors send in each step of message passing.
+        feat: (N, C) the network's output at the anchors.
+    """
+
+    def __init__(self, lengths: tuple[int, ...], offset: Tensor, coord: Tensor) -> None:
+        self.lengths, self.offset, self.coord = lengths, offset, coord
+        self.layers: list[KeysValues] = []
+        self.embedded: list[Tensor] = []
+        self.feat: Tensor | None = None
+
+
+class TreeMemory(Memory):
+    """That of a network over a ball tree.
+
+    Attributes:
+        tree: of the anchors.
+        main, turned: the planes by which queries descend the tree, and the rotated one.
+    """
+
+    tree: BallTree
+    main: Descent
+    turned: Descent | None = None
+
+    def remember(self, tree: BallTree, degrees: float) -> None:
+        """Take in the tree of the anchors, the second one rotated by ``degrees``; 0 for none."""
+        self.tree, self.main = tree, Descent.of(tree.layout)
+        if tree.rotated is not None:
+            self.turned = Descent.of(tree.rotated, degrees)
+
+    def places(self, coord: Tensor, lengths: tuple[int, ...]) -> tuple[Places, Places | None]:
+        """Where queries at (Q, d) lie in the main and in the rotated tree."""
+        main = Places.of(coord, lengths, self.tree.layout, self.main)
+        if self.turned is None or self.tree.rotated is None:
+            return main, None
+        return main, Places.of(coord, lengths, self.tree.rotated, self.turned)
+
+
+@dataclass(frozen=True, eq=False)
+class CloudPlaces:
+    """Where queries lie in clouds without a tree.
+
+    Attributes:
+        relative: (Q, d) position relative to the mean of the cloud's anchors.
+        lengths, anchors: queries and anchors of each cloud.
+    """
+
+    relative: Tensor
+    lengths: tuple[int, ...]
+    anchors: tuple[int, ...]
+
+    @property
+    def coord(self) -> Tensor:
+        """Positions by which queries and keys are turned."""
+        return self.relative
+
+    @classmethod
+    def of(cls, coord: Tensor, lengths: tuple[int, ...], mean: Tensor, anchors: tuple[int, ...]) -> CloudPlaces:
+        """Of queries at (Q, d), where the anchors of each cloud have the mean (B, d)."""
+        return cls(coord - mean[cloud_of(lengths, coord.device)], lengths, anchors)
+
+
+@dataclass(frozen=True, eq=False)
+class Places:
+    """Where queries lie among the balls of anchors.
+
+    Attributes:
+        coord: (Q, d).
+        relative: (Q, d) position relative to the mean of the anchors of the ball.
+        lengths: queries of each cloud.
+        layout: of the anchors.
+        block, ball: (Q,) block and ball of the layout into which each query falls.
+        tiles: the queries ball by ball.
+    """
+
+    coord: Tensor
+    relative: Tensor
+    lengths: tuple[int, ...]
+    layout: BallLayout
+    block: Tensor
+    ball: Tensor
+    tiles: Tiles
+
+    @classmethod
+    def of(cls, coord: Tensor, lengths: tuple[int, ...], layout: BallLayout, descent: Descent) -> Places:
+        """Let queries at (Q, d) descend."""
+        coord = coord.detach()
+        block = descent(coord, cloud_of(lengths, coord.device))
+        ball = block // (layout.ball_size // layout.block_size)
+        mean = ball_mean(layout.coord, layout.valid, layout.ball_size)
+        tiles = Tiles.of(ball, len(mean))
+        return cls(coord, coord - mean[ball], lengths, layout, block, ball, tiles)
+
+
+@dataclass(frozen=True, eq=False)
+class Tiles:
+    """Queries laid side by side with others of their ball, in tiles of a fixed number of rows, G of them.
+
+    Shapes depend on the numbers of queries and balls alone: the device decides nothing that the host waits for.
+
+    Attributes:
+        rows: r.
+        ball: (G,) whose queries a tile holds.
+        place: (Q,) row of each query among the G r.
+        query: (G r,) the query of each row, some query in rows of none.
+        used: (G r,) False in rows of none.
+    """
+
+    rows: int
+    ball: Tensor
+    place: Tensor
+    query: Tensor
+    used: Tensor
+
+    @classmethod
+    def of(cls, ball: Tensor, balls: int) -> Tiles:
+        """From the ball (Q,) of each query; there are ``balls`` of them."""
+        queries, device = len(ball), ball.device
+        rows = min(MOST_ROWS, max(8, 1 << (queries // balls).bit_length() >> 2))  # a quarter to half of what a ball has
+        tiles = min(queries // rows + balls, queries)
+        own, order = ball.sort(stable=True)
+        starts = torch.searchsorted(own, torch.arange(balls + 1, device=device))
+        ends = ((starts.diff() + rows - 1) // rows).cumsum(0)
+        first = ends - (starts.diff() + rows - 1) // rows
+        rank = torch.arange(queries, device=device) - starts[own]
+        place = torch.empty_like(ball).index_copy_(0, order, first[own] * rows + rank)
+        query = ball.new_zeros(tiles * rows).index_copy_(0, place, torch.arange(queries, device=device))
+        used = torch.zeros(tiles * rows, dtype=torch.bool, device=device).index_fill_(0, place, True)
+        of_tile = torch.searchsorted(ends, torch.arange(tiles, device=device), right=True).clamp(max=balls - 1)
+        return cls(rows, of_tile, place, query, used)
+
+    def spread(self, x: Tensor) -> Tensor:
+        """(Q, ...) -> (G, r, ...)."""
+        return reorder(x, self.query, self.place).unflatten(0, (-1, self.rows))
+
+    def collect(self, x: Tensor) -> Tensor:
+        """(G, r, ...) -> (Q, ...)."""
+        return reorder(x.flatten(0, 1), self.place, self.query, self.used)
+
+
+def cloud_of(lengths: Sequence[int], device: torch.device) -> Tensor:
+    """(Q,) the cloud of each point."""
+    return on_device(_clouds(tuple(lengths)), device)
+
+
+@lru_cache(maxsize=16)
+def _clouds(lengths: tuple[int, ...]) -> np.ndarray:
+    return np.repeat(np.arange(len(lengths)), lengths)

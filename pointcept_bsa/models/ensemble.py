@@ -1,0 +1,45 @@
+"""Several trained models of the same field as one that knows where they disagree."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pointcept_bsa.models.gaussian import SMALLEST_STD, mixture
+
+
+class Ensemble(nn.Module):
+    """Mean of the members' predictions, and the variance of their mixture (Lakshminarayanan et al. 2017).
+
+    ``N`` points, ``K`` target channels. In equal parts: see :func:`.mixture`; members without a variance of their own
+    count as points. The deviation is at least 1e-6 in normalised units, as a Gaussian head's.
+
+    Args:
+        members: models in evaluation mode with ``pred`` (N, K) and maybe ``variance`` (N, K), all in physical units,
+            and with a ``normalizer``.
+    """
+
+    predicts_variance = True
+
+    def __init__(self, members: Sequence[nn.Module]):
+        super().__init__()
+        self.members = nn.ModuleList(members)
+
+    @property
+    def normalizer(self) -> Any:
+        """The target's statistics, the same in all members."""
+        return self.members[0].normalizer
+
+    def forward(self, input_dict: Mapping[str, Any]) -> dict[str, Tensor]:
+        """``pred``, ``variance`` (N, K), physical units; means of what else all members say (``loss``, ``scalars``)."""
+        outputs = [member(input_dict) for member in self.members]
+        keys = [key for key in outputs[0] if all(key in output for output in outputs)]
+        stacked = {key: torch.stack([output[key] for output in outputs]) for key in keys}
+        out = {key: values.mean(0) for key, values in stacked.items()}
+        variances = [output.get("variance", torch.zeros_like(output["pred"])) for output in outputs]
+        out["pred"], variance = mixture(stacked["pred"], torch.stack(variances))
+        out["variance"] = variance.clamp_min((SMALLEST_STD * self.normalizer.std).square())
+        return out
