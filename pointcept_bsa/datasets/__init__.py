@@ -11,6 +11,7 @@ from pointcept_bsa.datasets import (  # noqa: F401
     elasticity,
     ellipsoid_flow,
     ellipsoid_flow_joint,
+    joined,
     molecular_dynamics,
     nbody_box,
     periodic_hills,
