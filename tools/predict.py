@@ -2,10 +2,12 @@
 
 python tools/predict.py --weight exp/shapenet_car/bsa --input car.stl --output car.vtp
 python tools/predict.py --weight exp/shapenet_car/bsa --input cars/*.vtk --output predicted/ --velocity 30 --density 1.2
+python tools/predict.py --weight exp/cars_joint/bsa --input surface=car.vtp volume=air.vtu --output predicted/
 python tools/predict.py --weight exp/periodic_hills/bsa --input hill.vtu --output out.vtu --field wall_distance=d
 
 RUN is the folder of a run, one of its checkpoints, or a file of tools/export.py. Inputs are .vtk .vtu .vtp .ply .stl
-.npz .npy. Every field of the input is kept; predicted_<name> is added on its points and, as their mean, on its cells.
+.npz .npy; of a network with domains the files of one sample, one of each. Every field of the input is kept;
+predicted_<name> is added on its points and, as their mean, on its cells.
 Networks of surface pressure also give forces and moments of every mesh with faces, by pressure (and wall shear stress,
 where they predict it).
 """
@@ -28,7 +30,7 @@ from pointcept_bsa.errors import InputError
 def build_parser() -> argparse.ArgumentParser:
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--weight", required=True, metavar="RUN", help="see above")
-    parser.add_argument("--input", nargs="+", required=True, metavar="FILE", help="meshes or clouds")
+    parser.add_argument("--input", nargs="+", required=True, metavar="FILE", help="meshes or clouds, or DOMAIN=FILE")
     parser.add_argument("--output", required=True, metavar="OUT", help="a file (for one input), or a folder")
     parser.add_argument("--format", default="vtp", choices=FORMATS, help="of the files in a folder (default vtp)")
     parser.add_argument(

@@ -1,6 +1,7 @@
 """Whole networks, one a file. Importing this package registers them."""
 
 from pointcept_bsa.backbones.abupt import AnchoredBranchedUPT
+from pointcept_bsa.backbones.abupt_joint import JointAnchoredBranchedUPT
 from pointcept_bsa.backbones.bsa import BSATransformer
 from pointcept_bsa.backbones.erwin import ErwinTransformer
 from pointcept_bsa.backbones.erwin_nsa import ErwinNSATransformer
@@ -20,6 +21,7 @@ __all__ = [
     "ErwinTransformer",
     "FLARE",
     "FullAttentionTransformer",
+    "JointAnchoredBranchedUPT",
     "LRSA",
     "MultiScalePatchTransformer",
     "PointNet",

@@ -109,7 +109,8 @@ class AnchoredBranchedUPT(Backbone):
     def encode(self, point: Point, lengths: tuple[int, ...]) -> Tensor:
         coord = point.coord
         tree = POINT_TREE.build(point, lengths)
-        geometry, supernodes = self.encode_geometry(point, lengths, Supernodes.choose(tree, self.num_supernodes))
+        heard = self.neighborhood.table(point, lengths)
+        geometry, supernodes = self.encode_geometry(coord, heard, Supernodes.choose(tree, self.num_supernodes))
         x = self.embedding(self.position(coord))
         if self.features is not None:
             x = x + self.features(point.feat)
@@ -121,11 +122,10 @@ class AnchoredBranchedUPT(Backbone):
             x = block(x, points, anchors.index, of_anchors)
         return self.projection(self.norm(x))
 
-    def encode_geometry(self, point: Point, lengths: tuple[int, ...], supernodes: Supernodes) -> tuple[Tensor, Tokens]:
-        """(S, C) of the supernodes, and where they are."""
-        index = self.neighborhood.table(point, lengths).index_select(0, supernodes.index)
-        x = self.geometry_pooling(point.coord, supernodes.index, index).to(point.coord.dtype)
-        tokens = supernodes.tokens(self.rotary, point.coord)
+    def encode_geometry(self, coord: Tensor, heard: Tensor, supernodes: Supernodes) -> tuple[Tensor, Tokens]:
+        """(S, C) of the supernodes, and where they are; ``heard`` (N, k) are the neighbours of points at (N, d)."""
+        x = self.geometry_pooling(coord, supernodes.index, heard.index_select(0, supernodes.index)).to(coord.dtype)
+        tokens = supernodes.tokens(self.rotary, coord)
         for block in self.geometry:
             x = block(x, tokens)
         return x, tokens

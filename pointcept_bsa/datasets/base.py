@@ -88,6 +88,7 @@ class PointFieldDataset(Dataset):
     target_fields: tuple[str, ...] = ()
     target_names: tuple[str, ...] = ()
     target_units: tuple[str, ...] = ()
+    domains: Mapping[str, Mapping[str, Any]] = {}  # to which points belong and their targets, see ``datasets.domains``
     scalar_names: tuple[str, ...] = ()  # targets of whole clouds, in the order of ``scalars`` (S,)
     scalar_units: tuple[str, ...] = ()
     vertices_correspond = False  # row i is the same place of every sample, which networks must not make use of

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pointcept_bsa.errors import InputError
+from pointcept_bsa.geometry.domains import DOMAIN
 from pointcept_bsa.samples import names_points
 
 GLOBAL = ("table", "mesh")  # kinds of fields that have one value a sample
@@ -54,10 +55,14 @@ class InputDescription:
     def sample(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Arrays in physical units -> those of the sample: offsets subtracted, scaled, float32, a row a point.
 
-        Fields of one row become the same in every row where a scale says that they are global. Indices stay.
+        Fields of one row become the same in every row where a scale says that they are global. Indices stay, and
+        ``domain``, the number of a point's domain.
         """
         n = len(arrays["coord"])
-        return {key: values if names_points(key) else self._given(key, values, n) for key, values in arrays.items()}
+        return {
+            key: values if names_points(key) or key == DOMAIN else self._given(key, values, n)
+            for key, values in arrays.items()
+        }
 
     def physical(self, key: str, values: np.ndarray) -> np.ndarray:
         """Values of a sample back in the units and the place of the source, float64; integers stay."""

@@ -2,7 +2,8 @@
 
 With semi-axes a and stream U in the body frame, the surface potential is ``phi = sum_i (1 + k_i) U_i x_i`` with
 ``k_i = alpha_i / (2 - alpha_i)`` (H. Lamb, Hydrodynamics, 6th ed., article 114), so the surface velocity is the
-tangential part of the constant vector ``(1 + k_i) U_i`` and ``Cp = 1 - |V|^2 / |U|^2``.
+tangential part of the constant vector ``(1 + k_i) U_i`` and ``Cp = 1 - |V|^2 / |U|^2``. Around the body the potential
+is ``phi = sum_i (1 + alpha_i(lambda) / (2 - alpha_i)) U_i x_i``, lambda that of the confocal ellipsoid through x.
 """
 
 from __future__ import annotations
@@ -62,6 +63,42 @@ def ellipsoid_pressure_coefficient(points: np.ndarray, axes: np.ndarray, stream:
         raise ValueError(f"stream: got {stream.tolist()}, wanted a vector that is not zero")
     velocity = ellipsoid_surface_velocity(points, axes, stream)
     return 1.0 - np.square(velocity).sum(axis=1) / speed_squared
+
+
+def confocal_parameter(points: np.ndarray, axes: np.ndarray) -> np.ndarray:
+    """Return the largest root lambda (N,) of ``sum_i x_i^2 / (a_i^2 + lambda) = 1``; 0 on the ellipsoid and inside.
+
+    Newton's method from below: the sum falls and is convex, so that no step goes beyond the root.
+    """
+    square = np.asarray(axes, dtype=np.float64) ** 2
+    x2 = np.asarray(points, dtype=np.float64) ** 2
+    root = np.maximum(x2.sum(1) - square.max(), 0.0)
+    for _ in range(60):
+        share = x2 / (square + root[:, None])
+        step = (share.sum(1) - 1.0) / (share / (square + root[:, None])).sum(1)
+        root = root + np.maximum(step, 0.0)
+        if not (step > 1e-14 * (square.max() + root)).any():
+            break
+    return root
+
+
+def ellipsoid_velocity(points: np.ndarray, axes: np.ndarray, stream: np.ndarray) -> np.ndarray:
+    """Return the velocity (N, 3), the gradient of the potential, at points (N, 3) on the ellipsoid or outside of it.
+
+    Body frame, units of ``stream``. With ``d alpha_j / d lambda = -a1 a2 a3 / ((a_j^2 + lambda) Delta(lambda))`` and
+    ``d lambda / d x_i = 2 x_i / (a_i^2 + lambda) / sum_k (x_k / (a_k^2 + lambda))^2``.
+    """
+    points, axes = np.asarray(points, dtype=np.float64), np.asarray(axes, dtype=np.float64)
+    stream = np.asarray(stream, dtype=np.float64)
+    strength = stream / (2.0 - ellipsoid_alpha(axes))  # (3,)
+    square = axes**2 + confocal_parameter(points, axes)[:, None]  # (N, 3) of the confocal ellipsoid
+    volume = axes.prod()
+    integral = [elliprd(square[:, (i + 1) % 3], square[:, (i + 2) % 3], square[:, i]) for i in range(3)]
+    alpha = (2.0 / 3.0) * volume * np.stack(integral, axis=1)
+    slope = -volume / (square * np.sqrt(square.prod(1))[:, None])
+    scaled = points / square
+    turn = 2.0 * scaled / np.square(scaled).sum(1, keepdims=True)
+    return stream + alpha * strength + turn * (points * slope * strength).sum(1, keepdims=True)
 
 
 def sample_ellipsoid_surface(num_points: int, axes: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -14,6 +14,7 @@ import torch
 
 from pointcept_bsa.datasets.sample_anchors import IS_ANCHOR, num_anchors
 from pointcept_bsa.errors import InputError, nearest
+from pointcept_bsa.geometry.domains import DOMAIN, DOMAIN_NAMES, DOMAIN_OFFSET
 from pointcept_bsa.host import TRANSFORMS
 from pointcept_bsa.host.batch import ANCHORS
 from pointcept_bsa.samples import ENDS, PARAMETERS, SCALARS, WHOLE, entry, names_points, per_point_keys
@@ -47,7 +48,7 @@ class ScaleCoord:
             raise InputError(f"ScaleCoord: min has {len(self.min)} numbers, wanted {coord.shape[1]} (columns of coord)")
         unit = (coord - self.min) / (self.max - self.min)
         scaled = {**data, "coord": (self.low + unit * (self.high - self.low)).astype(np.float32)}
-        return scaled if "position" in data else _with_point_field(scaled, "position", coord)
+        return scaled if "position" in data else with_point_field(scaled, "position", coord)
 
 
 @TRANSFORMS.register_module()
@@ -110,10 +111,9 @@ class SamplePoints:
         else:
             index = np.random.permutation(n)[: self.num_points]
             index = np.sort(index) if self.keep_order else index
-        per_point = set(per_point_keys(data))
-        return {
-            key: value[index] if key in per_point else value for key, value in data.items() if not names_points(key)
-        }
+        if DOMAIN in data and len(np.unique(data[DOMAIN][index])) < len(np.unique(data[DOMAIN])):
+            raise InputError("SamplePoints: left no point of a domain, wanted SampleDomainPoints(num_points=dict(...))")
+        return keep_points(data, index)
 
 
 @TRANSFORMS.register_module()
@@ -134,7 +134,7 @@ class FourierFeatures:
         x = _concatenate("FourierFeatures", data, self.keys)  # (N, C)
         angle = (x[:, None, :] * self.frequencies[:, None]).reshape(len(x), -1)  # (N, num_bands C)
         features = np.concatenate([x, np.sin(angle), np.cos(angle)], axis=1).astype(np.float32)
-        return _with_point_field(data, self.out, features)
+        return with_point_field(data, self.out, features)
 
 
 @TRANSFORMS.register_module()
@@ -154,7 +154,7 @@ class AddGridCoord:
         cell = np.floor((coord - coord.min(axis=0)) / self.grid_size).astype(np.int64)
         padded = np.zeros((len(cell), 3), dtype=np.int64)
         padded[:, : cell.shape[1]] = cell
-        return _with_point_field(data, "grid_coord", padded)
+        return with_point_field(data, "grid_coord", padded)
 
 
 @TRANSFORMS.register_module()
@@ -211,9 +211,10 @@ class CollectPoints:
             ``parameters (1, P)``: for backbones with ``condition=P``.
 
     Returns:
-        dict: ``keys``, ``feat`` and ``offset``, a tensor holding N; after ``SampleAnchors`` also ``anchor_offset``, the
-        number of anchors; ``parameters`` if there are ``parameter_keys``, and ``scalars`` (1, S) where the data set
-        gives targets of whole clouds. ``face`` cannot be collated and is refused.
+        dict: ``keys``, ``feat`` and ``offset``, a tensor holding N; with ``domain`` among ``keys`` also
+        ``domain_offset``, see :mod:`.geometry.domains`; after ``SampleAnchors`` also ``anchor_offset``, the number of
+        anchors; ``parameters`` if there are ``parameter_keys``, and ``scalars`` (1, S) where the data set gives targets
+        of whole clouds. ``face`` cannot be collated and is refused.
 
     Raises:
         InputError: a key that the sample lacks, ``face``, fields of unequal rows, a parameter that varies in a cloud.
@@ -242,6 +243,9 @@ class CollectPoints:
         if SCALARS in data:
             collected[SCALARS] = _collectable(data[SCALARS])
         collected["offset"] = torch.tensor([len(data["coord"])])
+        if DOMAIN in self.keys:
+            counts = np.bincount(data[DOMAIN], minlength=len(_field("CollectPoints", data, DOMAIN_NAMES)))
+            collected[DOMAIN_OFFSET] = torch.from_numpy(np.cumsum(counts))
         if IS_ANCHOR in data:
             collected[ANCHORS] = torch.tensor([num_anchors(data)])
         return collected
@@ -253,6 +257,8 @@ MADE = {
     "AddGridCoord": ("grid_coord",),
     "AddTreeOrder": ("tree_order",),
     "AddNeighbors": ("neighbor_index",),
+    "OneHotDomain": ("domain_one_hot",),
+    "AddSurfaceDistance": ("distance",),
 }
 
 
@@ -265,7 +271,7 @@ def fields_read(transforms: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     needed: dict[str, str] = {}
     for transform in transforms:
         kind = transform["type"]
-        single = [transform["key"]] if "key" in transform else []
+        single = [transform[name] for name in ("key", "signed") if transform.get(name) is not None]
         for key in (
             *transform.get("keys", ()),
             *transform.get("feat_keys", ()),
@@ -288,7 +294,13 @@ def _collectable(value: Any) -> Any:
     return torch.from_numpy(np.array(value, dtype=kind, order="C"))
 
 
-def _with_point_field(data: Sample, key: str, values: np.ndarray) -> Sample:
+def keep_points(data: Sample, index: np.ndarray) -> Sample:
+    """The points ``index`` of a sample, without arrays that name points."""
+    per_point = set(per_point_keys(data))
+    return {key: value[index] if key in per_point else value for key, value in data.items() if not names_points(key)}
+
+
+def with_point_field(data: Sample, key: str, values: np.ndarray) -> Sample:
     """Add a per-point field and tell Pointcept's indexing transforms about it."""
     added = {**data, key: values}
     if "index_valid_keys" in data and key not in data["index_valid_keys"]:

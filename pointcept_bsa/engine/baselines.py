@@ -249,6 +249,11 @@ def _datasets(cfg: Config) -> tuple[PointFieldDataset, PointFieldDataset]:
     train = build_dataset({**cfg.data.train, "transform": transform, "loop": 1, "cache": False})
     test = build_dataset(dict(cfg.data.test))
     for part, dataset in (("train", train), ("test", test)):
+        if getattr(dataset, "domains", None):
+            raise InputError(
+                f"data.{part}: {type(dataset).__name__} has domains {list(dataset.domains)}, which baselines do not "
+                "tell apart; the constant is in the report of every test"
+            )
         if not isinstance(dataset, PointFieldDataset):
             raise InputError(f"data.{part}: {type(dataset).__name__} is no set of fields on points, wanted one")
     return train, test

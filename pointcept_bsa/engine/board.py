@@ -13,8 +13,9 @@ import torch
 
 from pointcept_bsa.datasets.inputs import in_files, physical_target
 from pointcept_bsa.engine.bounded import bounded, test_settings
+from pointcept_bsa.engine.domains import draw_view, views
 from pointcept_bsa.engine.gates import GateMeans
-from pointcept_bsa.engine.picture import draw_fields
+from pointcept_bsa.geometry.domains import DOMAIN
 from pointcept_bsa.host import HOOKS, HookBase, collate_fn, comm
 from pointcept_bsa.host.batch import to_device
 from pointcept_bsa.host.flat_config import flat_config
@@ -93,12 +94,13 @@ class BoardWriter(HookBase):
         title = f"{dataset.get_data_name(index)}, epoch {step}"
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "sample.png"
-            up, names, units = getattr(dataset, "up_axis", "z"), dataset.target_names, dataset.target_units
+            up = getattr(dataset, "up_axis", "z")
             coord = in_files(dataset, "coord", coord)
             truth, pred = (physical_target(dataset, values) for values in (batch["target"].cpu().numpy(), pred))
-            draw_fields(path, coord, truth, pred, names, units, title, up, face)
-            image = (imread(path)[..., :3] * 255).round().astype(np.uint8)
-        self.trainer.writer.add_image("validation_sample", image, step, dataformats="HWC")
+            for view in views(dataset, batch[DOMAIN].cpu().numpy() if DOMAIN in batch else None):
+                draw_view(path, view, coord, truth, pred, title, up, face)
+                image = (imread(path)[..., :3] * 255).round().astype(np.uint8)
+                self.trainer.writer.add_image(view.suffixed("validation_sample"), image, step, dataformats="HWC")
 
     def after_train(self) -> None:
         trainer = self.trainer

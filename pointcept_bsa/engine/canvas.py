@@ -155,7 +155,7 @@ class Canvas:
 
     @property
     def _is_surface(self) -> bool:
-        return float(np.median(self._tangents[1])) < FLAT
+        return _flat(self._tangents[1])
 
     @cached_property
     def _covered(self) -> np.ndarray:
@@ -211,6 +211,15 @@ def tangents(coord: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     own = own - own.mean(1, keepdims=True)
     variance, direction = np.linalg.eigh(np.einsum("nki,nkj->nij", own, own))
     return direction[:, :, 0], variance[:, 0] / np.maximum(variance[:, 1], 1e-300)
+
+
+def is_surface(coord: np.ndarray) -> bool:
+    """Whether points (N, 3) lie on a surface, rather than fill a volume."""
+    return _flat(tangents(coord)[1])
+
+
+def _flat(flatness: np.ndarray) -> bool:
+    return float(np.median(flatness)) < FLAT
 
 
 def camera_axes(up: str, elevation: float, azimuth: float) -> np.ndarray:

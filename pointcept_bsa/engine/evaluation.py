@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from pointcept_bsa.engine.bounded import AT_TRAINING, BoundedModel
 from pointcept_bsa.engine.target_fields import Measure, TargetField, measures
 from pointcept_bsa.errors import InputError, nearest
+from pointcept_bsa.geometry.domains import DOMAIN
 from pointcept_bsa.host import comm
 from pointcept_bsa.host.batch import to_device
 from pointcept_bsa.host.memory import OutOfMemory
@@ -104,11 +105,12 @@ def judge_batch(
 ) -> list[Record]:
     """Records of the clouds of a batch, of which ``predict`` has made ``output``."""
     pred, target, variance = output["pred"].double(), batch["target"].double(), output.get("variance")
-    found = judge(pred, target, batch["offset"], batch["name"], wanted.physical, variance)
+    clouds = batch["offset"], batch["name"]
+    found = judge(pred, target, *clouds, wanted.physical, variance, batch.get(DOMAIN))
     if normalizer is not None:
         scaled = variance / normalizer.std.double().square() if variance is not None else None
         pair = normalizer.normalize(pred), normalizer.normalize(target)
-        others = judge(*pair, batch["offset"], batch["name"], wanted.normalized, scaled)
+        others = judge(*pair, *clouds, wanted.normalized, scaled, batch.get(DOMAIN))
         for record, other in zip(found, others, strict=True):
             record["normalized"] = {measure.name: other[measure.name] for measure in wanted.normalized}
     return [mark(record, predict.pieces.get(record["name"])) for record in found]
@@ -148,9 +150,13 @@ def judge(
     names: Sequence[str],
     wanted: Sequence[Measure],
     variance: Tensor | None = None,
+    domain: Tensor | None = None,
 ) -> list[Record]:
-    """Records of the clouds of one batch; ``variance`` (N, K) is that of a predicted distribution."""
-    values = torch.stack([_value(m, pred, target, offset, variance) for m in wanted], 1).tolist()
+    """Records of the clouds of one batch.
+
+    ``variance`` (N, K) is that of a predicted distribution, ``domain`` (N,) says whose a point is.
+    """
+    values = torch.stack([_value(m, pred, target, offset, variance, domain) for m in wanted], 1).tolist()
     points = torch.diff(offset, prepend=offset.new_zeros(1)).tolist()
     return [
         {"name": name, "points": n, **dict(zip((measure.name for measure in wanted), row, strict=True))}
@@ -158,18 +164,19 @@ def judge(
     ]
 
 
-def _value(measure: Measure, pred: Tensor, target: Tensor, offset: Tensor, variance: Tensor | None) -> Tensor:
+def _value(
+    measure: Measure, pred: Tensor, target: Tensor, offset: Tensor, variance: Tensor | None, domain: Tensor | None
+) -> Tensor:
     """(B,) values of one measure."""
-    pred, target = measure.of(pred), measure.of(target)
     plain = {**METRICS, **VECTOR_METRICS}
     if measure.metric in plain:
-        return plain[measure.metric](pred, target, offset)
+        return measure.apply(plain[measure.metric], (pred, target), offset, domain)
     if variance is None:
         raise InputError(
             f"metrics: got {measure.metric!r}, but the model predicts no 'variance'; wanted {sorted(plain)}"
         )
-    own = variance[:, measure.columns].to(pred.dtype)
-    return DISTRIBUTION_METRICS[measure.metric](pred, target, offset, own)
+    function = DISTRIBUTION_METRICS[measure.metric]
+    return measure.apply(function, (pred, target), offset, domain, variance.to(pred.dtype))
 
 
 def other_way(records: Sequence[Record], name: str) -> list[Record]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,10 @@ import numpy as np
 from torch import Tensor
 
 from pointcept_bsa.datasets.inputs import in_files, physical_target
+from pointcept_bsa.engine.domains import mesh_of_view, views
 from pointcept_bsa.engine.training_range import target_of
 from pointcept_bsa.errors import InputError, nearest
+from pointcept_bsa.geometry.domains import DOMAIN
 from pointcept_bsa.mesh_io import Mesh, write_mesh
 from pointcept_bsa.samples import lengths, per_point_keys
 
@@ -39,6 +42,7 @@ class FieldExporter:
     ``predicted_<name>``, ``error_<name>`` (prediction - truth) and, where the model predicts one, ``spread_<name>`` (a
     standard deviation) of each target: of a field of several channels as one
     vector (of three components where there are two, the third 0, so that ParaView draws arrows), as predict writes it.
+    A sample of several domains has a file for each, ``<sample>_<domain>.<format>``, with the fields of that domain.
 
     Args:
         folder: where to.
@@ -62,14 +66,18 @@ class FieldExporter:
         coord = batch["position"] if "position" in batch else batch["coord"]
         points = lengths(batch)
         parts = (values.cpu().split(points) for values in (coord, batch["target"], pred.float()))
+        domains = batch[DOMAIN].cpu().split(points) if DOMAIN in batch else [None] * len(points)
         spreads = [None] * len(points) if spread is None else spread.float().cpu().split(points)
-        for name, place, truth, own, doubt in zip(batch["name"], *parts, spreads, strict=True):
+        for name, place, truth, own, doubt, domain in zip(batch["name"], *parts, spreads, domains, strict=True):
             mesh = self.mesh_of(name, place.numpy(), truth.numpy(), own.numpy())
             if doubt is not None:
                 mesh.point_data |= {f"spread_{c}": v.numpy() for c, v in zip(self.dataset.target_names, doubt.T)}
             mesh.point_data = with_vectors(mesh.point_data, self.vectors)
-            for suffix in self.formats:
-                self.write(self.folder / f"{name.replace('/', '__')}.{suffix}", mesh)
+            every = views(self.dataset, None if domain is None else domain.numpy())
+            for view, suffix in product(every, self.formats):
+                path = self.folder / f"{view.suffixed(name.replace('/', '__'))}.{suffix}"
+                part = mesh_of_view(mesh, view, every)
+                self.write(path, part if part.cells else replace(part, cells=_vertices(len(part.points))))
 
     def write(self, path: Path, mesh: Mesh) -> None:
         """Write the file, without cells that its format has no place for."""

@@ -11,8 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from pointcept_bsa.engine.running_statistics import errors_of, some_batches
-from pointcept_bsa.engine.target_fields import TargetField, pooled_units, target_fields
-from pointcept_bsa.metrics import relative_l2
+from pointcept_bsa.engine.target_fields import TargetField, pooled_relative_l2, target_fields
 
 AS_A_CONSTANT = 0.95  # of the constant's error, from which on a network is no better
 OVERFITS = 1.5  # validation error over training error
@@ -88,8 +87,7 @@ class ConstantErrors:
             return
         target = batch["target"].double()
         constant = self.mean.to(target).expand_as(target)
-        constant, target = pooled_units(self.model, self.fields, constant, target)
-        self.errors += relative_l2(constant, target, batch["offset"]).tolist()
+        self.errors += pooled_relative_l2(self.model, self.fields, constant, target, batch).tolist()
 
     @property
     def value(self) -> float | None:

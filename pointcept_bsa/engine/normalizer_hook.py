@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pointcept_bsa.datasets.transforms import fields_read
+from pointcept_bsa.engine.domains import check_domains
 from pointcept_bsa.engine.training_range import FILE, describe_training_data, refuse_other_inputs
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.files.json_file import write_json
@@ -26,6 +27,7 @@ class DescribeTrainingData(HookBase):
 
     def before_train(self) -> None:
         dataset = self.trainer.train_loader.dataset
+        check_domains(getattr(self.trainer.model, "module", self.trainer.model), dataset)
         validation = getattr(getattr(self.trainer, "val_loader", None), "dataset", None)
         if hasattr(dataset, "input_description") and hasattr(validation, "input_description"):
             refuse_other_inputs(validation, dataset.input_description, "data.train")

@@ -14,10 +14,9 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from pointcept_bsa.engine.target_fields import TargetField, pooled_units, target_fields
+from pointcept_bsa.engine.target_fields import TargetField, pooled_relative_l2, target_fields
 from pointcept_bsa.host import collate_fn
 from pointcept_bsa.host.batch import to_device
-from pointcept_bsa.metrics import relative_l2
 
 MUCH = 1.5  # errors whose ratio is above this differ by more than half
 SAMPLES = 8  # at least: from sample to sample the ratio differs (hills, one network: 0.9 to 2.5)
@@ -103,8 +102,7 @@ def errors_of(model: nn.Module, batch: dict[str, Any], fields: Sequence[TargetFi
     """Relative L2 of each cloud; where the target has several ``fields``, in normalised units."""
     with fixed_seeds(0):  # of networks that draw in evaluation, too
         pred = model(batch)["pred"]
-    pred, target = pooled_units(model, fields, pred.double(), batch["target"].double())
-    return relative_l2(pred, target, batch["offset"]).tolist()
+    return pooled_relative_l2(model, fields, pred.double(), batch["target"].double(), batch).tolist()
 
 
 @contextmanager

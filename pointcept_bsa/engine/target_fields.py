@@ -5,19 +5,25 @@ over Pa and m/s together mean nothing: in physical units each field has its own,
 name stands for all channels together in normalised units alone. Vectors stay vectors: their errors are of the whole
 vector, and two more metrics say how wrong length and direction are.
 
-``N`` points, ``K`` target channels, ``k`` channels of a field.
+Where points belong to domains (surface, volume), a field is judged at the points of its own domain:
+"surface/pressure/relative_l2". All fields of a domain together are "surface/relative_l2" in normalised units, and the
+plain name is the mean over the domains: each counts the same, however many points it has.
+
+``N`` points of ``B`` clouds, ``K`` target channels, ``k`` channels of a field.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 from pointcept_bsa.engine.training_range import target_of
 from pointcept_bsa.errors import InputError, nearest
-from pointcept_bsa.metrics import VECTOR_METRICS, base_metric
+from pointcept_bsa.geometry.domains import DOMAIN
+from pointcept_bsa.metrics import VECTOR_METRICS, base_metric, relative_l2
 
 NO_UNIT = {"relative_l2": "1", "r2": "1", "angle": "degrees", "nll": "nat", "ause": "1"}
 NO_UNIT |= {"coverage_68": "1", "coverage_95": "1"}
@@ -27,6 +33,7 @@ class TargetField(NamedTuple):
     """A field of the target: channels ``first`` to ``first + width - 1`` of K.
 
     ``constants`` (k) is what samples are without, see ``datasets.inputs``: lengths and directions are of whole vectors.
+    ``domain`` is the number of the domain at whose points it is; None: at all points.
     """
 
     name: str
@@ -34,6 +41,7 @@ class TargetField(NamedTuple):
     width: int
     unit: str
     constants: tuple[float, ...] = ()
+    domain: int | None = None
 
     @property
     def is_vector(self) -> bool:
@@ -42,18 +50,49 @@ class TargetField(NamedTuple):
 
 
 class Measure(NamedTuple):
-    """The number ``name``: a metric of channels ``columns``, to which ``constants`` are added before."""
+    """The number ``name``: a metric of channels ``columns``, to which ``constants`` are added before.
+
+    ``domain``: over the points of that domain alone. ``parts``: the mean of these instead.
+    """
 
     name: str
     metric: str
     unit: str
     columns: slice = slice(None)
     constants: tuple[float, ...] = ()
+    domain: int | None = None
+    parts: tuple[Measure, ...] = ()
 
     def of(self, values: Tensor) -> Tensor:
         """(N, k) what is judged of values (N, K)."""
         own = values[:, self.columns]
         return own + own.new_tensor(self.constants) if any(self.constants) else own
+
+    def apply(
+        self,
+        function: Callable[..., Tensor],
+        values: Sequence[Tensor],
+        offset: Tensor,
+        domain: Tensor | None = None,
+        variance: Tensor | None = None,
+    ) -> Tensor:
+        """(B,) the metric ``function`` of what is judged of ``values``, prediction and target (N, K)."""
+        if self.parts:
+            return torch.stack([part.apply(function, values, offset, domain, variance) for part in self.parts]).mean(0)
+        found = [self.of(each) for each in values]
+        spread = [] if variance is None else [variance[:, self.columns]]
+        if self.domain is not None:
+            rows, offset = points_of(self.domain, domain, offset)
+            found, spread = [each[rows] for each in found], [each[rows] for each in spread]
+        return function(*found, offset, *spread)
+
+
+def points_of(number: int, domain: Tensor | None, offset: Tensor) -> tuple[Tensor, Tensor]:
+    """(N,) which points are of a domain, and the cumulative numbers of them (B,). Raises InputError without domains."""
+    if domain is None:
+        raise InputError(f"{DOMAIN}: missing from the batch, wanted it among the keys of CollectPoints")
+    rows = domain == number
+    return rows, rows.cumsum(0)[offset - 1]
 
 
 def target_fields(dataset: Any) -> tuple[TargetField, ...]:
@@ -64,12 +103,18 @@ def target_fields(dataset: Any) -> tuple[TargetField, ...]:
     # A sample is read only to tell several apart.
     widths = [len(dataset.target_names)] if len(names) == 1 else [width for _, width in target_of(dataset)["fields"]]
     constants = [float(c) for c in dataset.target_offset()] if hasattr(dataset, "target_offset") else []
-    found, first = [], 0
+    domains, found, first = list(getattr(dataset, "domains", ())), [], 0
     for name, width in zip(names, widths, strict=True):
         own = slice(first, first + width)
-        found.append(TargetField(name, first, width, ", ".join(dict.fromkeys(units[own])), tuple(constants[own])))
+        unit, domain = ", ".join(dict.fromkeys(units[own])), domains.index(domain_of(name)) if domains else None
+        found.append(TargetField(name, first, width, unit, tuple(constants[own]), domain))
         first += width
     return tuple(found)
+
+
+def domain_of(name: str) -> str:
+    """The domain of a target of a data set with domains: "surface" of "surface/pressure"."""
+    return name.partition("/")[0]
 
 
 def measures(metrics: Sequence[str], fields: Sequence[TargetField], normalized: bool = False) -> tuple[Measure, ...]:
@@ -82,7 +127,9 @@ def measures(metrics: Sequence[str], fields: Sequence[TargetField], normalized: 
     found = []
     if not several or normalized:
         unit = fields[0].unit if fields and not several else ""
-        found += [Measure(name, name, "1" if normalized else unit_of(name, unit)) for name in plain]
+        for name in plain:
+            parts = parts_of(name, fields)
+            found += [Measure(name, name, "1" if normalized else unit_of(name, unit), parts=parts), *parts]
     for metric in () if normalized and not several else metrics:
         for field in fields:
             columns = slice(field.first, field.first + field.width)
@@ -91,7 +138,17 @@ def measures(metrics: Sequence[str], fields: Sequence[TargetField], normalized: 
                 name = f"{field.name}/{metric}" if several else metric
                 unit = "1" if normalized else unit_of(metric, field.unit)
                 constants = field.constants if metric in VECTOR_METRICS else ()
-                found.append(Measure(name, metric, unit, columns, constants))
+                found.append(Measure(name, metric, unit, columns, constants, field.domain))
+    return tuple(found)
+
+
+def parts_of(metric: str, fields: Sequence[TargetField]) -> tuple[Measure, ...]:
+    """A metric of all fields of each domain together, in normalised units; none where there are no domains."""
+    found = []
+    for number in dict.fromkeys(field.domain for field in fields if field.domain is not None):
+        own = [field for field in fields if field.domain == number]
+        columns = slice(own[0].first, own[-1].first + own[-1].width)
+        found.append(Measure(f"{domain_of(own[0].name)}/{metric}", metric, "1", columns, domain=number))
     return tuple(found)
 
 
@@ -110,6 +167,14 @@ def pooled_units(model: Any, fields: Sequence[TargetField], *values: Tensor) -> 
     if len(fields) < 2 or normalizer is None:
         return values
     return tuple(normalizer.normalize(each) for each in values)
+
+
+def pooled_relative_l2(
+    model: Any, fields: Sequence[TargetField], pred: Tensor, target: Tensor, batch: Mapping[str, Any]
+) -> Tensor:
+    """(B,) relative L2 of all channels put together, see :func:`pooled_units` and the head of this file."""
+    measure = Measure("relative_l2", "relative_l2", "1", parts=parts_of("relative_l2", fields))
+    return measure.apply(relative_l2, pooled_units(model, fields, pred, target), batch["offset"], batch.get(DOMAIN))
 
 
 def check_key(key: str, metrics: Sequence[str], fields: Sequence[TargetField], argument: str) -> None:

@@ -16,13 +16,13 @@ from pointcept_bsa.datasets.inputs import in_files, physical_target
 from pointcept_bsa.engine.anchored import AnchoredModel
 from pointcept_bsa.engine.bounded import AT_TRAINING, WHOLE, both_ways, bounded, cut_points, describe_way, test_settings
 from pointcept_bsa.engine.constant import KEY, beside_constant, constant_warning
+from pointcept_bsa.engine.domains import check_domains, draw_view, views
 from pointcept_bsa.engine.evaluation import Record, check_metrics, evaluate, other_way, summarize
 from pointcept_bsa.engine.export_fields import FieldExporter, check_export, faces_of
 from pointcept_bsa.engine.fit import ConstantErrors
 from pointcept_bsa.engine.flops import count_flops
 from pointcept_bsa.engine.force_errors import ForceErrors
 from pointcept_bsa.engine.metric_table import metric_lines
-from pointcept_bsa.engine.picture import draw_fields
 from pointcept_bsa.engine.provenance import provenance, sample_names
 from pointcept_bsa.engine.published import comparison_lines, published_for
 from pointcept_bsa.engine.runs import run_record
@@ -35,6 +35,7 @@ from pointcept_bsa.errors import InputError
 from pointcept_bsa.files.atomic import write_file
 from pointcept_bsa.files.checkpoint_file import read_checkpoint
 from pointcept_bsa.files.json_file import read_json, write_json
+from pointcept_bsa.geometry.domains import DOMAIN
 from pointcept_bsa.host import TESTERS, TesterBase, collate_fn, comm
 from pointcept_bsa.host.batch import to_device
 from pointcept_bsa.host.flat_config import flat_config
@@ -92,6 +93,7 @@ class RegressionTester(TesterBase):
         check_metrics(metrics, "test.metrics", key)
         super().__init__(cfg, model, test_loader, verbose)
         self.model: nn.Module
+        check_domains(getattr(self.model, "module", self.model), self.test_loader.dataset)
         check_same_inputs(self.test_loader.dataset, self.run_folder())
         self.metrics = with_uncertainty([*metrics, base_metric(key)], self.model)
         self.key = key
@@ -309,21 +311,23 @@ class RegressionTester(TesterBase):
         if len(ordered) < 3:
             chosen = {"best": ordered[0], "worst": ordered[-1]} if len(ordered) == 2 else {"only": ordered[0]}
         for label in {*PICTURES, *ONLY} - set(chosen):  # of an earlier test
-            (self.folder / f"{label}.png").unlink(missing_ok=True)
+            for path in (self.folder / f"{label}.png", *self.folder.glob(f"{label}_*.png")):
+                path.unlink(missing_ok=True)
         for label, record in chosen.items():
             batch = self.batch_of(index[record["name"]])
             coord, target = (batch[key].cpu().numpy() for key in (where(batch), "target"))
             with torch.no_grad():
                 pred = self.predict(batch)["pred"].cpu().numpy()
             of = f"{label} of {len(records)} samples" if len(records) > 1 else "the only sample"
-            title = f"{record['name']}: {of}, {self.told(record)}"
-            path = self.folder / f"{label}.png"
             up = getattr(dataset, "up_axis", "z")
             face = faces_of(dataset, index[record["name"]], len(coord))
             coord = in_files(dataset, "coord", coord)
             target, pred = (physical_target(dataset, values) for values in (target, pred))
-            draw_fields(path, coord, target, pred, dataset.target_names, dataset.target_units, title, up, face)
-            self.logger.info(f"Picture of the {label} sample: {path}")
+            for view in views(dataset, domain_of_points(batch)):
+                path = self.folder / f"{view.suffixed(label)}.png"
+                title = f"{record['name']}: {of}, {self.told(record, view.name)}"
+                draw_view(path, view, coord, target, pred, title, up, face)
+                self.logger.info(f"Picture of the {label} sample: {path}")
 
     def draw_uncertainty(self, report: Mapping[str, Any]) -> None:
         """The picture of a predicted variance; that of an earlier test goes where there is none."""
@@ -340,14 +344,16 @@ class RegressionTester(TesterBase):
         """The number by which a sample is better or worse than others."""
         return key_value(record, record.get("normalized", {}), self.key)
 
-    def told(self, record: Record) -> str:
-        """That number, and of several fields what it is of and that of each."""
+    def told(self, record: Record, domain: str = "") -> str:
+        """That number, and of several fields what it is of and that of each, or of each of a ``domain``."""
         metric, own = base_metric(self.key), f"{self.key} {self.value(record):.4g}"
         if len(self.fields) < 2:
             return own
         together = " (all fields, normalised)" if metric == self.key else ""
-        names = [f"{field.name}/{metric}" for field in self.fields]
-        return ", ".join([own + together, *(f"{name} {record[name]:.4g}" for name in names if name != self.key)])
+        prefix = f"{domain}/" if domain else ""
+        names = [f"{field.name}/{metric}" for field in self.fields if field.name.startswith(prefix)]
+        told = [f"{name.removeprefix(prefix)} {record[name]:.4g}" for name in names if name != self.key]
+        return ", ".join([own + together, *told])
 
     def after_batch(self, batch: Mapping[str, Any], output: Mapping[str, torch.Tensor]) -> None:
         """What else is done with a batch that was judged."""
@@ -368,6 +374,7 @@ class RegressionTester(TesterBase):
         folder = self.folder / "predictions"
         arrays = {"coord": batch[where(batch)], "target": batch["target"], "pred": pred.float()}
         arrays |= {} if spread is None else {"spread": spread.float()}
+        arrays |= {DOMAIN: batch[DOMAIN]} if DOMAIN in batch else {}
         parts = {key: value.cpu().split(lengths(batch)) for key, value in arrays.items()}
         for i, name in enumerate(batch["name"]):
             own = {key: values[i].numpy() for key, values in parts.items()}
@@ -377,6 +384,11 @@ class RegressionTester(TesterBase):
                 **{key: physical_target(dataset, own[key]) for key in ("target", "pred")},
             }
             write_file(folder / (name.replace("/", "__") + ".npz"), partial(np.savez, **own))
+
+
+def domain_of_points(batch: Mapping[str, Any]) -> np.ndarray | None:
+    """(N,) whose the points of a batch are; None where there are no domains."""
+    return batch[DOMAIN].cpu().numpy() if DOMAIN in batch else None
 
 
 def where(batch: Mapping[str, Any]) -> str:

@@ -10,6 +10,7 @@
      "target": {"names", "units", "fields": [["pressure", 1]]},
      "scalars": {"names", "units"},                       numbers of whole clouds that are targets, too
      "labels": [2, 7] or null,                            of a target that is a label: the classes in order
+     "domains": ["surface", "volume"] or null,            to which points and the fields "surface/..." belong
      "up_axis": "y", "surface_pressure": {...} or null}
 """
 
@@ -77,6 +78,7 @@ def _describe(dataset: PointFieldDataset) -> dict[str, Any]:
         "target": target_of(dataset),
         "scalars": {"names": list(dataset.scalar_names), "units": list(dataset.scalar_units)},
         "labels": [int(label) for label in dataset.labels] if hasattr(dataset, "labels") else None,
+        "domains": list(dataset.domains) or None,
         "up_axis": dataset.up_axis,
         "surface_pressure": dataset.surface_pressure,
     }
@@ -138,6 +140,9 @@ def _check(content: Any) -> None:
     _wanted(all(isinstance(text, str) for part in scalars.values() for text in list(part)), "scalars")
     labels = content.get("labels")
     _wanted(labels is None or isinstance(labels, list) and all(type(label) is int for label in labels), "labels")
+    domains = content.get("domains")
+    _wanted(domains is None or isinstance(domains, list) and all(isinstance(name, str) for name in domains), "domains")
+    _wanted(not domains or all(name.partition("/")[0] in domains for name, _ in target["fields"]), "domains")
     pressure = content["surface_pressure"]
     if pressure is not None:
         _wanted(all(_is_number(pressure[key]) and pressure[key] > 0 for key in ("density", "velocity")), "density")

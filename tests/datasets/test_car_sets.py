@@ -25,6 +25,7 @@ from pointcept_bsa.datasets.prepare.shuffled_rows import ShuffledRows  # noqa: E
 from pointcept_bsa.datasets.prepared import PreparedFolder  # noqa: E402
 from pointcept_bsa.errors import InputError  # noqa: E402
 from pointcept_bsa.files.npy_file import NpyRows  # noqa: E402
+from pointcept_bsa.host import build_dataset  # noqa: E402
 
 SETS = {
     "drivaerml": (DRIVAERML, DrivAerMLDataset),
@@ -222,6 +223,24 @@ def test_training_draws_a_run_of_rows_and_tests_take_the_first(whole):
         data, all_of_it = (DrivAerMLDataset(split, str(out), num_points=n) for n in (50, None))
         np.testing.assert_array_equal(data.get_data(0)["target"], all_of_it.get_data(0)["target"][:50])
     assert "at most 50 points of a surface" in " ".join(train.card()["notes"])
+
+
+def test_surface_and_volume_join_to_one_cloud_in_one_box(prepared):
+    name, _, out = prepared
+    spec, data_set = SETS[name]
+    part = dict(type=data_set.__name__, data_root=str(out), num_points=40)
+    parts = dict(surface=part | dict(domain="surface", fields=("normal",)), volume=part | dict(domain="volume"))
+    joined = build_dataset(dict(type="JoinedDataset", split="test", parts=parts, box="volume"))
+    sample = joined[0]
+    surface, volume = (data_set("test", str(out), domain=d, num_points=40) for d in ("surface", "volume"))
+    widths = [sum(field.columns for field in domain.fields) for domain in (spec.surface, spec.volume)]
+    np.testing.assert_array_equal(sample["target"][:40, : widths[0]], surface.get_data(0)["target"])
+    np.testing.assert_array_equal(sample["target"][40:, widths[0] :], volume.get_data(0)["target"])
+    np.testing.assert_array_equal(sample["coord"][40:], volume[0]["coord"])
+    np.testing.assert_array_equal(sample["position"][:40], surface.get_data(0)["coord"])
+    assert not sample["normal"][40:].any() and len(joined.target_statistics()["mean"]) == sum(widths)
+    if joined.surface_pressure is not None:
+        assert joined.surface_pressure["field"] in joined.target_fields
 
 
 def test_a_draw_touches_the_pages_of_its_rows_alone(tmp_path, whole, monkeypatch):

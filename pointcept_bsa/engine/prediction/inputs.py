@@ -15,6 +15,7 @@ from pointcept_bsa.datasets.own.recipe import COLUMNS, FieldReader, MissingField
 from pointcept_bsa.engine.prediction.network import Network
 from pointcept_bsa.engine.prediction.surface import Surface, outward_surface, point_normals, triangles_of
 from pointcept_bsa.errors import InputError, nearest
+from pointcept_bsa.geometry.domains import DOMAIN, DOMAIN_NAMES
 from pointcept_bsa.mesh_io import Mesh
 from pointcept_bsa.samples import names_points
 
@@ -78,6 +79,8 @@ def prepare_input(mesh: Mesh, name: str, network: Network, given: Mapping[str, s
         if not np.isfinite(values).all():
             raise InputError(f"{name}: field {field!r} has NaN or infinite values, wanted finite ones")
         arrays[field] = values
+    if network.domains:
+        arrays[DOMAIN] = _domains(arrays.get(DOMAIN), network, name)
     if fields:
         needed = list(network.needed_fields())
         raise InputError(f"--field {next(iter(fields))}: the network takes {needed or 'no field'}, not that one")
@@ -87,7 +90,22 @@ def prepare_input(mesh: Mesh, name: str, network: Network, given: Mapping[str, s
         if len(values) == 1 < len(points):
             made[key] = np.repeat(values, len(points), axis=0)
     sample = {**made, "name": Path(name).stem, "index_valid_keys": list(made)}
+    if network.domains:
+        sample[DOMAIN_NAMES] = tuple(network.domains)
     return Prepared(sample, used, surface, tuple(remarks))
+
+
+def _domains(values: np.ndarray | None, network: Network, name: str) -> np.ndarray:
+    """(n,) whose the points are, as integers. Raises InputError for a domain that the network does not know."""
+    domains = list(network.domains)
+    found = np.full(1, -1) if values is None else np.unique(values)
+    if not np.isin(found, np.arange(len(domains))).all() or len(found) < len(domains):
+        raise InputError(
+            f"{name}: field {DOMAIN!r} has the values {found.tolist()[:9]}, wanted 0 to {len(domains) - 1}, each at "
+            f"some points: the domains {domains}"
+        )
+    assert values is not None
+    return values.reshape(-1).astype(np.int64)
 
 
 def _by_key(given: Mapping[str, str], network: Network) -> dict[str, str]:

@@ -21,6 +21,7 @@ from pointcept_bsa.engine.bounded import BoundedModel, bounded
 from pointcept_bsa.engine.training_points import TrainingPoints, training_points
 from pointcept_bsa.engine.training_range import FILE, describe_training_data, parse_training_range, read_training_range
 from pointcept_bsa.errors import InputError
+from pointcept_bsa.geometry.domains import DOMAIN
 from pointcept_bsa.host import DATASETS, Compose, build_dataset, collate_fn
 from pointcept_bsa.host.batch import to_device
 from pointcept_bsa.samples import SCALARS, per_point_keys
@@ -62,6 +63,7 @@ class Network:
         trained: points of the clouds in training; None where they are unknown.
         scalars: names of the numbers of whole samples that it predicts.
         labels: of a network that tells classes apart, their labels; None of one that predicts fields.
+        domains: to which points belong and the targets "surface/..."; none where all points are alike.
     """
 
     model: nn.Module
@@ -77,6 +79,12 @@ class Network:
     trained: TrainingPoints | None = None
     labels: Sequence[int] | None = None
     scalars: Sequence[str] = ()
+    domains: Sequence[str] = ()
+
+    def channels_of(self, domain: str) -> slice:
+        """The target channels of a domain."""
+        own = [i for i, name in enumerate(self.names) if name.startswith(f"{domain}/")]
+        return slice(own[0], own[-1] + 1)
 
     @property
     def dimensions(self) -> int:
@@ -157,7 +165,11 @@ class Network:
 
     def _refuse_random(self, sample: Mapping[str, Any]) -> None:
         """Transforms that draw at random give other numbers than the test's."""
-        probe = dict(sample) | {key: sample[key][:PROBE_POINTS] for key in per_point_keys(sample)}
+        probed: Any = slice(PROBE_POINTS)
+        if self.domains:
+            firsts = [np.flatnonzero(sample[DOMAIN] == i)[:PROBE_POINTS] for i in range(len(self.domains))]
+            probed = np.concatenate(firsts)
+        probe = dict(sample) | {key: sample[key][probed] for key in per_point_keys(sample)}
         state = np.random.get_state()
         try:
             seen = []
@@ -242,7 +254,11 @@ def open_network(
         training_points(folder, cfg, (metadata or {}).get(POINTS)),
         (training or {}).get("labels"),
         (training or {}).get("scalars", {}).get("names", ()),
+        tuple((training or {}).get("domains") or ()),
     )
+    known_to_model: Any = getattr(model, "domains", None) or ()
+    if list(known_to_model) != list(network.domains):
+        raise InputError(f"RUN: to which domains its outputs belong is not known, {network.remarks[-1]}")
     if getattr(kind, "gives_labels", False) and network.labels is None:
         raise InputError(f"RUN: which labels its classes are is not known, {network.remarks[-1]}")
     if training is None:

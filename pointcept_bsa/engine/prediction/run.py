@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,22 @@ from torch import nn
 
 from pointcept_bsa.arguments.words import FORMATS
 from pointcept_bsa.engine.constant import WARNING, warning_of_folder
+from pointcept_bsa.engine.prediction.domains import (
+    check_files,
+    files_by_domain,
+    of_domain,
+    predict_domains,
+    reference_of,
+)
 from pointcept_bsa.engine.prediction.forces import Reference, pressure_forces, summary
 from pointcept_bsa.engine.prediction.inputs import prepare_input
-from pointcept_bsa.engine.prediction.network import Network, check_bounds, open_network
+from pointcept_bsa.engine.prediction.network import Network, Prediction, check_bounds, open_network
 from pointcept_bsa.engine.prediction.outputs import fitted, with_prediction
+from pointcept_bsa.engine.prediction.surface import Surface, outward_surface, triangles_of
 from pointcept_bsa.engine.training_range import outside_range
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.files.json_file import write_json
-from pointcept_bsa.mesh_io import READABLE, SUFFIXES, conversion, read_mesh, write_mesh
+from pointcept_bsa.mesh_io import READABLE, SUFFIXES, Mesh, conversion, read_mesh, write_mesh
 
 
 @dataclass(frozen=True)
@@ -55,19 +63,27 @@ def predict_files(
         InputError: a file that cannot be read or used, before others are written if that can be told from the names.
     """
     check_bounds("--", settings.max_points, settings.anchors)
+    files = files_by_domain(settings.inputs)
+    if files is not None:
+        settings = replace(settings, inputs=list(files.values()))
+        if not is_folder(settings):
+            raise InputError(f"--output {settings.output!r}: wanted a folder for the files of several domains")
     targets = output_paths(settings)
     network = open_network(cfg, model, folder, metadata)
+    if files is not None or network.domains:
+        check_files(files or {}, network)
     reference = force_reference(settings, network)
     for remark in network.remarks:
         say(f"note: {remark}")
     if (warning := (metadata or {}).get(WARNING) or warning_of_folder(folder)) is not None:
         say(f"WARNING: {warning}")
     records = []
+    start = time.perf_counter()
+    made = predict_sample(files, targets, network, reference, settings) if files is not None else None
     for number, (source, target) in enumerate(targets, 1):
-        start = time.perf_counter()
-        record = predict_file(source, target, network, reference, settings)
+        record = predict_file(source, target, network, reference, settings) if made is None else made[number - 1]
         records.append(record)
-        seconds = time.perf_counter() - start
+        seconds, start = time.perf_counter() - start, time.perf_counter()
         say(f"[{number}/{len(targets)}] {source}: {record['points']} points, {seconds:.1f} s -> {target}")
         for line in (*record["warnings"], *(f"note: {remark}" for remark in record["remarks"])):
             say(f"    {line}")
@@ -102,18 +118,73 @@ def predict_file(
     remarks += [] if prediction.remark is None else [prediction.remark]
     forces = None
     if reference is not None:
-        if prepared.surface is None:
-            remarks.append("no drag and lift: the file has no faces")
-        else:
-            whole = np.zeros((len(mesh.points), pred.shape[1]))  # points that no face has stay 0
-            whole[prepared.used] = pred
-            shear = None if network.shear_channels is None else whole[:, network.shear_channels]
-            pressure = whole[:, network.pressure_channel]
-            forces = pressure_forces(mesh.points, prepared.surface, pressure, reference, shear)
-            if not prepared.surface.closed:
-                open_edges = prepared.surface.open_edges
-                warnings.append(f"WARNING: the surface is not closed ({open_edges} open edges): forces lack the rest")
-    written = with_prediction(mesh, prepared.used, prediction, network, forces)
+        forces = forces_on(mesh, prepared.surface, prepared.used, pred, network, reference, warnings, remarks)
+    record = write_prediction(target, mesh, prepared.used, prediction, network, forces, remarks)
+    return {"input": str(source), **record, "training_range": inside, "warnings": warnings, "remarks": remarks}
+
+
+def predict_sample(
+    files: Mapping[str, str],
+    targets: Sequence[tuple[Path, Path]],
+    network: Network,
+    reference: Reference | None,
+    settings: Settings,
+) -> list[dict[str, Any]]:
+    """The files of one sample, one of each domain: a record of each, in the order of ``targets``."""
+    meshes = {domain: read_mesh(source) for domain, (source, _) in zip(files, targets, strict=True)}
+    for mesh, (_, target) in zip(meshes.values(), targets, strict=True):
+        fitted(mesh, target)
+    name = Path(files[network.domains[0]]).name
+    found, warnings, remarks = predict_domains(meshes, name, network, settings)
+    inside = "unknown" if network.training is None else "outside" if warnings else "inside"
+    records = []
+    for (domain, mesh), (source, target) in zip(meshes.items(), targets, strict=True):
+        used, prediction = found[domain]
+        own, forces, more = of_domain(network, domain), None, list(remarks)
+        if (refers := reference_of(domain, network, reference)) is not None:
+            surface = outward_surface(mesh.points, triangles_of(mesh)) if len(triangles_of(mesh)) else None
+            forces = forces_on(mesh, surface, used, prediction.values, own, refers, warnings, more)
+        record = write_prediction(target, mesh, used, prediction, own, forces, more)
+        told = {"training_range": inside, "warnings": list(warnings), "remarks": more}
+        records.append({"input": str(source), "domain": domain, **record, **told})
+        warnings, remarks = [], []  # said once
+    return records
+
+
+def forces_on(
+    mesh: Mesh,
+    surface: Surface | None,
+    used: np.ndarray,
+    pred: np.ndarray,
+    network: Network,
+    reference: Reference,
+    warnings: list[str],
+    remarks: list[str],
+) -> dict[str, Any] | None:
+    """Forces by the prediction (n, K) at the points ``used`` (N,); what is to be said of them is added to the lists."""
+    if surface is None:
+        remarks.append("no drag and lift: the file has no faces")
+        return None
+    whole = np.zeros((len(mesh.points), pred.shape[1]))  # points that no face has stay 0
+    whole[used] = pred
+    if not surface.closed:
+        warnings.append(f"WARNING: the surface is not closed ({surface.open_edges} open edges): forces lack the rest")
+    shear = None if network.shear_channels is None else whole[:, network.shear_channels]
+    return pressure_forces(mesh.points, surface, whole[:, network.pressure_channel], reference, shear)
+
+
+def write_prediction(
+    target: Path,
+    mesh: Mesh,
+    used: np.ndarray,
+    prediction: Prediction,
+    network: Network,
+    forces: dict[str, Any] | None,
+    remarks: list[str],
+) -> dict[str, Any]:
+    """Write the mesh with its prediction; what is to be told about it. Adds to ``remarks``."""
+    pred = prediction.values
+    written = with_prediction(mesh, used, prediction, network, forces)
     replaced = sorted(name for name in mesh.point_data if written.point_data[name] is not mesh.point_data[name])
     if replaced:
         remarks.append(f"fields of the input replaced by the new prediction: {', '.join(replaced)}")
@@ -122,7 +193,6 @@ def predict_file(
     target.parent.mkdir(parents=True, exist_ok=True)
     write_mesh(target, written)
     return {
-        "input": str(source),
         "output": str(target),
         "points": len(pred),
         "targets": {
@@ -130,9 +200,6 @@ def predict_file(
             for name, unit, own in zip(network.names, network.units, pred.T)
         },
         "scalars": dict(prediction.scalars),
-        "training_range": inside,
-        "warnings": warnings,
-        "remarks": remarks,
         "forces": forces,
     }
 

@@ -10,6 +10,8 @@ import datetime
 import shlex
 from collections.abc import Iterable, Sequence
 from html import escape
+from itertools import chain
+from pathlib import Path
 from typing import Any
 
 from pointcept_bsa.engine.comparison import Comparison
@@ -168,19 +170,25 @@ def pictures(comparison: Comparison) -> str:
     parts = []
     for group in comparison.groups:
         run = group.runs[0]
-        single = (run.path / "test" / f"{ONLY[0]}.png").is_file()
-        there = [(which, run.path / "test" / f"{which}.png") for which in (ONLY if single else PICTURES)]
-        found = [(which, path) for which, path in there if path.is_file()]
+        folder = run.path / "test"
+        there = {which: drawn(folder, which) for which in (ONLY if drawn(folder, ONLY[0]) else PICTURES)}
         parts.append(f"<h3>{text(group.label)}, seed {text('-' if run.seed is None else run.seed)}</h3>")
-        absent = [which for which, path in there if not path.is_file()]
+        absent = [which for which, paths in there.items() if not paths]
         if absent:
             parts.append(f'<p class="note">The test drew no picture of: {text(", ".join(absent))}.</p>')
-        for which, path in found:
+        for path in chain.from_iterable(there.values()):
+            which = path.stem.replace("_", ", ")
             image = base64.b64encode(path.read_bytes()).decode("ascii")
             alt = f"{which} test sample of {group.label}: truth, prediction, error"
             source = f"data:image/png;base64,{image}"
             parts.append(f'<figure><figcaption>{which}</figcaption><img alt="{text(alt)}" src="{source}"></figure>')
     return f'<div class="pictures">{"".join(parts)}</div>'
+
+
+def drawn(folder: Path, which: str) -> list[Path]:
+    """The pictures of a sample: one, or one of each domain."""
+    whole = folder / f"{which}.png"
+    return [whole] if whole.is_file() else sorted(folder.glob(f"{which}_*.png"))
 
 
 def named_runs(comparison: Comparison) -> list[tuple[str, Run]]:
