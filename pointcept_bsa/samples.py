@@ -67,6 +67,7 @@ TABLE = {
     SCALARS: Entry(CLOUD, truth=True),
     "offset": Entry(ENDS, names="point"),
     "anchor_offset": Entry(ENDS, names="point"),
+    "domain_offset": Entry(ENDS, names="point"),
     "domain_names": Entry(WHOLE),
     "index_valid_keys": Entry(WHOLE),
     "host_ends": Entry(WHOLE),

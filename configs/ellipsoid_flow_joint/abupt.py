@@ -17,7 +17,4 @@ model = dict(
     )
 )
 
-search = {
-    "model.backbone.position_scale": dict(choices=[10.0, 100.0]),
-    "model.backbone.edges": dict(choices=["radius", "knn"]),
-}
+search = {"model.backbone.position_scale": dict(choices=[10.0, 100.0])}

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -15,6 +14,7 @@ from pointcept_bsa.host import LOSSES, MODELS
 from pointcept_bsa.layers.anchors import Memory
 from pointcept_bsa.models.regressor import DefaultRegressor
 from pointcept_bsa.models.scalars import with_scalars
+from pointcept_bsa.samples import lengths
 
 OF_A_DOMAIN = ("head", "criteria", "weight")
 
@@ -159,9 +159,8 @@ class JointRegressor(DefaultRegressor):
         """Raise InputError for a batch without domains, or in training without points of one; nothing waits for it."""
         if DOMAIN in batch and DOMAIN_OFFSET not in batch and batch[DOMAIN].is_cuda:
             return
-        offset, names = batch["offset"], list(self.domains)
-        ends = getattr(offset, "host_values", None) or offset.tolist()
-        counts = domain_lengths(batch, np.diff(ends, prepend=0).tolist(), len(names))
+        names = list(self.domains)
+        counts = domain_lengths(batch, lengths(batch), len(names))
         if self.training and 0 in counts:
             cloud, number = divmod(counts.index(0), len(names))
             raise InputError(f"{DOMAIN}: cloud {cloud} of the batch has no points of {names[number]!r}, wanted some")

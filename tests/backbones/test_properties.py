@@ -30,7 +30,8 @@ def close(a, b):
 def test_every_registered_backbone_is_tested():
     homes = {name: kind.__module__ for name, kind in MODELS.module_dict.items()}
     registered = {name for name, home in homes.items() if home.startswith("pointcept_bsa.backbones.")}
-    assert {config["type"] for config in NETWORKS.values()} == registered
+    of_domains = {"ABUPTJoint-v1m1"}  # wants more than a cloud: test_abupt_joint.py
+    assert {config["type"] for config in NETWORKS.values()} == registered - of_domains
 
 
 @pytest.mark.parametrize("lengths", [(200,), (128,), (20,), (70, 130)])

@@ -232,7 +232,8 @@ def test_backbones_are_named_or_all_that_are_registered(benchmark_tool):
     registered = {name for name, home in homes.items() if home.startswith("pointcept_bsa.backbones.")}
     paths = backbone_configs(["all"], benchmark_tool.load)
     types = [benchmark_tool.load(path, [])["model"]["backbone"]["type"] for path in paths]
-    assert set(types) == registered and len(types) == len(registered)
+    of_domains = {"ABUPTJoint-v1m1"}  # no clouds of one domain
+    assert set(types) == registered - of_domains and len(types) == len(set(types))
     two = [f"configs/shapenet_car/{name}.py" for name in ("upt", "bsa")]
     assert backbone_configs(["UPT-v1m1", "BSA-v1m1", "UPT-v1m1"], benchmark_tool.load) == two
 
