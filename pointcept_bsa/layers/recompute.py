@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 import torch
 from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_contexts
 
+from pointcept_bsa.ops.side_streams import one_stream
+
 SELECTIVE = "selective"
 # What costs most to compute and little to keep: attention, C numbers a slot, and the choice of blocks.
 KEPT = (
@@ -48,8 +50,13 @@ def recomputed(run: Callable[..., Out], how: bool | str, *inputs: Any) -> Out:
         how: True: all of it, only the inputs are kept. ``"selective"``: all but the attentions and the choice of
             blocks, whose outputs are kept, too.
     """
+
+    def alone(*given: Any) -> Out:
+        with one_stream():
+            return run(*given)
+
     context = {} if how is True else {"context_fn": partial(create_selective_checkpoint_contexts, _kept())}
-    out: Out = checkpoint(run, *inputs, use_reentrant=False, preserve_rng_state=False, **context)  # type: ignore[arg-type]
+    out: Out = checkpoint(alone, *inputs, use_reentrant=False, preserve_rng_state=False, **context)  # type: ignore[arg-type]
     return out
 
 

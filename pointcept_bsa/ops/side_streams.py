@@ -16,16 +16,33 @@ from torch import Tensor
 SLOTS = 16384  # of the batch, up to which it is worth it: above, kernels fill the GPU, and memory is freed later
 APART, LATER = -1, -2  # streams of :func:`apart` and :func:`later`; those of branches count from 0
 _streams: dict[tuple[torch.device, int], torch.cuda.Stream] = {}
+_together = 0  # blocks of :func:`one_stream` that are open, in whatever thread
 
 
 def worth_it(x: Tensor, rows: int | None = None) -> bool:
     """Whether work on x (S, ...), or on so many rows, is captured, and leaves room on the GPU."""
     return (
-        not torch.compiler.is_compiling()
+        not _together
+        and not torch.compiler.is_compiling()
         and x.is_cuda
         and torch.cuda.is_current_stream_capturing()
         and (x.shape[0] if rows is None else rows) <= SLOTS
     )
+
+
+@contextmanager
+def one_stream() -> Iterator[None]:
+    """Nothing within is worth a stream of its own.
+
+    For what is computed again in the backward pass: that happens on the stream of whichever operation asks first, and
+    the others would not wait for it.
+    """
+    global _together
+    _together += 1
+    try:
+        yield
+    finally:
+        _together -= 1
 
 
 def _stream(device: torch.device, number: int) -> torch.cuda.Stream:

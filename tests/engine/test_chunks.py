@@ -15,6 +15,8 @@ from pointcept_bsa.errors import InputError
 from pointcept_bsa.host import DATASETS, MODELS, collate_fn
 from pointcept_bsa.host.batch import to_device
 from pointcept_bsa.layers import by_rows
+from pointcept_bsa.layers.recompute import recomputed
+from pointcept_bsa.ops import side_streams
 from pointcept_bsa.samples import host_ends
 
 MODEL = dict(
@@ -210,3 +212,17 @@ def test_selective_recomputing_computes_no_attention_again():
 def test_checkpoint_is_checked():
     with pytest.raises(ValueError, match="checkpoint: got 'some', wanted True, False or 'selective'"):
         MODELS.build(dict(BACKBONES[0], checkpoint="some"))
+
+
+@pytest.mark.parametrize("checkpoint", [True, "selective"])
+def test_what_is_computed_again_stays_on_one_stream(checkpoint):
+    """In the forward pass and again in the backward pass, which runs in another thread on CUDA."""
+    seen = []
+
+    def run(x):
+        seen.append(side_streams._together)
+        return x.sin().exp()
+
+    x = torch.ones(3, requires_grad=True)
+    recomputed(run, checkpoint, x).sum().backward()
+    assert seen == [1, 1] and side_streams._together == 0
