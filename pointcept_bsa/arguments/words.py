@@ -14,6 +14,7 @@ WHAT = {
     "rotated": "balls of the main and the rotated tree",
     "attention": "attention of each branch: of one point on the cloud, of all to all in tree order",
     "receptive": "receptive field of one point: ball; + selection; + compression (BSA figure 2)",
+    "levels": "levels of the tokens that one point sees, and how many of the best blocks the descent finds, by layer",
     "influence": "gradient of one output with respect to every input, models side by side (Erwin-NSA figure 3)",
     "gates": "gates of the branches over the layers",
     "scaling": "runtime over the number of points, from results of tools/benchmark.py",

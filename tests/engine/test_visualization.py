@@ -16,6 +16,7 @@ from pointcept_bsa.engine.visualization.attention_maps import BALL, COMPRESSION,
 from pointcept_bsa.engine.visualization.capture import capture, choose_layer
 from pointcept_bsa.engine.visualization.gates import gate_values
 from pointcept_bsa.engine.visualization.influence import gradient_influence
+from pointcept_bsa.engine.visualization.levels import levels_seen, recall_of
 from pointcept_bsa.engine.visualization.scaling import draw_scaling
 from pointcept_bsa.engine.visualization.trees import node_of_points
 from pointcept_bsa.errors import InputError
@@ -73,7 +74,9 @@ def widened(model):
         ("BSA-v1m1", dict(phi="mean", group_compression=True, mask_own_ball=False)),
         ("BSA-v1m1", dict(phi="mean", group_size=1, distance_bias=False)),
         ("BSA-v1m1", dict(phi="mean", near=32, fan=2, beam=2)),
+        ("BSA-v1m1", dict(phi="mean", qk_norm=True, rotary=4.0)),
         ("ErwinNSA-v1m1", dict(mp_steps=0)),
+        ("ErwinNSA-v1m1", dict(mp_steps=0, qk_norm=True, rotary=4.0)),
     ],
 )
 def test_weights_gates_and_values_make_the_output_of_the_layer(name, options):
@@ -94,9 +97,28 @@ def test_weights_gates_and_values_make_the_output_of_the_layer(name, options):
         torch.testing.assert_close(module.projection(out.flatten(-2)), module(call.x, layout), atol=2e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["Erwin-v1m1", "FullAttention-v1m1"])
-def test_ball_and_full_weights_make_the_output_of_the_layer(name):
-    model = widened(regressor(name))
+def test_levels_of_tokens_around_a_point_and_what_the_descent_finds():
+    model = widened(regressor("BSA-v1m1", near=32, fan=2, beam=2))
+    seen = capture(model, cloud(256))
+    call = seen.calls[0]
+    level = levels_seen(call, 7)
+    nodes = call.slot // 32
+    own = nodes[7]
+    wanted = torch.tensor([int(n ^ own).bit_length() for n in nodes])  # a power of two of balls: a node's ring each
+    assert torch.equal(level, wanted) and level.max() == 3
+    assert 0 < recall_of(call) < 1
+    all_of_them = widened(regressor("BSA-v1m1", near=32, fan=2, beam=64))
+    assert [recall_of(each) for each in capture(all_of_them, cloud(256)).calls] == [1.0, 1.0]
+    with pytest.raises(InputError, match="levels: the network has no levels of tokens"):
+        levels_seen(capture(regressor("BSA-v1m1"), cloud(64)).calls[0], 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("Erwin-v1m1", {}), ("FullAttention-v1m1", {}), ("FullAttention-v1m1", dict(qk_norm=True, rotary=4.0))],
+)
+def test_ball_and_full_weights_make_the_output_of_the_layer(name, options):
+    model = widened(regressor(name, **options))
     for call in capture(model, cloud(100)).calls:
         place = call.centred if call.layout is None else call.layout.relative
         value = call.module.qkv(call.x + call.module.position(place)).unflatten(-1, (3, 2, -1))[:, 2]
@@ -221,6 +243,14 @@ def test_every_picture_of_a_run_is_made_and_its_cloud_read_by_another_reader(sma
     assert np.asarray(cloud["receptive_field_ball_selection_compression"]).all()
 
 
+def test_the_picture_of_levels_is_made(tool, tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    options = ("--options", "model.backbone.near=64", "model.backbone.fan=2", "device=cpu")
+    config = ("--config", "configs/ellipsoid_flow/bsa_hierarchical.py", "--output", str(tmp_path))
+    assert tool("visualize", "levels", *config, *options) == 0
+    assert (tmp_path / "levels.png").read_bytes().startswith(b"\x89PNG")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -229,6 +259,7 @@ def test_every_picture_of_a_run_is_made_and_its_cloud_read_by_another_reader(sma
         (["receptive", "RUN", "--near", "1", "2"], "wanted 3 coordinates"),
         (["receptive", "RUN", "--sample", "nobody"], "the split has 4 samples"),
         (["scaling", "nowhere"], "no such file"),
+        (["levels", "RUN"], "levels: the network has no levels of tokens, wanted BSA-v1m1 with near=..."),
         (["tree", "--config", "configs/ellipsoid_flow/full_attention.py"], "has no ball tree"),
         (["tree", "--config", "configs/ellipsoid_flow/ptv3.py"], "no attention layer that can be drawn"),
     ],

@@ -32,29 +32,48 @@ def branch_weights(call: LayerCall, rows: Tensor) -> dict[str, Tensor]:
     if isinstance(module, FullAttention):
         assert call.centred is not None
         q, k, _ = module.qkv(call.x + module.position(call.centred)).unflatten(-1, (3, module.num_heads, -1)).unbind(-3)
+        if module.query_key is not None:
+            q, k = module.query_key(q, k, call.centred)
         return {FULL: (torch.einsum("rhd,shd->rhs", q[rows], k) / math.sqrt(q.shape[-1])).softmax(-1)}
     assert call.layout is not None
     if isinstance(module, NativeSparseAttention):
         return _native(module, call.x, call.layout, rows)
     assert isinstance(module, BallAttention | BallSparseAttention)
-    h = call.x + module.position(call.layout.relative)
-    q, k, _ = module.qkv(h).unflatten(-1, (3, module.num_heads, -1)).unbind(-3)
+    q, k = queries_and_keys(call)
     ball = ball_weights(q, k, call.layout, module.sigma, rows)
     if isinstance(module, BallAttention):
         return {BALL: ball}
-    k_cmp = module.pool_k(k, call.layout.valid)
-    q_cmp = module.pool_q(q, call.layout.valid) if module.group_size > 1 else q
+    q_cmp, k_cmp, tokens = coarse(module, q, k, call.layout)
     asking = q_cmp[rows // module.block_size] if module.group_compression else q[rows]
-    tokens = None if module.levels is None else module.levels(k_cmp, k_cmp, call.layout)
     chosen = module.select(q_cmp, k_cmp, call.layout, tokens)[rows // module.group_size]
-    coarse = coarse_weights(asking, k_cmp, call.layout) if tokens is None else token_weights(asking, tokens, rows)
-    return {BALL: ball, SELECTION: selected_weights(q[rows], k, chosen, call.layout), COMPRESSION: coarse}
+    weight = coarse_weights(asking, k_cmp, call.layout) if tokens is None else token_weights(asking, tokens, rows)
+    return {BALL: ball, SELECTION: selected_weights(q[rows], k, chosen, call.layout), COMPRESSION: weight}
+
+
+def queries_and_keys(call: LayerCall) -> tuple[Tensor, Tensor]:
+    """Of BSA and of ball attention: (S, H, D) each."""
+    module, layout = call.module, call.layout
+    assert isinstance(module, BallAttention | BallSparseAttention) and layout is not None
+    h = call.x + module.position(layout.relative)
+    q, k, _ = module.qkv(h).unflatten(-1, (3, module.num_heads, -1)).unbind(-3)
+    return (q, k) if module.query_key is None else module.query_key(q, k, layout.coord)
+
+
+def coarse(
+    module: BallSparseAttention, q: Tensor, k: Tensor, layout: BallLayout
+) -> tuple[Tensor, Tensor, Tokens | None]:
+    """Queries of the groups, keys of the blocks, and the tokens of all levels where there are any."""
+    k_cmp = module.pool_k(k, layout.valid)
+    q_cmp = module.pool_q(q, layout.valid) if module.group_size > 1 else q
+    return q_cmp, k_cmp, None if module.levels is None else module.levels(k_cmp, k_cmp, layout)
 
 
 def _native(module: NativeSparseAttention, x: Tensor, layout: BallLayout, rows: Tensor) -> dict[str, Tensor]:
     h = x + module.position(layout.relative)
     q = module.query(h).unflatten(-1, (module.num_heads, -1))
     k, _ = module.key_value(h).unflatten(-1, (2, module.num_kv_heads, -1)).unbind(-3)
+    if module.query_key is not None:
+        q, k = module.query_key(q, k, layout.coord)
     k_cmp = module.pool_k(k, layout.valid)
     shared = module.num_heads // module.num_kv_heads
     chosen = module.select(q, k_cmp, layout)[rows].repeat_interleave(shared, 1)

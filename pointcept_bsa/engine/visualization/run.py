@@ -16,6 +16,7 @@ from pointcept_bsa.engine.visualization.capture import Capture, capture, choose_
 from pointcept_bsa.engine.visualization.drawing import Drawing, save
 from pointcept_bsa.engine.visualization.gates import draw_gates
 from pointcept_bsa.engine.visualization.influence import draw_influence, gradient_influence
+from pointcept_bsa.engine.visualization.levels import draw_token_levels
 from pointcept_bsa.engine.visualization.subject import Subject, choose_point, load_subject
 from pointcept_bsa.engine.visualization.trees import draw_levels, draw_rotated
 from pointcept_bsa.errors import InputError
@@ -80,6 +81,9 @@ def _network(settings: Settings, run: OpenedRun, seen: Capture, subject: Subject
         if settings.what == "tree":
             return draw_levels(subject, canvas, seen.tree)
         return draw_rotated(subject, canvas, seen.tree, choose_point(subject, canvas, settings.point, settings.near))
+    if settings.what == "levels":
+        point = choose_point(subject, canvas, settings.point, settings.near)
+        return draw_token_levels(subject, canvas, seen.calls, settings.layer, run.name, point)
     call = choose_layer(seen.calls, settings.layer)
     point = choose_point(subject, canvas, settings.point, settings.near)
     title = f"{heading(call, settings.layer, len(seen.calls))}, {run.name}"
