@@ -42,8 +42,7 @@ def test_bfloat16_autocast_stays_near_single_precision(network):
         wanted = network(data)["feat"]
         with torch.autocast("cuda", torch.bfloat16):
             got = network(data)["feat"]
-    limit = 0.1 if getattr(network, "near", None) else 0.05  # the descent compares rounded keys at every level
-    assert (got.float() - wanted).norm() / wanted.norm() < limit  # as on the CPU, see test_properties.py
+    assert (got.float() - wanted).norm() / wanted.norm() < 0.05  # as on the CPU, see test_properties.py
 
 
 def mean_square(network, autocast):
@@ -65,7 +64,7 @@ def assert_same_step(graphed, eager, losses, tolerance):
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize(("autocast", "tolerance"), [(False, 1e-3), (True, 5e-2)], ids=["float32", "bfloat16"])
+@pytest.mark.parametrize(("autocast", "tolerance"), [(False, 1e-3), (True, 2e-2)], ids=["float32", "bfloat16"])
 @pytest.mark.parametrize("network", CAPTURED, indirect=True)
 def test_captured_steps_are_the_eager_ones(network, autocast, tolerance):
     """To rounding: atomic sums run in any order, and in bfloat16 a sum may then round the other way."""
