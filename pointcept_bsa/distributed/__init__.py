@@ -1,0 +1,1 @@
+"""One cloud over several processes: who shares which cloud."""

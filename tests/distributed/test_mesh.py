@@ -1,0 +1,38 @@
+"""The table of processes."""
+
+import pytest
+import torch.distributed as dist
+from torch.testing._internal.distributed.fake_pg import FakeStore
+
+from pointcept_bsa.distributed import mesh
+from pointcept_bsa.errors import InputError
+
+
+@pytest.fixture
+def six():
+    dist.init_process_group("fake", rank=4, world_size=6, store=FakeStore())
+    yield
+    mesh.create(1, "cpu")
+    dist.destroy_process_group()
+
+
+def test_consecutive_processes_share_a_cloud(six):
+    mesh.create(3, "cpu")
+    assert (mesh.context_size(), mesh.context_rank()) == (3, 1)
+    assert dist.get_process_group_ranks(mesh.context_group()) == [3, 4, 5]
+    assert dist.get_process_group_ranks(mesh.data_group()) == [1, 4]
+    with mesh.whole_clouds():
+        assert (mesh.context_size(), mesh.context_rank(), mesh.context_group()) == (1, 0, None)
+    assert mesh.context_size() == 3
+
+
+def test_a_number_that_does_not_divide_is_refused(six):
+    with pytest.raises(InputError, match="context_parallel: got 4, wanted a divisor of the 6 processes"):
+        mesh.create(4, "cpu")
+
+
+def test_without_processes_there_is_one_part():
+    mesh.create(1, "cpu")
+    assert (mesh.context_size(), mesh.context_rank(), mesh.context_group(), mesh.data_group()) == (1, 0, None, None)
+    with pytest.raises(InputError, match="the 1 processes"):
+        mesh.create(2, "cpu")
