@@ -16,7 +16,7 @@ SOURCES = sorted(path for folder in ("pointcept_bsa", "tools") for path in (ROOT
 HOMES = {
     "torch.load": {"files/checkpoint_file.py"},
     "json": {"files/json_file.py"},
-    "np.load": {"host/embedded/scannet.py"},  # below mesh_io, whose reader of .npy all others use; without pickles
+    "np.load": set(),
     "pickle": set(),
     "yaml": set(),
     "eval": {"pointcept/inside.py"},  # Pointcept's own tool, run in this process

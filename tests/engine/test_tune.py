@@ -31,7 +31,7 @@ import fake_trials
 pytest.importorskip("optuna", reason="missing: package optuna (part of the extra [test])")
 
 ROOT = Path(__file__).resolve().parents[2]
-REGRESSIONS = sorted(path for path in (ROOT / "configs").glob("[!_]*/*.py") if path.parent.name != "scannet")
+REGRESSIONS = sorted((ROOT / "configs").glob("[!_]*/*.py"))
 
 
 @pytest.fixture
