@@ -48,6 +48,7 @@ INSTALL_REQUIRES = [
     "protobuf>=4.22",
     "rich>=13",
     "matplotlib>=3.8",
+    "jinja2>=3.1",  # a part of torch's installation, too
     "h5py>=3.10",
     "safetensors>=0.4",
 ]
@@ -90,7 +91,7 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.11,<3.14",
     packages=find_packages(include=["pointcept_bsa", "pointcept_bsa.*"]),
-    package_data={"pointcept_bsa": ["**/*.json", "**/*.npz", "**/*.md", "py.typed"]},
+    package_data={"pointcept_bsa": ["**/*.json", "**/*.npz", "**/*.md", "**/*.html", "py.typed"]},
     cmdclass={"build_py": BuildWithConfigsAndTools},
     entry_points={"console_scripts": ["pcbsa = pointcept_bsa.__main__:main"]},
     install_requires=INSTALL_REQUIRES,
