@@ -28,6 +28,7 @@ HOMES = {
         "mesh_io/numpy_mesh.py",
     },
     "savefig": {"files/atomic.py", "engine/report/chart.py"},  # PNG files; SVG within a page
+    "memory": {"host/memory.py"},  # whether memory ran out
     "replace": {
         "files/atomic.py",
         "host/embedded/files.py",  # a second name for a checkpoint
@@ -59,6 +60,8 @@ def kinds(node: ast.Call) -> set[str]:
         found.add("np.save")
     if name == "savefig":
         found.add("savefig")
+    if name == "isinstance" and any(ast.unparse(part).endswith("OutOfMemoryError") for part in ast.walk(node)):
+        found.add("memory")
     if called in ("os.replace", "os.rename", "shutil.move"):
         found.add("replace")
     if owner in ("pickle", "joblib", "dill", "marshal", "shelve") and name != "UnpicklingError":
@@ -97,6 +100,17 @@ def test_one_home(kind):
         if any(kind in kinds(node) for node in calls(path))
     }
     assert homes == HOMES[kind]
+
+
+def test_one_display_of_progress():
+    homes = set()
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else names
+            if {"rich.progress", "tqdm"} & set(names):
+                homes.add(str(path.relative_to(ROOT)).removeprefix("pointcept_bsa/"))
+    assert homes == {"files/progress.py"}
 
 
 def test_pickles_are_never_asked_for():
