@@ -33,6 +33,11 @@ class Ensemble(nn.Module):
         """The target's statistics, the same in all members."""
         return self.members[0].normalizer
 
+    @property
+    def domains(self) -> Mapping[str, int]:
+        """Channels of each domain, the same in all members; none of models without domains."""
+        return getattr(self.members[0], "domains", None) or {}
+
     def forward(self, input_dict: Mapping[str, Any]) -> dict[str, Tensor]:
         """``pred``, ``variance`` (N, K), physical units; means of what else all members say (``loss``, ``scalars``)."""
         return self.mixed([member(input_dict) for member in self.members])

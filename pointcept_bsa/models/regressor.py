@@ -16,6 +16,7 @@ from pointcept_bsa.host.batch import ANCHORS
 from pointcept_bsa.layers.anchors import Memory
 from pointcept_bsa.layers.cloud_norm import replace_batch_norms
 from pointcept_bsa.models.anchored import anchored, by_rows, counted, features_of_both
+from pointcept_bsa.models.heads import predicts_variance
 from pointcept_bsa.models.padding import backbone_padding, valid_slots
 from pointcept_bsa.models.scalars import scalar_branch, with_scalars
 
@@ -41,6 +42,8 @@ class DefaultRegressor(nn.Module):
             beside the field; see :class:`.ScalarBranch`. None: none.
     """
 
+    takes_variance = False  # whether heads of distributions fit
+
     def __init__(
         self,
         backbone: Mapping[str, Any],
@@ -60,6 +63,11 @@ class DefaultRegressor(nn.Module):
         )
         if isinstance(given, int) and isinstance(taken, int) and given != taken:
             raise InputError(f"head.in_channels: got {taken}, wanted {given} as the backbone has features")
+        if predicts_variance(self.head) and not self.takes_variance:
+            raise InputError(
+                f"head.type: {type(self.head).__name__} predicts mean and deviation, {type(self).__name__} takes "
+                "values; wanted GaussianRegressor, or another head"
+            )
         self.normalizer = MODELS.build(_filled(normalizer, channels=getattr(self.head, "out_channels", None)))
         self.criteria = nn.ModuleList(LOSSES.build(c) for c in criteria)
         self.anchor_loss = anchor_loss

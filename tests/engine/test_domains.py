@@ -19,12 +19,14 @@ from pointcept_bsa.engine.domains import check_domains
 from pointcept_bsa.engine.evaluation import judge
 from pointcept_bsa.engine.export_fields import FieldExporter
 from pointcept_bsa.engine.target_fields import measures, pooled_relative_l2, target_fields
+from pointcept_bsa.engine.uncertainty import UncertaintyCurves, curves
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.host import DATASETS, MODELS, collate_fn
 from pointcept_bsa.host.embedded.cli import test_main as run_test
 from pointcept_bsa.host.embedded.cli import train_main
 from pointcept_bsa.host.embedded.config import load_config
 from pointcept_bsa.mesh_io import Mesh, read_mesh, write_mesh
+from pointcept_bsa.models.ensemble import Ensemble
 
 from .conftest import load_tool
 
@@ -253,3 +255,34 @@ def test_a_large_cloud_is_predicted_in_pieces_of_both_domains():
         whole, apart, pieces = (BoundedModel(model, bound)(batch)["pred"] for bound in (None, 60, 30))
     torch.testing.assert_close(apart, whole, equal_nan=True)
     assert pieces.isnan().equal(whole.isnan()) and pieces.isnan().equal(batch["domain"][:, None] != model.owner)
+
+
+def test_how_sure_an_ensemble_is_of_the_fields_of_a_domain():
+    """Curves over the points of the domain alone; elsewhere nothing is predicted."""
+    dataset = DATASETS.build(
+        dict(type="EllipsoidFlowJointDataset", num_samples=1, num_points=dict(surface=5, volume=9))
+    )
+    torch.manual_seed(0)
+    domain = torch.tensor([0] * 5 + [1] * 9)
+    pred, target, variance = (torch.randn(14, 5).double() for _ in range(3))
+    variance, strange = variance.square(), domain[:, None] != torch.tensor([0, 1, 1, 1, 1])
+    output = {key: each.masked_fill(strange, torch.nan) for key, each in (("pred", pred), ("variance", variance))}
+    told = UncertaintyCurves(target_fields(dataset))
+    told(dict(target=target, offset=torch.tensor([14]), name=["a"], domain=domain), output)
+    found = told.report()["fields"]
+    assert found["surface/pressure_coefficient"] == curves(pred[:5, :1], target[:5, :1], variance[:5, :1])
+    assert found["volume/velocity"] == curves(pred[5:, 1:4], target[5:, 1:4], variance[5:, 1:4])
+
+
+def test_an_ensemble_of_joint_models_fits_their_data():
+    cfg = load_config(CONFIG, {"model.backbone.depth": 1})
+    members = [MODELS.build(cfg.model).eval() for _ in range(2)]
+    for member in members:
+        member.normalizer.set([0.0] * 5, [1.0] * 5)
+    dataset = DATASETS.build(cfg.data.test.to_dict() | dict(num_samples=1, num_points=dict(surface=20, volume=30)))
+    check_domains(Ensemble(members), dataset)
+    batch = collate_fn([dataset[0]])
+    with torch.no_grad():
+        together, *alone = (model(batch)["pred"] for model in (Ensemble(members), *members))
+    torch.testing.assert_close(together, sum(alone) / 2, equal_nan=True)
+    assert together.isfinite().sum() == 20 + 4 * 30
