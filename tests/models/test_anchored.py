@@ -22,6 +22,21 @@ BACKBONES = {
         query_pooling="mlp",
         rotary=4.0,
     ),
+    "bsa levels": dict(
+        type="BSA-v1m1", channels=16, depth=2, num_heads=2, ball_size=32, topk=2, near=64, fan=2, beam=2
+    ),
+    "bsa levels group compression": dict(
+        type="BSA-v1m1",
+        channels=16,
+        depth=2,
+        num_heads=2,
+        ball_size=32,
+        topk=2,
+        near=32,
+        fan=4,
+        phi="mean",
+        group_compression=True,
+    ),
     "erwin nsa": dict(
         type="ErwinNSA-v1m1", channels=16, depth=2, num_heads=2, local_ball_size=32, compressed_ball_size=8
     ),
@@ -127,7 +142,9 @@ def test_training_reaches_every_parameter():
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
 
 
-@pytest.mark.parametrize("name", ["bsa", "full"])  # Erwin-NSA searches neighbours, on the CPU in a k-d tree
+@pytest.mark.parametrize(
+    "name", ["bsa", "bsa levels", "full"]
+)  # Erwin-NSA searches neighbours, on the CPU in a k-d tree
 def test_a_step_of_known_shapes_makes_no_table_and_asks_the_device_nothing(name, launches):
     """Else a CUDA graph could not hold it."""
     model, batch = model_of(BACKBONES[name], anchor_loss=False).train(), batch_of(90, 60)
