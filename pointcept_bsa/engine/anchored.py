@@ -36,7 +36,7 @@ class AnchoredModel(BoundedModel):
     A batch on the host stays there: only anchors and chunks go to the model's device, and outputs come back.
 
     Args:
-        model: with ``encode_anchors`` and ``decode``, as :class:`.DefaultRegressor` has them.
+        model: with ``encode_anchors``, ``decode`` and ``scalars_of``, as :class:`.DefaultRegressor` has them.
         anchors: how many; of a cloud with fewer points all.
         chunk: queries at a time.
         votes: draws of anchors; predictions are averaged.
@@ -81,7 +81,9 @@ class AnchoredModel(BoundedModel):
             memory = self.network.encode_anchors(anchors)
             outputs = (self.network.decode(memory, to_device(part, device), self.chunk) for part in self.chunks(cloud))
             there = cloud["coord"].device
-            votes.append(join([{key: value.to(there) for key, value in output.items()} for output in outputs]))
+            whole = self.network.scalars_of(memory)
+            found = join([{key: value.to(there) for key, value in output.items()} for output in outputs])
+            votes.append(found | {key: value.to(there) for key, value in whole.items()})
         return average(votes)
 
     def chunks(self, cloud: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

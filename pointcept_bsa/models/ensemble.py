@@ -53,6 +53,12 @@ class Ensemble(nn.Module):
         pairs = zip(self.members, memory, strict=True)
         return self.mixed([member.decode(own, input_dict, rows) for member, own in pairs])  # type: ignore[operator]
 
+    def scalars_of(self, memory: Sequence[Any]) -> dict[str, Tensor]:
+        """``scalars`` (B, S), the mean of those of the members, see :meth:`.DefaultRegressor.scalars_of`."""
+        pairs = zip(self.members, memory, strict=True)
+        found = [member.scalars_of(own) for member, own in pairs]  # type: ignore[operator]
+        return {key: torch.stack([each[key] for each in found]).mean(0) for key in found[0]}
+
     def mixed(self, outputs: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
         """One output of those of the members."""
         keys = [key for key in outputs[0] if all(key in output for output in outputs)]

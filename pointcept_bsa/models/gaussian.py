@@ -93,7 +93,7 @@ class GaussianRegressor(DefaultRegressor):
         out = {} if target is None else self.losses(mean, target, input_dict["offset"], std.square(), valid)
         if not self.training:
             out |= self.physical(mean, std)
-        return with_scalars(out, self.scalars, feat, input_dict, valid, self.training)
+        return with_scalars(out, self.scalars, feat, input_dict, self.training)
 
     def outputs(self, feat: Tensor) -> dict[str, Tensor]:
         return self.physical(*self.head(feat))

@@ -141,7 +141,7 @@ class JointRegressor(DefaultRegressor):
         out = {} if target is None else self.domain_losses(pred, target, input_dict["offset"], domain, valid, variance)
         if not self.training:
             out |= self.own_channels(self.physical(pred, variance), domain)
-        return with_scalars(out, self.scalars, feat, input_dict, valid, self.training)
+        return with_scalars(out, self.scalars, feat, input_dict, self.training)
 
     def decode(self, memory: Memory, input_dict: Mapping[str, Any], rows: int | None = None) -> dict[str, Tensor]:
         """As :class:`.DefaultRegressor`, of queries with ``domain``."""
