@@ -12,6 +12,7 @@ docs/config.md. The folder of a run has its ``config.py``, which is code.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 import re
 import warnings
 from dataclasses import dataclass
@@ -71,7 +72,7 @@ class Predictor:
         *,
         faces: Any = None,
         max_points: int | None = None,
-        anchors: int | None = None,
+        anchors: int | Mapping[str, int] | None = None,
         name: str = "points",
         **fields: Any,
     ) -> dict[str, np.ndarray]:

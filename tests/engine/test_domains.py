@@ -14,7 +14,9 @@ from scipy.spatial import ConvexHull
 
 import pointcept_bsa
 from pointcept_bsa.datasets.domains import JointFieldDataset, Quantity
-from pointcept_bsa.engine.bounded import BoundedModel
+from pointcept_bsa.datasets.sample_anchors import SampleAnchors
+from pointcept_bsa.datasets.transforms import CollectPoints
+from pointcept_bsa.engine.bounded import BoundedModel, random_order
 from pointcept_bsa.engine.domains import check_domains
 from pointcept_bsa.engine.evaluation import judge
 from pointcept_bsa.engine.export_fields import FieldExporter
@@ -286,3 +288,62 @@ def test_an_ensemble_of_joint_models_fits_their_data():
         together, *alone = (model(batch)["pred"] for model in (Ensemble(members), *members))
     torch.testing.assert_close(together, sum(alone) / 2, equal_nan=True)
     assert together.isfinite().sum() == 20 + 4 * 30
+
+
+@pytest.mark.parametrize("queries", [None, dict(surface=3, volume=4)])
+def test_anchors_of_each_domain(queries):
+    sample = dict(coord=np.arange(60.0).reshape(20, 3), target=np.zeros((20, 5)), name="a")
+    sample |= dict(domain=np.array([0] * 8 + [1] * 12), domain_names=("surface", "volume"))
+    sample = SampleAnchors(dict(volume=6, surface=4), queries)(sample)
+    anchor, domain = sample["is_anchor"], sample["domain"]
+    assert anchor[:10].all() and not anchor[10:].any()
+    assert np.bincount(domain[anchor]).tolist() == [4, 6]
+    assert np.bincount(domain[~anchor]).tolist() == ([4, 6] if queries is None else [3, 4])
+    assert len(np.unique(sample["coord"], axis=0)) == len(domain)
+    collected = CollectPoints(("coord", "target", "name", "domain"))(sample)
+    assert collected["anchor_offset"].item() == 10 and collected["domain_offset"].tolist()[-1] == len(domain)
+
+
+def test_numbers_of_anchors_that_fit_no_domains_are_refused():
+    sample = dict(coord=np.zeros((9, 3)), domain=np.arange(9) % 2, domain_names=("surface", "volume"))
+    for wrong in (dict(surface=3), dict(surface=3, air=2)):
+        with pytest.raises(InputError, match=r"num_anchors of .*, wanted of \['surface', 'volume'\]"):
+            SampleAnchors(wrong)(sample)
+    with pytest.raises(InputError, match="wanted of all points: no domains"):
+        SampleAnchors(dict(surface=3))(dict(coord=np.zeros((9, 3))))
+    for arguments in ((dict(surface=3), 4), ({}, None), (dict(surface=3), dict(volume=4)), (dict(surface=0), None)):
+        with pytest.raises(InputError, match="SampleAnchors: got"):
+            SampleAnchors(*arguments)
+    with pytest.raises(InputError, match="test_cfg: got anchors="):
+        DATASETS.build(dict(type="EllipsoidFlowJointDataset", test_cfg=dict(anchors=dict(surface=0, volume=3))))
+
+
+def test_every_point_from_anchors_of_each_domain(joint_run, tmp_path, tool):
+    """The anchors are those of the draw; test, tool and program say the same."""
+    out = tmp_path / "test"
+    more = [
+        "test.save_predictions=True",
+        "data.test.test_cfg.anchors.surface=20",
+        "data.test.test_cfg.anchors.volume=30",
+    ]
+    options = [f"save_path={out}", f"weight={joint_run}/model/model_last.pth", *SMALL[3:], *more, "test.export=['vtp']"]
+    assert run_test(["--config", str(Path(joint_run) / "config.py"), "--options", *options]) == 0
+    report = json.loads((out / "test/metrics.json").read_text())
+    assert report["approximation"].startswith("every point predicted as a query of 20 surface, 30 volume anchors")
+    name = report["samples"][0]["name"]
+    with np.load(out / f"test/predictions/{name}.npz") as data:
+        tested, domain = data["pred"], data["domain"]
+    order = random_order(100, name, 0).numpy()
+    anchors = np.sort(np.concatenate([order[domain[order] == i][:n] for i, n in enumerate((20, 30))]))
+    dataset = DATASETS.build(load_config(str(Path(joint_run) / "config.py")).data.test.to_dict())
+    batch = {key: value for key, value in collate_fn([dataset[0]]).items() if key not in ("target", "domain_offset")}
+    network = pointcept_bsa.load(joint_run, device="cpu").network
+    own = {key: batch[key][anchors] for key in ("coord", "feat", "domain")} | {"offset": torch.tensor([50])}
+    with torch.no_grad():
+        found = network.model.decode(network.model.encode_anchors(own), batch)["pred"]
+    np.testing.assert_allclose(tested, found, rtol=1e-4, atol=1e-5)
+    files = [f"{part}={out}/test/export/{name}_{part}.vtp" for part in ("surface", "volume")]
+    words = ["--weight", str(joint_run), "--output", str(tmp_path / "files"), "--input", *files]
+    assert tool("predict", *words, "--anchors", "surface=20,volume=30") == 0
+    for wrong in ("surface=20", "surface=x", "surface=1,surface=2", "surface=0,volume=3"):
+        assert tool("predict", *words, "--anchors", wrong) == 2

@@ -40,7 +40,7 @@ class Settings:
     format: str = "vtp"
     fields: Mapping[str, str] = field(default_factory=dict)
     max_points: int | None = None
-    anchors: int | None = None
+    anchors: int | Mapping[str, int] | None = None
     density: float | None = None
     velocity: float | None = None
     area: float | None = None
