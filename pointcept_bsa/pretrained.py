@@ -12,9 +12,9 @@ docs/config.md. The folder of a run has its ``config.py``, which is code.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 import re
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
