@@ -33,7 +33,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--weight", required=True, metavar="RUN", help="see above")
     parser.add_argument("--input", nargs="+", required=True, metavar="FILE", help="meshes or clouds, or DOMAIN=FILE")
     parser.add_argument("--output", required=True, metavar="OUT", help="a file (for one input), or a folder")
-    parser.add_argument("--format", default="vtp", choices=FORMATS, help="of the files in a folder (default vtp)")
+    parser.add_argument("--format", choices=FORMATS, help="of the files in a folder (default vtp, of .vtu files vtu)")
     parser.add_argument(
         "--field",
         nargs="+",

@@ -194,16 +194,33 @@ def test_files_of_both_domains_are_predicted_as_the_test_predicts(joint_run, tmp
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         whole = network.predict(np.concatenate(points), domain=raw["domain"], normal=raw["normal"])
-    for number, (stem, field, key) in enumerate(
-        (("body", "pressure_coefficient", "surface/pressure_coefficient"), ("air", "velocity", "volume/velocity"))
+    for number, (file, field, key) in enumerate(
+        (
+            ("body.vtp", "pressure_coefficient", "surface/pressure_coefficient"),
+            ("air.vtu", "velocity", "volume/velocity"),
+        )
     ):
         rows = raw["domain"] == number
-        written = read_mesh(tmp_path / "out" / f"{stem}.vtp").point_data
+        written = read_mesh(tmp_path / "out" / file).point_data
         np.testing.assert_allclose(written[f"predicted_{field}"], whole[key][rows], rtol=1e-4, atol=1e-5)
         assert np.isnan(whole[key][~rows]).all() and np.isfinite(written[f"predicted_{field}"]).all()
     assert "kept" in written and "predicted_pressure_coefficient" in written
     records = json.loads((tmp_path / "out/predictions.json").read_text())["files"]
     assert [record["domain"] for record in records] == ["surface", "volume"]
+
+
+def test_a_volume_of_cells_goes_to_the_format_that_holds_them(joint_run, tmp_path, capsys):
+    """The command of the docs, without ``--format``: .vtp has no place for cells of a volume."""
+    raw = DATASETS.build(load_config(str(joint_run / "config.py")).data.test).get_data(0)
+    _, air = body_and_air(tmp_path, raw)
+    write_mesh(tmp_path / "air.vtu", Mesh(air, {"tetra": np.arange(4)[None] + np.arange(57)[:, None]}))
+    files = [f"surface={tmp_path / 'body.vtp'}", f"volume={tmp_path / 'air.vtu'}"]
+    options = ["--weight", str(joint_run), "--input", *files, "--output", str(tmp_path / "out")]
+    assert load_tool("predict").main(options) == 0
+    assert len(read_mesh(tmp_path / "out/air.vtu").cells["tetra"]) == 57
+    assert (tmp_path / "out/body.vtp").is_file()
+    assert load_tool("predict").main([*options, "--format", "vtp"]) == 2
+    assert "wanted .vtu" in capsys.readouterr().err
 
 
 def test_drag_is_that_of_the_surface_whose_faces_are_given(joint_run, tmp_path, capsys):
