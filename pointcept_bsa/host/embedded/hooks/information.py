@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pointcept_bsa.distributed import mesh
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.host.embedded import comm
 from pointcept_bsa.host.embedded.diagnosis import REMEDY, check_numbers
@@ -152,7 +153,7 @@ class InformationWriter(HookBase):
             **losses,
             "iter_time": seconds / max(self._iters, 1),
             "data_time": trainer.storage.history("data_time").avg,
-            "samples_per_s": self._clouds * comm.get_world_size() / max(seconds, 1e-9),
+            "samples_per_s": self._clouds * mesh.data_size() / max(seconds, 1e-9),
             "memory_mb": peak_memory_mb(trainer.device),
         }
         text = " ".join(f"{name} {value:.4g}" for name, value in losses.items())
