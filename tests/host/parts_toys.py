@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 from torch import Tensor, nn
 
 from pointcept_bsa.backbones.base import Backbone
-from pointcept_bsa.host import MODELS, Point
+from pointcept_bsa.datasets.transforms import keep_points
+from pointcept_bsa.host import MODELS, TRANSFORMS, Point
 from pointcept_bsa.layers.cloud_norm import normalize_rows
 
 
@@ -31,3 +33,11 @@ class Whole(Pointwise):
     """The same, which says that it wants whole clouds."""
 
     shares_clouds = False
+
+
+@TRANSFORMS.register_module()
+class Thin:
+    """Clouds of any number of points, drawn at random."""
+
+    def __call__(self, data: dict) -> dict:
+        return keep_points(data, np.sort(np.random.permutation(len(data["coord"]))[: np.random.randint(12, 28)]))

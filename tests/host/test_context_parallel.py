@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 from pathlib import Path
 
@@ -22,6 +23,8 @@ from pointcept_bsa.errors import InputError
 from pointcept_bsa.host import LOSSES, build_model
 from pointcept_bsa.host.embedded import cli
 from pointcept_bsa.host.embedded.config import load_config
+from pointcept_bsa.host.embedded.env import set_seed
+from pointcept_bsa.host.embedded.loader import SharedSamples
 from pointcept_bsa.host.embedded.parallel import check_context
 from pointcept_bsa.losses.regression import RegressionLoss
 from pointcept_bsa.mesh_io import read_mesh
@@ -54,6 +57,12 @@ model = dict(
 common = dict(num_points=31, scalars=("frontal_area",), cache=False)
 data = dict(train=dict(num_samples=8, **common), val=dict(num_samples=3, **common), test=dict(num_samples=3, **common))
 data["test"].pop("cache")
+data["train"]["transform"] = [
+    dict(type="Thin"),
+    dict(type="RandomMirror"),
+    dict(type="FourierFeatures", keys=("coord",), num_bands=3),
+    dict(type="CollectPoints", feat_keys=("fourier", "normal")),
+]
 del common
 ema = dict(_delete_=True, decay=0.5)
 test = dict(save_predictions=True, pictures=True, export=("vtp",))
@@ -97,7 +106,8 @@ def one(tmp_path_factory):
 def numbers(folder: Path) -> dict:
     """What a test has found."""
     report = json.loads((folder / "test" / "metrics.json").read_text())
-    return {key: report[key] for key in ("metrics", "metrics_normalized", "forces", "scalars", "uncertainty", "gflops")}
+    keys = ("metrics", "metrics_normalized", "whole", "at_training_density", "constant", "forces", "scalars")
+    return {key: report[key] for key in (*keys, "uncertainty", "gflops")}
 
 
 def assert_close(found, wanted) -> None:
@@ -122,6 +132,7 @@ def test_training_and_test_are_those_of_one_process(one, tmp_path, count, option
     assert curve(folder) == pytest.approx(curve(whole), rel=1e-5)
     torch.testing.assert_close(load(folder)["state_dict"], load(whole)["state_dict"], **TOLERANCE)
     assert_close(numbers(folder), numbers(whole))
+    assert json.loads((folder / "data.json").read_text()) == json.loads((whole / "data.json").read_text())
     files = [sorted(path.name for path in (run / "test").rglob("*.*")) for run in (whole, folder)]
     assert files[0] == files[1] and {"best.png", "worst.png", "ellipsoid_test_0.vtp"} <= set(files[0])
     for path in sorted((whole / "test" / "predictions").iterdir()):
@@ -259,6 +270,33 @@ def test_testers_and_ways_for_whole_clouds_are_refused(half):
         ToyTester(half, model=torch.nn.Linear(1, 1))
     with pytest.raises(InputError, match="test_cfg.anchors: got some with context_parallel"):
         bounded(torch.nn.Linear(1, 1), dict(anchors=4))
+
+
+class Noisy:
+    """Samples that draw from every generator of the host."""
+
+    def __len__(self) -> int:
+        return 3
+
+    def __getitem__(self, index: int) -> dict:
+        noise = torch.rand(9, 1) + np.random.rand() + random.random() + index
+        return {"coord": noise, "offset": torch.tensor([9])}
+
+
+@pytest.mark.parametrize("draw", [(2, 17), 2], ids=["training", "evaluation"])
+def test_processes_draw_the_same_sample_and_leave_the_generators_alone(draw):
+    parts = []
+    for rank in range(2):
+        data = SharedSamples(Noisy(), 5)
+        data.rank, data.size = rank, 2
+        set_seed(rank)
+        before = torch.get_rng_state()
+        parts.append(data[draw]["coord"])
+        assert torch.equal(torch.get_rng_state(), before) and np.random.rand() == np.random.RandomState(rank).rand()
+    whole = SharedSamples(Noisy(), 5)
+    assert torch.equal(torch.cat(parts), whole[draw]["coord"])
+    other = (2, 18) if isinstance(draw, tuple) else 1
+    assert not torch.equal(whole[other]["coord"], whole[draw]["coord"])
 
 
 @LOSSES.register_module()
