@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from pointcept_bsa.engine.target_fields import TargetField
-from pointcept_bsa.files.atomic import write_file
+from pointcept_bsa.files.atomic import write_png
 from pointcept_bsa.host import comm
 from pointcept_bsa.metrics import DISTRIBUTION_METRICS, coverage, sparsification
 
@@ -99,12 +99,10 @@ def draw_uncertainty(path: Path, report: Mapping[str, Any], ause: Mapping[str, f
         ause: by field, the mean over the samples.
         title: heading.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     fields = report["fields"]
     figure = Figure(figsize=(10.5, 0.6 + 4.0 * len(fields)), layout="constrained")
-    FigureCanvasAgg(figure)
     figure.suptitle(title, fontsize=11)
     for i, (name, field) in enumerate(fields.items()):
         left = figure.add_subplot(len(fields), 2, 2 * i + 1)
@@ -130,4 +128,4 @@ def draw_uncertainty(path: Path, report: Mapping[str, Any], ause: Mapping[str, f
         for axes in (left, right):
             axes.grid(color="0.9")
             axes.legend(frameon=False, fontsize=9)
-    write_file(path, lambda file: figure.savefig(file, format="png", dpi=120))
+    write_png(path, figure)
