@@ -93,8 +93,8 @@ def curves(pred: Tensor, target: Tensor, variance: Tensor) -> dict[str, list[flo
     """Coverage and both sparsification curves of one cloud, at ``LEVELS`` and ``FRACTIONS``."""
     offset = torch.tensor([len(pred)], device=pred.device)
     seen = [float(coverage(pred, target, offset, variance, level)) for level in LEVELS]
-    places = (FRACTIONS * len(pred)).astype(int)
-    left, oracle = (curve.cpu().numpy()[places].tolist() for curve in sparsification(pred, target, variance))
+    found = [curve.cpu().numpy() for curve in sparsification(pred, target, variance)]
+    left, oracle = (curve[(FRACTIONS * len(curve)).astype(int)].tolist() for curve in found)
     return {"coverage": seen, "sparsification": left, "oracle": oracle}
 
 
