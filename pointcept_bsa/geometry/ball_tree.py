@@ -153,7 +153,7 @@ class BallTree:
             raise ValueError(f"unit: got {unit}, wanted a multiple of ball_size {ball_size}")
         plan = plan_tree(lengths, unit, block_size, pad)
         ranks = _orders(coord.detach(), plan, order, rotate if pad == "ball" else 0.0)
-        index, inverse = _occupy(ranks[0], plan)
+        index, inverse = occupy(ranks[0], plan)
         layout = BallLayout.build(coord.detach()[index], plan.valid, plan.slots, ball_size, block_size)
         if not rotate:
             return cls(layout, index, inverse, copies=pad != "ball")
@@ -175,6 +175,10 @@ class BallTree:
     def scatter(self, x: Tensor) -> Tensor:
         """(S, ...) in tree order -> (N, ...) in input order."""
         return x[self.inverse] if self.copies else reorder(x, self.inverse, self.index, self.layout.valid)
+
+    def turned(self, x: Tensor, *, to_rotated: bool) -> Tensor:
+        """(S, ...) in the order of the main tree -> in that of the rotated tree, or back. Raises as :meth:`turn`."""
+        return reorder(x, *self.turn(to_rotated=to_rotated))
 
     def turn(self, *, to_rotated: bool) -> tuple[Tensor, Tensor]:
         """The permutation of slots between the main and the rotated tree, and its inverse.
@@ -308,7 +312,7 @@ def _permuted(layout: BallLayout, rotation: Tensor, host_valid: np.ndarray) -> B
     return BallLayout.build(coord, host_valid, layout.slots, layout.ball_size, layout.block_size)
 
 
-def _occupy(order: Tensor, plan: TreePlan) -> tuple[Tensor, Tensor]:
+def occupy(order: Tensor, plan: TreePlan) -> tuple[Tensor, Tensor]:
     """Point of each slot (S,) and slot of each point (N,)."""
     full = plan.num_slots == plan.num_points
     index = order if full else order[on_device(plan.rank_of_slot, order.device)]
