@@ -46,6 +46,8 @@ class BSATransformer(AnchoredTree):
             :class:`.Conditioning`; None for none.
     """
 
+    takes_parts = True
+
     def __init__(
         self,
         in_channels: int = 3,
@@ -74,7 +76,7 @@ class BSATransformer(AnchoredTree):
         condition: int | None = None,
     ):
         super().__init__(in_channels, channels, dimensionality)
-        self.tree = SingleTree(ball_size, block_size, rotate)
+        self.tree = SingleTree(ball_size, block_size, rotate, None if near is None else (near, fan))
         self.near = near
         self.embedding = Linear(in_channels, channels)
         blocks: list[nn.Module] = [

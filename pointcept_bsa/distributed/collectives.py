@@ -194,9 +194,9 @@ def reduce(x: Tensor, group: dist.ProcessGroup, name: str, how: str = "SUM") -> 
     return x
 
 
-def numbers_of_all(values: Sequence[int], device: torch.device, group: dist.ProcessGroup) -> list[list[int]]:
+def numbers_of_all(values: Sequence[int] | Tensor, device: torch.device, group: dist.ProcessGroup) -> list[list[int]]:
     """A few integers of each process, on the host of all. The host waits."""
-    own = torch.tensor(values, dtype=torch.long, device=device)
+    own = torch.as_tensor(values, dtype=torch.long, device=device)
     out = own.new_empty(dist.get_world_size(group) * len(own))
     _all_gather(out, own, group=group)
     numbers: list[list[int]] = out.view(-1, len(own)).tolist()

@@ -91,6 +91,41 @@ class BallLayout:
                 raise ValueError(f"layout: got {name} {got}, wanted {wanted} as the layer has; build the tree with it")
 
     @property
+    def of_clouds(self) -> BallLayout | WholeClouds:
+        """Where the whole clouds lie: here, unless this is a part of them."""
+        return self
+
+    def own_units(self, group_size: int, unit: int) -> Tensor | None:
+        """(S / g,) the run of ``unit`` slots in which each group of g lies, counted over the whole clouds of the batch;
+        None where these are the whole clouds."""
+        return None
+
+    @property
+    def is_part(self) -> bool:
+        """Whether other processes have slots of these clouds, too."""
+        return False
+
+    @property
+    def blocks(self) -> tuple[int, ...]:
+        """Blocks of each cloud."""
+        return tuple(s // self.block_size for s in self.slots)
+
+
+@dataclass(frozen=True, eq=False)
+class WholeClouds:
+    """Slots of whole clouds of which a layout is a part.
+
+    Attributes:
+        slots: of each cloud, on the host.
+        block_size: l.
+        block_valid: (blocks of all clouds,) False in blocks without a point. None if there are none.
+    """
+
+    slots: tuple[int, ...]
+    block_size: int
+    block_valid: Tensor | None
+
+    @property
     def blocks(self) -> tuple[int, ...]:
         """Blocks of each cloud."""
         return tuple(s // self.block_size for s in self.slots)
@@ -167,6 +202,11 @@ class BallTree:
         else:
             rotation, rotated = rotate_layout(layout, rotate)
         return cls(layout, index, inverse, rotation, invert(rotation), rotated, copies=pad != "ball")
+
+    @property
+    def is_part(self) -> bool:
+        """Whether other processes have slots of these clouds, too."""
+        return False
 
     def gather(self, x: Tensor) -> Tensor:
         """(N, ...) in input order -> (S, ...) in tree order. Empty slots hold some point, and give it no gradient."""

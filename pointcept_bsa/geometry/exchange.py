@@ -39,10 +39,12 @@ class Exchange:
         processes = dist.get_world_size(group)
         order = (target if key is None else key).argsort(stable=True)
         inverse = torch.empty_like(order).scatter_(0, order, torch.arange(len(order), device=order.device))
-        send = torch.bincount(target, minlength=processes).tolist()
-        numbers = numbers_of_all(send, target.device, group)
-        receive = tuple(row[dist.get_rank(group)] for row in numbers)
-        return cls(order, inverse, tuple(send), receive, group, name)
+        ends = torch.searchsorted(target[order], torch.arange(processes, device=order.device), right=True)
+        numbers, rank = (
+            numbers_of_all(torch.diff(ends, prepend=ends.new_zeros(1)), target.device, group),
+            dist.get_rank(group),
+        )
+        return cls(order, inverse, tuple(numbers[rank]), tuple(row[rank] for row in numbers), group, name)
 
     def forth(self, x: Tensor) -> Tensor:
         """(n, ...) own rows -> those that arrive here."""

@@ -11,7 +11,7 @@ of coordinates and of places that move.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -21,50 +21,14 @@ from torch import Tensor
 from pointcept_bsa.distributed.collectives import numbers_of_all
 from pointcept_bsa.geometry.ball_tree import BallLayout, BallTree, invert, occupy, rotation_matrix, sort_into_tree
 from pointcept_bsa.geometry.exchange import Exchange, places_of
-from pointcept_bsa.geometry.part_plan import PartPlan, pieces_of, plan_part
+from pointcept_bsa.geometry.part_layout import PartLayout, Parts
+from pointcept_bsa.geometry.part_plan import PartPlan, plan_part
 from pointcept_bsa.geometry.reorder import reorder
 from pointcept_bsa.geometry.shared_split import NAME, sort_within, split_together
+from pointcept_bsa.geometry.token_part import multiple_of_parts, shared_level
+from pointcept_bsa.geometry.tree_plan import num_slots
 
 TURN = "rotation"  # between the trees, for the count of bytes
-
-
-@dataclass(frozen=True, eq=False)
-class Parts:
-    """Who has which slots of the clouds.
-
-    Attributes:
-        group: the processes.
-        rank: this one.
-        slots: of each cloud in each part, (R, B).
-    """
-
-    group: dist.ProcessGroup
-    rank: int
-    slots: tuple[tuple[int, ...], ...]
-
-    def rows(self, size: int) -> tuple[int, ...]:
-        """Runs of so many slots in each part."""
-        return tuple(sum(part) // size for part in self.slots)
-
-    def pieces(self, size: int) -> list[tuple[int, int]]:
-        """Where the runs of each cloud lie among those of all parts, see :func:`.pieces_of`."""
-        return pieces_of(tuple(tuple(s // size for s in part) for part in self.slots))
-
-    def of_clouds(self, size: int) -> tuple[int, ...]:
-        """Runs of so many slots of each whole cloud."""
-        return tuple(sum(column) // size for column in zip(*self.slots, strict=True))
-
-
-@dataclass(frozen=True, eq=False)
-class PartLayout(BallLayout):
-    """The own slots of each cloud; ``parts`` says whose the others are."""
-
-    parts: Parts | None = None
-
-    @classmethod
-    def of(cls, layout: BallLayout, parts: Parts) -> PartLayout:
-        """A layout of own slots."""
-        return cls(**{field.name: getattr(layout, field.name) for field in fields(BallLayout)}, parts=parts)
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +55,7 @@ class PartTree(BallTree):
         *,
         rotate: float = 0.0,
         unit: int | None = None,
-        multiple: int | None = None,
+        levels: tuple[int, int] | None = None,
     ) -> PartTree:
         """The own part of the tree of each cloud. Called by all processes of the group.
 
@@ -99,7 +63,7 @@ class PartTree(BallTree):
             coord: (n, d) own points, cloud after cloud.
             lengths: own points of each cloud.
             ball_size, block_size, unit, rotate: see :meth:`.BallTree.build`.
-            multiple: slots, a multiple of ``unit``, of which each part but the last should be a whole number.
+            levels: near and fan of the layers' tokens, where the parts have to fit those: see :mod:`.token_part`.
 
         Raises:
             InputError: a cloud too small for so many processes.
@@ -107,17 +71,21 @@ class PartTree(BallTree):
         coord, rank = coord.detach(), dist.get_rank(group)
         everyone = tuple(map(tuple, numbers_of_all(lengths, coord.device, group)))
         whole = tuple(map(sum, zip(*everyone, strict=True)))
-        plan = plan_part(whole, unit or ball_size, block_size, len(everyone), rank, multiple)
-        parts = Parts(group, rank, plan.slots)
-
-        main = _Sorted.of(coord, everyone, plan, parts)
+        unit, multiple = unit or ball_size, None
+        if levels is not None:
+            slots = tuple(num_slots(n, unit, "ball") for n in whole)
+            shared = shared_level(slots, len(everyone), ball_size, block_size, *levels)
+            multiple = multiple_of_parts(shared, ball_size, *levels)
+        plan = plan_part(whole, unit, block_size, len(everyone), rank, multiple)
+        main = _Sorted.of(coord, everyone, plan, group)
         layout = BallLayout.build(
             main.arrival.forth(coord)[main.index], plan.own.valid, plan.own.slots, ball_size, block_size
         )
+        parts = Parts.of(group, plan.slots, block_size, layout)
         tree = cls(PartLayout.of(layout, parts), main.index, main.inverse, arrival=main.arrival)
         if not rotate:
             return tree
-        turned = _Sorted.of(coord @ rotation_matrix(rotate, coord), everyone, plan, parts)
+        turned = _Sorted.of(coord @ rotation_matrix(rotate, coord), everyone, plan, group)
         return tree._with_rotated(_targets(main, turned, plan, parts), plan)
 
     def _with_rotated(self, target: Tensor, plan: PartPlan) -> PartTree:
@@ -139,6 +107,10 @@ class PartTree(BallTree):
             arrival=self.arrival,
             turning=turning,
         )
+
+    @property
+    def is_part(self) -> bool:
+        return True
 
     def gather(self, x: Tensor) -> Tensor:
         assert self.arrival is not None
@@ -172,13 +144,15 @@ class _Sorted:
 
     @classmethod
     @torch.no_grad()
-    def of(cls, coord: Tensor, lengths: tuple[tuple[int, ...], ...], plan: PartPlan, parts: Parts) -> _Sorted:
+    def of(
+        cls, coord: Tensor, lengths: tuple[tuple[int, ...], ...], plan: PartPlan, group: dist.ProcessGroup
+    ) -> _Sorted:
         coord = coord.float() + 0.0  # turns -0.0 into 0.0, which the integer keys tell apart
         device = coord.device
-        cloud, place = places_of(lengths, parts.rank, device)
-        node, axes = split_together(coord, cloud, place, sum(map(sum, lengths)), plan, parts.group)
+        cloud, place = places_of(lengths, dist.get_rank(group), device)
+        node, axes = split_together(coord, cloud, place, sum(map(sum, lengths)), plan, group)
         owner = torch.tensor(np.asarray(plan.owner), device=device)
-        arrival = Exchange.to(owner[node], parts.group, NAME)
+        arrival = Exchange.to(owner[node], group, NAME)
         coord, node = arrival.forth(coord), arrival.forth(node)
         order = sort_within(coord, node, axes)
         order = order[sort_into_tree(coord[order], plan.own)]

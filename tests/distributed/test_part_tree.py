@@ -9,6 +9,7 @@ from together import together
 
 from pointcept_bsa.distributed import mesh
 from pointcept_bsa.errors import InputError
+from pointcept_bsa.geometry import token_part
 from pointcept_bsa.geometry.ball_tree import BallTree
 from pointcept_bsa.geometry.part_plan import pieces_of, plan_part
 from pointcept_bsa.geometry.part_tree import PartTree
@@ -45,12 +46,12 @@ def own_points(clouds: list[torch.Tensor], rank: int, count: int) -> list[torch.
     return [x[c[rank] : c[rank + 1]] for x, c in zip(clouds, cuts, strict=True)]
 
 
-def parts(rank: int, count: int, multiple: int | None) -> dict:
-    found = {}
+def parts(rank: int, count: int, levels: tuple[int, int] | None) -> dict:
+    found, token_part.SPARE = {}, 1
     for case in CASES:
         own = own_points(batch(case), rank, count)
         coord, lengths = torch.cat(own), tuple(map(len, own))
-        tree = PartTree.share(coord, lengths, BALL, BLOCK, mesh.context_group(), rotate=45.0, multiple=multiple)
+        tree = PartTree.share(coord, lengths, BALL, BLOCK, mesh.context_group(), rotate=45.0, levels=levels)
         x = coord.clone().requires_grad_()
         there = tree.gather(x)
         turned = tree.turned(there, to_rotated=True)
@@ -69,17 +70,16 @@ def parts(rank: int, count: int, multiple: int | None) -> dict:
     return found
 
 
-@pytest.mark.parametrize("count, multiple", [(2, None), (3, None), (4, BALL), (2, 2 * BALL)])
-def test_the_parts_make_up_the_tree(count, multiple):
-    found = together(count, parts, count, multiple)
+@pytest.mark.parametrize("count, wide", [(2, None), (3, None), (4, None), (2, 2 * BALL)])
+def test_the_parts_make_up_the_tree(count, wide):
+    found = together(count, parts, count, wide and (wide, 2))
     for case in CASES:
         clouds = batch(case)
         tree = BallTree.build(torch.cat(clouds), tuple(map(len, clouds)), BALL, BLOCK, rotate=45.0)
         slots = tuple(each[case]["slots"] for each in found)
         assert tuple(map(sum, zip(*slots, strict=True))) == tree.layout.slots
-        wide = multiple or BALL
-        assert all(s % wide == 0 for part in slots[:-1] for s in part)
-        assert all(max(of) - min(of) <= 2 * wide for of in zip(*slots, strict=True))
+        assert all(s % (wide or BALL) == 0 for part in slots[:-1] for s in part)
+        assert wide or all(max(of) - min(of) <= 2 * BALL for of in zip(*slots, strict=True))
 
         def whole(name, slots=slots, case=case):
             rows = torch.cat([torch.as_tensor(each[case][name]) for each in found])

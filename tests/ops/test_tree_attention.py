@@ -13,6 +13,7 @@ from pointcept_bsa.ops import tree_attention as attention
 from pointcept_bsa.ops import tree_descent as descent
 from pointcept_bsa.ops.dense_attention import narrow
 from pointcept_bsa.ops.tree_attention import triton_backend
+from pointcept_bsa.ops.tree_descent import best_children
 
 from .interpreter import DEVICE, kernel_test, run_in_interpreter
 
@@ -116,6 +117,18 @@ def test_descent(sizes, mask, dim, monkeypatch):
     wanted = made.select(q, tokens, group, mask)
     different = (found.sort(-1).values != wanted.sort(-1).values).float().mean()
     assert different < 1e-3  # of scores equal to rounding
+
+
+@kernel_test
+def test_own_balls_by_tables_are_those_by_numbers(monkeypatch):
+    q, k = torch.randn(8, HEADS, 8, device=DEVICE), torch.randn(32, HEADS, 8, device=DEVICE)
+    parents, first = torch.arange(8, device=DEVICE).expand(8, HEADS, 8).contiguous(), torch.arange(9, device=DEVICE) * 4
+    groups, children = (torch.arange(n, device=DEVICE, dtype=torch.int32) * 4 // n for n in (8, 32))
+    hidden = torch.arange(32, device=DEVICE) % 5 == 0
+    wanted = best_children(q, k, parents, first.int(), hidden, 4, 3, (2, 8))
+    assert torch.equal(best_children(q, k, parents, first.int(), hidden, 4, 3, balls=(groups, children)), wanted)
+    monkeypatch.setenv("PCBSA_OPS", "reference")
+    assert torch.equal(best_children(q, k, parents, first.int(), hidden, 4, 3, balls=(groups, children)), wanted)
 
 
 @pytest.mark.gpu

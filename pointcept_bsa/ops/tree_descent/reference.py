@@ -19,6 +19,7 @@ def best_children(
     fan: int,
     keep: int,
     own: tuple[int, int] | None = None,
+    balls: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:
     """Of the children of some tokens the ``keep`` with the largest <q, k>, per query group and head.
 
@@ -31,6 +32,7 @@ def best_children(
         fan: most children of a token.
         keep: how many to keep.
         own: groups and children in a ball; then no group gets a child in its own ball. None: any child.
+        balls: the same, where that is no rule, by the balls of groups (G,) and children (T,), int32.
 
     Returns:
         (G, H, keep) children by falling score; -1 where there are fewer.
@@ -47,6 +49,8 @@ def best_children(
         gone |= hidden[child]
         if own is not None:
             gone |= (group // own[0]).view(-1, 1, 1) == child // own[1]
+        if balls is not None:
+            gone |= balls[0][group].view(-1, 1, 1) == balls[1][child]
         scores = (k[child, heads] @ rows.unsqueeze(-1)).squeeze(-1).float().masked_fill(gone, -torch.inf)
         best, place = scores.topk(min(keep, scores.shape[-1]), dim=-1)
         chosen = child.gather(-1, place).masked_fill(best == -torch.inf, -1)

@@ -1,0 +1,73 @@
+"""What the layers need of the whole clouds, where this process may have but a part of them.
+
+``S`` own slots, ``L`` blocks of the whole clouds, ``l`` slots a block, ``G`` query groups, ``H`` heads of queries,
+``Hkv`` of keys and values, ``D`` channels a head.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from pointcept_bsa.distributed.collectives import Gathering
+from pointcept_bsa.geometry.ball_tree import BallLayout
+from pointcept_bsa.geometry.part_layout import PartLayout
+from pointcept_bsa.layers.far_rows import FarRows
+from pointcept_bsa.layers.token_levels import TokenLevels, Tokens
+from pointcept_bsa.layers.token_parts import TokensOfClouds
+from pointcept_bsa.ops.selected_attention import selected_attention
+
+
+class CoarseKeys:
+    """Keys and values (own blocks, Hkv, D) of blocks, or of tokens of several ``levels`` above them, for the queries of
+    all processes that share the clouds. They are on their way when this is made."""
+
+    def __init__(self, k: Tensor, v: Tensor, layout: BallLayout, levels: TokenLevels | None = None):
+        self.k, self.v, self.layout, self.levels = k, v, layout, levels
+        self.coming: Gathering | TokensOfClouds | None = None
+        if isinstance(layout, PartLayout):
+            parts, size = layout.shared, layout.block_size
+            if levels is not None:
+                self.coming = TokensOfClouds(levels, k, v, layout)
+            else:
+                both = torch.stack([k, v], 1)
+                self.coming = Gathering(both, parts.rows(size), parts.group, "coarse", parts.pieces(size))
+
+    def wait(self) -> tuple[Tensor, Tensor, Tokens | None]:
+        """Those of all blocks of the whole clouds (L, Hkv, D); with levels the own ones, and the tokens."""
+        if self.coming is None:
+            return self.k, self.v, None if self.levels is None else self.levels(self.k, self.v, self.layout)
+        if isinstance(self.coming, TokensOfClouds):
+            return self.k, self.v, self.coming.wait()
+        k, v = self.coming.wait().unbind(1)
+        return k, v, None
+
+
+def attend_selected(q: Tensor, k: Tensor, v: Tensor, chosen: Tensor, layout: BallLayout) -> Tensor:
+    """Attention of the own queries (S, H, D) to the chosen ones (G, Hkv, K) of the L blocks, -1 for none: (S, H, D).
+
+    Blocks of other processes are fetched from them, of each head those alone that its groups have chosen. Then the
+    heads of keys and values stand one behind the other, as if they were so many times as many slots: the own blocks of
+    each, then the fetched ones of each.
+    """
+    if not isinstance(layout, PartLayout):
+        return selected_attention(q, k, v, chosen, layout.block_size, valid=layout.valid)
+    size, heads, parts = layout.block_size, k.shape[1], layout.shared
+    far = FarRows.of(chosen, size, parts, "selected")
+    near = torch.stack([k, v]).unflatten(1, (-1, size)).permute(3, 1, 0, 2, 4).flatten(0, 1)  # (Hkv own, 2, l, D)
+    keys, values = far.behind(near).unbind(1)
+    valid = None
+    if parts.filled is not None:
+        fetched = torch.arange(size, device=k.device) < parts.filled[far.names].unsqueeze(1)
+        own = fetched.new_ones(len(k)) if layout.valid is None else layout.valid
+        valid = torch.cat([own.repeat(heads), fetched.flatten()])
+    out = selected_attention(
+        q.unflatten(1, (heads, -1)).transpose(0, 1).flatten(0, 1),  # (Hkv S, H / Hkv, D)
+        keys.flatten(0, 1).unsqueeze(1),
+        values.flatten(0, 1).unsqueeze(1),
+        far.places,
+        size,
+        valid=valid,
+    )
+    out = out.unflatten(0, (heads, -1)).transpose(0, 1).flatten(1, 2)
+    return out if layout.valid is None else out * layout.valid.view(-1, 1, 1)
