@@ -1,6 +1,6 @@
 """Rows that a process wants of tables of which the others have the parts.
 
-``n`` wanted rows, ``W`` numbers a row, ``R`` processes.
+``n`` wanted rows, ``P`` own runs of slots, ``H`` heads, ``w`` times ``D`` numbers of a run and head.
 """
 
 from __future__ import annotations
@@ -49,9 +49,12 @@ class Requests:
         asked = all_to_all(wanted, receive, send, group, f"{name} (requests)")
         return cls(asked - sum(rows[:rank]), send, receive, group, name)
 
-    def fetch(self, table: Tensor) -> Tensor:
-        """The wanted rows (n, W) of the tables of which this is the own part (rows, W)."""
-        given: Tensor = _Given.apply(table, self.rows, self.send)
+    def fetch(self, *tables: Tensor) -> Tensor:
+        """The wanted rows (n, tables, w, D) of tables of which these are the own parts (P, w, H, D).
+
+        Row ``h P + p`` is what head h has at p: (w, D).
+        """
+        given = torch.stack([_Given.apply(table, self.rows, self.send) for table in tables], 1)
         return all_to_all(given, self.send, self.receive, self.group, self.name)
 
 
@@ -62,12 +65,14 @@ class _Given(torch.autograd.Function):
     def forward(ctx: Any, table: Tensor, rows: Tensor, send: tuple[int, ...]) -> Tensor:
         ctx.save_for_backward(rows)
         ctx.there = send, table.shape
-        return table.index_select(0, rows)
+        return table.transpose(1, 2)[rows % len(table), rows // len(table)]
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
         (rows,), (send, shape) = ctx.saved_tensors, ctx.there
         out = grads[0].new_zeros(shape)
+        of_heads = out.transpose(1, 2)
         for part, grad in zip(rows.split(send), grads[0].split(send), strict=True):
-            out.index_add_(0, part, grad)
+            where = part % len(out), part // len(out)
+            of_heads[where] = of_heads[where] + grad
         return out, None, None

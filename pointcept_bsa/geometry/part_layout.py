@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from itertools import accumulate
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -28,6 +29,7 @@ class Parts:
         slots: of each cloud in each part, (R, B).
         block_size: l.
         filled: (L,) points of each block of the clouds, cloud after cloud; None where all are full.
+        kept: tables on the device.
     """
 
     group: dist.ProcessGroup
@@ -35,6 +37,7 @@ class Parts:
     slots: tuple[tuple[int, ...], ...]
     block_size: int
     filled: Tensor | None = None
+    kept: dict[Any, Any] = field(default_factory=dict, repr=False)
 
     @classmethod
     def of(
@@ -71,16 +74,30 @@ class Parts:
 
     def locate(self, block: Tensor, size: int) -> tuple[Tensor, Tensor]:
         """Of runs of ``size`` slots, counted over the clouds: whose part each is in, and which one it is there."""
-        runs, lengths = self.pieces(size), []
-        parts, clouds = len(self.slots), len(self.slots[0])
-        ends = list(accumulate(end - start for start, end in runs))
-        first = list(accumulate(self.rows(size), initial=0))
-        for i, ((start, end), last) in enumerate(zip(runs, ends, strict=True)):
-            part = i % parts
-            lengths.append((last, part, start - first[part] - (last - (end - start))))
-        table = torch.tensor(lengths, device=block.device)
-        piece = torch.bucketize(block, table[:, 0].contiguous(), right=True).clamp(max=parts * clouds - 1)
-        return table[piece, 1], block + table[piece, 2]
+        ends, part, shift = self._pieces_on(size, block.device)
+        piece = torch.bucketize(block, ends, right=True).clamp(max=len(ends) - 1)
+        return part[piece], block + shift[piece]
+
+    def _pieces_on(self, size: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+        """Of each piece the run behind its last one, its part, and what makes of its runs those of the part."""
+        if ("pieces", size) not in self.kept:
+            runs, table, last = self.pieces(size), [], 0
+            first = list(accumulate(self.rows(size), initial=0))
+            for number, (start, end) in enumerate(runs):
+                part = number % len(self.slots)
+                table.append((last + end - start, part, start - first[part] - last))
+                last += end - start
+            self.kept["pieces", size] = torch.tensor(table, device=device).t().contiguous().unbind(0)
+        ends, parts, shift = self.kept["pieces", size]
+        return ends, parts, shift
+
+    def rows_on(self, size: int, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Runs of ``size`` slots in each part, and in those before it, (R,) each."""
+        if ("rows", size) not in self.kept:
+            rows = torch.tensor(self.rows(size), device=device)
+            self.kept["rows", size] = rows, rows.cumsum(0) - rows
+        rows, before = self.kept["rows", size]
+        return rows, before
 
     @property
     def first_slots(self) -> list[int]:
@@ -99,7 +116,7 @@ class PartLayout(BallLayout):
     @classmethod
     def of(cls, layout: BallLayout, parts: Parts) -> PartLayout:
         """A layout of own slots."""
-        return cls(**{field.name: getattr(layout, field.name) for field in fields(BallLayout)}, parts=parts)
+        return cls(**{each.name: getattr(layout, each.name) for each in fields(BallLayout)}, parts=parts)
 
     @property
     def shared(self) -> Parts:

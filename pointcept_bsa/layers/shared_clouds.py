@@ -46,28 +46,26 @@ class CoarseKeys:
 def attend_selected(q: Tensor, k: Tensor, v: Tensor, chosen: Tensor, layout: BallLayout) -> Tensor:
     """Attention of the own queries (S, H, D) to the chosen ones (G, Hkv, K) of the L blocks, -1 for none: (S, H, D).
 
-    Blocks of other processes are fetched from them, of each head those alone that its groups have chosen. Then the
-    heads of keys and values stand one behind the other, as if they were so many times as many slots: the own blocks of
-    each, then the fetched ones of each.
+    Blocks of other processes are fetched from them, of each head those alone that its groups have chosen, and stand
+    behind the own ones.
     """
     if not isinstance(layout, PartLayout):
         return selected_attention(q, k, v, chosen, layout.block_size, valid=layout.valid)
-    size, heads, parts = layout.block_size, k.shape[1], layout.shared
-    far = FarRows.of(chosen, size, parts, "selected")
-    near = torch.stack([k, v]).unflatten(1, (-1, size)).permute(3, 1, 0, 2, 4).flatten(0, 1)  # (Hkv own, 2, l, D)
-    keys, values = far.behind(near).unbind(1)
+    size, filled = layout.block_size, layout.shared.filled
+    far = FarRows.of(chosen, size, layout.shared, "selected")
+    kinds = (torch.zeros_like(far.names), 1) if filled is None else (filled[far.names].long(), size + 1)
+    places, behind, points = far.in_heads(*kinds)
+    fetched = far.requests.fetch(*(x.unflatten(0, (-1, size)) for x in (k, v)))  # (n, 2, l, D)
+    k, v = (with_rows(x, each, points, behind, far.heads) for x, each in zip((k, v), fetched.unbind(1), strict=True))
     valid = None
-    if parts.filled is not None:
-        fetched = torch.arange(size, device=k.device) < parts.filled[far.names].unsqueeze(1)
-        own = fetched.new_ones(len(k)) if layout.valid is None else layout.valid
-        valid = torch.cat([own.repeat(heads), fetched.flatten()])
-    out = selected_attention(
-        q.unflatten(1, (heads, -1)).transpose(0, 1).flatten(0, 1),  # (Hkv S, H / Hkv, D)
-        keys.flatten(0, 1).unsqueeze(1),
-        values.flatten(0, 1).unsqueeze(1),
-        far.places,
-        size,
-        valid=valid,
-    )
-    out = out.unflatten(0, (heads, -1)).transpose(0, 1).flatten(1, 2)
+    if filled is not None:
+        own = layout.coord.new_ones(len(q), dtype=torch.bool) if layout.valid is None else layout.valid
+        valid = torch.cat([own, (torch.arange(size, device=q.device) < points.unsqueeze(1)).flatten()])
+    out = selected_attention(q, k, v, places, size, valid=valid)
     return out if layout.valid is None else out * layout.valid.view(-1, 1, 1)
+
+
+def with_rows(x: Tensor, rows: Tensor, points: Tensor, place: Tensor, head: Tensor) -> Tensor:
+    """x (S, Hkv, D), and behind it F blocks with ``rows`` (n, l, D) in their places and heads: (S + F l, Hkv, D)."""
+    behind = x.new_zeros(len(points), x.shape[1], *rows.shape[1:]).index_put((place, head), rows)
+    return torch.cat([x, behind.transpose(1, 2).flatten(0, 1)])

@@ -72,14 +72,14 @@ class PartTokens(Tokens):
         plan, heads, device = self.plan, q.shape[1], q.device
         far = FarRows.of(parents, self.layout.block_size * plan.fan ** (level + 1), self.layout.shared, "descent")
         index = on_device(plan.padded[level][0], device)
-        near = k[index].unflatten(0, (-1, plan.fan)).permute(2, 0, 1, 3).flatten(0, 1)  # (H P, f, D)
-        rows = far.behind(near)
+        near = k[index].unflatten(0, (-1, plan.fan))  # (P, f, H, D)
+        rows = torch.cat([near.permute(2, 0, 1, 3).flatten(0, 1), far.requests.fetch(near).squeeze(1)])
         child, there = self.children(torch.cat([self.own_tokens(level + 1).repeat(heads), far.names]), level)
         hidden = ~there | self.counts.empty[level][child.clamp(max=sum(plan.tokens[level]) - 1)]
         best = best_children(
             q.transpose(0, 1).flatten(0, 1).unsqueeze(1),
             rows.flatten(0, 1).unsqueeze(1),
-            far.places,
+            far.in_one_head(),
             torch.arange(len(rows) + 1, device=device, dtype=torch.int32) * plan.fan,
             hidden.flatten(),
             plan.fan,

@@ -35,7 +35,7 @@ NETWORKS |= {
     "bsa hierarchical mean": BSA | LEVELS | dict(phi="mean", near=16, group_size=2),
     "bsa hierarchical, blocks for all": BSA | LEVELS | dict(near=64, checkpoint=True),
 }
-CLOUDS = {2: (83, 150), 3: (180,), 4: (201, 130)}  # points of the clouds of a batch, by processes
+CLOUDS = {2: (83, 150), 3: (192,), 4: (201, 130)}  # points of the clouds of a batch, by processes
 RUN = {2: list(NETWORKS), 3: ["bsa", "bsa hierarchical"]}
 RUN[4] = [*RUN[3], "bsa mean", "bsa group compression", "bsa hierarchical mean", "bsa hierarchical, blocks for all"]
 FUSED = {"bsa", "bsa hierarchical", "bsa group compression"}  # also as on the GPU
