@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,6 +17,7 @@ from pointcept_bsa.layers.cloud_norm import replace_batch_norms
 from pointcept_bsa.models.anchored import anchored, by_rows, counted, features_of_both
 from pointcept_bsa.models.padding import backbone_padding, valid_slots
 from pointcept_bsa.models.scalars import scalar_branch, with_scalars
+from pointcept_bsa.models.widths import filled
 
 
 @MODELS.register_module("DefaultRegressor")
@@ -54,16 +54,16 @@ class DefaultRegressor(nn.Module):
         super().__init__()
         self.backbone = MODELS.build(backbone)
         replace_batch_norms(self.backbone, norm)
-        self.head = MODELS.build(_filled(head, in_channels=getattr(self.backbone, "out_channels", None)))
+        self.head = MODELS.build(filled(head, in_channels=getattr(self.backbone, "out_channels", None)))
         given, taken = (
             getattr(m, name, None) for m, name in ((self.backbone, "out_channels"), (self.head, "in_channels"))
         )
         if isinstance(given, int) and isinstance(taken, int) and given != taken:
             raise InputError(f"head.in_channels: got {taken}, wanted {given} as the backbone has features")
-        self.normalizer = MODELS.build(_filled(normalizer, channels=getattr(self.head, "out_channels", None)))
+        self.normalizer = MODELS.build(filled(normalizer, channels=getattr(self.head, "out_channels", None)))
         self.criteria = nn.ModuleList(LOSSES.build(c) for c in criteria)
         self.anchor_loss = anchor_loss
-        self.scalars = scalar_branch(scalars)
+        self.scalars = scalar_branch(scalars, taken)
 
     def forward(self, input_dict: Mapping[str, Any]) -> dict[str, Tensor]:
         """One batch.
@@ -174,14 +174,3 @@ class DefaultRegressor(nn.Module):
             parts[type(criterion).__name__] = value
         total = sum(parts.values())
         return {"loss": total} if len(parts) == 1 else {"loss": total, **parts}
-
-
-def _filled(cfg: Any, **known: int | None) -> Any:
-    """``cfg`` with those arguments of its class that it leaves out and that are ``known``."""
-    kind = cfg.get("type") if isinstance(cfg, Mapping) else None
-    kind = MODELS.get(kind) if isinstance(kind, str) else kind
-    if kind is None:  # to be refused where it is built
-        return cfg
-    takes = inspect.signature(kind).parameters
-    missing = {key: value for key, value in known.items() if value is not None and key in takes and key not in cfg}
-    return {**cfg, **missing} if missing else cfg

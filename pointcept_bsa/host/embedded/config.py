@@ -134,17 +134,20 @@ def _where(error: BaseException) -> str:
 
 
 def config_text(cfg: Config) -> str:
-    """The config as a file that can be loaded again: without what ``default_setup`` derives from it.
+    """The config as a file that can be loaded again: without private names and what ``default_setup`` derives from it.
 
     Raises ``InputError`` naming the key of a value that has no text.
     """
-    return python_text({key: cfg[key] for key in cfg if key not in DERIVED})
+    return python_text({key: cfg[key] for key in cfg if key not in DERIVED and not key.startswith("_")})
 
 
-def config_hash(cfg: Config) -> str:
-    """16 hexadecimal digits for what is trained and how, not for where it is kept or which seed it has."""
+def config_hash(cfg: Config, private: bool = False) -> str:
+    """16 hexadecimal digits for what is trained and how, not for where it is kept or which seed it has.
+
+    ``private``: names that start with ``_`` count, too.
+    """
     skipped = (*DERIVED, "save_path", "weight", "resume", "seed", "log_interval", "save_every", "keep_last", "search")
-    text = python_text({key: cfg[key] for key in cfg if key not in skipped})
+    text = python_text({key: cfg[key] for key in cfg if key not in skipped and (private or not key.startswith("_"))})
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
