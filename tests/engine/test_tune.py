@@ -106,7 +106,7 @@ def test_the_configs_own_values_belong_to_the_space_and_set_nothing(cfg):
             "optimizer.lr": dict(type="log", low=1e-5, high=1e-4),  # the config has 2e-3
             "clip_grad": dict(choices=[1.0, 0.1]),  # None
             "model.backbone.depth": dict(type="int", low=2, high=8, step=2),
-            "width": dict(choices={"wide": {"model.backbone.channels": 64, "model.head.in_channels": 64}}),
+            "width": dict(choices={"wide": {"model.backbone.channels": 64, "model.backbone.num_heads": 8}}),
             "same": dict(choices={"a": {"batch_size": 4}, "b": {"batch_size": 8, "clip_grad": 2.0}}),
         },
     )
@@ -124,7 +124,7 @@ def test_the_configs_own_values_belong_to_the_space_and_set_nothing(cfg):
     assert settings_of(space, other) == [
         (("optimizer", "lr"), 1.235e-05),
         (("model", "backbone", "channels"), 64),
-        (("model", "head", "in_channels"), 64),
+        (("model", "backbone", "num_heads"), 8),
         (("batch_size",), 8),
         (("clip_grad",), 2.0),
     ]
@@ -491,7 +491,6 @@ def test_the_tool_trains_for_real_and_never_looks_at_the_test_set(tool, tmp_path
         "num_worker=0",
         "model.backbone.depth=1",
         "model.backbone.channels=16",
-        "model.head.in_channels=16",
         "model.backbone.ball_size=32",
     ]
     config = str(ROOT / "configs/custom/bsa.py")

@@ -8,8 +8,8 @@
         "model.backbone.depth": dict(type="int", low=4, high=12, step=2),
         "clip_grad": dict(choices=[None, 1.0]),                           # one of these values
         "width": dict(choices={                                           # a choice that sets several keys; free name
-            "narrow": {"model.backbone.channels": 32, "model.head.in_channels": 32},
-            "wide": {"model.backbone.channels": 96, "model.head.in_channels": 96},
+            "narrow": {"model.backbone.channels": 32, "model.backbone.num_heads": 4},
+            "wide": {"model.backbone.channels": 96, "model.backbone.num_heads": 8},
         }),
     }
 

@@ -172,10 +172,17 @@ def merge_options(cfg: Config, options: Mapping[str, Any]) -> None:
 
 
 def _set_for_all(cfg: Config, name: str, value: Any) -> None:
-    """``data_root`` and ``dataset_type`` are names that configs use within ``data``: the option is meant for there."""
+    """``data_root`` and ``dataset_type`` are names that configs use within ``data``: the option is meant for there.
+
+    Also for the data sets that another one joins (``parts``).
+    """
     old, key = cfg.get(name), "type" if name == "dataset_type" else name
-    parts = [part for part, dataset in cfg.get("data", {}).items() if isinstance(dataset, dict)]
-    chosen = [part for part in parts if old is not None and cfg.data[part].get(key) == old]
+    parts = {part: dataset for part, dataset in cfg.get("data", {}).items() if isinstance(dataset, dict)}
+    datasets = dict(parts)
+    for part, dataset in parts.items():
+        if isinstance(joined := dataset.get("parts"), dict):
+            datasets |= {f"{part}.parts.{each}": inner for each, inner in joined.items() if isinstance(inner, dict)}
+    chosen = [part for part, dataset in datasets.items() if old is not None and dataset.get(key) == old]
     if not chosen:
         raise ValueError(f"no data set of the config takes it; wanted {' '.join(f'data.{p}.{key}=...' for p in parts)}")
     for part in chosen:

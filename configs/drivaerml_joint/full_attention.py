@@ -1,0 +1,4 @@
+_base_ = ["../_base_/drivaerml_joint.py"]
+save_path = "exp/drivaerml_joint/{{fileBasenameNoExtension}}"
+model = dict(backbone={{_base_._full_attention}})
+search = {{_base_._search_full_attention}}

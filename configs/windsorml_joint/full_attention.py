@@ -1,0 +1,4 @@
+_base_ = ["../_base_/windsorml_joint.py"]
+save_path = "exp/windsorml_joint/{{fileBasenameNoExtension}}"
+model = dict(backbone={{_base_._full_attention}})
+search = {{_base_._search_full_attention}}
