@@ -20,4 +20,4 @@ data = dict(train=_set, val=_set, test=_set)
 
 model = dict(backbone=dict(in_channels=26), head=dict(out_channels=1))
 optimizer = dict(lr=1e-3)
-search = {{_base_._search_bands}}
+search = {"data.*.transform.FourierFeatures.num_bands": dict(choices=[2, 3, 4, 6])}

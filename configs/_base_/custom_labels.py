@@ -8,9 +8,7 @@ max_iters = 20000
 eval_every = 1000
 
 model = dict(
-    type="DefaultSegmentorV2",
-    norm="cloud",
-    criteria=[dict(type="CrossEntropyLoss", loss_weight=1.0, ignore_index=-1)],
+    type="DefaultSegmentorV2", norm="cloud", criteria=[dict(type="CrossEntropyLoss", loss_weight=1.0, ignore_index=-1)]
 )
 
 hooks = [

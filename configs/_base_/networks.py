@@ -14,12 +14,7 @@ _erwin = dict(
     strides=[2, 2],
 )
 _erwin_nsa = dict(
-    type="ErwinNSA-v1m1",
-    channels=64,
-    num_kv_heads=1,
-    local_ball_size=256,
-    compressed_ball_size=32,
-    num_selected=16,
+    type="ErwinNSA-v1m1", channels=64, num_kv_heads=1, local_ball_size=256, compressed_ball_size=32, num_selected=16
 )
 
 # Point Transformer V3 (Wu et al. 2024) with four levels, at about the size of BSA, and with three. For regression as

@@ -1,12 +1,11 @@
 # ScanNet, 20 classes, in the layout of Pointcept's preparation; segmentation with the host's model, losses, evaluator
 # and tester. Colours and normals as in Pointcept's configs; positions are features, too.
 
-_base_ = ["default_runtime.py"]
+_base_ = ["default_runtime.py", "networks.py"]
 
 batch_size = 12
 num_worker = 24
 enable_amp = True
-amp_dtype = "bfloat16"
 epoch = 800
 eval_epoch = 100
 
@@ -16,19 +15,24 @@ _names = ["wall", "floor", "cabinet", "bed", "chair", "sofa", "table", "door", "
 _names += ["picture", "counter", "desk", "curtain", "refridgerator", "shower curtain", "toilet", "sink", "bathtub"]
 _names += ["otherfurniture"]
 _features = ("coord", "color", "normal")
+_center, _center_plane = dict(type="CenterShift", apply_z=True), dict(type="CenterShift", apply_z=False)
+_color, _tensors = dict(type="NormalizeColor"), dict(type="ToTensor")
 _voxels = dict(type="GridSample", grid_size=0.02, hash_type="fnv", mode="train", return_grid_coord=True)
 _quarter = dict(type="RandomRotateTargetAngle", axis="z", center=[0, 0, 0], p=1)
+_collect = dict(type="Collect", feat_keys=_features)
+_labels = ("coord", "grid_coord", "segment")
 
+_set = dict(type=dataset_type, data_root=data_root)
 data = dict(
     num_classes=20,
     ignore_index=-1,
     names=_names,
     train=dict(
-        type=dataset_type,
+        _set,
         split="train",
-        data_root=data_root,
+        test_mode=False,
         transform=[
-            dict(type="CenterShift", apply_z=True),
+            _center,
             dict(type="RandomDropout", dropout_ratio=0.2, dropout_application_ratio=0.2),
             dict(type="RandomRotate", angle=[-1, 1], axis="z", center=[0, 0, 0], p=0.5),
             dict(type="RandomRotate", angle=[-1 / 64, 1 / 64], axis="x", p=0.5),
@@ -41,46 +45,31 @@ data = dict(
             dict(type="ChromaticJitter", p=0.95, std=0.05),
             _voxels,
             dict(type="SphereCrop", point_max=102400, mode="random"),
-            dict(type="CenterShift", apply_z=False),
-            dict(type="NormalizeColor"),
-            dict(type="ToTensor"),
-            dict(type="Collect", keys=("coord", "grid_coord", "segment"), feat_keys=_features),
+            *[_center_plane, _color, _tensors],
+            dict(_collect, keys=_labels),
         ],
-        test_mode=False,
     ),
     val=dict(
-        type=dataset_type,
+        _set,
         split="val",
-        data_root=data_root,
+        test_mode=False,
         transform=[
-            dict(type="CenterShift", apply_z=True),
+            _center,
             dict(type="Copy", keys_dict=dict(segment="origin_segment")),
             dict(_voxels, return_inverse=True),
-            dict(type="CenterShift", apply_z=False),
-            dict(type="NormalizeColor"),
-            dict(type="ToTensor"),
-            dict(
-                type="Collect",
-                keys=("coord", "grid_coord", "segment", "origin_segment", "inverse"),
-                feat_keys=_features,
-            ),
+            *[_center_plane, _color, _tensors],
+            dict(_collect, keys=(*_labels, "origin_segment", "inverse")),
         ],
-        test_mode=False,
     ),
     test=dict(
-        type=dataset_type,
+        _set,
         split="val",
-        data_root=data_root,
-        transform=[dict(type="CenterShift", apply_z=True), dict(type="NormalizeColor")],
         test_mode=True,
+        transform=[_center, _color],
         test_cfg=dict(
             voxelize=dict(_voxels, mode="test"),
             crop=None,
-            post_transform=[
-                dict(type="CenterShift", apply_z=False),
-                dict(type="ToTensor"),
-                dict(type="Collect", keys=("coord", "grid_coord", "index"), feat_keys=_features),
-            ],
+            post_transform=[_center_plane, _tensors, dict(_collect, keys=("coord", "grid_coord", "index"))],
             aug_transform=[
                 [dict(_quarter, angle=[0])],
                 [dict(_quarter, angle=[1 / 2])],
@@ -93,6 +82,7 @@ data = dict(
 )
 
 model = dict(
+    backbone=dict(in_channels=9),
     type="DefaultSegmentorV2",
     num_classes=20,
     criteria=[
@@ -101,6 +91,17 @@ model = dict(
     ],
 )
 
+_bsa = dict(channels=128, depth=12, num_heads=8, group_compression=True)
+_erwin = dict(
+    channels=[64, 128, 256],
+    enc_num_heads=[4, 8, 16],
+    enc_depths=[2, 2, 6],
+    dec_num_heads=[4, 8],
+    strides=[4, 4],
+    rotate=45,
+    mp_steps=1,
+    num_neighbors=8,
+)
 optimizer = dict(type="AdamW", lr=1e-3, weight_decay=0.05)
 scheduler = dict(
     type="OneCycleLR", max_lr=1e-3, pct_start=0.05, anneal_strategy="cos", div_factor=10.0, final_div_factor=1000.0

@@ -5,4 +5,3 @@ model = dict(
         type="ABUPT-v1m1", channels=64, num_supernodes=80, num_anchors=80, depth=8, radius=0.1, dimensionality=2
     )
 )
-search = {{_base_._search_abupt}}

@@ -1,4 +1,3 @@
 _base_ = ["../_base_/airfrans.py"]
 save_path = "exp/airfrans/{{fileBasenameNoExtension}}"
 model = dict(backbone=dict(type="LRSA-v1m1", dimensionality=2))
-search = {{_base_._search_lrsa}}

@@ -3,4 +3,3 @@ save_path = "exp/airfrans/{{fileBasenameNoExtension}}"
 cuda_graph = False  # the number of pooled points depends on the points
 pad_clouds = None
 model = dict(backbone={{_base_._ptv3_small}}, head=dict(in_channels=64))
-search = {{_base_._search_ptv3}}

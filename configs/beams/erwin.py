@@ -1,4 +1,3 @@
 _base_ = ["../_base_/beams.py"]
 save_path = "exp/beams/{{fileBasenameNoExtension}}"
 model = dict(backbone={{_base_._erwin}})
-search = {{_base_._search_erwin}}

@@ -1,4 +1,3 @@
 _base_ = ["../_base_/custom.py"]
 save_path = "exp/custom/{{fileBasenameNoExtension}}"
 model = dict(backbone={{_base_._erwin}})
-search = {{_base_._search_erwin}}

@@ -1,4 +1,3 @@
 _base_ = ["../_base_/custom.py"]
 save_path = "exp/custom/{{fileBasenameNoExtension}}"
 model = dict(backbone=dict(type="MSPT-v1m1"))
-search = {{_base_._search_mspt}}

@@ -1,4 +1,3 @@
 _base_ = ["../_base_/drivaernet.py"]
 save_path = "exp/drivaernet/{{fileBasenameNoExtension}}"
 model = dict(backbone={{_base_._bsa}})
-search = {{_base_._search_bsa}}

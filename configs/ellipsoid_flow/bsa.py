@@ -1,4 +1,3 @@
 _base_ = ["../_base_/ellipsoid_flow.py"]
 save_path = "exp/ellipsoid_flow/{{fileBasenameNoExtension}}"
 model = dict(backbone={{_base_._bsa}})
-search = {{_base_._search_bsa}}

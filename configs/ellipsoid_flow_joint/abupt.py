@@ -13,4 +13,3 @@ model = dict(
         position_scale=10.0,
     )
 )
-search = {{_base_._search_abupt_joint}}

@@ -1,4 +1,3 @@
 _base_ = ["../_base_/periodic_hills.py"]
 save_path = "exp/periodic_hills/{{fileBasenameNoExtension}}"
 model = dict(backbone={{_base_._full_attention}})
-search = {{_base_._search_full_attention}}

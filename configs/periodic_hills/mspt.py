@@ -1,4 +1,3 @@
 _base_ = ["../_base_/periodic_hills.py"]
 save_path = "exp/periodic_hills/{{fileBasenameNoExtension}}"
 model = dict(backbone=dict(type="MSPT-v1m1", depth=18, dimensionality=2))
-search = {{_base_._search_mspt}}

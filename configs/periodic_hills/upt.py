@@ -3,4 +3,3 @@ save_path = "exp/periodic_hills/{{fileBasenameNoExtension}}"
 model = dict(
     backbone=dict(type="UPT-v1m1", num_supernodes=2048, num_latents=512, depth=10, radius=0.1, dimensionality=2)
 )
-search = {{_base_._search_upt}}

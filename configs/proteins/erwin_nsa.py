@@ -1,4 +1,3 @@
 _base_ = ["../_base_/proteins.py"]
 save_path = "exp/proteins/{{fileBasenameNoExtension}}"
 model = dict(backbone={{_base_._erwin_nsa}})
-search = {{_base_._search_erwin_nsa}}

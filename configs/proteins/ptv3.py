@@ -2,4 +2,3 @@ _base_ = ["../_base_/proteins.py"]
 save_path = "exp/proteins/{{fileBasenameNoExtension}}"
 cuda_graph = False  # the number of pooled points depends on the points
 model = dict(backbone={{_base_._ptv3}}, head=dict(in_channels=64))
-search = {{_base_._search_ptv3}}

@@ -1,4 +1,3 @@
 _base_ = ["../_base_/shapenet_car_mini24.py"]
 save_path = "exp/shapenet_car_mini24/{{fileBasenameNoExtension}}"
 model = dict(backbone=dict(type="FLARE-v1m1", qk_norm=True))
-search = {{_base_._search_flare}}

@@ -1,4 +1,3 @@
 _base_ = ["../_base_/shapenet_car_mini24.py"]
 save_path = "exp/shapenet_car_mini24/{{fileBasenameNoExtension}}"
 model = dict(backbone={{_base_._full_attention}})
-search = {{_base_._search_full_attention}}

@@ -1,4 +1,3 @@
 _base_ = ["../_base_/ventricle.py"]
 save_path = "exp/ventricle/{{fileBasenameNoExtension}}"
 model = dict(backbone={{_base_._full_attention}})
-search = {{_base_._search_full_attention}}
