@@ -31,8 +31,7 @@ from pointcept_bsa.host.embedded.config import load_config
 from pointcept_bsa.host.embedded.optimizer import build_optimizer
 
 FOLDER = Path(__file__).resolve().parent.parent / "configs"
-REGRESSIONS = (path for path in FOLDER.glob("[!_]*/*.py") if path.parent.name != "scannet")
-CONFIGS = sorted(path.relative_to(FOLDER).as_posix() for path in REGRESSIONS)
+CONFIGS = sorted(path.relative_to(FOLDER).as_posix() for path in FOLDER.glob("[!_]*/*.py"))
 DATA_SETS = sorted({Path(name).parent.name for name in CONFIGS})
 POINTS = (200, 70)
 FIELDS = {  # data set -> space dimensions, target channels, channels of further fields
@@ -76,7 +75,7 @@ FEW = {  # sets with these alone
     "ellipsoid_flow_65536": ("bsa", "bsa_hierarchical", "erwin"),
     **dict.fromkeys(CAR_SETS, ("bsa", "bsa_hierarchical", "full_attention")),
 }
-ANCHORED = ("periodic_hills", "shapenet_car", "shapenet_car_mini24")  # and from anchors
+ANCHORED = ("ellipsoid_flow_joint", "periodic_hills", "shapenet_car", "shapenet_car_mini24")  # and from anchors
 RIVALS = ("upt", "abupt", "mspt", "flare", "lrsa", "pointnet", "transolver")
 WITH_RIVALS = (
     *("airfrans", "custom", "elasticity", "ellipsoid_flow", "periodic_hills", "shapenet_car", "shapenet_car_mini24"),

@@ -26,9 +26,12 @@ class Backbone(nn.Module):
 
     Raises:
         InputError: features or coordinates of another width than the network was built for, or an empty cloud.
+
+    A class that says ``shares_clouds = True`` also takes a part of each cloud in each of several processes
+    (``context_parallel``), see :mod:`pointcept_bsa.distributed.mesh`, and returns the features of exactly these points.
     """
 
-    takes_parts = False  # of clouds, where several processes share them
+    shares_clouds = False
 
     def __init__(self, in_channels: int, out_channels: int, dimensionality: int):
         super().__init__()
@@ -76,6 +79,7 @@ class Backbone(nn.Module):
 
     def check(self, point: Mapping[str, Any]) -> tuple[int, ...]:
         """Points of each cloud. Raises InputError unless the clouds fit the network."""
+        check_parts(self, point)
         for key in ("coord", "feat", "offset"):
             if key not in point:
                 raise InputError(f"{key}: missing from the sample (it has {sorted(point)}), wanted by every backbone")
@@ -95,7 +99,6 @@ class Backbone(nn.Module):
                 f"{PARAMETERS}: got {tuple(point[PARAMETERS].shape)} in the batch, which {type(self).__name__} with "
                 "condition=None does not use; wanted condition=P, or no parameter_keys in CollectPoints"
             )
-        check_parts(self, point)
         if VALID in point and type(self).padding is Backbone.padding:
             raise InputError(f"{VALID}: got a padded batch, which {type(self).__name__} does not take")
         try:

@@ -16,12 +16,12 @@ from pointcept_bsa.host import MODELS
 def check_parts(network: nn.Module, point: Mapping[str, Any]) -> None:
     """Raise InputError where processes share the clouds, and network or batch are not made for that.
 
-    A network is, if it says so: ``takes_parts``.
+    A network is, if it says so: ``shares_clouds``.
     """
     if context_size() == 1:
         return
-    if not getattr(network, "takes_parts", False):
-        able = [name for name, kind in MODELS.module_dict.items() if getattr(kind, "takes_parts", False)]
+    if not getattr(network, "shares_clouds", False):
+        able = [name for name, kind in MODELS.module_dict.items() if getattr(kind, "shares_clouds", False)]
         raise InputError(
             f"context_parallel: got {context_size()}, but {type(network).__name__} wants whole clouds; wanted "
             f"context_parallel=1, or one of {', '.join(sorted(able))}"

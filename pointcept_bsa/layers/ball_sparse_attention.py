@@ -121,11 +121,11 @@ class BallSparseAttention(AttentionLayer):
             q, k = self.query_key(q, k, layout.coord)
         k_cmp, v_cmp = self.pool_k(k, layout.valid), self.pool_v(v, layout.valid)
         q_cmp = self.pool_q(q, layout.valid) if self.group_size > 1 else q
-        if memory is not None:
-            memory.layers.append(KeysValues(k, v, k_cmp, v_cmp))
         coarse = CoarseKeys(k_cmp, v_cmp, layout, self.levels)
         ball = self.ball(q, k, v, layout)
         k_cmp, v_cmp, tokens = coarse.wait()
+        if memory is not None:
+            memory.layers.append(KeysValues(k, v, k_cmp, v_cmp, tokens))
         compression = self.compression(q, q_cmp, k_cmp, v_cmp, layout, tokens)
         selection = self.selection(q, k, v, q_cmp, k_cmp, layout, tokens)
         return gated_sum((ball, compression, selection), gate).flatten(-2)

@@ -77,28 +77,38 @@ class Tokens:
     plan: TokenTree
     layout: BallLayout
 
-    def attend(self, q: Tensor) -> Tensor:
+    def attend(self, q: Tensor, lists: TokenLists | None = None) -> Tensor:
         """One softmax over all levels, a token weighed by its points: (Q, H, D) queries -> (Q, H, D).
 
-        Q is S, or a divisor: each query then stands for that many slots.
+        Q is S, or a divisor: each query then stands for that many slots. Of other queries ``lists`` say what they see.
         """
-        slots = sum(self.layout.slots) // q.shape[0]
-        return tree_attention(q, torch.cat(self.k), torch.cat(self.v), self.counts.log, self.lists(slots))
+        if lists is None:
+            lists = self.lists(sum(self.layout.slots) // q.shape[0])
+        return tree_attention(q, torch.cat(self.k), torch.cat(self.v), self.counts.log, lists)
 
-    def descend(self, levels: TokenLevels, q: Tensor, group_size: int, mask_own_ball: bool) -> Tensor:
+    def descend(
+        self,
+        levels: TokenLevels,
+        q: Tensor,
+        group_size: int,
+        mask_own_ball: bool,
+        queries: tuple[int, ...] | None = None,
+        ball: Tensor | None = None,
+    ) -> Tensor:
         """See :meth:`TokenLevels.select`."""
-        layout, plan, ball = self.layout, self.plan, self.layout.ball_size
-        groups = tuple(s // group_size for s in layout.slots)
+        layout, plan, size = self.layout, self.plan, self.layout.ball_size
+        groups = tuple(s // group_size for s in layout.slots) if queries is None else queries
         q, keys, top = q.detach(), [k.detach() for k in self.k], plan.top
-        inside = [levels.in_a_ball(level, ball) if mask_own_ball else 0 for level in range(top + 1)]
+        inside = [levels.in_a_ball(level, size) if mask_own_ball else 0 for level in range(top + 1)]
         chosen = select_blocks(
             q,
             keys[top],
             groups,
             plan.tokens[top],
             levels.beam if top else levels.topk,
-            balls=tuple(s // ball for s in layout.slots) if inside[top] else None,
+            balls=tuple(s // size for s in layout.slots) if inside[top] else None,
             block_valid=~self.counts.empty[top],
+            own=ball if inside[top] else None,
         )
         for level in range(top - 1, -1, -1):
             chosen = best_children(
@@ -109,7 +119,8 @@ class Tokens:
                 self.counts.empty[level],
                 plan.fan,
                 levels.beam if level else levels.topk,
-                (ball // group_size, inside[level]) if inside[level] else None,
+                (size // group_size, inside[level]) if inside[level] else None,
+                ball if inside[level] else None,
             )
         return chosen
 
@@ -118,8 +129,7 @@ class Tokens:
         plan, device = self.plan, self.k[0].device
         queries = tuple(s // slots for s in plan.nodes)
         starts = derived(plan.seen, ("starts", slots), lambda: torch.tensor([0, *queries]).cumsum(0).int().numpy())
-        lengths = derived(plan.seen, "lengths", lambda: torch.tensor(plan.numbers).int().numpy())
-        tables = (on_device(table, device) for table in (starts, lengths, plan.seen, plan.offsets, plan.places))
+        tables = (on_device(table, device) for table in (starts, plan.lengths, plan.seen, plan.offsets, plan.places))
         return TokenLists(queries, plan.numbers, *tables)
 
 
@@ -203,7 +213,15 @@ class TokenLevels(nn.Module):
             kept_for_graphs(table)
         return counts
 
-    def select(self, q: Tensor, tokens: Tokens, group_size: int, mask_own_ball: bool) -> Tensor:
+    def select(
+        self,
+        q: Tensor,
+        tokens: Tokens,
+        group_size: int,
+        mask_own_ball: bool,
+        queries: tuple[int, ...] | None = None,
+        ball: Tensor | None = None,
+    ) -> Tensor:
         """The blocks with the largest <q, k> among those that the descent meets, per query group and head. No gradient.
 
         On the highest level all tokens are compared, and the ``beam`` best kept; then, level by level, their children,
@@ -214,11 +232,13 @@ class TokenLevels(nn.Module):
             q: (S / g, H, D) one query a group.
             tokens: of all levels.
             group_size: g.
+            queries, ball: of queries that are not those of the slots, how many there are of each cloud, and the ball
+                (S,) of each; each is a group of its own.
 
         Returns:
             (S / g, H, topk) blocks by falling score, -1 where there are fewer.
         """
-        return tokens.descend(self, q, group_size, mask_own_ball)
+        return tokens.descend(self, q, group_size, mask_own_ball, queries, ball)
 
     def in_a_ball(self, level: int, ball_size: int) -> int:
         """Tokens of the level in a ball; 0 where they are no smaller than it."""
