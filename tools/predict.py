@@ -23,6 +23,7 @@ if find_spec("pointcept_bsa") is None:  # run from a checkout that is not instal
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from pointcept_bsa.arguments import DictAction, Parser
+from pointcept_bsa.arguments.numbers import number_or_numbers
 from pointcept_bsa.arguments.words import FORMATS
 from pointcept_bsa.command import exit_code
 from pointcept_bsa.errors import InputError
@@ -33,7 +34,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--weight", required=True, metavar="RUN", help="see above")
     parser.add_argument("--input", nargs="+", required=True, metavar="FILE", help="meshes or clouds, or DOMAIN=FILE")
     parser.add_argument("--output", required=True, metavar="OUT", help="a file (for one input), or a folder")
-    parser.add_argument("--format", default="vtp", choices=FORMATS, help="of the files in a folder (default vtp)")
+    parser.add_argument("--format", choices=FORMATS, help="of the files in a folder (default vtp, of .vtu files vtu)")
     parser.add_argument(
         "--field",
         nargs="+",
@@ -43,7 +44,10 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--max-points", type=int, metavar="N", help="larger clouds are predicted in random pieces")
     parser.add_argument(
-        "--anchors", type=int, metavar="N", help="encode N random points once, predict all as queries of them"
+        "--anchors",
+        type=number_or_numbers,
+        metavar="N|DOMAIN=N,...",
+        help="encode N random points once (of each domain), predict all as queries of them",
     )
     parser.add_argument("--density", type=float, help="of the stream (default: that of training)")
     parser.add_argument("--velocity", type=float, help="of the stream (default: that of training)")

@@ -41,13 +41,14 @@ def check_test_cfg(test_cfg: Mapping[str, Any] | None) -> None:
     """Raise InputError unless ``test_cfg`` is None or has only what :class:`PointFieldDataset` says."""
     cfg = {key: value for key, value in (test_cfg or {}).items() if value is not None or key == "votes"}
     for key, value in (test_cfg or {}).items():
-        good = isinstance(value, int) and not isinstance(value, bool) and value >= (key != "seed")
+        numbers = list(value.values()) if key == "anchors" and isinstance(value, Mapping) and value else [value]
+        good = all(isinstance(n, int) and not isinstance(n, bool) and n >= (key != "seed") for n in numbers)
         if key == "piece_points" and value == "training":
             continue
         if key not in (*PIECES, *FROM_ANCHORS, "votes") or not (good or (key != "votes" and value is None)):
             raise InputError(
                 f"test_cfg: got {key}={value!r}, wanted max_points, votes and piece_points, positive integers "
-                "(piece_points also 'training'), or anchors, chunk, votes and seed"
+                "(piece_points also 'training'), or anchors (a number, or one of each domain), chunk, votes and seed"
             )
     for key in cfg.keys() & set(PIECES if "anchors" in cfg else FROM_ANCHORS):
         wanted = "it alone or without anchors" if "anchors" in cfg else "anchors, too"
@@ -75,8 +76,9 @@ class PointFieldDataset(Dataset):
             points of one forward pass; ``piece_points="training"`` (or a number) predicts clouds with more points than
             those of training in random pieces of as many as these, every point once a vote; see
             :mod:`pointcept_bsa.engine.bounded`. ``dict(anchors=2048, chunk=32768, votes=1, seed=0)`` predicts every
-            point as a query of so many points of its cloud, see :mod:`pointcept_bsa.engine.anchored`. Pointcept's
-            other test-time views (voxels, crops) do not exist for fields.
+            point as a query of so many points of its cloud (of each domain: ``anchors=dict(surface=1024, ...)``), see
+            :mod:`pointcept_bsa.engine.anchored`. Pointcept's other test-time views (voxels, crops) do not exist for
+            fields.
         cache: keep the loaded fields in memory (in each process).
         loop: how many times an epoch runs through the samples.
         share: the share of the samples to use, in (0, 1], at least one: for learning curves. They are drawn with a

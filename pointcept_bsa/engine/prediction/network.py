@@ -18,7 +18,7 @@ from pointcept_bsa.datasets.point_field import OwnPointFieldDataset
 from pointcept_bsa.datasets.transforms import fields_read
 from pointcept_bsa.distributed import mesh
 from pointcept_bsa.distributed.parts import cut, whole_batch
-from pointcept_bsa.engine.anchored import AnchoredModel
+from pointcept_bsa.engine.anchored import AnchoredModel, Anchors
 from pointcept_bsa.engine.bounded import BoundedModel, bounded
 from pointcept_bsa.engine.training_points import TrainingPoints, training_points
 from pointcept_bsa.engine.training_range import FILE, describe_training_data, parse_training_range, read_training_range
@@ -108,7 +108,7 @@ class Network:
         return fields_read(self.transforms)
 
     def predict(
-        self, sample: Mapping[str, Any], max_points: int | None = None, anchors: int | None = None
+        self, sample: Mapping[str, Any], max_points: int | None = None, anchors: Anchors | None = None
     ) -> Prediction:
         """The prediction for one sample of the data set's kind; processes that share clouds predict a part each.
 
@@ -158,7 +158,7 @@ class Network:
         bound = "--max-points" if max_points is not None else "test_cfg.max_points of the run"
         return f"{bound}: an approximation"
 
-    def bounded(self, max_points: int | None = None, anchors: int | None = None) -> BoundedModel:
+    def bounded(self, max_points: int | None = None, anchors: Anchors | None = None) -> BoundedModel:
         """The model as it goes through clouds. Raises InputError."""
         test_cfg, bound = dict(self.test_cfg), {"max_points": max_points, "anchors": anchors}
         if anchors is not None:
@@ -186,12 +186,13 @@ class Network:
             raise InputError("data.test.transform: it draws at random, wanted transforms that do not to predict")
 
 
-def check_bounds(dashes: str, max_points: int | None, anchors: int | None) -> None:
+def check_bounds(dashes: str, max_points: int | None, anchors: Anchors | None) -> None:
     """Raise InputError unless at most one of them is given, at least 1; ``dashes`` stand before an option's name."""
     names = ("max-points", "anchors") if dashes else ("max_points", "anchors")
     for name, value in zip(names, (max_points, anchors), strict=True):
-        if value is not None and value < 1:
-            raise InputError(f"{dashes}{name}: got {value}, wanted at least 1")
+        for count in value.values() if isinstance(value, Mapping) else [] if value is None else [value]:
+            if count < 1:
+                raise InputError(f"{dashes}{name}: got {count}, wanted at least 1")
     if max_points is not None and anchors is not None:
         raise InputError(f"{dashes}anchors: got {anchors}, wanted it without {dashes}{names[0]}")
 

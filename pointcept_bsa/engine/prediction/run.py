@@ -31,17 +31,19 @@ from pointcept_bsa.files.json_file import write_json
 from pointcept_bsa.host import comm
 from pointcept_bsa.mesh_io import READABLE, SUFFIXES, Mesh, conversion, read_mesh, write_mesh
 
+VOLUMES = (".vtu", ".pvtu")  # whose cells a .vtp may have no place for
+
 
 @dataclass(frozen=True)
 class Settings:
-    """The options of ``tools/predict.py``."""
+    """The options of ``tools/predict.py``; ``format`` None: .vtu for inputs that are, .vtp for others."""
 
     inputs: Sequence[str]
     output: str
-    format: str = "vtp"
+    format: str | None = None
     fields: Mapping[str, str] = field(default_factory=dict)
     max_points: int | None = None
-    anchors: int | None = None
+    anchors: int | Mapping[str, int] | None = None
     density: float | None = None
     velocity: float | None = None
     area: float | None = None
@@ -239,9 +241,10 @@ def output_paths(settings: Settings) -> list[tuple[Path, Path]]:
         if sources[0].resolve() == Path(settings.output).resolve():
             raise InputError(f"--output {settings.output!r}: is the input, wanted another file")
         return [(sources[0], Path(settings.output))]
-    if settings.format not in FORMATS:
+    if settings.format is not None and settings.format not in FORMATS:
         raise InputError(f"--format {settings.format!r}: wanted one of {list(FORMATS)}")
-    targets = [Path(settings.output) / f"{source.stem}.{settings.format}" for source in sources]
+    kinds = [settings.format or ("vtu" if source.suffix.lower() in VOLUMES else "vtp") for source in sources]
+    targets = [Path(settings.output) / f"{s.stem}.{kind}" for s, kind in zip(sources, kinds, strict=True)]
     for i, target in enumerate(targets):
         if target in targets[:i]:
             raise InputError(f"--input {str(sources[i])!r}: its output {target} is also that of another input")
