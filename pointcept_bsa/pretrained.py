@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,7 +72,7 @@ class Predictor:
         *,
         faces: Any = None,
         max_points: int | None = None,
-        anchors: int | None = None,
+        anchors: int | Mapping[str, int] | None = None,
         name: str = "points",
         **fields: Any,
     ) -> dict[str, np.ndarray]:

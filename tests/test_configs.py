@@ -75,7 +75,7 @@ FEW = {  # sets with these alone
     "ellipsoid_flow_65536": ("bsa", "bsa_hierarchical", "erwin"),
     **dict.fromkeys(CAR_SETS, ("bsa", "bsa_hierarchical", "full_attention")),
 }
-ANCHORED = ("periodic_hills", "shapenet_car", "shapenet_car_mini24")  # and from anchors
+ANCHORED = ("ellipsoid_flow_joint", "periodic_hills", "shapenet_car", "shapenet_car_mini24")  # and from anchors
 RIVALS = ("upt", "abupt", "mspt", "flare", "lrsa", "pointnet", "transolver")
 WITH_RIVALS = (
     *("airfrans", "custom", "elasticity", "ellipsoid_flow", "periodic_hills", "shapenet_car", "shapenet_car_mini24"),

@@ -8,6 +8,7 @@ python tools/predict.py --weight exp/periodic_hills/bsa --input hill.vtu --outpu
 RUN is the folder of a run, one of its checkpoints, or a file of tools/export.py. Inputs are .vtk .vtu .vtp .ply .stl
 .npz .npy; of a network with domains the files of one sample, one of each. Every field of the input is kept;
 predicted_<name> is added on its points and, as their mean, on its cells.
+Under torchrun all processes share each cloud, a part of its points each.
 Networks of surface pressure also give forces and moments of every mesh with faces, by pressure (and wall shear stress,
 where they predict it).
 """
@@ -22,6 +23,7 @@ if find_spec("pointcept_bsa") is None:  # run from a checkout that is not instal
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from pointcept_bsa.arguments import DictAction, Parser
+from pointcept_bsa.arguments.numbers import number_or_numbers
 from pointcept_bsa.arguments.words import FORMATS
 from pointcept_bsa.command import exit_code
 from pointcept_bsa.errors import InputError
@@ -32,7 +34,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--weight", required=True, metavar="RUN", help="see above")
     parser.add_argument("--input", nargs="+", required=True, metavar="FILE", help="meshes or clouds, or DOMAIN=FILE")
     parser.add_argument("--output", required=True, metavar="OUT", help="a file (for one input), or a folder")
-    parser.add_argument("--format", default="vtp", choices=FORMATS, help="of the files in a folder (default vtp)")
+    parser.add_argument("--format", choices=FORMATS, help="of the files in a folder (default vtp, of .vtu files vtu)")
     parser.add_argument(
         "--field",
         nargs="+",
@@ -42,7 +44,10 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--max-points", type=int, metavar="N", help="larger clouds are predicted in random pieces")
     parser.add_argument(
-        "--anchors", type=int, metavar="N", help="encode N random points once, predict all as queries of them"
+        "--anchors",
+        type=number_or_numbers,
+        metavar="N|DOMAIN=N,...",
+        help="encode N random points once (of each domain), predict all as queries of them",
     )
     parser.add_argument("--density", type=float, help="of the stream (default: that of training)")
     parser.add_argument("--velocity", type=float, help="of the stream (default: that of training)")
@@ -70,13 +75,20 @@ def main(argv: Sequence[str] | None = None) -> int:
             if not name or not value:
                 raise InputError(f"--field {name}: wanted NAME=X, a name in the file or numbers")
         from pointcept_bsa.engine.prediction.run import Settings, predict_files
+        from pointcept_bsa.host.embedded.launch import sharing_clouds
         from pointcept_bsa.host.embedded.opened_run import open_run
+        from pointcept_bsa.host.embedded.parallel import check_shares_clouds
 
         names = ("format", "max_points", "anchors", "density", "velocity", "area", "flow", "up", "about")
         settings = Settings(args.input, args.output, fields=fields, **{name: getattr(args, name) for name in names})
-        run = open_run(args.weight, args.options)
-        predict_files(settings, run.cfg, run.model, run.folder, run.metadata)
-        return 0
+
+        def predict() -> int:
+            run = open_run(args.weight, args.options)
+            check_shares_clouds(run.model)
+            predict_files(settings, run.cfg, run.model, run.folder, run.metadata)
+            return 0
+
+        return sharing_clouds(predict, args.options.get("device", "auto"))
 
     return exit_code(work)
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from torch import Tensor, nn
 
 from pointcept_bsa.backbones.anchored import AnchoredTree
-from pointcept_bsa.errors import InputError
 from pointcept_bsa.geometry.padding import CloudPadding
+from pointcept_bsa.geometry.token_tree import TokenTree, plan_tokens
 from pointcept_bsa.host import MODELS, Point
 from pointcept_bsa.layers.anchors import TreeMemory
 from pointcept_bsa.layers.ball_sparse_attention import BallSparseAttention
@@ -75,7 +72,7 @@ class BSATransformer(AnchoredTree):
     ):
         super().__init__(in_channels, channels, dimensionality)
         self.tree = SingleTree(ball_size, block_size, rotate)
-        self.near = near
+        self.near, self.fan = near, fan
         self.embedding = Linear(in_channels, channels)
         blocks: list[nn.Module] = [
             TransformerBlock(
@@ -119,13 +116,12 @@ class BSATransformer(AnchoredTree):
         tree = self.tree.build(point, lengths)
         x = tree.gather(self.embedding(point.feat).to(point.feat.dtype))  # under autocast the residual stays float32
         if memory is not None:
-            memory.remember(tree, self.tree.rotate)
+            memory.remember(tree, self.tree.rotate, self.plan(tree.layout.slots))
         return self.norm(tree.scatter(self.blocks(x, tree, memory, films=self.films(point, lengths))))
 
-    def check_anchors(self, point: Mapping[str, Any]) -> tuple[int, ...]:
-        if self.near is not None:
-            raise InputError(f"near: got {self.near}, wanted None with anchors and queries")
-        return super().check_anchors(point)
+    def plan(self, slots: tuple[int, ...]) -> TokenTree | None:
+        """Which levels of tokens there are over clouds of ``slots`` slots; None: there is one level alone."""
+        return None if self.near is None else plan_tokens(slots, self.tree.block_size, self.near, self.fan)
 
     def embed_queries(self, point: Point, lengths: tuple[int, ...], memory: TreeMemory) -> Tensor:
         return self.embedding(point.feat).to(point.feat.dtype)

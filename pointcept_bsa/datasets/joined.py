@@ -11,6 +11,7 @@ from pointcept_bsa.datasets.base import PointFieldDataset
 from pointcept_bsa.datasets.domains import JointFieldDataset, Quantity
 from pointcept_bsa.datasets.inputs import InputDescription
 from pointcept_bsa.errors import InputError, nearest
+from pointcept_bsa.geometry.domains import DOMAIN
 from pointcept_bsa.host import DATASETS, build_dataset
 
 
@@ -67,6 +68,21 @@ class JoinedDataset(JointFieldDataset):
             fields = part.load_fields(part.data_list.index(self.data_list[index]))
             found[name] = {key: values for key, values in fields.items() if key not in scales}
         return found
+
+    def surface_elements(self, index: int) -> dict[str, np.ndarray] | None:
+        """As ``CarSetDataset`` has them, of the part whose pressure forces follow from; area 0 in other domains."""
+        name = str((self.surface_pressure or {}).get("field", "")).partition("/")[0]
+        part: Any = self.parts.get(name)
+        if not hasattr(part, "surface_elements"):
+            return None
+        domain = self.get_data(index)[DOMAIN]
+        own = part.surface_elements(part.data_list.index(self.data_list[self._index(index)]))
+        rows = np.flatnonzero(domain == list(self.parts).index(name))
+        if own is None or len(own["area"]) != len(rows):
+            return None
+        normal, area = np.zeros((len(domain), 3)), np.zeros(len(domain))
+        normal[rows], area[rows] = own["normal"], own["area"]
+        return {"normal": normal, "area": area}
 
     def load_globals(self, index: int) -> dict[str, np.ndarray]:
         found: dict[str, np.ndarray] = {}

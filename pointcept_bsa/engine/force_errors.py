@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from pointcept_bsa.datasets.inputs import in_files, physical_target
 from pointcept_bsa.engine.export_fields import faces_of
-from pointcept_bsa.engine.prediction.forces import Reference, surface_forces
+from pointcept_bsa.engine.prediction.forces import Reference, element_forces, surface_forces
 from pointcept_bsa.engine.prediction.network import pressure_channel, shear_channels
 from pointcept_bsa.engine.prediction.surface import outward_surface, triangles_of
 from pointcept_bsa.engine.sample_scores import sample_scores, score_lines
@@ -26,8 +27,9 @@ OVER_Q = {"N": "m^2", "N m": "m^3"}  # of coefficients: over the dynamic pressur
 class ForceErrors:
     """Integrates the true and the predicted pressure (and wall shear stress) over the surface of each sample.
 
-    Of data sets that say what their target is (``surface_pressure``) and whose samples have faces; others have no
-    report. Samples in which points were left out do not count. Lengths count as metres.
+    Of data sets that say what their target is (``surface_pressure``) and whose samples have faces, or points with an
+    area and a normal (``surface_elements``, sums over these); others have no report. Samples in which points were left
+    out do not count. Lengths count as metres.
 
     Args:
         dataset: the data set that batches come from.
@@ -37,6 +39,7 @@ class ForceErrors:
         self.dataset = dataset
         self.surface = getattr(dataset, "surface_pressure", None)
         self.records: list[dict[str, Any]] = []
+        self.of_elements = False
         if self.surface is None:
             return
         self.reference = Reference.of(self.surface)
@@ -51,20 +54,35 @@ class ForceErrors:
         lengths = torch.diff(batch["offset"], prepend=batch["offset"].new_zeros(1)).tolist()
         parts = (values.double().cpu().split(lengths) for values in (batch["target"], output["pred"]))
         for name, target, pred in zip(batch["name"], *parts, strict=True):
-            face = faces_of(self.dataset, self.index[name], len(target))
-            if face is not None and len(face):
-                self.records.append(self.record(name, face, target.numpy(), pred.numpy()))
+            integrate, closed = self.integral(name, len(target))
+            if integrate is not None:
+                self.records.append({"name": name, "closed": closed, **self.forces(integrate, target, pred)})
 
-    def record(self, name: str, face: np.ndarray, target: np.ndarray, pred: np.ndarray) -> dict[str, Any]:
-        """Both forces of one sample."""
-        coord = in_files(self.dataset, "coord", self.dataset.get_data(self.index[name])["coord"]).astype(np.float64)
-        kind = "triangle" if face.shape[1] == 3 else "quad"
-        surface = outward_surface(coord, triangles_of(Mesh(coord, {kind: face.astype(np.int64)})))
-        found: dict[str, Any] = {"name": name, "closed": surface.closed}
+    def integral(self, name: str, points: int) -> tuple[Callable[..., dict[str, float]] | None, bool | None]:
+        """What makes forces of (pressure, reference, shear) on a sample, None for none; and whether it is closed."""
+        index = self.index[name]
+        face = faces_of(self.dataset, index, points)
+        if face is not None and len(face):
+            coord, kind = self.coord(index), "triangle" if face.shape[1] == 3 else "quad"
+            surface = outward_surface(coord, triangles_of(Mesh(coord, {kind: face.astype(np.int64)})))
+            return partial(surface_forces, coord, surface), surface.closed
+        elements = self.dataset.surface_elements(index) if hasattr(self.dataset, "surface_elements") else None
+        if elements is None or len(elements["area"]) != points:
+            return None, None
+        self.of_elements = True
+        return partial(element_forces, self.coord(index), elements["normal"], elements["area"]), None
+
+    def coord(self, index: int) -> np.ndarray:
+        """(N, 3) where the points of a sample are, in files' units."""
+        return in_files(self.dataset, "coord", self.dataset.get_data(index)["coord"]).astype(np.float64)
+
+    def forces(self, integrate: Callable[..., dict[str, float]], target: Tensor, pred: Tensor) -> dict[str, Any]:
+        """``true`` and ``predicted`` forces of one sample."""
+        found = {}
         for key, values in (("true", target), ("predicted", pred)):
-            field = physical_target(self.dataset, values)
+            field = physical_target(self.dataset, values.numpy())
             shear = None if self.shear is None else field[:, self.shear]
-            found[key] = surface_forces(coord, surface, field[:, self.pressure], self.reference, shear)
+            found[key] = integrate(field[:, self.pressure], self.reference, shear)
         return found
 
     def report(self) -> dict[str, Any] | None:
@@ -78,11 +96,12 @@ class ForceErrors:
         error = np.linalg.norm((values["predicted"] - values["true"])[:, :3], axis=1)
         of = "pressure and wall shear stress" if self.shear is not None else "pressure, without friction"
         over_q = ", over the dynamic pressure" if self.reference.coefficient else ""
+        sums = ", sums over points with areas" if self.of_elements else ""
         return {
-            "of": f"{of}{over_q}; lengths in metres; moments about {list(self.reference.about)}",
+            "of": f"{of}{over_q}{sums}; lengths in metres; moments about {list(self.reference.about)}",
             "scores": sample_scores(values["predicted"], values["true"], list(UNITS), units),
             "vector_error": {"unit": units[0], "mean": float(error.mean()), "max": float(error.max())},
-            "open_surfaces": sum(not record["closed"] for record in records),
+            "open_surfaces": sum(record["closed"] is False for record in records),
             "samples": records,
         }
 

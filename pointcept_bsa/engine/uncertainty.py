@@ -16,26 +16,27 @@ from torch import Tensor, nn
 
 from pointcept_bsa.engine.target_fields import TargetField
 from pointcept_bsa.files.atomic import write_png
+from pointcept_bsa.geometry.domains import DOMAIN
 from pointcept_bsa.host import comm
 from pointcept_bsa.metrics import DISTRIBUTION_METRICS, coverage, sparsification
+from pointcept_bsa.models.heads import predicts_variance
+from pointcept_bsa.samples import lengths
 
 FRACTIONS = np.linspace(0, 1, 101)[:-1]  # of points taken away
 LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.68, 0.7, 0.8, 0.9, 0.95, 0.99)
 PICTURE = "uncertainty.png"
 
 
-def predicts_variance(model: nn.Module) -> bool:
-    """Whether a model says how sure it is."""
-    return bool(getattr(getattr(model, "module", model), "predicts_variance", False))
-
-
 def with_uncertainty(metrics: Sequence[str], model: nn.Module) -> tuple[str, ...]:
     """The metrics, and those of distributions where the model predicts one."""
-    return tuple(dict.fromkeys([*metrics, *(DISTRIBUTION_METRICS if predicts_variance(model) else ())]))
+    more = DISTRIBUTION_METRICS if predicts_variance(getattr(model, "module", model)) else ()
+    return tuple(dict.fromkeys([*metrics, *more]))
 
 
 class UncertaintyCurves:
     """Collects the curves of each sample and field from outputs with ``variance`` (N, K); without one there are none.
+
+    Those of a field of a domain are over the points of that domain.
 
     Args:
         fields: of the target.
@@ -49,14 +50,21 @@ class UncertaintyCurves:
         """Take the batch and the model's output, physical units."""
         if "variance" not in output:
             return
-        lengths = torch.diff(batch["offset"], prepend=batch["offset"].new_zeros(1)).tolist()
-        values = [v.double().split(lengths) for v in (output["pred"], batch["target"], output["variance"])]
-        for name, pred, target, variance in zip(batch["name"], *values, strict=True):
-            found: dict[str, Any] = {"name": name}
-            for field in self.fields or (TargetField("all", 0, pred.shape[1], ""),):
-                own = slice(field.first, field.first + field.width)
-                found[field.name] = curves(pred[:, own], target[:, own], variance[:, own])
-            self.records.append(found)
+        points = lengths(batch)
+        values = [v.double().split(points) for v in (output["pred"], batch["target"], output["variance"])]
+        domains = batch[DOMAIN].split(points) if DOMAIN in batch else [None] * len(points)
+        for name, domain, *found in zip(batch["name"], domains, *values, strict=True):
+            self.records.append({"name": name, **self.of_fields(found, domain)})
+
+    def of_fields(self, values: Sequence[Tensor], domain: Tensor | None) -> dict[str, dict[str, list[float]]]:
+        """The curves by field, of prediction, target and variance (N, K) of one sample."""
+        found = {}
+        for field in self.fields or (TargetField("all", 0, values[0].shape[1], ""),):
+            own = [each[:, field.first : field.first + field.width] for each in values]
+            if field.domain is not None and domain is not None:
+                own = [each[domain == field.domain] for each in own]
+            found[field.name] = curves(*own)
+        return found
 
     def report(self) -> dict[str, Any] | None:
         """By field ``coverage`` at ``levels``, ``sparsification`` and ``oracle`` at ``removed``; None without any."""
@@ -85,8 +93,8 @@ def curves(pred: Tensor, target: Tensor, variance: Tensor) -> dict[str, list[flo
     """Coverage and both sparsification curves of one cloud, at ``LEVELS`` and ``FRACTIONS``."""
     offset = torch.tensor([len(pred)], device=pred.device)
     seen = [float(coverage(pred, target, offset, variance, level)) for level in LEVELS]
-    places = (FRACTIONS * len(pred)).astype(int)
-    left, oracle = (curve.cpu().numpy()[places].tolist() for curve in sparsification(pred, target, variance))
+    found = [curve.cpu().numpy() for curve in sparsification(pred, target, variance)]
+    left, oracle = (curve[(FRACTIONS * len(curve)).astype(int)].tolist() for curve in found)
     return {"coverage": seen, "sparsification": left, "oracle": oracle}
 
 

@@ -17,7 +17,7 @@ from itertools import accumulate
 
 import numpy as np
 
-from pointcept_bsa.geometry.host_tables import host_table
+from pointcept_bsa.geometry.host_tables import derived, host_table
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +32,7 @@ class TokenTree:
             (T_{j-1},) the place of each of them. Places without a child repeat some token.
         first_child: for each level from 1 on, (T_j + 1,) the first child of each token.
         nodes: slots of each near node.
+        node: (T_0,) near node of each block.
         seen: (M, K) what the queries of each near node see, as places in the tokens of all levels one after the other;
             -1 behind the last.
         numbers: how many that are, for each node.
@@ -44,10 +45,17 @@ class TokenTree:
     padded: tuple[tuple[np.ndarray, np.ndarray], ...]
     first_child: tuple[np.ndarray, ...]
     nodes: tuple[int, ...]
+    node: np.ndarray
     seen: np.ndarray
     numbers: tuple[int, ...]
     offsets: np.ndarray
     places: np.ndarray
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """(M,) int32 ``numbers``, always the same table."""
+        lengths: np.ndarray = derived(self.seen, "lengths", lambda: np.asarray(self.numbers, np.int32))
+        return lengths
 
     @property
     def totals(self) -> list[int]:
@@ -92,6 +100,7 @@ def plan_tokens(slots: tuple[int, ...], block_size: int, near: int, fan: int) ->
         tuple(_padded(below, above, fan) for below, above in pairs),
         tuple(host_table(_first_child(below, above, fan)) for below, above in pairs),
         tuple(nodes),
+        host_table(np.repeat(np.arange(len(nodes)), [slots // block_size for slots in nodes])),
         host_table(seen),
         numbers,
         host_table(offsets),

@@ -1,8 +1,9 @@
 """Attention of queries to anchors, with the parameters of the layer that encoded them.
 
-Queries attend to what the anchors attend to: the anchors of the ball into which a query falls, all coarse keys, the
-selected blocks. Two things differ. A query is not among the keys; and it selects blocks for itself (a group of its own,
-where ``query_pooling="mlp"`` or ``group_compression`` of so many copies of it), where anchors share a selection.
+Queries attend to what the anchors attend to: the anchors of the ball into which a query falls, all coarse keys (of
+several levels those that the anchors there see), the selected blocks. Two things differ. A query is not among the keys;
+and it selects blocks for itself (a group of its own, where ``query_pooling="mlp"`` or ``group_compression`` of so many
+copies of it), where anchors share a selection.
 
 ``Q`` queries, ``S`` slots of anchors, ``C`` channels, ``H`` heads, ``D`` channels a head.
 """
@@ -41,9 +42,13 @@ def decode_ball_sparse(layer: BallSparseAttention, h: Tensor, places: Places, ke
     q_cmp = alone(layer.pool_q, q)
     ball = attend_ball(q, kept, places, layer.sigma)
     coarse = q_cmp if layer.group_compression else q
-    compression = dense_attention(coarse, k_cmp, v_cmp, places.lengths, layout.blocks, key_valid=layout.block_valid)
-    balls = tuple(s // layout.ball_size for s in layout.slots) if layer.mask_own_ball else None
-    chosen = select(q_cmp, k_cmp, places, layer.topk, balls, places.ball)
+    if kept.tokens is not None and places.near is not None and layer.levels is not None:
+        compression = places.near.attend(coarse, kept.tokens)
+        chosen = layer.levels.select(q_cmp, kept.tokens, 1, layer.mask_own_ball, places.lengths, places.ball)
+    else:
+        compression = dense_attention(coarse, k_cmp, v_cmp, places.lengths, layout.blocks, key_valid=layout.block_valid)
+        balls = tuple(s // layout.ball_size for s in layout.slots) if layer.mask_own_ball else None
+        chosen = select(q_cmp, k_cmp, places, layer.topk, balls, places.ball)
     selection = attend_selected(q, kept, chosen, places)
     return gated_sum((ball, compression, selection), layer.gate(h)).flatten(-2)
 

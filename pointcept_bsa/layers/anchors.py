@@ -19,7 +19,10 @@ from pointcept_bsa.geometry.ball_tree import BallLayout, BallTree, ball_mean
 from pointcept_bsa.geometry.descent import Descent
 from pointcept_bsa.geometry.host_tables import host_table, on_device
 from pointcept_bsa.geometry.reorder import reorder
+from pointcept_bsa.geometry.token_tree import TokenTree
+from pointcept_bsa.layers.token_levels import Tokens
 from pointcept_bsa.ops.ball_attention.queries import LEAST_ROWS
+from pointcept_bsa.ops.tree_attention import TokenLists
 
 MOST_ROWS = 64  # queries of a tile
 
@@ -31,12 +34,14 @@ class KeysValues:
     Attributes:
         k, v: (S, Hkv, D) of the anchors, as attention gets them.
         k_cmp, v_cmp: (S / l, Hkv, D) coarse ones of their blocks; None without a tree.
+        tokens: those of all levels, where there are several.
     """
 
     k: Tensor
     v: Tensor
     k_cmp: Tensor | None = None
     v_cmp: Tensor | None = None
+    tokens: Tokens | None = None
 
     @property
     def coarse(self) -> tuple[Tensor, Tensor]:
@@ -71,24 +76,26 @@ class TreeMemory(Memory):
     Attributes:
         tree: of the anchors.
         main, turned: the planes by which queries descend the tree, and the rotated one.
+        plan: which tokens of several levels are seen from where; None: there is one level, which all see.
     """
 
     tree: BallTree
     main: Descent
     turned: Descent | None = None
+    plan: TokenTree | None = None
 
-    def remember(self, tree: BallTree, degrees: float) -> None:
+    def remember(self, tree: BallTree, degrees: float, plan: TokenTree | None = None) -> None:
         """Take in the tree of the anchors, the second one rotated by ``degrees``; 0 for none."""
-        self.tree, self.main = tree, Descent.of(tree.layout)
+        self.tree, self.main, self.plan = tree, Descent.of(tree.layout), plan
         if tree.rotated is not None:
             self.turned = Descent.of(tree.rotated, degrees)
 
     def places(self, coord: Tensor, lengths: tuple[int, ...]) -> tuple[Places, Places | None]:
         """Where queries at (Q, d) lie in the main and in the rotated tree."""
-        main = Places.of(coord, lengths, self.tree.layout, self.main)
+        main = Places.of(coord, lengths, self.tree.layout, self.main, self.plan)
         if self.turned is None or self.tree.rotated is None:
             return main, None
-        return main, Places.of(coord, lengths, self.tree.rotated, self.turned)
+        return main, Places.of(coord, lengths, self.tree.rotated, self.turned, self.plan)
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,6 +133,7 @@ class Places:
         layout: of the anchors.
         block, ball: (Q,) block and ball of the layout into which each query falls.
         tiles: the queries ball by ball.
+        near: the queries by what they see of the levels of tokens, where there are several.
     """
 
     coord: Tensor
@@ -135,16 +143,25 @@ class Places:
     block: Tensor
     ball: Tensor
     tiles: Tiles
+    near: NearTiles | None = None
 
     @classmethod
-    def of(cls, coord: Tensor, lengths: tuple[int, ...], layout: BallLayout, descent: Descent) -> Places:
+    def of(
+        cls,
+        coord: Tensor,
+        lengths: tuple[int, ...],
+        layout: BallLayout,
+        descent: Descent,
+        plan: TokenTree | None = None,
+    ) -> Places:
         """Let queries at (Q, d) descend."""
         coord = coord.detach()
         block = descent(coord, cloud_of(lengths, coord.device))
         ball = block // (layout.ball_size // layout.block_size)
         mean = ball_mean(layout.coord, layout.valid, layout.ball_size)
         tiles = Tiles.of(ball, len(mean))
-        return cls(coord, coord - mean[ball], lengths, layout, block, ball, tiles)
+        near = None if plan is None else NearTiles.of(block, plan)
+        return cls(coord, coord - mean[ball], lengths, layout, block, ball, tiles, near)
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,6 +209,31 @@ class Tiles:
     def collect(self, x: Tensor) -> Tensor:
         """(G r, ...) -> (Q, ...)."""
         return reorder(x, self.place, self.query, self.used)
+
+
+@dataclass(frozen=True, eq=False)
+class NearTiles:
+    """Queries by the near node of :class:`.TokenTree` into which they fall: all of a node see the same tokens.
+
+    Attributes:
+        tiles: the queries node by node.
+        lists: the tokens that each tile sees.
+    """
+
+    tiles: Tiles
+    lists: TokenLists
+
+    @classmethod
+    def of(cls, block: Tensor, plan: TokenTree) -> NearTiles:
+        """From the block (Q,) of each query."""
+        node, seen, lengths = (on_device(table, block.device) for table in (plan.node, plan.seen, plan.lengths))
+        tiles = Tiles.of(node[block], len(plan.nodes))
+        total = sum(plan.totals) if torch.is_grad_enabled() else None
+        return cls(tiles, TokenLists.of_tiles(tiles.rows, tiles.ball, seen, lengths, total))
+
+    def attend(self, q: Tensor, tokens: Tokens) -> Tensor:
+        """Attention of queries (Q, H, D) to the tokens of all levels that they see."""
+        return self.tiles.collect(tokens.attend(self.tiles.spread(q), self.lists))
 
 
 def cloud_of(lengths: Sequence[int], device: torch.device) -> Tensor:

@@ -121,9 +121,9 @@ class BallSparseAttention(AttentionLayer):
             q, k = self.query_key(q, k, layout.coord)
         k_cmp, v_cmp = self.pool_k(k, layout.valid), self.pool_v(v, layout.valid)
         q_cmp = self.pool_q(q, layout.valid) if self.group_size > 1 else q
-        if memory is not None:
-            memory.layers.append(KeysValues(k, v, k_cmp, v_cmp))
         tokens = None if self.levels is None else self.levels(k_cmp, v_cmp, layout)
+        if memory is not None:
+            memory.layers.append(KeysValues(k, v, k_cmp, v_cmp, tokens))
         ball = self.ball(q, k, v, layout)
         compression = self.compression(q, q_cmp, k_cmp, v_cmp, layout, tokens)
         selection = self.selection(q, k, v, q_cmp, k_cmp, layout, tokens)

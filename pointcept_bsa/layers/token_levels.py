@@ -75,21 +75,21 @@ class Tokens:
     plan: TokenTree
     layout: BallLayout
 
-    def attend(self, q: Tensor) -> Tensor:
+    def attend(self, q: Tensor, lists: TokenLists | None = None) -> Tensor:
         """One softmax over all levels, a token weighed by its points: (Q, H, D) queries -> (Q, H, D).
 
-        Q is S, or a divisor: each query then stands for that many slots.
+        Q is S, or a divisor: each query then stands for that many slots. Of other queries ``lists`` say what they see.
         """
-        slots = sum(self.layout.slots) // q.shape[0]
-        return tree_attention(q, torch.cat(self.k), torch.cat(self.v), self.counts.log, self.lists(slots))
+        if lists is None:
+            lists = self.lists(sum(self.layout.slots) // q.shape[0])
+        return tree_attention(q, torch.cat(self.k), torch.cat(self.v), self.counts.log, lists)
 
     def lists(self, slots: int) -> TokenLists:
         """What the queries of each near node see, where a query stands for so many slots."""
         plan, device = self.plan, self.k[0].device
         queries = tuple(s // slots for s in plan.nodes)
         starts = derived(plan.seen, ("starts", slots), lambda: torch.tensor([0, *queries]).cumsum(0).int().numpy())
-        lengths = derived(plan.seen, "lengths", lambda: torch.tensor(plan.numbers).int().numpy())
-        tables = (on_device(table, device) for table in (starts, lengths, plan.seen, plan.offsets, plan.places))
+        tables = (on_device(table, device) for table in (starts, plan.lengths, plan.seen, plan.offsets, plan.places))
         return TokenLists(queries, plan.numbers, *tables)
 
 
@@ -169,7 +169,15 @@ class TokenLevels(nn.Module):
             kept_for_graphs(table)
         return counts
 
-    def select(self, q: Tensor, tokens: Tokens, group_size: int, mask_own_ball: bool) -> Tensor:
+    def select(
+        self,
+        q: Tensor,
+        tokens: Tokens,
+        group_size: int,
+        mask_own_ball: bool,
+        queries: tuple[int, ...] | None = None,
+        ball: Tensor | None = None,
+    ) -> Tensor:
         """The blocks with the largest <q, k> among those that the descent meets, per query group and head. No gradient.
 
         On the highest level all tokens are compared, and the ``beam`` best kept; then, level by level, their children,
@@ -180,12 +188,14 @@ class TokenLevels(nn.Module):
             q: (S / g, H, D) one query a group.
             tokens: of all levels.
             group_size: g.
+            queries, ball: of queries that are not those of the slots, how many there are of each cloud, and the ball
+                (S,) of each; each is a group of its own.
 
         Returns:
             (S / g, H, topk) blocks by falling score, -1 where there are fewer.
         """
         layout, plan, fan = tokens.layout, tokens.plan, self.fan
-        groups = tuple(s // group_size for s in layout.slots)
+        groups = tuple(s // group_size for s in layout.slots) if queries is None else queries
         top = plan.top
         q, keys = q.detach(), [k.detach() for k in tokens.k]
 
@@ -197,7 +207,14 @@ class TokenLevels(nn.Module):
         balls = tuple(s // layout.ball_size for s in layout.slots) if in_a_ball(top) else None
         keep = self.beam if top else self.topk
         chosen = select_blocks(
-            q, keys[top], groups, plan.tokens[top], keep, balls=balls, block_valid=~tokens.counts.empty[top]
+            q,
+            keys[top],
+            groups,
+            plan.tokens[top],
+            keep,
+            balls=balls,
+            block_valid=~tokens.counts.empty[top],
+            own=ball if balls else None,
         )
         for level in range(top - 1, -1, -1):
             inside = in_a_ball(level)
@@ -210,6 +227,7 @@ class TokenLevels(nn.Module):
                 fan,
                 self.beam if level else self.topk,
                 (layout.ball_size // group_size, inside) if inside else None,
+                ball if inside else None,
             )
         return chosen
 

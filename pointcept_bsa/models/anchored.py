@@ -60,9 +60,14 @@ def counted(batch: Mapping[str, Any], anchors_too: bool) -> Tensor | None:
     """(N,) False for the points of a batch that do not count in its loss: its anchors, unless they do too."""
     if ANCHORS not in batch or anchors_too:
         return None
+    return ~anchors_alone(batch)
+
+
+def anchors_alone(batch: Mapping[str, Any]) -> Tensor:
+    """(N,) True for the anchors of a batch of anchors and queries."""
     anchors = _tables(lengths(batch), lengths(batch, ANCHORS))[0]
-    every = torch.ones(len(batch["coord"]), dtype=torch.bool, device=batch["coord"].device)
-    return every.index_fill_(0, on_device(anchors, every.device), False)
+    none = torch.zeros(len(batch["coord"]), dtype=torch.bool, device=batch["coord"].device)
+    return none.index_fill_(0, on_device(anchors, none.device), True)
 
 
 @torch.no_grad()

@@ -33,6 +33,11 @@ class Ensemble(nn.Module):
         """The target's statistics, the same in all members."""
         return self.members[0].normalizer
 
+    @property
+    def domains(self) -> Mapping[str, int]:
+        """Channels of each domain, the same in all members; none of models without domains."""
+        return getattr(self.members[0], "domains", None) or {}
+
     def forward(self, input_dict: Mapping[str, Any]) -> dict[str, Tensor]:
         """``pred``, ``variance`` (N, K), physical units; means of what else all members say (``loss``, ``scalars``)."""
         return self.mixed([member(input_dict) for member in self.members])
@@ -47,6 +52,12 @@ class Ensemble(nn.Module):
         """The outputs for queries, see :meth:`.DefaultRegressor.decode`."""
         pairs = zip(self.members, memory, strict=True)
         return self.mixed([member.decode(own, input_dict, rows) for member, own in pairs])  # type: ignore[operator]
+
+    def scalars_of(self, memory: Sequence[Any]) -> dict[str, Tensor]:
+        """``scalars`` (B, S), the mean of those of the members, see :meth:`.DefaultRegressor.scalars_of`."""
+        pairs = zip(self.members, memory, strict=True)
+        found = [member.scalars_of(own) for member, own in pairs]  # type: ignore[operator]
+        return {key: torch.stack([each[key] for each in found]).mean(0) for key in found[0]}
 
     def mixed(self, outputs: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
         """One output of those of the members."""

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.host import MODELS
+from pointcept_bsa.models.heads import RegressionHead
 from pointcept_bsa.models.regressor import DefaultRegressor
 from pointcept_bsa.models.scalars import with_scalars
 
@@ -41,6 +42,8 @@ class GaussianHead(nn.Module):
         hidden_channels: width between the two maps; default ``in_channels``.
     """
 
+    predicts_variance = True
+
     def __init__(self, in_channels: int, out_channels: int, hidden_channels: int | None = None):
         super().__init__()
         hidden_channels = hidden_channels or in_channels
@@ -64,7 +67,12 @@ class GaussianRegressor(DefaultRegressor):
     deviation (``GaussianHead``). Criteria of values, as ``MSELoss``, are given the mean.
     """
 
-    predicts_variance = True
+    predicts_variance = takes_variance = True
+
+    def __init__(self, *args: Any, **options: Any):
+        super().__init__(*args, **options)
+        if isinstance(self.head, RegressionHead):
+            raise InputError("head.type: RegressionHead predicts no deviation, wanted GaussianHead with it")
 
     def forward(self, input_dict: Mapping[str, Any]) -> dict[str, Tensor]:
         """One batch.
@@ -85,7 +93,7 @@ class GaussianRegressor(DefaultRegressor):
         out = {} if target is None else self.losses(mean, target, input_dict["offset"], std.square(), valid)
         if not self.training:
             out |= self.physical(mean, std)
-        return with_scalars(out, self.scalars, feat, input_dict, valid, self.training)
+        return with_scalars(out, self.scalars, feat, input_dict, self.training)
 
     def outputs(self, feat: Tensor) -> dict[str, Tensor]:
         return self.physical(*self.head(feat))

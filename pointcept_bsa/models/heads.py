@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor, nn
 
 from pointcept_bsa.host import MODELS
@@ -28,3 +30,8 @@ class RegressionHead(nn.Module):
 
     def forward(self, feat: Tensor) -> Tensor:
         return self.layers(feat)
+
+
+def predicts_variance(module: Any) -> bool:
+    """Whether a head gives mean and deviation, or a model a variance beside its prediction."""
+    return bool(getattr(module, "predicts_variance", False))

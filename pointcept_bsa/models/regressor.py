@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
 
-from pointcept_bsa.backbones.anchored import AnchoredBackbone
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.geometry.padding import CloudPadding
 from pointcept_bsa.host import LOSSES, MODELS
 from pointcept_bsa.host.batch import ANCHORS
 from pointcept_bsa.layers.anchors import Memory
-from pointcept_bsa.layers.cloud_norm import replace_batch_norms
+from pointcept_bsa.layers.cloud_norm import refuse_batch_norms, replace_batch_norms
 from pointcept_bsa.models.anchored import anchored, by_rows, counted, features_of_both
+from pointcept_bsa.models.heads import predicts_variance
 from pointcept_bsa.models.padding import backbone_padding, valid_slots
 from pointcept_bsa.models.scalars import scalar_branch, with_scalars
+from pointcept_bsa.samples import SCALARS
 
 
 @MODELS.register_module("DefaultRegressor")
@@ -38,8 +39,10 @@ class DefaultRegressor(nn.Module):
         anchor_loss: of batches of anchors and queries (see :mod:`.anchored`), whether the anchors count in the loss,
             too.
         scalars: ``dict(head=..., normalizer=..., criteria=[...])`` of numbers of whole clouds, which are predicted
-            beside the field; see :class:`.ScalarBranch`. None: none.
+            beside the field; see :class:`.ScalarBranch`. None: none. From anchors they are those of the anchors alone.
     """
+
+    takes_variance = False  # whether heads of distributions fit
 
     def __init__(
         self,
@@ -60,6 +63,11 @@ class DefaultRegressor(nn.Module):
         )
         if isinstance(given, int) and isinstance(taken, int) and given != taken:
             raise InputError(f"head.in_channels: got {taken}, wanted {given} as the backbone has features")
+        if predicts_variance(self.head) and not self.takes_variance:
+            raise InputError(
+                f"head.type: {type(self.head).__name__} predicts mean and deviation, {type(self).__name__} takes "
+                "values; wanted GaussianRegressor, or another head"
+            )
         self.normalizer = MODELS.build(_filled(normalizer, channels=getattr(self.head, "out_channels", None)))
         self.criteria = nn.ModuleList(LOSSES.build(c) for c in criteria)
         self.anchor_loss = anchor_loss
@@ -85,7 +93,7 @@ class DefaultRegressor(nn.Module):
         out = {} if target is None else self.losses(pred, target, input_dict["offset"], valid=valid)
         if not self.training:
             out["pred"] = self.normalizer.denormalize(pred)
-        return with_scalars(out, self.scalars, feat, input_dict, valid, self.training)
+        return with_scalars(out, self.scalars, feat, input_dict, self.training)
 
     def predict(self, input_dict: Mapping[str, Any]) -> Tensor:
         """Normalised prediction (N, K), in single precision."""
@@ -105,23 +113,24 @@ class DefaultRegressor(nn.Module):
         """Encode the points of one cloud or several; :meth:`decode` then predicts anywhere.
 
         Raises:
-            InputError: a backbone that has no way for queries; ``scalars``, which are those of whole clouds.
+            InputError: a backbone that has no way for queries.
         """
-        return self.way_for_queries().encode_anchors(input_dict)
+        return anchored(self.backbone).encode_anchors(input_dict)
+
+    def scalars_of(self, memory: Memory) -> dict[str, Tensor]:
+        """``scalars`` (B, S) of the clouds whose anchors are remembered, physical units; nothing of a model without."""
+        if self.scalars is None:
+            return {}
+        assert memory.feat is not None
+        return {SCALARS: self.scalars(memory.feat, {"offset": memory.offset}, None, False)[1]}
 
     def decode(self, memory: Memory, input_dict: Mapping[str, Any], rows: int | None = None) -> dict[str, Tensor]:
         """The outputs of evaluation without ``loss``, for queries of one cloud; of each query whatever the others are.
 
         ``rows``: how many pass through the network together, see :func:`.by_rows`.
         """
-        network = self.way_for_queries()
+        network = anchored(self.backbone)
         return by_rows(lambda queries: self.outputs(network.decode(memory, queries)), input_dict, rows)
-
-    def way_for_queries(self) -> AnchoredBackbone:
-        """The backbone. Raises InputError for one without, and with ``scalars``, which are those of whole clouds."""
-        if self.scalars is not None:
-            raise InputError("model.scalars: got anchors and queries, wanted scalars=None with them")
-        return anchored(self.backbone)
 
     def outputs(self, feat: Tensor) -> dict[str, Tensor]:
         """What evaluation makes of features (N, C)."""
@@ -131,12 +140,25 @@ class DefaultRegressor(nn.Module):
         """Features (N, C) of the backbone, of all points."""
         points = len(input_dict["coord"])
         if ANCHORS in input_dict:
-            return features_of_both(self.way_for_queries(), input_dict)
+            return features_of_both(anchored(self.backbone), input_dict)
         encoded = self.backbone(input_dict)
         feat = encoded["feat"] if isinstance(encoded, Mapping) else encoded
         if feat.shape[0] != points:
             raise InputError(f"backbone: returned features of {feat.shape[0]} points, wanted all {points}")
         return feat
+
+    def check_shares_clouds(self) -> None:
+        """Raise InputError unless backbone, norms and losses go with parts of clouds (``context_parallel``)."""
+        for module in (self.backbone, *self.losses_of_points()):
+            if not getattr(module, "shares_clouds", False):
+                raise InputError(
+                    f"context_parallel: {type(module).__name__} takes whole clouds, wanted context_parallel=1"
+                )
+        refuse_batch_norms(self.backbone)
+
+    def losses_of_points(self) -> Iterable[nn.Module]:
+        """All criteria whose values are taken over the points of clouds."""
+        return self.criteria
 
     def padding(self, unit: int) -> CloudPadding:
         """What lays training samples into slots, a multiple of ``unit`` of them. Raises InputError if nothing does."""

@@ -12,8 +12,11 @@ from torch import Tensor, nn
 
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.host import LOSSES, MODELS
+from pointcept_bsa.host.batch import ANCHORS
 from pointcept_bsa.layers.linear import Linear
 from pointcept_bsa.metrics import cloud_mean
+from pointcept_bsa.models.anchored import anchors_alone
+from pointcept_bsa.models.padding import valid_slots
 from pointcept_bsa.samples import SCALARS
 
 
@@ -98,10 +101,11 @@ def with_scalars(
     branch: ScalarBranch | None,
     feat: Tensor,
     batch: Mapping[str, Any],
-    valid: Tensor | None,
     training: bool,
 ) -> dict[str, Tensor]:
     """A regressor's output with what the branch adds: to ``loss``, ``scalars_loss``; in evaluation ``scalars`` (B, S).
+
+    Of a batch of anchors and queries they are predicted from the anchors: those know the cloud, whoever asks.
 
     Raises:
         InputError: scalars in the batch of a model without a branch, see also :class:`ScalarBranch`.
@@ -110,6 +114,7 @@ def with_scalars(
         if SCALARS in batch:
             raise InputError(f"{SCALARS}: got some in the batch, wanted model.scalars to predict them, or none")
         return out
+    valid = anchors_alone(batch) if ANCHORS in batch else valid_slots(batch, training)
     loss, pred = branch(feat, batch, valid, training)
     if loss is not None:
         out = out | {"loss": out["loss"] + loss if "loss" in out else loss, "scalars_loss": loss}

@@ -20,6 +20,7 @@ from pointcept_bsa.host.batch import ANCHORS, to_device
 from pointcept_bsa.host.embedded.cli import test_main as run_test
 from pointcept_bsa.host.embedded.cli import train_main
 from pointcept_bsa.mesh_io import Mesh, read_mesh, write_mesh
+from pointcept_bsa.models.ensemble import Ensemble
 
 from .conftest import ROOT, SMALL
 from .test_chunks import MODEL, batch_of
@@ -72,6 +73,30 @@ def test_another_order_of_the_points_is_refused():
             SampleAnchors(**bad)
     with pytest.raises(InputError, match="cloud of 1 point"):
         SampleAnchors(3)(sample_of(1))
+
+
+def test_numbers_of_whole_clouds_are_the_mean_over_draws_of_anchors():
+    scalars = dict(
+        head=dict(type="ScalarHead", in_channels=16, out_channels=2),
+        normalizer=dict(type="TargetNormalizer", channels=2, mean=[0.0, 1.0], std=[1.0, 2.0]),
+        criteria=[dict(type="MSELoss")],
+    )
+    members = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        members.append(MODELS.build(MODEL | dict(scalars=scalars)).eval())
+    batch = batch_of(40, 25)
+    found = AnchoredModel(members[0], 20, chunk=7, votes=2)(batch)["scalars"]
+    wanted = []
+    for first, count, name in ((0, 40, batch["name"][0]), (40, 25, batch["name"][1])):
+        cloud = {key: batch[key][first : first + count] for key in ("coord", "feat")}
+        draws = [random_order(count, name, vote)[:20] for vote in (0, 1)]
+        alone = [{key: value[own] for key, value in cloud.items()} | {"offset": torch.tensor([20])} for own in draws]
+        with torch.no_grad():
+            wanted.append(torch.stack([members[0](each)["scalars"][0] for each in alone]).mean(0))
+    torch.testing.assert_close(found, torch.stack(wanted), rtol=1e-4, atol=1e-5)
+    together, *apart = (AnchoredModel(each, 20)(batch)["scalars"] for each in (Ensemble(members), *members))
+    torch.testing.assert_close(together, sum(apart) / 2)
 
 
 @pytest.fixture

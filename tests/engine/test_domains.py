@@ -14,17 +14,21 @@ from scipy.spatial import ConvexHull
 
 import pointcept_bsa
 from pointcept_bsa.datasets.domains import JointFieldDataset, Quantity
-from pointcept_bsa.engine.bounded import BoundedModel
+from pointcept_bsa.datasets.sample_anchors import SampleAnchors
+from pointcept_bsa.datasets.transforms import CollectPoints
+from pointcept_bsa.engine.bounded import BoundedModel, random_order
 from pointcept_bsa.engine.domains import check_domains
 from pointcept_bsa.engine.evaluation import judge
 from pointcept_bsa.engine.export_fields import FieldExporter
 from pointcept_bsa.engine.target_fields import measures, pooled_relative_l2, target_fields
+from pointcept_bsa.engine.uncertainty import UncertaintyCurves, curves
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.host import DATASETS, MODELS, collate_fn
 from pointcept_bsa.host.embedded.cli import test_main as run_test
 from pointcept_bsa.host.embedded.cli import train_main
 from pointcept_bsa.host.embedded.config import load_config
 from pointcept_bsa.mesh_io import Mesh, read_mesh, write_mesh
+from pointcept_bsa.models.ensemble import Ensemble
 
 from .conftest import load_tool
 
@@ -190,16 +194,33 @@ def test_files_of_both_domains_are_predicted_as_the_test_predicts(joint_run, tmp
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         whole = network.predict(np.concatenate(points), domain=raw["domain"], normal=raw["normal"])
-    for number, (stem, field, key) in enumerate(
-        (("body", "pressure_coefficient", "surface/pressure_coefficient"), ("air", "velocity", "volume/velocity"))
+    for number, (file, field, key) in enumerate(
+        (
+            ("body.vtp", "pressure_coefficient", "surface/pressure_coefficient"),
+            ("air.vtu", "velocity", "volume/velocity"),
+        )
     ):
         rows = raw["domain"] == number
-        written = read_mesh(tmp_path / "out" / f"{stem}.vtp").point_data
+        written = read_mesh(tmp_path / "out" / file).point_data
         np.testing.assert_allclose(written[f"predicted_{field}"], whole[key][rows], rtol=1e-4, atol=1e-5)
         assert np.isnan(whole[key][~rows]).all() and np.isfinite(written[f"predicted_{field}"]).all()
     assert "kept" in written and "predicted_pressure_coefficient" in written
     records = json.loads((tmp_path / "out/predictions.json").read_text())["files"]
     assert [record["domain"] for record in records] == ["surface", "volume"]
+
+
+def test_a_volume_of_cells_goes_to_the_format_that_holds_them(joint_run, tmp_path, capsys):
+    """The command of the docs, without ``--format``: .vtp has no place for cells of a volume."""
+    raw = DATASETS.build(load_config(str(joint_run / "config.py")).data.test).get_data(0)
+    _, air = body_and_air(tmp_path, raw)
+    write_mesh(tmp_path / "air.vtu", Mesh(air, {"tetra": np.arange(4)[None] + np.arange(57)[:, None]}))
+    files = [f"surface={tmp_path / 'body.vtp'}", f"volume={tmp_path / 'air.vtu'}"]
+    options = ["--weight", str(joint_run), "--input", *files, "--output", str(tmp_path / "out")]
+    assert load_tool("predict").main(options) == 0
+    assert len(read_mesh(tmp_path / "out/air.vtu").cells["tetra"]) == 57
+    assert (tmp_path / "out/body.vtp").is_file()
+    assert load_tool("predict").main([*options, "--format", "vtp"]) == 2
+    assert "wanted .vtu" in capsys.readouterr().err
 
 
 def test_drag_is_that_of_the_surface_whose_faces_are_given(joint_run, tmp_path, capsys):
@@ -253,3 +274,93 @@ def test_a_large_cloud_is_predicted_in_pieces_of_both_domains():
         whole, apart, pieces = (BoundedModel(model, bound)(batch)["pred"] for bound in (None, 60, 30))
     torch.testing.assert_close(apart, whole, equal_nan=True)
     assert pieces.isnan().equal(whole.isnan()) and pieces.isnan().equal(batch["domain"][:, None] != model.owner)
+
+
+def test_how_sure_an_ensemble_is_of_the_fields_of_a_domain():
+    """Curves over the points of the domain alone; elsewhere nothing is predicted."""
+    dataset = DATASETS.build(
+        dict(type="EllipsoidFlowJointDataset", num_samples=1, num_points=dict(surface=5, volume=9))
+    )
+    torch.manual_seed(0)
+    domain = torch.tensor([0] * 5 + [1] * 9)
+    pred, target, variance = (torch.randn(14, 5).double() for _ in range(3))
+    variance, strange = variance.square(), domain[:, None] != torch.tensor([0, 1, 1, 1, 1])
+    output = {key: each.masked_fill(strange, torch.nan) for key, each in (("pred", pred), ("variance", variance))}
+    told = UncertaintyCurves(target_fields(dataset))
+    told(dict(target=target, offset=torch.tensor([14]), name=["a"], domain=domain), output)
+    found = told.report()["fields"]
+    assert found["surface/pressure_coefficient"] == curves(pred[:5, :1], target[:5, :1], variance[:5, :1])
+    assert found["volume/velocity"] == curves(pred[5:, 1:4], target[5:, 1:4], variance[5:, 1:4])
+
+
+def test_an_ensemble_of_joint_models_fits_their_data():
+    cfg = load_config(CONFIG, {"model.backbone.depth": 1})
+    members = [MODELS.build(cfg.model).eval() for _ in range(2)]
+    for member in members:
+        member.normalizer.set([0.0] * 5, [1.0] * 5)
+    dataset = DATASETS.build(cfg.data.test.to_dict() | dict(num_samples=1, num_points=dict(surface=20, volume=30)))
+    check_domains(Ensemble(members), dataset)
+    batch = collate_fn([dataset[0]])
+    with torch.no_grad():
+        together, *alone = (model(batch)["pred"] for model in (Ensemble(members), *members))
+    torch.testing.assert_close(together, sum(alone) / 2, equal_nan=True)
+    assert together.isfinite().sum() == 20 + 4 * 30
+
+
+@pytest.mark.parametrize("queries", [None, dict(surface=3, volume=4)])
+def test_anchors_of_each_domain(queries):
+    sample = dict(coord=np.arange(60.0).reshape(20, 3), target=np.zeros((20, 5)), name="a")
+    sample |= dict(domain=np.array([0] * 8 + [1] * 12), domain_names=("surface", "volume"))
+    sample = SampleAnchors(dict(volume=6, surface=4), queries)(sample)
+    anchor, domain = sample["is_anchor"], sample["domain"]
+    assert anchor[:10].all() and not anchor[10:].any()
+    assert np.bincount(domain[anchor]).tolist() == [4, 6]
+    assert np.bincount(domain[~anchor]).tolist() == ([4, 6] if queries is None else [3, 4])
+    assert len(np.unique(sample["coord"], axis=0)) == len(domain)
+    collected = CollectPoints(("coord", "target", "name", "domain"))(sample)
+    assert collected["anchor_offset"].item() == 10 and collected["domain_offset"].tolist()[-1] == len(domain)
+
+
+def test_numbers_of_anchors_that_fit_no_domains_are_refused():
+    sample = dict(coord=np.zeros((9, 3)), domain=np.arange(9) % 2, domain_names=("surface", "volume"))
+    for wrong in (dict(surface=3), dict(surface=3, air=2)):
+        with pytest.raises(InputError, match=r"num_anchors of .*, wanted of \['surface', 'volume'\]"):
+            SampleAnchors(wrong)(sample)
+    with pytest.raises(InputError, match="wanted of all points: no domains"):
+        SampleAnchors(dict(surface=3))(dict(coord=np.zeros((9, 3))))
+    for arguments in ((dict(surface=3), 4), ({}, None), (dict(surface=3), dict(volume=4)), (dict(surface=0), None)):
+        with pytest.raises(InputError, match="SampleAnchors: got"):
+            SampleAnchors(*arguments)
+    with pytest.raises(InputError, match="test_cfg: got anchors="):
+        DATASETS.build(dict(type="EllipsoidFlowJointDataset", test_cfg=dict(anchors=dict(surface=0, volume=3))))
+
+
+def test_every_point_from_anchors_of_each_domain(joint_run, tmp_path, tool):
+    """The anchors are those of the draw; test, tool and program say the same."""
+    out = tmp_path / "test"
+    more = [
+        "test.save_predictions=True",
+        "data.test.test_cfg.anchors.surface=20",
+        "data.test.test_cfg.anchors.volume=30",
+    ]
+    options = [f"save_path={out}", f"weight={joint_run}/model/model_last.pth", *SMALL[3:], *more, "test.export=['vtp']"]
+    assert run_test(["--config", str(Path(joint_run) / "config.py"), "--options", *options]) == 0
+    report = json.loads((out / "test/metrics.json").read_text())
+    assert report["approximation"].startswith("every point predicted as a query of 20 surface, 30 volume anchors")
+    name = report["samples"][0]["name"]
+    with np.load(out / f"test/predictions/{name}.npz") as data:
+        tested, domain = data["pred"], data["domain"]
+    order = random_order(100, name, 0).numpy()
+    anchors = np.sort(np.concatenate([order[domain[order] == i][:n] for i, n in enumerate((20, 30))]))
+    dataset = DATASETS.build(load_config(str(Path(joint_run) / "config.py")).data.test.to_dict())
+    batch = {key: value for key, value in collate_fn([dataset[0]]).items() if key not in ("target", "domain_offset")}
+    network = pointcept_bsa.load(joint_run, device="cpu").network
+    own = {key: batch[key][anchors] for key in ("coord", "feat", "domain")} | {"offset": torch.tensor([50])}
+    with torch.no_grad():
+        found = network.model.decode(network.model.encode_anchors(own), batch)["pred"]
+    np.testing.assert_allclose(tested, found, rtol=1e-4, atol=1e-5)
+    files = [f"{part}={out}/test/export/{name}_{part}.vtp" for part in ("surface", "volume")]
+    words = ["--weight", str(joint_run), "--output", str(tmp_path / "files"), "--input", *files]
+    assert tool("predict", *words, "--anchors", "surface=20,volume=30") == 0
+    for wrong in ("surface=20", "surface=x", "surface=1,surface=2", "surface=0,volume=3"):
+        assert tool("predict", *words, "--anchors", wrong) == 2

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from pointcept_bsa.geometry.ball_tree import BallTree
+from pointcept_bsa.geometry.token_tree import plan_tokens
 from pointcept_bsa.layers.anchored_attention import decode_ball_sparse, decode_native_sparse
 from pointcept_bsa.layers.anchors import Memory, Tiles, TreeMemory
 from pointcept_bsa.layers.ball_sparse_attention import BallSparseAttention
@@ -28,6 +29,8 @@ OPTIONS = {
     "own ball allowed": dict(mask_own_ball=False),
     "no distance bias": dict(distance_bias=False),
     "more blocks than there are": dict(topk=40),
+    "levels of tokens": dict(phi="mean", near=16, fan=2, beam=64),  # a beam that holds all: the exact choice
+    "levels, group compression": dict(phi="mean", near=8, fan=2, beam=64, group_compression=True, query_pooling="mlp"),
 }
 
 
@@ -50,6 +53,24 @@ def pooled(p: dict, name: str, vectors: list[Tensor], real: list[bool]) -> Tenso
         return sum(v for v, r in zip(vectors, real, strict=True) if r) / max(1, sum(real))
     u = torch.cat([v if r else torch.zeros_like(v) for v, r in zip(vectors, real, strict=True)])
     return linear(p, f"{name}.mlp.2", linear(p, f"{name}.mlp.0", u).clamp(min=0))
+
+
+def seen_levels(layer, k, v, kv, layout, start, slots, block) -> tuple[list, list, list]:
+    """Keys, values and log of the points of the tokens that a query in ``block`` sees, with phi the mean."""
+    keys, values, bias = [], [], []
+    place, valid, level = block * BLOCK - start, layout.valid.tolist(), 0
+    near, fan = layer.levels.near, layer.levels.fan
+    while level == 0 or near * fan ** (level - 1) < slots:
+        size, width = BLOCK * fan**level, near * fan**level
+        for first in range(0, slots, size):
+            fine = level > 0 and first // (width // fan) == place // (width // fan)  # seen on a level below
+            real = [s for s in range(start + first, start + min(first + size, slots)) if valid[s]]
+            if first // width == place // width and not fine and real:
+                keys.append(sum(k[s, kv] for s in real) / len(real))
+                values.append(sum(v[s, kv] for s in real) / len(real))
+                bias.append(torch.tensor(math.log(len(real)), dtype=torch.float64))
+        level += 1
+    return keys, values, bias
 
 
 def oracle(layer, k, v, x, coord, cloud, ball, block, layout, native) -> Tensor:
@@ -85,6 +106,8 @@ def oracle(layer, k, v, x, coord, cloud, ball, block, layout, native) -> Tensor:
                 asked = pooled(p, "pool_q", [q[head]] * layer.group_size, [True] * layer.group_size)
             own = asked if layer.group_compression else q[head]
         compressed = attend(own, *(list(coarse[name].values()) for name in ("pool_k", "pool_v")))
+        if getattr(layer, "levels", None) is not None:
+            compressed = attend(own, *seen_levels(layer, k, v, kv, layout, starts[cloud], layout.slots[cloud], block))
         candidates = [b for b in blocks if not (layer.mask_own_ball and b in masked)]
         chosen = sorted(candidates, key=lambda b: -float(asked @ coarse["pool_k"][b]))[:topk]
         points = [s for b in chosen for s in slots[b] if valid[s]]
@@ -93,7 +116,7 @@ def oracle(layer, k, v, x, coord, cloud, ball, block, layout, native) -> Tensor:
     return linear(p, "projection", torch.cat(out))
 
 
-def compare(layer, dims: int, native: bool) -> None:
+def compare(layer, dims: int, native: bool, near: int | None = None) -> None:
     layer = layer.double()
     with torch.no_grad():
         for parameter in layer.parameters():
@@ -101,7 +124,7 @@ def compare(layer, dims: int, native: bool) -> None:
     coord = torch.randn(sum(LENGTHS), dims, dtype=torch.float64)
     tree = BallTree.build(coord, LENGTHS, BALL, BLOCK, rotate=45.0)
     memory = TreeMemory(LENGTHS, torch.tensor(LENGTHS).cumsum(0), coord)
-    memory.remember(tree, 45.0)
+    memory.remember(tree, 45.0, None if near is None else plan_tokens(tree.layout.slots, BLOCK, near, 2))
     queries, x = torch.randn(sum(QUERIES), dims, dtype=torch.float64), torch.randn(sum(QUERIES), DIM).double()
     anchors = torch.randn(len(tree.layout.coord), DIM, dtype=torch.float64)
     decode = decode_native_sparse if native else decode_ball_sparse
@@ -125,7 +148,7 @@ def compare(layer, dims: int, native: bool) -> None:
 @pytest.mark.parametrize("name", OPTIONS)
 def test_a_query_of_bsa_is_what_the_equations_say(name):
     options = dict(ball_size=BALL, block_size=BLOCK, group_size=4, topk=3) | OPTIONS[name]
-    compare(BallSparseAttention(DIM, HEADS, dimensionality=2, **options), 2, native=False)
+    compare(BallSparseAttention(DIM, HEADS, dimensionality=2, **options), 2, False, options.get("near"))
 
 
 @pytest.mark.parametrize("options", [{}, dict(mask_own_ball=True, phi="mlp", num_kv_heads=2)])

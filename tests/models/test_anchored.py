@@ -22,6 +22,21 @@ BACKBONES = {
         query_pooling="mlp",
         rotary=4.0,
     ),
+    "bsa levels": dict(
+        type="BSA-v1m1", channels=16, depth=2, num_heads=2, ball_size=32, topk=2, near=64, fan=2, beam=2
+    ),
+    "bsa levels group compression": dict(
+        type="BSA-v1m1",
+        channels=16,
+        depth=2,
+        num_heads=2,
+        ball_size=32,
+        topk=2,
+        near=32,
+        fan=4,
+        phi="mean",
+        group_compression=True,
+    ),
     "erwin nsa": dict(
         type="ErwinNSA-v1m1", channels=16, depth=2, num_heads=2, local_ball_size=32, compressed_ball_size=8
     ),
@@ -127,7 +142,9 @@ def test_training_reaches_every_parameter():
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
 
 
-@pytest.mark.parametrize("name", ["bsa", "full"])  # Erwin-NSA searches neighbours, on the CPU in a k-d tree
+@pytest.mark.parametrize(
+    "name", ["bsa", "bsa levels", "full"]
+)  # Erwin-NSA searches neighbours, on the CPU in a k-d tree
 def test_a_step_of_known_shapes_makes_no_table_and_asks_the_device_nothing(name, launches):
     """Else a CUDA graph could not hold it."""
     model, batch = model_of(BACKBONES[name], anchor_loss=False).train(), batch_of(90, 60)
@@ -172,13 +189,21 @@ def test_parameters_stay_with_their_cloud():
     assert model.backbone.condition.layers[-1].weight.grad.abs().sum() > 0
 
 
-@pytest.mark.parametrize("training", [True, False])
-def test_numbers_of_whole_clouds_are_refused(training):
+def test_numbers_of_whole_clouds_are_those_of_the_anchors():
     scalars = dict(
         head=dict(type="ScalarHead", in_channels=16, out_channels=1),
         normalizer=dict(type="TargetNormalizer", channels=1, mean=[0.0], std=[1.0]),
         criteria=[dict(type="MSELoss")],
     )
-    model = model_of(BACKBONES["bsa"], scalars=scalars).train(training)
-    with pytest.raises(InputError, match="model.scalars: got anchors and queries"):
-        model(batch_of(90) | {ANCHORS: torch.tensor([70]), "scalars": torch.zeros(1, 1)})
+    model = model_of(BACKBONES["bsa"], scalars=scalars, anchor_loss=False)
+    batch = batch_of(90, 60) | {ANCHORS: torch.tensor([70, 110]), "scalars": torch.tensor([[0.5], [-1.0]])}
+    with torch.no_grad():
+        both = model(batch)["scalars"]
+        anchors = (cut(batch, range(70)), cut(batch, range(90, 130)))
+        torch.testing.assert_close(both, torch.cat([model(each)["scalars"] for each in anchors]), rtol=1e-4, atol=1e-5)
+        for number, each in enumerate(anchors):
+            alone = model.scalars_of(model.encode_anchors(each))["scalars"]
+            torch.testing.assert_close(alone, both[[number]], rtol=1e-4, atol=1e-5)
+        losses = model.train()(batch)
+    torch.testing.assert_close(losses["scalars_loss"], (both - batch["scalars"]).square().mean(), rtol=1e-4, atol=1e-5)
+    assert model_of(BACKBONES["bsa"]).scalars_of(model.encode_anchors(anchors[0])) == {}

@@ -94,6 +94,13 @@ def test_a_loss_worked_by_hand():
     assert loss(pred, target, None, variance).item() == pytest.approx(half_log_2pi + (0.5 + 0.6931471806) / 3)
 
 
+def test_heads_of_the_other_kind_are_refused():
+    with pytest.raises(InputError, match="GaussianHead predicts mean and deviation, DefaultRegressor takes values"):
+        model(type="DefaultRegressor")
+    with pytest.raises(InputError, match="RegressionHead predicts no deviation, wanted GaussianHead"):
+        model(head=dict(type="RegressionHead", in_channels=16, out_channels=2))
+
+
 def test_what_does_not_fit_is_refused():
     with pytest.raises(InputError, match="GaussianNLLLoss: got a model that predicts no variance"):
         model(type="DefaultRegressor", head=dict(type="RegressionHead", in_channels=16, out_channels=2))(batch())

@@ -161,3 +161,44 @@ def test_anchors_and_queries_of_several_domains():
         pred = model.decode(model.encode_anchors(one), one)["pred"]
         whole = model(one)["pred"]
     torch.testing.assert_close(pred, whole, equal_nan=True, rtol=1e-4, atol=1e-4)
+
+
+def gaussian():
+    domains = copy.deepcopy(CONFIG["domains"])
+    for domain in domains.values():
+        domain["head"]["type"] = "GaussianHead"
+        domain["criteria"] = [dict(type="GaussianNLLLoss")]
+    return build(domains=domains)
+
+
+def test_distributions_of_several_domains():
+    model, data = gaussian(), batch()
+    losses = model.train()(data)
+    mean, variance = model.distribution(model.features(data))
+    normal = torch.distributions.Normal(mean, variance.sqrt())
+    nll = -normal.log_prob(model.normalizer.normalize(data["target"]))
+    cloud_of = (torch.arange(33) >= 20).long()
+    wanted = 0.0
+    for number, (own, weight) in enumerate([(slice(0, 1), 1.0), (slice(1, 4), 0.5)]):
+        rows = [(data["domain"] == number) & (cloud_of == i) for i in (0, 1)]
+        wanted += weight * sum(nll[own_rows][:, own].mean() for own_rows in rows) / 2
+    torch.testing.assert_close(losses["loss"], wanted)
+
+    with torch.no_grad():
+        out = model.eval()(data)
+    assert model.predicts_variance and not build().predicts_variance
+    there = data["domain"][:, None] == torch.tensor([0, 1, 1, 1])
+    for key in ("pred", "variance"):
+        assert torch.equal(out[key].isfinite(), there), key
+    deviation = out["variance"].sqrt()[there]
+    torch.testing.assert_close(deviation, (variance.sqrt() * model.normalizer.std)[there])
+    one = {key: value for key, value in cloud(20, 0).items() if key not in ("target", "domain_offset")}
+    with torch.no_grad():
+        found = model.decode(model.encode_anchors(one), one)
+    for key in ("pred", "variance"):
+        torch.testing.assert_close(found[key], out[key][:20], equal_nan=True, rtol=1e-4, atol=1e-4)
+
+
+def test_a_distribution_in_one_domain_alone_is_refused():
+    with pytest.raises(InputError, match=r"heads of \['volume'\] predict no variance, wanted GaussianHead"):
+        build(**with_surface(head=dict(type="GaussianHead", in_channels=16, out_channels=1)))

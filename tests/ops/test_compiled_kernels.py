@@ -219,8 +219,8 @@ def attention_to_levels():
 def descent():
     q, k = torch.zeros(32, 2, 8), torch.zeros(64, 2, 8)
     parents, first, hidden = torch.zeros(32, 2, 4, dtype=torch.int64), torch.arange(0, 72, 8), torch.zeros(64) > 0
-    for own in ([], [8, 8]):
-        tree_descent.best_children_op(q, k, parents, first, hidden, 8, 4, own)
+    for own, whose in (([], None), ([8, 8], None), ([1, 8], torch.zeros(32, dtype=torch.int64))):
+        tree_descent.best_children_op(q, k, parents, first, hidden, 8, 4, own, whose)
 
 
 def tree_order():
@@ -246,8 +246,8 @@ def messages_of_neighbors():
     relative, weight = torch.zeros(SLOTS, 16, 3), torch.zeros(SLOTS, 16, 1)
     senders = index.flatten(), torch.zeros(SLOTS + 1, dtype=torch.long)
     edges = relative, index, weight, *senders, 1e-5
-    out = messages._forward(sent, sent, matrix, norm, norm, *edges, torch.float32)
-    messages._backward(out, sent, sent, matrix, norm, *edges)
+    out = messages._forward(sent, sent, matrix, norm, norm, norm, *edges, torch.float32)
+    messages._backward(out, sent, sent, matrix, norm, norm, *edges)
 
 
 CALLS = {

@@ -12,7 +12,7 @@ from pointcept_bsa.layers.token_levels import TokenLevels
 from pointcept_bsa.ops import tree_attention as attention
 from pointcept_bsa.ops import tree_descent as descent
 from pointcept_bsa.ops.dense_attention import narrow
-from pointcept_bsa.ops.tree_attention import triton_backend
+from pointcept_bsa.ops.tree_attention import TokenLists, triton_backend
 
 from .interpreter import DEVICE, kernel_test, run_in_interpreter
 
@@ -85,6 +85,35 @@ def test_logits_beyond_the_bound_take_the_running_maximum(monkeypatch):
     check(SMALL, 8, torch.bfloat16)
 
 
+def tiles_of(tokens, rows=16, gradients=True):
+    """Tiles of as many queries, of nodes in any order, some more than once."""
+    plan = tokens.plan
+    node = torch.tensor([0, 4, 4, 1, 7, 2], device=DEVICE) % len(plan.nodes)
+    seen, lengths = (torch.tensor(table, device=DEVICE) for table in (plan.seen, plan.lengths))
+    return node, TokenLists.of_tiles(rows, node, seen, lengths, sum(plan.totals) if gradients else None)
+
+
+@kernel_test
+@pytest.mark.parametrize(("dim", "dtype"), [(8, torch.float32), (8, torch.bfloat16)])
+def test_tiles_whose_lists_the_device_alone_knows(dim, dtype):
+    """The kernels against the reference of tiles, that against attention node by node."""
+    _, tokens, _ = tokens_of(SMALL, dim, dtype)
+    k, v = torch.cat(tokens.k), torch.cat(tokens.v)
+    node, lists = tiles_of(tokens)
+    q, probe = (torch.randn(len(node) * 16, HEADS, dim, device=DEVICE).to(dtype) for _ in range(2))
+    results = []
+    for op, kind in ((attention.tree_attention, dtype), (attention.reference.tree_attention, torch.float64)):
+        leaves = [t.detach().to(kind).requires_grad_() for t in (q, k, v)]
+        out = op(*leaves, tokens.counts.log, lists)
+        results.append((out, *torch.autograd.grad(out, leaves, probe.to(kind))))
+    for name, got, want in zip(("out", "q", "k", "v"), *results, strict=True):
+        assert error(got, want) < TOLERANCE[dtype][name != "out"], name
+    for own, number, out in zip(q.split(16), node.tolist(), results[1][0].split(16), strict=True):
+        seen = torch.tensor(tokens.plan.seen[number, : tokens.plan.numbers[number]], device=DEVICE).long()
+        scores = torch.einsum("qhd,khd->hqk", own.double(), k[seen].double()) / dim**0.5 + tokens.counts.log[seen]
+        torch.testing.assert_close(out, torch.einsum("hqk,khd->qhd", scores.softmax(-1), v[seen].double()))
+
+
 @kernel_test
 def test_a_token_that_nobody_sees_has_no_gradient():
     _, tokens, layout = tokens_of(SMALL, 4, torch.float32)
@@ -116,6 +145,28 @@ def test_descent(sizes, mask, dim, monkeypatch):
     wanted = made.select(q, tokens, group, mask)
     different = (found.sort(-1).values != wanted.sort(-1).values).float().mean()
     assert different < 1e-3  # of scores equal to rounding
+
+
+@kernel_test
+@pytest.mark.parametrize("sizes", [SMALL, pytest.param(LARGE, marks=pytest.mark.gpu)])
+def test_descent_of_queries_that_fall_into_any_ball(sizes, monkeypatch):
+    made, tokens, layout = tokens_of(sizes, 8, torch.float32)
+    lengths, balls = (7, 0, 30), [s // layout.ball_size for s in layout.slots]
+    ball = torch.cat([torch.randint(n, (q,)) + sum(balls[:i]) for i, (n, q) in enumerate(zip(balls, lengths))]).to(
+        DEVICE
+    )
+    q = torch.randn(len(ball), HEADS, 8, device=DEVICE)
+    found = made.select(q, tokens, 1, True, lengths, ball)
+    monkeypatch.setenv("PCBSA_OPS", "reference")
+    wanted = made.select(q, tokens, 1, True, lengths, ball)
+    assert torch.equal(found.sort(-1).values, wanted.sort(-1).values) and (wanted >= 0).any()
+    inside = layout.ball_size // layout.block_size
+    assert not ((wanted // inside == ball[:, None, None]) & (wanted >= 0)).any()
+    own = torch.arange(sum(balls), device=DEVICE)  # a query a ball: the two ways are one
+    many = torch.randn(len(own), HEADS, 8, device=DEVICE)
+    assert torch.equal(
+        made.select(many, tokens, layout.ball_size, True), made.select(many, tokens, 1, True, tuple(balls), own)
+    )
 
 
 @pytest.mark.gpu

@@ -104,6 +104,22 @@ class CarSetDataset(FolderDataset):
             arrays = {name: _run(values, start, self.num_points) for name, values in arrays.items()}
         return {**arrays, **self._scalars(index)} if self.scalar_names else arrays
 
+    def surface_elements(self, index: int) -> dict[str, np.ndarray] | None:
+        """Outward ``normal`` (N, 3) and ``area`` (N,) in m2 of the points of a sample of the surface.
+
+        Of a sample that is a part of its car the areas are scaled up, so that sums estimate those of the whole. None
+        of the volume, and where samples are drawn anew.
+        """
+        if self.domain.name != "surface" or self.draws:
+            return None
+        case, found = self.data_list[self._index(index)], {}
+        for name in ("normal", "area"):
+            values = self.folder.read(case, self._stored(name), (None, self.columns[name]))
+            count = len(values)
+            found[name] = np.asarray(values[: self.num_points], np.float64)
+        area = found["area"].reshape(-1)
+        return {"normal": found["normal"], "area": area * (count / len(area))}
+
     def coefficients(self, index: int) -> dict[str, dict[str, Any]]:
         """Coefficients of a sample by name, ``{"value", "unit"}``. Raises ``InputError``: not prepared, or damaged."""
         return self._coefficients(self._index(index))

@@ -9,6 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from pointcept_bsa.datasets.inputs import GLOBAL
+from pointcept_bsa.engine.anchored import Anchors
 from pointcept_bsa.engine.prediction.inputs import prepare_input
 from pointcept_bsa.engine.prediction.network import Network, check_bounds
 from pointcept_bsa.engine.prediction.outputs import SPREAD, at_all_points, columns_of_targets
@@ -23,7 +24,7 @@ def predict_arrays(
     fields: Mapping[str, Any],
     faces: Any = None,
     max_points: int | None = None,
-    anchors: int | None = None,
+    anchors: Anchors | None = None,
     name: str = "points",
 ) -> tuple[dict[str, np.ndarray], list[str]]:
     """The targets at each point, and what the user should be told.
@@ -35,7 +36,8 @@ def predict_arrays(
             number or k of them, the same at every point.
         faces: (F, 3) triangles of a surface, from which normals follow; points of no face are not predicted.
         max_points: larger clouds are predicted in random pieces.
-        anchors: so many points, drawn at random, are encoded once, and all are predicted as queries of them.
+        anchors: so many points, drawn at random, are encoded once, and all are predicted as queries of them; of
+            several domains also {domain: so many}.
         name: of the cloud, for messages; random pieces are drawn by it.
 
     Returns:

@@ -18,6 +18,7 @@ from pointcept_bsa.engine.prediction.surface import Surface, area_vectors
 from pointcept_bsa.errors import InputError
 
 SILHOUETTE_PIXELS = 2000
+COMPONENTS = ("drag", "lift", "side", "roll", "yaw", "pitch")
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,31 @@ def surface_forces(
     level = float(pressure[surface.triangle].mean()) if surface.closed else 0.0
     force, moment = integrals(points, surface.triangle, pressure - level, shear, reference.about)
     values = np.concatenate([reference.axes @ force, reference.axes @ moment])
-    return dict(zip(("drag", "lift", "side", "roll", "yaw", "pitch"), values.tolist(), strict=True))
+    return dict(zip(COMPONENTS, values.tolist(), strict=True))
+
+
+def element_forces(
+    points: np.ndarray,
+    normal: np.ndarray,
+    area: np.ndarray,
+    pressure: np.ndarray,
+    reference: Reference,
+    shear: np.ndarray | None = None,
+) -> dict[str, float]:
+    """As :func:`surface_forces`, of elements with an area and one value each: sums in the place of the integrals.
+
+    Args:
+        points, normal: (N, 3) centres and outward unit normals.
+        area: (N,); values at elements without any do not count.
+        pressure, shear: (N,) and (N, 3).
+    """
+    there = area > 0
+    stress = -np.asarray(pressure, np.float64)[there, None] * normal[there]
+    stress = stress if shear is None else stress + shear[there]
+    force = area[there, None] * stress
+    moment = np.cross(points[there] - np.asarray(reference.about), force)
+    values = np.concatenate([reference.axes @ force.sum(0), reference.axes @ moment.sum(0)])
+    return dict(zip(COMPONENTS, values.tolist(), strict=True))
 
 
 def pressure_forces(

@@ -16,7 +16,9 @@ from pointcept_bsa.datasets.folder_dataset import FolderDataset
 from pointcept_bsa.datasets.inputs import FieldInfo, InputDescription
 from pointcept_bsa.datasets.point_field import OwnPointFieldDataset
 from pointcept_bsa.datasets.transforms import fields_read
-from pointcept_bsa.engine.anchored import AnchoredModel
+from pointcept_bsa.distributed import mesh
+from pointcept_bsa.distributed.parts import cut, whole_batch
+from pointcept_bsa.engine.anchored import AnchoredModel, Anchors
 from pointcept_bsa.engine.bounded import BoundedModel, bounded
 from pointcept_bsa.engine.training_points import TrainingPoints, training_points
 from pointcept_bsa.engine.training_range import FILE, describe_training_data, parse_training_range, read_training_range
@@ -106,10 +108,9 @@ class Network:
         return fields_read(self.transforms)
 
     def predict(
-        self, sample: Mapping[str, Any], max_points: int | None = None, anchors: int | None = None
+        self, sample: Mapping[str, Any], max_points: int | None = None, anchors: Anchors | None = None
     ) -> Prediction:
-        """The prediction for one sample of the data set's kind.
-
+        """The prediction for one sample of the data set's kind; processes that share clouds predict a part each.
 
         ``max_points`` or ``anchors`` replaces what ``test_cfg`` says.
 
@@ -127,9 +128,12 @@ class Network:
             )
         self._refuse_random(sample)
         device = next(self.model.parameters()).device
+        if mesh.context_size() > 1:
+            collected = cut(collected, mesh.context_rank(), mesh.context_size())
         predict, batch = self.bounded(max_points, anchors), collate_fn([collected])
         with torch.no_grad():  # from anchors, points go to the device a chunk at a time
-            output = predict(batch if isinstance(predict, AnchoredModel) else to_device(batch, device))
+            batch = batch if isinstance(predict, AnchoredModel) else to_device(batch, device)
+            output = whole_batch(batch, predict(batch))[1]
         remark = self.remark(predict, max_points)
         if self.labels is not None:
             return Prediction(np.asarray(self.labels)[output["seg_logits"].argmax(1).cpu().numpy()][:, None], remark)
@@ -154,7 +158,7 @@ class Network:
         bound = "--max-points" if max_points is not None else "test_cfg.max_points of the run"
         return f"{bound}: an approximation"
 
-    def bounded(self, max_points: int | None = None, anchors: int | None = None) -> BoundedModel:
+    def bounded(self, max_points: int | None = None, anchors: Anchors | None = None) -> BoundedModel:
         """The model as it goes through clouds. Raises InputError."""
         test_cfg, bound = dict(self.test_cfg), {"max_points": max_points, "anchors": anchors}
         if anchors is not None:
@@ -182,12 +186,13 @@ class Network:
             raise InputError("data.test.transform: it draws at random, wanted transforms that do not to predict")
 
 
-def check_bounds(dashes: str, max_points: int | None, anchors: int | None) -> None:
+def check_bounds(dashes: str, max_points: int | None, anchors: Anchors | None) -> None:
     """Raise InputError unless at most one of them is given, at least 1; ``dashes`` stand before an option's name."""
     names = ("max-points", "anchors") if dashes else ("max_points", "anchors")
     for name, value in zip(names, (max_points, anchors), strict=True):
-        if value is not None and value < 1:
-            raise InputError(f"{dashes}{name}: got {value}, wanted at least 1")
+        for count in value.values() if isinstance(value, Mapping) else [] if value is None else [value]:
+            if count < 1:
+                raise InputError(f"{dashes}{name}: got {count}, wanted at least 1")
     if max_points is not None and anchors is not None:
         raise InputError(f"{dashes}anchors: got {anchors}, wanted it without {dashes}{names[0]}")
 

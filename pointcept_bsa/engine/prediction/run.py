@@ -28,19 +28,22 @@ from pointcept_bsa.engine.prediction.surface import Surface, outward_surface, tr
 from pointcept_bsa.engine.training_range import outside_range
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.files.json_file import write_json
+from pointcept_bsa.host import comm
 from pointcept_bsa.mesh_io import READABLE, SUFFIXES, Mesh, conversion, read_mesh, write_mesh
+
+VOLUMES = (".vtu", ".pvtu")  # whose cells a .vtp may have no place for
 
 
 @dataclass(frozen=True)
 class Settings:
-    """The options of ``tools/predict.py``."""
+    """The options of ``tools/predict.py``; ``format`` None: .vtu for inputs that are, .vtp for others."""
 
     inputs: Sequence[str]
     output: str
-    format: str = "vtp"
+    format: str | None = None
     fields: Mapping[str, str] = field(default_factory=dict)
     max_points: int | None = None
-    anchors: int | None = None
+    anchors: int | Mapping[str, int] | None = None
     density: float | None = None
     velocity: float | None = None
     area: float | None = None
@@ -59,9 +62,12 @@ def predict_files(
 ) -> list[dict[str, Any]]:
     """Predict on every file; returns and, for a folder as output, writes ``predictions.json``: a record a file.
 
+    Of several processes, which share each cloud, the main one writes and says.
+
     Raises:
         InputError: a file that cannot be read or used, before others are written if that can be told from the names.
     """
+    say = say if comm.is_main_process() else lambda line: None
     check_bounds("--", settings.max_points, settings.anchors)
     files = files_by_domain(settings.inputs)
     if files is not None:
@@ -91,7 +97,7 @@ def predict_files(
             say("    " + ", ".join(f"{name} {value:.5g}" for name, value in record["scalars"].items()))
         if record["forces"] is not None:
             say(f"    {summary(record['forces'])}")
-    if is_folder(settings):
+    if is_folder(settings) and comm.is_main_process():
         write_json(Path(settings.output) / "predictions.json", {"files": records})
     return records
 
@@ -190,8 +196,9 @@ def write_prediction(
         remarks.append(f"fields of the input replaced by the new prediction: {', '.join(replaced)}")
     written, more = fitted(written, target)
     remarks += more
-    target.parent.mkdir(parents=True, exist_ok=True)
-    write_mesh(target, written)
+    if comm.is_main_process():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_mesh(target, written)
     return {
         "output": str(target),
         "points": len(pred),
@@ -234,9 +241,10 @@ def output_paths(settings: Settings) -> list[tuple[Path, Path]]:
         if sources[0].resolve() == Path(settings.output).resolve():
             raise InputError(f"--output {settings.output!r}: is the input, wanted another file")
         return [(sources[0], Path(settings.output))]
-    if settings.format not in FORMATS:
+    if settings.format is not None and settings.format not in FORMATS:
         raise InputError(f"--format {settings.format!r}: wanted one of {list(FORMATS)}")
-    targets = [Path(settings.output) / f"{source.stem}.{settings.format}" for source in sources]
+    kinds = [settings.format or ("vtu" if source.suffix.lower() in VOLUMES else "vtp") for source in sources]
+    targets = [Path(settings.output) / f"{s.stem}.{kind}" for s, kind in zip(sources, kinds, strict=True)]
     for i, target in enumerate(targets):
         if target in targets[:i]:
             raise InputError(f"--input {str(sources[i])!r}: its output {target} is also that of another input")

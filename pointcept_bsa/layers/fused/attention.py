@@ -57,9 +57,9 @@ def attend_ball_sparse(
             ball = layer.ball(q[1], k[1], v[1], layout)
         k_cmp, v_cmp = pool_both(layer.pool_k, layer.pool_v, k[0], v[0], layout.valid)
         q_cmp = layer.pool_q(q[0], layout.valid) if layer.group_size > 1 else q[0]
-        if memory is not None:
-            memory.layers.append(KeysValues(k[2], v[2], k_cmp, v_cmp))
         tokens = None if layer.levels is None else layer.levels(k_cmp, v_cmp, layout)
+        if memory is not None:
+            memory.layers.append(KeysValues(k[2], v[2], k_cmp, v_cmp, tokens))
         with branches.aside():
             selection = layer.selection(q[3], k[2], v[2], q_cmp, k_cmp, layout, tokens)
         compression = layer.compression(q[2], q_cmp, k_cmp, v_cmp, layout, tokens)

@@ -22,6 +22,8 @@ def tree_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, lists: TokenLi
         (Q, H, D)
     """
     rows = bias.to(torch.promote_types(q.dtype, bias.dtype))
+    if not lists.numbers:
+        return _tiles(q, k, v, rows, lists)
     out = []
     for own, seen, number in zip(q.split(lists.queries), lists.tokens, lists.numbers, strict=True):
         index = seen[:number].long()
@@ -29,3 +31,15 @@ def tree_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, lists: TokenLi
         scores = rows[index].to(q.dtype)
         out.append(F.scaled_dot_product_attention(own.transpose(0, 1), keys, values, scores.view(1, 1, -1)))
     return torch.cat([each.transpose(0, 1) for each in out])
+
+
+def _tiles(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, lists: TokenLists) -> Tensor:
+    """The same of nodes with as many queries each, all at once: nothing is asked of the device."""
+    tiles, most = lists.tokens.shape
+    index = lists.tokens.clamp(min=0).long()
+    keys, values = (t[index].transpose(1, 2) for t in (k, v))  # (G, H, K, D)
+    there = torch.arange(most, device=q.device) < lists.lengths.unsqueeze(1)
+    scores = bias[index].masked_fill(~there, -torch.inf).to(q.dtype)
+    own = q.unflatten(0, (tiles, -1)).transpose(1, 2)
+    out = F.scaled_dot_product_attention(own, keys, values, scores[:, None, None])
+    return out.transpose(1, 2).flatten(0, 1)

@@ -35,6 +35,7 @@ def best_children_op(
     fan: int,
     keep: int,
     own: list[int],
+    ball: Tensor | None = None,
 ) -> Tensor:
     """See the reference for what it computes; scores in float32."""
     from .kernels import best_children_kernel
@@ -43,11 +44,13 @@ def best_children_op(
     groups, heads, dim = q.shape
     width = parents.shape[2]
     out = torch.empty(groups, heads, keep, dtype=torch.int64, device=q.device)
+    way = 0 if not own else 1 if ball is None else 2
+    whose = first_child if ball is None else ball.contiguous()
     with on_device_of(q):
         best_children_kernel[(-(-groups // ROWS), heads)](
-            q, k, parents.contiguous(), first_child, as_bytes(hidden), out, groups, *q.stride()[:2], *k.stride()[:2],
-            *(own or (1, 1)), H=heads, D=dim, DIM=power_of_2(dim), WIDTH=width, FAN=fan, KEEP=keep,
-            PLACES=power_of_2(keep, 2), OWN=bool(own), ALIGN=alignment(q, k), ROWS=ROWS, num_warps=WARPS,
+            q, k, parents.contiguous(), first_child, as_bytes(hidden), whose, out, groups, *q.stride()[:2],
+            *k.stride()[:2], *(own or (1, 1)), H=heads, D=dim, DIM=power_of_2(dim), WIDTH=width, FAN=fan, KEEP=keep,
+            PLACES=power_of_2(keep, 2), OWN=way, ALIGN=alignment(q, k), ROWS=ROWS, num_warps=WARPS,
         )  # fmt: skip
     return out
 
@@ -62,6 +65,7 @@ def _(
     fan: int,
     keep: int,
     own: list[int],
+    ball: Tensor | None = None,
 ) -> Tensor:
     return q.new_empty((q.shape[0], q.shape[1], keep), dtype=torch.int64)
 

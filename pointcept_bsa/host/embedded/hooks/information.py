@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pointcept_bsa.distributed import mesh
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.files.progress import Progress
 from pointcept_bsa.host.embedded import comm
@@ -153,7 +154,7 @@ class InformationWriter(HookBase):
             **losses,
             "iter_time": seconds / max(self._iters, 1),
             "data_time": trainer.storage.history("data_time").avg,
-            "samples_per_s": self._clouds * comm.get_world_size() / max(seconds, 1e-9),
+            "samples_per_s": self._clouds * mesh.data_size() / max(seconds, 1e-9),
             "memory_mb": peak_memory_mb(trainer.device),
         }
         text = " ".join(f"{name} {value:.4g}" for name, value in losses.items())
