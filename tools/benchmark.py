@@ -30,6 +30,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def work() -> int:
         arguments = benchmark_parser().parse_args(argv)
+        from pointcept_bsa.host.embedded.launch import launch
+
+        return launch(measure, device=arguments.device, args=(arguments,))
+
+    def measure(arguments: Any) -> int:
         from pointcept_bsa.engine.benchmark.run import run
         from pointcept_bsa.engine.benchmark.settings import Settings
         from pointcept_bsa.host.embedded.optimizer import build_optimizer

@@ -7,7 +7,9 @@ batch_size = 2
 max_iters = 20000
 eval_every = 1000
 
-model = dict(type="DefaultSegmentorV2", criteria=[dict(type="CrossEntropyLoss", loss_weight=1.0, ignore_index=-1)])
+model = dict(
+    type="DefaultSegmentorV2", norm="cloud", criteria=[dict(type="CrossEntropyLoss", loss_weight=1.0, ignore_index=-1)]
+)
 
 hooks = [
     dict(type="DescribeTrainingData"),

@@ -1,53 +1,30 @@
 # Ellipsoid flow, joint: position, normal, whose a point is, distance to the body -> pressure coefficient on the body,
-# velocity and pressure coefficient around it. Exact, generated. Losses are relative and of normalised values.
+# velocity and pressure coefficient around it. Exact, generated.
 
-_base_ = ["recipe.py"]
+_base_ = ["ellipsoid.py", "joint.py"]
 
-seed = 0
-batch_size = 4
-num_worker = 1
-cuda_graph = True
 max_iters = 4000
 eval_every = 1000
 epoch = 32  # under Pointcept: 4096 iterations,
 eval_epoch = 4  # evaluated every 1024
 
 dataset_type = "EllipsoidFlowJointDataset"
-_num_points = dict(surface=1024, volume=1024)
+_features = ("fourier", "normal", "domain_one_hot")
 _transform = [
     dict(type="AddSurfaceDistance", surface="surface"),
     dict(type="OneHotDomain"),
     dict(type="FourierFeatures", keys=("coord", "distance"), num_bands=3),  # 28 features
     dict(type="AddGridCoord", grid_size=0.004),
-    dict(
-        type="CollectPoints",
-        keys=("coord", "target", "name", "grid_coord", "domain"),
-        feat_keys=("fourier", "normal", "domain_one_hot"),
-    ),
+    dict(type="CollectPoints", keys={{_base_._joint_keys}}, feat_keys=_features),
 ]
+_set = dict(type=dataset_type, num_points=dict(surface=1024, volume=1024), transform=_transform)
 data = dict(
-    train=dict(
-        type=dataset_type, split="train", num_samples=512, num_points=_num_points, transform=_transform, cache=True
-    ),
-    val=dict(type=dataset_type, split="val", num_samples=32, num_points=_num_points, transform=_transform, cache=True),
-    test=dict(
-        type=dataset_type, split="test", num_samples=64, num_points=_num_points, transform=_transform, test_mode=True
-    ),
+    train=dict(_set, num_samples=512, cache=True),
+    val=dict(_set, num_samples=32, cache=True),
+    test=dict(_set, num_samples=64),
 )
 
 model = dict(
-    type="JointRegressor",
-    domains=dict(
-        surface=dict(
-            head=dict(type="RegressionHead", in_channels=32, out_channels=1),
-            criteria=[dict(type="RelativeL2Loss", physical=False)],
-            weight=1.0,
-        ),
-        volume=dict(
-            head=dict(type="RegressionHead", in_channels=32, out_channels=4),
-            criteria=[dict(type="RelativeL2Loss", physical=False)],
-            weight=1.0,
-        ),
-    ),
-    normalizer=dict(type="TargetNormalizer", channels=5),
+    backbone=dict(in_channels=33),
+    domains=dict(surface=dict(head=dict(out_channels=1)), volume=dict(head=dict(out_channels=4))),
 )

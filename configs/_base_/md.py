@@ -3,7 +3,7 @@
 # likelihood, no clipping, no noise, positions, velocities and accelerations over the standard deviations below.
 # Here in addition: validation on every 32nd window of the validation trajectories (published: all of them).
 
-_base_ = ["search.py"]
+_base_ = ["published.py"]
 
 batch_size = 32
 batch_size_val = 32
@@ -13,30 +13,24 @@ eval_every = 5000
 
 dataset_type = "MolecularDynamicsDataset"
 data_root = "data/md"
+_keys = ("coord", "target", "name", "position", "grid_coord", "neighbor_index")
 _transform = [
     dict(type="ScaleCoord", min=(-21.4457, -31.7121, -25.5143), max=(21.4457, 31.7121, 25.5143), to=(-1.0, 1.0)),
     dict(type="ScaleField", key="velocity", std=(1.2809, 1.2735, 1.2792)),
     dict(type="AddGridCoord", grid_size=0.05),  # 1.1 to 1.6 length units
-    dict(
-        type="CollectPoints",
-        keys=("coord", "target", "name", "position", "grid_coord", "neighbor_index"),
-        feat_keys=("velocity", "particle_type"),
-    ),
+    dict(type="CollectPoints", keys=_keys, feat_keys=("velocity", "particle_type")),
 ]
-data = dict(
-    train=dict(type=dataset_type, split="train", data_root=data_root, transform=_transform),
-    val=dict(type=dataset_type, split="val", data_root=data_root, stride=32, transform=_transform),
-    test=dict(type=dataset_type, split="test", data_root=data_root, transform=_transform, test_mode=True),
-)
+_set = dict(type=dataset_type, data_root=data_root, transform=_transform)
+data = dict(train=_set, val=dict(_set, stride=32), test=_set)
 
+_bsa = dict(ball_size=128)  # as Erwin has them here; the paper of BSA has no molecular dynamics
+_ptv3_small = dict(enc_patch_size=(128, 128, 128), dec_patch_size=(128, 128))
 model = dict(
     type="GaussianRegressor",
-    norm="cloud",  # in place of BatchNorm: statistics of each cloud alone; as published: "batch"
-    head=dict(type="GaussianHead", in_channels=64, out_channels=3),
-    normalizer=dict(type="TargetNormalizer", channels=3),
+    backbone=dict(in_channels=49),
+    head=dict(type="GaussianHead", out_channels=3),
     criteria=[dict(type="GaussianNLLLoss")],
 )
-
 optimizer = dict(type="AdamW", lr=5e-4, weight_decay=0.01)
 scheduler = dict(type="CosineAnnealingLR", eta_min=1e-7)
 

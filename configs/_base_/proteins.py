@@ -3,11 +3,10 @@
 # know the axes of the crystal, so that training turns the proteins at random. The box (in Angstrom) holds every turn.
 # Means and scales of the inputs are those of the training split (stats.json).
 
-_base_ = ["recipe.py"]
+_base_ = ["recipe.py", "regression.py"]
 
 batch_size = 2
 enable_amp = True
-amp_dtype = "bfloat16"
 cuda_graph = True
 max_iters = 4000
 eval_every = 500
@@ -17,11 +16,8 @@ eval_epoch = 7  # evaluated every 570
 dataset_type = "ProteinSurfaceDataset"
 data_root = "data/proteins"
 _fields = ("normal", "coulomb", "atom_density", "atom_distance", "hbond", "hydropathy")
-_turns = [
-    dict(type="RandomRotate", angle=[-1, 1], axis="z", center=[0, 0, 0], always_apply=True),
-    dict(type="RandomRotate", angle=[-1, 1], axis="y", center=[0, 0, 0], always_apply=True),
-    dict(type="RandomRotate", angle=[-1, 1], axis="x", center=[0, 0, 0], always_apply=True),
-]
+_turn = dict(type="RandomRotate", angle=[-1, 1], center=[0, 0, 0], always_apply=True)
+_turns = [dict(_turn, axis="z"), dict(_turn, axis="y"), dict(_turn, axis="x")]
 _features = [
     dict(type="ScaleCoord", min=(-80.0, -80.0, -80.0), max=(80.0, 80.0, 80.0), to=(-1.0, 1.0)),
     dict(type="FourierFeatures", keys=("coord",), num_bands=3),
@@ -37,45 +33,16 @@ _features = [
     ),
     dict(type="ScaleField", key="hydropathy", mean=(-1.4,), std=(2.8,)),
     dict(type="AddGridCoord", grid_size=0.014),  # of 4096 points 6% share a cell; a cell touches 4 others
-    dict(
-        type="CollectPoints",
-        keys=("coord", "target", "name", "position", "grid_coord"),
-        feat_keys=("fourier", *_fields),
-    ),
+    dict(type="CollectPoints", keys={{_base_._keys}}, feat_keys=("fourier", *_fields)),
 ]
+_set = dict(type=dataset_type, data_root=data_root, fields=_fields, transform=_features)
+_kept = dict(_set, with_face=False, cache=True)
 data = dict(
-    train=dict(
-        type=dataset_type,
-        split="train",
-        data_root=data_root,
-        fields=_fields,
-        with_face=False,
-        transform=[dict(type="SamplePoints", num_points=4096)] + _turns + _features,
-        cache=True,
-    ),
-    val=dict(
-        type=dataset_type,
-        split="val",
-        data_root=data_root,
-        fields=_fields,
-        with_face=False,
-        transform=_features,
-        cache=True,
-    ),
-    test=dict(
-        type=dataset_type,
-        split="test",
-        data_root=data_root,
-        fields=_fields,
-        transform=_features,
-        test_mode=True,  # whole: in pieces of 4096 points no network is better in validation by more than .002
-    ),
+    train=dict(_kept, transform=[dict(type="SamplePoints", num_points=4096)] + _turns + _features),
+    val=_kept,
+    test=_set,  # whole: in pieces of 4096 points no network is better in validation by more than .002
 )
 
-model = dict(
-    backbone=dict(in_channels=47),
-    type="DefaultRegressor",
-    head=dict(type="RegressionHead", in_channels=64, out_channels=1),
-    normalizer=dict(type="TargetNormalizer", channels=1),
-    criteria=[dict(type="RelativeL2Loss")],
-)
+_erwin = dict(rotate=45, mp_steps=3, num_neighbors=8)
+_erwin_nsa = dict(num_neighbors=8)
+model = dict(backbone=dict(in_channels=47), head=dict(out_channels=1))

@@ -2,11 +2,10 @@
 # Box and scale of the positions as in the protocol of UPT and Erwin; AdamW, 100,000 iterations as in the BSA paper.
 # Grid cells, for backbones that want them, are cubes of the scaled coordinates: 3.2 x 4.4 x 8.4 cm of the car.
 
-_base_ = ["search.py"]
+_base_ = ["published.py"]
 
 batch_size = 2
 enable_amp = True
-amp_dtype = "bfloat16"
 cuda_graph = True
 max_iters = 100000
 eval_every = 2000
@@ -15,25 +14,16 @@ eval_epoch = 51  # evaluated every 1950
 
 dataset_type = "ShapeNetCarDataset"
 data_root = "data/shapenet_car"
+_box = dict(type="ScaleCoord", min=(-2.0, -1.0, -4.5), max=(2.0, 4.5, 6.0))
 _transform = [
-    dict(type="ScaleCoord", min=(-2.0, -1.0, -4.5), max=(2.0, 4.5, 6.0)),
+    _box,
     dict(type="AddGridCoord", grid_size=0.008),  # 11% of the points share a cell; a cell touches 4 others
-    dict(type="CollectPoints", keys=("coord", "target", "name", "position", "grid_coord"), feat_keys=("coord",)),
+    dict(type="CollectPoints", keys={{_base_._keys}}, feat_keys=("coord",)),
 ]
-data = dict(
-    train=dict(type=dataset_type, split="train", data_root=data_root, transform=_transform, cache=True),
-    val=dict(type=dataset_type, split="val", data_root=data_root, transform=_transform, cache=True),
-    test=dict(type=dataset_type, split="test", data_root=data_root, transform=_transform, test_mode=True),
-)
+_set = dict(type=dataset_type, data_root=data_root, transform=_transform)
+_kept = dict(_set, cache=True)
+data = dict(train=_kept, val=_kept, test=_set)
 
-model = dict(
-    backbone=dict(in_channels=3),
-    type="DefaultRegressor",
-    norm="cloud",  # in place of BatchNorm: statistics of each cloud alone; as published: "batch"
-    head=dict(type="RegressionHead", in_channels=64, out_channels=1),
-    normalizer=dict(type="TargetNormalizer", channels=1),
-    criteria=[dict(type="MSELoss")],
-)
-
+model = dict(backbone=dict(in_channels=3), head=dict(out_channels=1), criteria=[dict(type="MSELoss")])
 optimizer = dict(type="AdamW", lr=1e-3, weight_decay=0.01)
 scheduler = dict(type="CosineAnnealingLR", eta_min=5e-5)

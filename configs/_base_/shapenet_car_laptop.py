@@ -10,19 +10,7 @@ num_worker = 0
 max_iters = 2000
 eval_every = 250
 
-data = dict(
-    train=dict(
-        transform=[
-            dict(type="RandomMirror", axis=0, vector_keys=("normal",)),
-            dict(type="SamplePoints", num_points=1024),
-            dict(type="ScaleCoord", min=(-2.7, -1.9, -2.7), max=(2.7, 3.5, 2.7), to=(-1.0, 1.0)),
-            dict(type="FourierFeatures", keys=("coord",), num_bands=3),
-            dict(type="AddGridCoord", grid_size=0.018),
-            dict(
-                type="CollectPoints",
-                keys=("coord", "target", "name", "position", "grid_coord"),
-                feat_keys=("fourier", "normal"),
-            ),
-        ]
-    )
-)
+_draw = dict(type="SamplePoints", num_points=1024)
+_features = [{{_base_._box}}, {{_base_._bands}}, {{_base_._grid}}, {{_base_._collect}}]
+data = dict(train=dict(transform=[{{_base_._mirror}}, _draw, *_features]))
+_bsa = _full_attention = dict(depth=4)

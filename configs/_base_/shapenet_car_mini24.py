@@ -2,11 +2,10 @@
 # that validate), 10 to test; not to be compared with published numbers. The box scales the axes alike; a car and its
 # mirror image are both trained on, as the flow is along the plane of the mirror.
 
-_base_ = ["recipe.py"]
+_base_ = ["recipe.py", "regression.py"]
 
 batch_size = 2
 enable_amp = True
-amp_dtype = "bfloat16"
 cuda_graph = True
 max_iters = 2000
 eval_every = 200
@@ -15,52 +14,28 @@ eval_epoch = 10  # evaluated every 198
 
 dataset_type = "ShapeNetCarDataset"
 data_root = "data/shapenet_car_mini24"
-_features = [
-    dict(type="ScaleCoord", min=(-2.7, -1.9, -2.7), max=(2.7, 3.5, 2.7), to=(-1.0, 1.0)),
-    dict(type="FourierFeatures", keys=("coord",), num_bands=3),
-    dict(type="AddGridCoord", grid_size=0.018),  # 10% of the points share a cell; a cell touches 2 others
-    dict(
-        type="CollectPoints",
-        keys=("coord", "target", "name", "position", "grid_coord"),
-        feat_keys=("fourier", "normal"),
-    ),
-]
-data = dict(
-    train=dict(
-        type=dataset_type,
-        split="train",
-        data_root=data_root,
-        protocol="mini24",
-        with_face=False,
-        with_normal=True,
-        transform=[dict(type="RandomMirror", axis=0, vector_keys=("normal",))] + _features,
-        cache=True,
-    ),
-    val=dict(
-        type=dataset_type,
-        split="val",
-        data_root=data_root,
-        protocol="mini24",
-        with_face=False,
-        with_normal=True,
-        transform=_features,
-        cache=True,
-    ),
-    test=dict(
-        type=dataset_type,
-        split="test",
-        data_root=data_root,
-        protocol="mini24",
-        with_normal=True,
-        transform=_features,
-        test_mode=True,
-    ),
-)
+_mirror = dict(type="RandomMirror", axis=0, vector_keys=("normal",))
+_box = dict(type="ScaleCoord", min=(-2.7, -1.9, -2.7), max=(2.7, 3.5, 2.7), to=(-1.0, 1.0))
+_bands = dict(type="FourierFeatures", keys=("coord",), num_bands=3)
+_grid = dict(type="AddGridCoord", grid_size=0.018)  # 10% of the points share a cell; a cell touches 2 others
+_collect = dict(type="CollectPoints", keys={{_base_._keys}}, feat_keys=("fourier", "normal"))
+_features = [_box, _bands, _grid, _collect]
+_set = dict(type=dataset_type, data_root=data_root, protocol="mini24", with_normal=True, transform=_features)
+_kept = dict(_set, with_face=False, cache=True)
+data = dict(train=dict(_kept, transform=[_mirror, *_features]), val=_kept, test=_set)
 
-model = dict(
-    backbone=dict(in_channels=24),
-    type="DefaultRegressor",
-    head=dict(type="RegressionHead", in_channels=64, out_channels=1),
-    normalizer=dict(type="TargetNormalizer", channels=1),
-    criteria=[dict(type="RelativeL2Loss")],
+_bsa = _full_attention = dict(num_heads=8)
+_erwin = dict(
+    channels=[64, 64],
+    ball_sizes=[256, 256],
+    enc_num_heads=[8, 8],
+    enc_depths=[4, 4],
+    dec_num_heads=[8],
+    dec_depths=[4],
+    strides=[2],
+    rotate=45,
+    mp_steps=3,
+    num_neighbors=8,
 )
+_erwin_nsa = dict(num_heads=16, local_ball_size=128, num_neighbors=8)
+model = dict(backbone=dict(in_channels=24), head=dict(out_channels=1))

@@ -1,4 +1,4 @@
-_base_ = ["../_base_/airfoil.py", "../_base_/ptv3.py"]
+_base_ = ["../_base_/airfoil.py"]
 save_path = "exp/airfoil/{{fileBasenameNoExtension}}"
 cuda_graph = False  # the number of pooled points depends on the points
-model = dict(backbone={{_base_._ptv3}})
+model = dict(backbone={{_base_._ptv3}}, head=dict(in_channels=64))

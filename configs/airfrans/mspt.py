@@ -1,4 +1,3 @@
 _base_ = ["../_base_/airfrans.py"]
 save_path = "exp/airfrans/{{fileBasenameNoExtension}}"
-model = dict(backbone=dict(type="MSPT-v1m1", in_channels=17, depth=10, ball_size=32, block_size=8, dimensionality=2))
-search = {"model.backbone.block_size": dict(choices=[8, 16, 32])}
+model = dict(backbone=dict(type="MSPT-v1m1", depth=10, ball_size=32, block_size=8, dimensionality=2))

@@ -1,11 +1,5 @@
 _base_ = ["../_base_/airfrans.py"]
 save_path = "exp/airfrans/{{fileBasenameNoExtension}}"
 model = dict(
-    backbone=dict(
-        type="UPT-v1m1", in_channels=17, channels=64, num_supernodes=80, num_latents=32, radius=0.1, dimensionality=2
-    )
+    backbone=dict(type="UPT-v1m1", channels=64, num_supernodes=80, num_latents=32, radius=0.1, dimensionality=2)
 )
-search = {
-    "model.backbone.position_scale": dict(choices=[10.0, 100.0]),
-    "model.backbone.edges": dict(choices=["radius", "knn"]),
-}

@@ -1,17 +1,6 @@
 _base_ = ["bsa.py"]
 save_path = "exp/beams/{{fileBasenameNoExtension}}"
-_transform = [
-    dict(type="ScaleCoord", min=(0.0, 0.0, 0.0), max=(1.0, 1.0, 1.0), to=(-1.0, 1.0)),
-    dict(type="FourierFeatures", keys=("coord",), num_bands=3),
-    dict(type="AddGridCoord", grid_size=0.33),
-    dict(
-        type="CollectPoints",
-        keys=("coord", "target", "name", "position", "grid_coord"),
-        feat_keys=("fourier", "material"),
-    ),
-]
-data = dict(
-    train=dict(beam="TwistingBeam", transform=_transform),
-    val=dict(beam="TwistingBeam", transform=_transform),
-    test=dict(beam="TwistingBeam", transform=_transform),
-)
+_box = dict(type="ScaleCoord", min=(0.0, 0.0, 0.0), max=(1.0, 1.0, 1.0), to=(-1.0, 1.0))
+_grid = dict(type="AddGridCoord", grid_size=0.33)
+_set = dict(beam="TwistingBeam", transform=[_box, {{_base_._bands}}, _grid, {{_base_._collect}}])
+data = dict(train=_set, val=_set, test=_set)

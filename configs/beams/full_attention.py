@@ -1,4 +1,3 @@
 _base_ = ["../_base_/beams.py"]
 save_path = "exp/beams/{{fileBasenameNoExtension}}"
-model = dict(backbone=dict(type="FullAttention-v1m1", in_channels=23, channels=64, depth=6, num_heads=4, qk_norm=True))
-search = {"model.backbone.qk_norm": dict(choices=[True, False])}
+model = dict(backbone={{_base_._full_attention}})

@@ -3,10 +3,8 @@
 _base_ = ["../_base_/cosmology.py"]
 save_path = "exp/cosmology/{{fileBasenameNoExtension}}"
 model = dict(
-    head=dict(in_channels=32),
     backbone=dict(
         type="Erwin-v1m1",
-        in_channels=3,
         channels=[32, 64, 128, 256],
         ball_sizes=[256, 256, 256, 256],
         enc_num_heads=[2, 4, 8, 16],
@@ -17,5 +15,5 @@ model = dict(
         rotate=45,
         mp_steps=3,
         num_neighbors=10,
-    ),
+    )
 )

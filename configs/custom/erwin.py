@@ -1,16 +1,3 @@
 _base_ = ["../_base_/custom.py"]
 save_path = "exp/custom/{{fileBasenameNoExtension}}"
-model = dict(
-    backbone=dict(
-        type="Erwin-v1m1",
-        in_channels=21,
-        channels=[64, 64, 64],
-        ball_sizes=[256, 128, 64],
-        enc_num_heads=[4, 4, 4],
-        enc_depths=[2, 2, 2],
-        dec_num_heads=[4, 4],
-        dec_depths=[1, 1],
-        strides=[2, 2],
-    )
-)
-search = {"model.norm": dict(choices=["cloud", "layer"])}
+model = dict(backbone={{_base_._erwin}})

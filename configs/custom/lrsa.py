@@ -1,4 +1,3 @@
 _base_ = ["../_base_/custom.py"]
 save_path = "exp/custom/{{fileBasenameNoExtension}}"
-model = dict(backbone=dict(type="LRSA-v1m1", in_channels=21))
-search = {"model.backbone.num_latents": dict(choices=[64, 128])}
+model = dict(backbone=dict(type="LRSA-v1m1"))

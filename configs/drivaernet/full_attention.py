@@ -1,7 +1,3 @@
 _base_ = ["../_base_/drivaernet.py"]
-
-save_path = "exp/drivaernet/full_attention"
-
-model = dict(backbone=dict(type="FullAttention-v1m1", in_channels=24, channels=64, depth=12, num_heads=4, qk_norm=True))
-
-search = {"model.backbone.qk_norm": dict(choices=[True, False])}
+save_path = "exp/drivaernet/{{fileBasenameNoExtension}}"
+model = dict(backbone={{_base_._full_attention}})

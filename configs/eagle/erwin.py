@@ -3,10 +3,8 @@
 _base_ = ["../_base_/eagle.py"]
 save_path = "exp/eagle/{{fileBasenameNoExtension}}"
 model = dict(
-    head=dict(in_channels=16),
     backbone=dict(
         type="Erwin-v1m1",
-        in_channels=13,
         channels=[16, 32, 64, 128, 256],
         ball_sizes=[256, 256, 256, 128, 128],
         enc_num_heads=[2, 4, 8, 16, 32],
@@ -17,5 +15,5 @@ model = dict(
         rotate=45,
         mp_steps=3,
         dimensionality=2,
-    ),
+    )
 )

@@ -1,3 +1,3 @@
-_base_ = ["../_base_/eagle.py", "../_base_/ptv3.py"]
+_base_ = ["../_base_/eagle.py"]
 save_path = "exp/eagle/{{fileBasenameNoExtension}}"
-model = dict(backbone={{_base_._ptv3}})
+model = dict(backbone={{_base_._ptv3}}, head=dict(in_channels=64))

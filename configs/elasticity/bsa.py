@@ -1,18 +1,3 @@
-# BSA with the network of its paper (Brita et al. 2025).
-
 _base_ = ["../_base_/elasticity.py"]
 save_path = "exp/elasticity/{{fileBasenameNoExtension}}"
-model = dict(
-    backbone=dict(
-        type="BSA-v1m1",
-        in_channels=2,
-        channels=64,
-        depth=18,
-        num_heads=8,
-        ball_size=256,
-        block_size=8,
-        topk=4,
-        group_size=8,
-        dimensionality=2,
-    )
-)
+model = dict(backbone={{_base_._bsa}})

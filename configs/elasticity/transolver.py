@@ -2,4 +2,4 @@
 
 _base_ = ["../_base_/elasticity.py"]
 save_path = "exp/elasticity/{{fileBasenameNoExtension}}"
-model = dict(backbone=dict(type="Transolver-v1m1", in_channels=2, out_channels=64, dimensionality=2))
+model = dict(backbone=dict(type="Transolver-v1m1", out_channels=64, dimensionality=2))

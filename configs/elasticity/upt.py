@@ -1,3 +1,3 @@
 _base_ = ["../_base_/elasticity.py"]
 save_path = "exp/elasticity/{{fileBasenameNoExtension}}"
-model = dict(backbone=dict(type="UPT-v1m1", in_channels=2, num_supernodes=512, depth=9, radius=0.2, dimensionality=2))
+model = dict(backbone=dict(type="UPT-v1m1", num_supernodes=512, depth=9, radius=0.2, dimensionality=2))

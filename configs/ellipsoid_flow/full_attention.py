@@ -1,4 +1,3 @@
 _base_ = ["../_base_/ellipsoid_flow.py"]
 save_path = "exp/ellipsoid_flow/{{fileBasenameNoExtension}}"
-model = dict(backbone=dict(type="FullAttention-v1m1", in_channels=24, channels=32, depth=4, num_heads=4, qk_norm=True))
-search = {"model.backbone.qk_norm": dict(choices=[True, False])}
+model = dict(backbone={{_base_._full_attention}})

@@ -1,4 +1,3 @@
 _base_ = ["../_base_/ellipsoid_flow.py"]
 save_path = "exp/ellipsoid_flow/{{fileBasenameNoExtension}}"
 model = dict(backbone=dict(type="LRSA-v1m1", in_channels=24, channels=32, depth=6, num_heads=4, num_latents=32))
-search = {"model.backbone.num_latents": dict(choices=[64, 128])}

@@ -3,7 +3,6 @@ save_path = "exp/ellipsoid_flow/{{fileBasenameNoExtension}}"
 model = dict(
     backbone=dict(
         type="UPT-v1m1",
-        in_channels=24,
         out_channels=32,
         channels=32,
         num_supernodes=128,
@@ -12,7 +11,3 @@ model = dict(
         position_scale=10.0,
     )
 )
-search = {
-    "model.backbone.position_scale": dict(choices=[10.0, 100.0]),
-    "model.backbone.edges": dict(choices=["radius", "knn"]),
-}

@@ -1,11 +1,8 @@
 _base_ = ["../_base_/ellipsoid_flow_joint.py"]
-
-save_path = "exp/ellipsoid_flow_joint/abupt"
-
+save_path = "exp/ellipsoid_flow_joint/{{fileBasenameNoExtension}}"
 model = dict(
     backbone=dict(
         type="ABUPTJoint-v1m1",
-        in_channels=33,
         out_channels=32,
         channels=32,
         num_supernodes=128,
@@ -16,5 +13,3 @@ model = dict(
         position_scale=10.0,
     )
 )
-
-search = {"model.backbone.position_scale": dict(choices=[10.0, 100.0])}

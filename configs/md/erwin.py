@@ -5,10 +5,8 @@
 _base_ = ["../_base_/md.py"]
 save_path = "exp/md/{{fileBasenameNoExtension}}"
 model = dict(
-    head=dict(in_channels=16),
     backbone=dict(
         type="Erwin-v1m1",
-        in_channels=49,
         channels=[16, 32, 64, 128, 256],
         ball_sizes=[128, 128, 128, 64, 32],
         enc_num_heads=[2, 4, 8, 16, 32],
@@ -18,5 +16,5 @@ model = dict(
         strides=[2, 2, 2, 2],
         rotate=45,
         mp_steps=3,
-    ),
+    )
 )

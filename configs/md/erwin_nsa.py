@@ -5,10 +5,8 @@ save_path = "exp/md/{{fileBasenameNoExtension}}"
 batch_size = 1
 max_iters = 90000
 model = dict(
-    head=dict(in_channels=128),
     backbone=dict(
         type="ErwinNSA-v1m1",
-        in_channels=49,
         channels=128,
         depth=2,
         num_heads=16,
@@ -16,5 +14,5 @@ model = dict(
         local_ball_size=32,
         compressed_ball_size=32,
         num_selected=16,
-    ),
+    )
 )

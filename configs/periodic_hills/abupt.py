@@ -1,9 +1,3 @@
 _base_ = ["../_base_/periodic_hills.py"]
 save_path = "exp/periodic_hills/{{fileBasenameNoExtension}}"
-model = dict(
-    backbone=dict(type="ABUPT-v1m1", in_channels=21, num_supernodes=1024, depth=12, radius=0.1, dimensionality=2)
-)
-search = {
-    "model.backbone.position_scale": dict(choices=[10.0, 100.0]),
-    "model.backbone.edges": dict(choices=["radius", "knn"]),
-}
+model = dict(backbone=dict(type="ABUPT-v1m1", num_supernodes=1024, depth=12, radius=0.1, dimensionality=2))

@@ -1,18 +1,3 @@
 _base_ = ["../_base_/periodic_hills.py"]
 save_path = "exp/periodic_hills/{{fileBasenameNoExtension}}"
-model = dict(
-    backbone=dict(
-        type="BSA-v1m1",
-        in_channels=21,
-        channels=64,
-        depth=12,
-        num_heads=4,
-        ball_size=256,
-        block_size=8,
-        topk=4,
-        group_size=8,
-        dimensionality=2,
-        qk_norm=True,
-    )
-)
-search = {"model.backbone.qk_norm": dict(choices=[True, False]), "model.backbone.phi": dict(choices=["mlp", "mean"])}
+model = dict(backbone={{_base_._bsa}})

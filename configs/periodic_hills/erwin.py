@@ -1,17 +1,3 @@
 _base_ = ["../_base_/periodic_hills.py"]
 save_path = "exp/periodic_hills/{{fileBasenameNoExtension}}"
-model = dict(
-    backbone=dict(
-        type="Erwin-v1m1",
-        in_channels=21,
-        channels=[64, 64, 64],
-        ball_sizes=[256, 256, 256],
-        enc_num_heads=[4, 4, 4],
-        enc_depths=[2, 2, 4],
-        dec_num_heads=[4, 4],
-        dec_depths=[2, 2],
-        strides=[2, 2],
-        dimensionality=2,
-    )
-)
-search = {"model.norm": dict(choices=["cloud", "layer"])}
+model = dict(backbone={{_base_._erwin}})

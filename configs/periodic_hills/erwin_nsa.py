@@ -1,18 +1,3 @@
 _base_ = ["../_base_/periodic_hills.py"]
 save_path = "exp/periodic_hills/{{fileBasenameNoExtension}}"
-model = dict(
-    backbone=dict(
-        type="ErwinNSA-v1m1",
-        in_channels=21,
-        channels=64,
-        depth=12,
-        num_heads=4,
-        num_kv_heads=1,
-        local_ball_size=256,
-        compressed_ball_size=32,
-        num_selected=16,
-        dimensionality=2,
-        qk_norm=True,
-    )
-)
-search = {"model.backbone.qk_norm": dict(choices=[True, False]), "model.backbone.phi": dict(choices=["mlp", "mean"])}
+model = dict(backbone={{_base_._erwin_nsa}})

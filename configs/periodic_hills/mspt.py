@@ -1,4 +1,3 @@
 _base_ = ["../_base_/periodic_hills.py"]
 save_path = "exp/periodic_hills/{{fileBasenameNoExtension}}"
-model = dict(backbone=dict(type="MSPT-v1m1", in_channels=21, depth=18, dimensionality=2))
-search = {"model.backbone.block_size": dict(choices=[8, 16, 32])}
+model = dict(backbone=dict(type="MSPT-v1m1", depth=18, dimensionality=2))

@@ -1,4 +1,4 @@
-_base_ = ["../_base_/plasticity.py", "../_base_/ptv3.py"]
+_base_ = ["../_base_/plasticity.py"]
 save_path = "exp/plasticity/{{fileBasenameNoExtension}}"
 cuda_graph = False  # the number of pooled points depends on the points
-model = dict(backbone={{_base_._ptv3}})
+model = dict(backbone={{_base_._ptv3}}, head=dict(in_channels=64))

@@ -1,3 +1,3 @@
 _base_ = ["../_base_/shapenet_car.py"]
 save_path = "exp/shapenet_car/{{fileBasenameNoExtension}}"
-model = dict(backbone=dict(type="MSPT-v1m1", in_channels=3, depth=18))
+model = dict(backbone=dict(type="MSPT-v1m1", depth=18))

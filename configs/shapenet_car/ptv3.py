@@ -1,7 +1,4 @@
-# Point Transformer V3 (Wu et al. 2024) at about the size of bsa.py. Regression as the other backbones are trained and
-# tested: nothing dropped, curves in a fixed order.
-
-_base_ = ["../_base_/shapenet_car.py", "../_base_/ptv3.py"]
+_base_ = ["../_base_/shapenet_car.py"]
 save_path = "exp/shapenet_car/{{fileBasenameNoExtension}}"
 cuda_graph = False  # the number of pooled points depends on the points
-model = dict(backbone={{_base_._ptv3}})
+model = dict(backbone={{_base_._ptv3}}, head=dict(in_channels=64))

@@ -2,4 +2,4 @@
 
 _base_ = ["../_base_/shapenet_car.py"]
 save_path = "exp/shapenet_car/{{fileBasenameNoExtension}}"
-model = dict(backbone=dict(type="Transolver-v1m1", in_channels=3, out_channels=64))
+model = dict(backbone=dict(type="Transolver-v1m1", out_channels=64))

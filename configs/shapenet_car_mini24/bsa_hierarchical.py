@@ -1,5 +1,3 @@
 _base_ = ["bsa.py"]
-
-save_path = "exp/shapenet_car_mini24/bsa_hierarchical"
-
+save_path = "exp/shapenet_car_mini24/{{fileBasenameNoExtension}}"
 model = dict(backbone=dict(near=2048, fan=8))

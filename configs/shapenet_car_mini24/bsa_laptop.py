@@ -1,16 +1,3 @@
 _base_ = ["../_base_/shapenet_car_laptop.py"]
 save_path = "exp/shapenet_car_mini24/{{fileBasenameNoExtension}}"
-model = dict(
-    backbone=dict(
-        type="BSA-v1m1",
-        in_channels=24,
-        channels=64,
-        depth=4,
-        num_heads=8,
-        ball_size=256,
-        block_size=8,
-        topk=4,
-        group_size=8,
-        qk_norm=True,
-    )
-)
+model = dict(backbone={{_base_._bsa}})

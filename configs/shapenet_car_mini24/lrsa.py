@@ -1,4 +1,3 @@
 _base_ = ["../_base_/shapenet_car_mini24.py"]
 save_path = "exp/shapenet_car_mini24/{{fileBasenameNoExtension}}"
-model = dict(backbone=dict(type="LRSA-v1m1", in_channels=24))
-search = {"model.backbone.num_latents": dict(choices=[64, 128])}
+model = dict(backbone=dict(type="LRSA-v1m1"))

@@ -1,3 +1,3 @@
 _base_ = ["../_base_/shapenet_car_mini24.py"]
 save_path = "exp/shapenet_car_mini24/{{fileBasenameNoExtension}}"
-model = dict(backbone=dict(type="PointNet-v1m1", in_channels=24, channels=(512, 256, 64)))
+model = dict(backbone=dict(type="PointNet-v1m1", channels=(512, 256, 64)))

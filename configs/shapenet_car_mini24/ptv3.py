@@ -1,5 +1,4 @@
-_base_ = ["../_base_/shapenet_car_mini24.py", "../_base_/ptv3.py"]
+_base_ = ["../_base_/shapenet_car_mini24.py"]
 save_path = "exp/shapenet_car_mini24/{{fileBasenameNoExtension}}"
 cuda_graph = False  # the number of pooled points depends on the points
-model = dict(backbone={{_base_._ptv3}})
-search = {"model.norm": dict(choices=["cloud", "layer"])}
+model = dict(backbone={{_base_._ptv3}}, head=dict(in_channels=64))

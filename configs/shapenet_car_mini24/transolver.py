@@ -1,4 +1,3 @@
 _base_ = ["../_base_/shapenet_car_mini24.py"]
 save_path = "exp/shapenet_car_mini24/{{fileBasenameNoExtension}}"
-model = dict(backbone=dict(type="Transolver-v1m1", in_channels=24, out_channels=64))
-search = {"model.backbone.num_slices": dict(choices=[32, 64])}
+model = dict(backbone=dict(type="Transolver-v1m1", out_channels=64))

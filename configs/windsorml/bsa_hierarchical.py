@@ -1,5 +1,3 @@
 _base_ = ["bsa.py"]
-
-save_path = "exp/windsorml/bsa_hierarchical"
-
+save_path = "exp/windsorml/{{fileBasenameNoExtension}}"
 model = dict(backbone=dict(near=2048, fan=8))

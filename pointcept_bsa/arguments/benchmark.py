@@ -65,6 +65,14 @@ def benchmark_parser() -> argparse.ArgumentParser:
     parser.add_argument("--tree", nargs="+", type=int, default=[], metavar="N", help="time the ball trees of so many")
     parser.add_argument("--queries", type=int, metavar="N", help="predict N points from anchors, as many as --sizes")
     parser.add_argument("--chunk", type=int, default=32768, help="of them at a time (default %(default)s)")
+    parser.add_argument(
+        "--context-parallel",
+        nargs="+",
+        type=int,
+        default=[],
+        metavar="R",
+        help="under torchrun: clouds shared by R of the processes; with --losses train with each R and compare",
+    )
     parser.add_argument("--losses", type=int, metavar="STEPS", help="train with kernels and in plain torch, compare")
     parser.add_argument("--seeds", type=int, default=1, metavar="N", help="trainings of --losses (default %(default)s)")
     parser.add_argument(

@@ -12,6 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from pointcept_bsa.backbones.base import Backbone
+from pointcept_bsa.distributed.mesh import context_size
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.geometry.padding import VALID
 from pointcept_bsa.host import Point
@@ -41,6 +42,8 @@ class AnchoredBackbone(Backbone):
         """Anchors of each cloud. Raises InputError for what :meth:`.check` refuses, and a padded batch."""
         if VALID in point:
             raise InputError("pad_clouds: got a padded batch of anchors, wanted pad_clouds=None")
+        if context_size() > 1:
+            raise InputError(f"context_parallel: got {context_size()} with anchors and queries, wanted 1")
         return self.check(point)
 
     def check_queries(self, memory: Memory, point: Mapping[str, Any]) -> tuple[int, ...]:

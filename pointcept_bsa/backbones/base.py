@@ -100,8 +100,25 @@ class Backbone(nn.Module):
                 f"{PARAMETERS}: got {tuple(point[PARAMETERS].shape)} in the batch, which {type(self).__name__} with "
                 "condition=None does not use; wanted condition=P, or no parameter_keys in CollectPoints"
             )
+        self.check_parts(point)
         if VALID in point and type(self).padding is Backbone.padding:
             raise InputError(f"{VALID}: got a padded batch, which {type(self).__name__} does not take")
+        return self._lengths(point)
+
+    def check_parts(self, point: Mapping[str, Any]) -> None:
+        """Raises InputError where processes share the clouds, and the network or the batch is not made for that."""
+        if context_size() == 1:
+            return
+        if not self.shares_clouds:
+            raise InputError(
+                f"context_parallel: got {context_size()}, but {type(self).__name__} wants whole clouds; wanted "
+                "context_parallel=1, or BSA-v1m1, Erwin-v1m1, ErwinNSA-v1m1 or FullAttention-v1m1"
+            )
+        if VALID in point:
+            raise InputError(f"pad_clouds: got a padded batch with context_parallel={context_size()}, wanted None")
+
+    @staticmethod
+    def _lengths(point: Mapping[str, Any]) -> tuple[int, ...]:
         try:
             return cloud_lengths(host_ends(point), point["coord"].shape[0])
         except ValueError as error:

@@ -43,6 +43,8 @@ class BSATransformer(AnchoredTree):
             :class:`.Conditioning`; None for none.
     """
 
+    shares_clouds = True
+
     def __init__(
         self,
         in_channels: int = 3,
@@ -71,7 +73,7 @@ class BSATransformer(AnchoredTree):
         condition: int | None = None,
     ):
         super().__init__(in_channels, channels, dimensionality)
-        self.tree = SingleTree(ball_size, block_size, rotate)
+        self.tree = SingleTree(ball_size, block_size, rotate, None if near is None else (near, fan))
         self.near, self.fan = near, fan
         self.embedding = Linear(in_channels, channels)
         blocks: list[nn.Module] = [

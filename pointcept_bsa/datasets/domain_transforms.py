@@ -21,28 +21,29 @@ Sample = dict[str, Any]
 
 @TRANSFORMS.register_module()
 class SampleDomainPoints:
-    """Keep so many points of each domain, at random; a domain that has no more than that is left as it is.
+    """Keep so many points of each domain, at random or the first; a domain that has no more is left as it is.
 
     The kept points stay in their order. Everything else as ``SamplePoints``.
 
     Args:
         num_points: {"surface": 1024, "volume": 4096}; domains that are not named keep all of their points.
+        first: keep the first points: where they come in a random order, and those that are kept are to stay the same.
     """
 
-    def __init__(self, num_points: Mapping[str, int]) -> None:
+    def __init__(self, num_points: Mapping[str, int], first: bool = False) -> None:
         if not isinstance(num_points, Mapping) or not num_points:
             raise InputError(f"SampleDomainPoints: got num_points {num_points!r}, wanted a dict(surface=1024, ...)")
         for name, count in num_points.items():
             if isinstance(count, bool) or not isinstance(count, int) or count < 1:
                 raise InputError(f"SampleDomainPoints: got num_points of {name!r} {count!r}, wanted at least 1")
-        self.num_points = dict(num_points)
+        self.num_points, self.first = dict(num_points), first
 
     def __call__(self, data: Sample) -> Sample:
         numbers = {domain_number("SampleDomainPoints", data, name): n for name, n in self.num_points.items()}
         kept = np.ones(len(data["coord"]), dtype=bool)
         for number, count in numbers.items():
             own = np.flatnonzero(data[DOMAIN] == number)
-            kept[np.random.permutation(own)[count:]] = False
+            kept[(own if self.first else np.random.permutation(own))[count:]] = False
         return data if kept.all() else keep_points(data, np.flatnonzero(kept))
 
 

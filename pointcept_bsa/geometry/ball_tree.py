@@ -91,6 +91,41 @@ class BallLayout:
                 raise ValueError(f"layout: got {name} {got}, wanted {wanted} as the layer has; build the tree with it")
 
     @property
+    def of_clouds(self) -> BallLayout | WholeClouds:
+        """Where the whole clouds lie: here, unless this is a part of them."""
+        return self
+
+    def own_units(self, group_size: int, unit: int) -> Tensor | None:
+        """(S / g,) the run of ``unit`` slots in which each group of g lies, counted over the whole clouds of the batch;
+        None where these are the whole clouds."""
+        return None
+
+    @property
+    def is_part(self) -> bool:
+        """Whether other processes have slots of these clouds, too."""
+        return False
+
+    @property
+    def blocks(self) -> tuple[int, ...]:
+        """Blocks of each cloud."""
+        return tuple(s // self.block_size for s in self.slots)
+
+
+@dataclass(frozen=True, eq=False)
+class WholeClouds:
+    """Slots of whole clouds of which a layout is a part.
+
+    Attributes:
+        slots: of each cloud, on the host.
+        block_size: l.
+        block_valid: (blocks of all clouds,) False in blocks without a point. None if there are none.
+    """
+
+    slots: tuple[int, ...]
+    block_size: int
+    block_valid: Tensor | None
+
+    @property
     def blocks(self) -> tuple[int, ...]:
         """Blocks of each cloud."""
         return tuple(s // self.block_size for s in self.slots)
@@ -153,7 +188,7 @@ class BallTree:
             raise ValueError(f"unit: got {unit}, wanted a multiple of ball_size {ball_size}")
         plan = plan_tree(lengths, unit, block_size, pad)
         ranks = _orders(coord.detach(), plan, order, rotate if pad == "ball" else 0.0)
-        index, inverse = _occupy(ranks[0], plan)
+        index, inverse = occupy(ranks[0], plan)
         layout = BallLayout.build(coord.detach()[index], plan.valid, plan.slots, ball_size, block_size)
         if not rotate:
             return cls(layout, index, inverse, copies=pad != "ball")
@@ -168,6 +203,11 @@ class BallTree:
             rotation, rotated = rotate_layout(layout, rotate)
         return cls(layout, index, inverse, rotation, invert(rotation), rotated, copies=pad != "ball")
 
+    @property
+    def is_part(self) -> bool:
+        """Whether other processes have slots of these clouds, too."""
+        return False
+
     def gather(self, x: Tensor) -> Tensor:
         """(N, ...) in input order -> (S, ...) in tree order. Empty slots hold some point, and give it no gradient."""
         return x[self.index] if self.copies else reorder(x, self.index, self.inverse)
@@ -175,6 +215,10 @@ class BallTree:
     def scatter(self, x: Tensor) -> Tensor:
         """(S, ...) in tree order -> (N, ...) in input order."""
         return x[self.inverse] if self.copies else reorder(x, self.inverse, self.index, self.layout.valid)
+
+    def turned(self, x: Tensor, *, to_rotated: bool) -> Tensor:
+        """(S, ...) in the order of the main tree -> in that of the rotated tree, or back. Raises as :meth:`turn`."""
+        return reorder(x, *self.turn(to_rotated=to_rotated))
 
     def turn(self, *, to_rotated: bool) -> tuple[Tensor, Tensor]:
         """The permutation of slots between the main and the rotated tree, and its inverse.
@@ -308,7 +352,7 @@ def _permuted(layout: BallLayout, rotation: Tensor, host_valid: np.ndarray) -> B
     return BallLayout.build(coord, host_valid, layout.slots, layout.ball_size, layout.block_size)
 
 
-def _occupy(order: Tensor, plan: TreePlan) -> tuple[Tensor, Tensor]:
+def occupy(order: Tensor, plan: TreePlan) -> tuple[Tensor, Tensor]:
     """Point of each slot (S,) and slot of each point (N,)."""
     full = plan.num_slots == plan.num_points
     index = order if full else order[on_device(plan.rank_of_slot, order.device)]

@@ -30,7 +30,7 @@ def split_keys(coord: Tensor, starts: np.ndarray, split: np.ndarray) -> Tensor:
     along = coord.gather(1, extent.argmax(1)[node].unsqueeze(1)).squeeze(1)
     if not split.all():
         along = along.where(on_device(split, coord.device)[node], 0.0)
-    return node << 32 | _ordered_bits(along)
+    return node << 32 | ordered_bits(along)
 
 
 def _node_of_rank(starts: np.ndarray, like: Tensor) -> Tensor:
@@ -47,7 +47,7 @@ def _extent(coord: Tensor, node: Tensor, num_nodes: int) -> Tensor:
     return high.double() - low.double()
 
 
-def _ordered_bits(x: Tensor) -> Tensor:
+def ordered_bits(x: Tensor) -> Tensor:
     """Map float32 to int64 in [0, 2^32) in the same order."""
     bits = x.view(torch.int32)
     bits = bits ^ ((bits >> 31) & 0x7FFFFFFF)

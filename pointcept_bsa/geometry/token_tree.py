@@ -32,7 +32,6 @@ class TokenTree:
             (T_{j-1},) the place of each of them. Places without a child repeat some token.
         first_child: for each level from 1 on, (T_j + 1,) the first child of each token.
         nodes: slots of each near node.
-        node: (T_0,) near node of each block.
         seen: (M, K) what the queries of each near node see, as places in the tokens of all levels one after the other;
             -1 behind the last.
         numbers: how many that are, for each node.
@@ -45,7 +44,6 @@ class TokenTree:
     padded: tuple[tuple[np.ndarray, np.ndarray], ...]
     first_child: tuple[np.ndarray, ...]
     nodes: tuple[int, ...]
-    node: np.ndarray
     seen: np.ndarray
     numbers: tuple[int, ...]
     offsets: np.ndarray
@@ -56,6 +54,13 @@ class TokenTree:
         """(M,) int32 ``numbers``, always the same table."""
         lengths: np.ndarray = derived(self.seen, "lengths", lambda: np.asarray(self.numbers, np.int32))
         return lengths
+
+    def near_nodes(self, block_size: int) -> np.ndarray:
+        """(T_0,) near node of each block, always the same table."""
+        blocks = [slots // block_size for slots in self.nodes]
+        table = derived(self.seen, ("near nodes", block_size), lambda: np.repeat(np.arange(len(blocks)), blocks))
+        assert isinstance(table, np.ndarray)
+        return table
 
     @property
     def totals(self) -> list[int]:
@@ -70,6 +75,28 @@ def plan_tokens(slots: tuple[int, ...], block_size: int, near: int, fan: int) ->
     Raises:
         ValueError: near nodes that do not hold whole tokens of level 1, or a fan below 2.
     """
+    levels, top = level_tokens(slots, block_size, near, fan)
+    nodes = [min(near, s - first) for s in slots for first in range(0, s, near)]
+    first = [0, *accumulate(sum(level) for level in levels)]
+    lists = []
+    for cloud, s in enumerate(slots):
+        tokens = [level[cloud] for level in levels]
+        starts = [start + sum(level[:cloud]) for start, level in zip(first, levels, strict=False)]
+        lists += [seen_by(node, s, tokens, starts, near // block_size, near, fan) for node in range(-(-s // near))]
+    pairs = list(zip(levels, levels[1:], strict=False))
+    return TokenTree(
+        fan,
+        tuple(levels),
+        top,
+        tuple(padded_children(below, above, fan) for below, above in pairs),
+        tuple(host_table(first_child(below, above, fan)) for below, above in pairs),
+        tuple(nodes),
+        *list_tables(lists, first[-1]),
+    )
+
+
+def level_tokens(slots: tuple[int, ...], block_size: int, near: int, fan: int) -> tuple[list[tuple[int, ...]], int]:
+    """Tokens of each level and cloud, and the highest level that somebody sees. Raises as :func:`check_tokens`."""
     check_tokens(block_size, near, fan)
     levels = [tuple(s // block_size for s in slots)]
     size, top = near, 0
@@ -77,13 +104,11 @@ def plan_tokens(slots: tuple[int, ...], block_size: int, near: int, fan: int) ->
         top += size < max(slots)
         levels.append(tuple(-(-tokens // fan) for tokens in levels[-1]))
         size *= fan
-    nodes = [min(near, s - first) for s in slots for first in range(0, s, near)]
-    first = [0, *accumulate(sum(level) for level in levels)]
-    lists = [
-        np.concatenate(_seen(node, s, cloud, levels, first, near // block_size, near, fan))
-        for cloud, s in enumerate(slots)
-        for node in range(-(-s // near))
-    ]
+    return levels, top
+
+
+def list_tables(lists: list[np.ndarray], tokens: int) -> tuple[np.ndarray, tuple[int, ...], np.ndarray, np.ndarray]:
+    """``seen``, ``numbers``, ``offsets`` and ``places`` of a :class:`TokenTree`, from what each near node sees."""
     numbers = tuple(map(len, lists))
     seen = np.full((len(lists), max(numbers)), -1, np.int32)
     for row, own in zip(seen, lists, strict=True):
@@ -91,21 +116,8 @@ def plan_tokens(slots: tuple[int, ...], block_size: int, near: int, fan: int) ->
     flat = seen.ravel()
     order = np.argsort(flat, kind="stable")
     places = order[np.count_nonzero(flat < 0) :].astype(np.int32)
-    offsets = np.searchsorted(flat[places], np.arange(first[-1] + 1)).astype(np.int32)
-    pairs = list(zip(levels, levels[1:], strict=False))
-    return TokenTree(
-        fan,
-        tuple(levels),
-        top,
-        tuple(_padded(below, above, fan) for below, above in pairs),
-        tuple(host_table(_first_child(below, above, fan)) for below, above in pairs),
-        tuple(nodes),
-        host_table(np.repeat(np.arange(len(nodes)), [slots // block_size for slots in nodes])),
-        host_table(seen),
-        numbers,
-        host_table(offsets),
-        host_table(places),
-    )
+    offsets = np.searchsorted(flat[places], np.arange(tokens + 1)).astype(np.int32)
+    return host_table(seen), numbers, host_table(offsets), host_table(places)
 
 
 def check_tokens(block_size: int, near: int, fan: int) -> None:
@@ -116,32 +128,29 @@ def check_tokens(block_size: int, near: int, fan: int) -> None:
         raise ValueError(f"near: got {near}, wanted a multiple of block_size {block_size} times fan {fan}")
 
 
-def _seen(
-    node: int,
-    slots: int,
-    cloud: int,
-    levels: list[tuple[int, ...]],
-    first: list[int],
-    width: int,
-    near: int,
-    fan: int,
-) -> list[np.ndarray]:
-    """What a near node of a cloud sees, level by level: at most ``width`` tokens each."""
+def seen_by(node: int, slots: int, tokens: list[int], starts: list[int], width: int, near: int, fan: int) -> np.ndarray:
+    """What a near node of a cloud sees, level by level: at most ``width`` tokens each.
+
+    Args:
+        node: counted inside the cloud, of so many ``slots``.
+        tokens: of the cloud, by level.
+        starts: added to the numbers of its tokens, by level.
+    """
     own, lists = node, []
-    for level, tokens in enumerate(levels):
+    for level, (number, start) in enumerate(zip(tokens, starts, strict=True)):
         inside = np.arange(0)
         if level == 0:
-            inside = np.arange(node * width, min((node + 1) * width, tokens[cloud]))
+            inside = np.arange(node * width, min((node + 1) * width, number))
         elif near * fan ** (level - 1) < slots:
             parent = own // fan
-            inside = np.arange(parent * width, min((parent + 1) * width, tokens[cloud]))
+            inside = np.arange(parent * width, min((parent + 1) * width, number))
             inside = inside[inside // (width // fan) != own]
             own = parent
-        lists.append(inside + first[level] + sum(tokens[:cloud]))
-    return lists
+        lists.append(inside + start)
+    return np.concatenate(lists)
 
 
-def _padded(below: tuple[int, ...], above: tuple[int, ...], fan: int) -> tuple[np.ndarray, np.ndarray]:
+def padded_children(below: tuple[int, ...], above: tuple[int, ...], fan: int) -> tuple[np.ndarray, np.ndarray]:
     index, home, first, place = [], [], 0, 0
     for children, parents in zip(below, above, strict=True):
         index.append(first + np.minimum(np.arange(parents * fan), children - 1))
@@ -150,7 +159,7 @@ def _padded(below: tuple[int, ...], above: tuple[int, ...], fan: int) -> tuple[n
     return host_table(np.concatenate(index)), host_table(np.concatenate(home))
 
 
-def _first_child(below: tuple[int, ...], above: tuple[int, ...], fan: int) -> np.ndarray:
+def first_child(below: tuple[int, ...], above: tuple[int, ...], fan: int) -> np.ndarray:
     first = [0, *accumulate(below)]
     starts = [start + fan * np.arange(parents) for start, parents in zip(first, above, strict=False)]
     return np.concatenate([*starts, [first[-1]]]).astype(np.int32)

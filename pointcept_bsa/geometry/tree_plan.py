@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from operator import index as integer
-from typing import SupportsIndex
+from typing import NamedTuple, SupportsIndex
 
 import numpy as np
 
@@ -113,26 +113,57 @@ def plan_tree(lengths: tuple[int, ...], unit: int, leaf: int, pad: str = "ball")
         leaf = min(2, unit)
     slots = tuple(num_slots(n, unit, pad) for n in lengths)
 
-    # One row a node: points, leaves, first rank, first slot.
     points = np.asarray(lengths, np.int64)
     leaves = np.asarray(slots, np.int64) // leaf
-    rank = np.cumsum(points) - points
-    slot = np.cumsum(leaves * leaf) - leaves * leaf
-    leaves_a_unit = unit // leaf
-    levels = []
-    while (leaves > 1).any():
-        levels.append((rank, leaves > 1))
-        left = leaves_left(leaves, leaves_a_unit)
-        points_left = points * left // leaves
-        children = (
-            np.stack([points_left, points - points_left], 1),
-            np.stack([left, leaves - left], 1),
-            np.stack([rank, rank + points_left], 1),
-            np.stack([slot, slot + left * leaf], 1),
-        )
-        keep = children[0].ravel() > 0
-        points, leaves, rank, slot = (c.ravel()[keep] for c in children)
+    return grow(Nodes.of(points, leaves, leaf), lengths, slots, unit, leaf, pad)
 
+
+class Nodes(NamedTuple):
+    """Nodes of a level, one behind the other.
+
+    Attributes:
+        points, leaves: of each node.
+        rank, slot: the first ones of each node.
+    """
+
+    points: np.ndarray
+    leaves: np.ndarray
+    rank: np.ndarray
+    slot: np.ndarray
+
+    @classmethod
+    def of(cls, points: np.ndarray, leaves: np.ndarray, leaf: int) -> Nodes:
+        """Nodes that follow each other without a gap."""
+        return cls(points, leaves, np.cumsum(points) - points, np.cumsum(leaves * leaf) - leaves * leaf)
+
+    def split(self, unit: int, leaf: int) -> Nodes:
+        """The left and the right child of each node, behind each other; those of no points and no leaves, too."""
+        left = leaves_left(self.leaves, unit // leaf)
+        points_left = self.points * left // self.leaves
+        children = (
+            np.stack([points_left, self.points - points_left], 1),
+            np.stack([left, self.leaves - left], 1),
+            np.stack([self.rank, self.rank + points_left], 1),
+            np.stack([self.slot, self.slot + left * leaf], 1),
+        )
+        return Nodes(*(c.ravel() for c in children))
+
+    def where(self, keep: np.ndarray) -> Nodes:
+        """Some of the nodes."""
+        return Nodes(*(column[keep] for column in self))
+
+
+def grow(
+    nodes: Nodes, lengths: tuple[int, ...], slots: tuple[int, ...], unit: int, leaf: int, pad: str = "ball"
+) -> TreePlan:
+    """The plan below ``nodes``, which hold all points and slots of clouds of these ``lengths`` and ``slots``."""
+    levels = []
+    while (nodes.leaves > 1).any():
+        levels.append((nodes.rank, nodes.leaves > 1))
+        nodes = nodes.split(unit, leaf)
+        nodes = nodes.where(nodes.points > 0)
+
+    points, slot = nodes.points, nodes.slot
     primary = np.zeros(sum(slots), bool)
     valid = np.zeros(sum(slots), bool)
     for i in range(leaf):

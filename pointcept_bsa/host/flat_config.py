@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
@@ -20,7 +21,8 @@ NOT_COMPARED = (
 )
 _SHARED = ("batch_size", "batch_size_val", "batch_size_test", "num_worker")
 DERIVED = ("seed_drawn", "data.train.loop", *(f"{key}_per_gpu" for key in _SHARED))
-DERIVED += ("model.head.in_channels", "model.normalizer.channels")  # as the backbone and the head have it, said or not
+# As the backbone and the head have it, said or not.
+WIDTHS = re.compile(r"model\.(domains\.[^.]+\.|scalars\.)?(head\.in_channels|normalizer\.channels)")
 
 
 class _Absent:
@@ -46,7 +48,12 @@ def flat_config(cfg: Mapping[str, Any], skipped: Sequence[str] = NOT_COMPARED) -
             flat[prefix] = list(value) if isinstance(value, tuple) else value
 
     visit("", {key: cfg[key] for key in cfg if key not in skipped and not key.startswith("_")})
-    return {key: value for key, value in flat.items() if key not in DERIVED}
+    return {key: value for key, value in flat.items() if not is_derived(key)}
+
+
+def is_derived(key: str) -> bool:
+    """Whether a dotted key says what follows from others."""
+    return key in DERIVED or WIDTHS.fullmatch(key) is not None
 
 
 def config_differences(configs: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:

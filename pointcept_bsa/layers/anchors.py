@@ -160,7 +160,7 @@ class Places:
         ball = block // (layout.ball_size // layout.block_size)
         mean = ball_mean(layout.coord, layout.valid, layout.ball_size)
         tiles = Tiles.of(ball, len(mean))
-        near = None if plan is None else NearTiles.of(block, plan)
+        near = None if plan is None else NearTiles.of(block, plan, layout.block_size)
         return cls(coord, coord - mean[ball], lengths, layout, block, ball, tiles, near)
 
 
@@ -224,9 +224,10 @@ class NearTiles:
     lists: TokenLists
 
     @classmethod
-    def of(cls, block: Tensor, plan: TokenTree) -> NearTiles:
+    def of(cls, block: Tensor, plan: TokenTree, block_size: int) -> NearTiles:
         """From the block (Q,) of each query."""
-        node, seen, lengths = (on_device(table, block.device) for table in (plan.node, plan.seen, plan.lengths))
+        tables = plan.near_nodes(block_size), plan.seen, plan.lengths
+        node, seen, lengths = (on_device(table, block.device) for table in tables)
         tiles = Tiles.of(node[block], len(plan.nodes))
         total = sum(plan.totals) if torch.is_grad_enabled() else None
         return cls(tiles, TokenLists.of_tiles(tiles.rows, tiles.ball, seen, lengths, total))

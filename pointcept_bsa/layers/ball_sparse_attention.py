@@ -13,7 +13,6 @@ from pointcept_bsa.ops.ball_attention import ball_attention
 from pointcept_bsa.ops.block_selection import select_blocks
 from pointcept_bsa.ops.dense_attention import dense_attention
 from pointcept_bsa.ops.gated_sum import gated_sum
-from pointcept_bsa.ops.selected_attention import selected_attention
 
 from .anchors import KeysValues, Memory
 from .attention import check_heads, distance_weight
@@ -22,6 +21,7 @@ from .block_pooling import POOLING, pooling
 from .fused.attention import attend_ball_sparse
 from .linear import Linear
 from .query_key import QueryKey
+from .shared_clouds import CoarseKeys, attend_selected
 from .token_levels import TokenLevels, Tokens
 
 
@@ -121,10 +121,11 @@ class BallSparseAttention(AttentionLayer):
             q, k = self.query_key(q, k, layout.coord)
         k_cmp, v_cmp = self.pool_k(k, layout.valid), self.pool_v(v, layout.valid)
         q_cmp = self.pool_q(q, layout.valid) if self.group_size > 1 else q
-        tokens = None if self.levels is None else self.levels(k_cmp, v_cmp, layout)
+        coarse = CoarseKeys(k_cmp, v_cmp, layout, self.levels)
+        ball = self.ball(q, k, v, layout)
+        k_cmp, v_cmp, tokens = coarse.wait()
         if memory is not None:
             memory.layers.append(KeysValues(k, v, k_cmp, v_cmp, tokens))
-        ball = self.ball(q, k, v, layout)
         compression = self.compression(q, q_cmp, k_cmp, v_cmp, layout, tokens)
         selection = self.selection(q, k, v, q_cmp, k_cmp, layout, tokens)
         return gated_sum((ball, compression, selection), gate).flatten(-2)
@@ -143,7 +144,8 @@ class BallSparseAttention(AttentionLayer):
             out = tokens.attend(q)
         else:
             queries = layout.blocks if self.group_compression else layout.slots
-            out = dense_attention(q, k_cmp, v_cmp, queries, layout.blocks, key_valid=layout.block_valid)
+            clouds = layout.of_clouds
+            out = dense_attention(q, k_cmp, v_cmp, queries, clouds.blocks, key_valid=clouds.block_valid)
         return out.repeat_interleave(self.block_size, dim=0) if self.group_compression else out
 
     def selection(
@@ -158,14 +160,21 @@ class BallSparseAttention(AttentionLayer):
     ) -> Tensor:
         """Attention to the selected blocks: (S, H, D)."""
         chosen = self.select(q_cmp, k_cmp, layout, tokens)
-        return selected_attention(q, k, v, chosen, self.block_size, valid=layout.valid)
+        return attend_selected(q, k, v, chosen, layout)
 
     def select(self, q_cmp: Tensor, k_cmp: Tensor, layout: BallLayout, tokens: Tokens | None = None) -> Tensor:
         """Blocks selected by each group and head: (S / g, H, topk), -1 where there are fewer candidates."""
         if tokens is not None and self.levels is not None:
             return self.levels.select(q_cmp, tokens, self.group_size, self.mask_own_ball)
-        groups = tuple(s // self.group_size for s in layout.slots)
-        balls = tuple(s // layout.ball_size for s in layout.slots) if self.mask_own_ball else None
+        groups, clouds = tuple(s // self.group_size for s in layout.slots), layout.of_clouds
+        balls = tuple(s // layout.ball_size for s in clouds.slots) if self.mask_own_ball else None
         return select_blocks(
-            q_cmp, k_cmp, groups, layout.blocks, self.topk, balls=balls, block_valid=layout.block_valid
+            q_cmp,
+            k_cmp,
+            groups,
+            clouds.blocks,
+            self.topk,
+            balls=balls,
+            block_valid=clouds.block_valid,
+            own=layout.own_units(self.group_size, self.ball_size) if self.mask_own_ball else None,
         )

@@ -17,11 +17,11 @@ from pointcept_bsa.layers.block_pooling import POOLING, BlockMean, BlockMLP
 from pointcept_bsa.layers.fused.attention import attend_native_sparse
 from pointcept_bsa.layers.linear import Linear
 from pointcept_bsa.layers.query_key import QueryKey
+from pointcept_bsa.layers.shared_clouds import CoarseKeys, attend_selected
 from pointcept_bsa.ops.ball_attention import ball_attention
 from pointcept_bsa.ops.block_selection import select_blocks
 from pointcept_bsa.ops.dense_attention import dense_attention
 from pointcept_bsa.ops.gated_sum import gated_sum
-from pointcept_bsa.ops.selected_attention import selected_attention
 
 MIN_HEAD_DIM = 16
 
@@ -110,7 +110,9 @@ class NativeSparseAttention(AttentionLayer):
         k_cmp, v_cmp = self.pool_k(k, layout.valid), self.pool_v(v, layout.valid)
         if memory is not None:
             memory.layers.append(KeysValues(k, v, k_cmp, v_cmp))
+        coarse = CoarseKeys(k_cmp, v_cmp, layout)
         local = self.local(q, k, v, layout)
+        k_cmp, v_cmp, _ = coarse.wait()
         compressed = self.compression(q, k_cmp, v_cmp, layout)
         selected = self.selection(q, k, v, k_cmp, layout)
         return gated_sum((local, compressed, selected), gate).flatten(-2)
@@ -121,12 +123,13 @@ class NativeSparseAttention(AttentionLayer):
 
     def compression(self, q: Tensor, k_cmp: Tensor, v_cmp: Tensor, layout: BallLayout) -> Tensor:
         """Attention to the coarse keys of the cloud: (S, H, D)."""
-        return dense_attention(q, k_cmp, v_cmp, layout.slots, layout.blocks, key_valid=layout.block_valid)
+        clouds = layout.of_clouds
+        return dense_attention(q, k_cmp, v_cmp, layout.slots, clouds.blocks, key_valid=clouds.block_valid)
 
     def selection(self, q: Tensor, k: Tensor, v: Tensor, k_cmp: Tensor, layout: BallLayout) -> Tensor:
         """Attention to the points of the selected balls: (S, H, D)."""
         chosen = self.select(q, k_cmp, layout)
-        return selected_attention(q, k, v, chosen, self.compressed_ball_size, valid=layout.valid)
+        return attend_selected(q, k, v, chosen, layout)
 
     @torch.no_grad()
     def select(self, q: Tensor, k_cmp: Tensor, layout: BallLayout) -> Tensor:
@@ -135,7 +138,14 @@ class NativeSparseAttention(AttentionLayer):
         The mean of dot products is the dot product with the mean: query heads that share a choice are averaged first.
         """
         shared = q.unflatten(1, (self.num_kv_heads, -1)).mean(2)
-        own = layout.blocks if self.mask_own_ball else None
+        clouds = layout.of_clouds
         return select_blocks(
-            shared, k_cmp, layout.slots, layout.blocks, self.num_selected, balls=own, block_valid=layout.block_valid
+            shared,
+            k_cmp,
+            layout.slots,
+            clouds.blocks,
+            self.num_selected,
+            balls=clouds.blocks if self.mask_own_ball else None,
+            block_valid=clouds.block_valid,
+            own=layout.own_units(1, layout.block_size) if self.mask_own_ball else None,
         )

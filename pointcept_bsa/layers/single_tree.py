@@ -8,8 +8,10 @@ from typing import Any
 
 from torch import Tensor
 
+from pointcept_bsa.distributed.mesh import context_group
 from pointcept_bsa.geometry.ball_tree import BallTree, tree_order
 from pointcept_bsa.geometry.padding import VALID, CloudPadding, check_unit, slot_layout, slot_tree
+from pointcept_bsa.geometry.part_tree import PartTree
 
 
 @dataclass(frozen=True)
@@ -19,11 +21,13 @@ class SingleTree:
     Attributes:
         ball_size, block_size: slots of a ball, and of a block, where splitting stops.
         rotate: degrees by which the second tree is rotated; 0 for one tree.
+        levels: near and fan of the layers, see :class:`.TokenLevels`; None for one level.
     """
 
     ball_size: int
     block_size: int
     rotate: float
+    levels: tuple[int, int] | None = None
 
     def order(self, coord: Tensor) -> Tensor:
         """The order of the points of one cloud (N, d), to be cached: see :func:`.tree_order`."""
@@ -35,6 +39,11 @@ class SingleTree:
         if VALID in point:
             layout = slot_layout(coord, point[VALID], lengths, self.ball_size, self.block_size)
             return slot_tree(point, layout, self.rotate)
+        group = context_group()
+        if group is not None:  # where a cached order of the whole cloud says nothing about a part
+            return PartTree.share(
+                coord, lengths, self.ball_size, self.block_size, group, rotate=self.rotate, levels=self.levels
+            )
         order = point.get("tree_order")
         return BallTree.build(coord, lengths, self.ball_size, self.block_size, rotate=self.rotate, order=order)
 

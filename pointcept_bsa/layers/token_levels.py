@@ -6,9 +6,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -84,6 +86,50 @@ class Tokens:
             lists = self.lists(sum(self.layout.slots) // q.shape[0])
         return tree_attention(q, torch.cat(self.k), torch.cat(self.v), self.counts.log, lists)
 
+    def descend(
+        self,
+        levels: TokenLevels,
+        q: Tensor,
+        group_size: int,
+        mask_own_ball: bool,
+        queries: tuple[int, ...] | None = None,
+        ball_of: Tensor | None = None,
+    ) -> Tensor:
+        """See :meth:`TokenLevels.select`."""
+        layout, plan, size = self.layout, self.plan, self.layout.ball_size
+        groups = tuple(s // group_size for s in layout.slots) if queries is None else queries
+        q, keys, top = q.detach(), [k.detach() for k in self.k], plan.top
+        inside = [levels.in_a_ball(level, size) if mask_own_ball else 0 for level in range(top + 1)]
+        chosen = select_blocks(
+            q,
+            keys[top],
+            groups,
+            plan.tokens[top],
+            levels.beam if top else levels.topk,
+            balls=tuple(s // size for s in layout.slots) if inside[top] else None,
+            block_valid=~self.counts.empty[top],
+            own=ball_of if inside[top] else None,
+        )
+        for level in range(top - 1, -1, -1):
+            rule = tables = None
+            if inside[level] and ball_of is None:
+                rule = (size // group_size, inside[level])
+            elif inside[level] and ball_of is not None:
+                children = torch.arange(len(keys[level]), device=q.device) // inside[level]
+                tables = ball_of.int(), children.int()
+            chosen = best_children(
+                q,
+                keys[level],
+                chosen,
+                on_device(plan.first_child[level], q.device),
+                self.counts.empty[level],
+                plan.fan,
+                levels.beam if level else levels.topk,
+                rule,
+                tables,
+            )
+        return chosen
+
     def lists(self, slots: int) -> TokenLists:
         """What the queries of each near node see, where a query stands for so many slots."""
         plan, device = self.plan, self.k[0].device
@@ -136,14 +182,21 @@ class TokenLevels(nn.Module):
         plan = plan_tokens(layout.slots, self.block_size, self.near, self.fan)
         counts = self.counts(layout, plan, k.dtype)
         keys, values = [k], [v]
-        for (index, home), share in zip(plan.padded, counts.shares, strict=True):
-            if len(index) > len(home):  # a token with fewer than f children
-                there, back = (on_device(table, k.device) for table in (index, home))
-                k, v = (reorder(x, there, back) for x in (k, v))
-            k, v = self.merge(k, v, share)
+        for padded, share in zip(plan.padded, counts.shares, strict=True):
+            k, v = self.above(k, v, padded, share)
             keys.append(k)
             values.append(v)
         return Tokens(tuple(keys), tuple(values), counts, plan, layout)
+
+    def above(
+        self, k: Tensor, v: Tensor, padded: tuple[np.ndarray, np.ndarray], share: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Keys and values of the next level, from those of the tokens (T_j, H, D): see :class:`.TokenTree`."""
+        index, home = padded
+        if len(index) > len(home):  # a token with fewer than f children
+            there, back = (on_device(table, k.device) for table in (index, home))
+            k, v = (reorder(x, there, back) for x in (k, v))
+        return self.merge(k, v, share)
 
     def merge(self, k: Tensor, v: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values of the level above, from those at the places of its children (T_j f, H, D)."""
@@ -159,11 +212,8 @@ class TokenLevels(nn.Module):
         known, device = layout.host_valid, layout.coord.device
         if known is None:
             assert layout.valid is not None
-            kept = _of_layouts.setdefault(layout, {})
-            if key not in kept:
-                kept[key] = LevelCounts.of(layout.valid, *sizes)
-            counts: LevelCounts = kept[key]
-            return counts
+            valid = layout.valid
+            return kept_counts(layout, key, lambda: LevelCounts.of(valid, *sizes))
         counts = derived(known, (*key, device), lambda: LevelCounts.of(torch.tensor(known), *sizes).to(device))
         for table in (counts.log, *counts.empty, *counts.shares):
             kept_for_graphs(table)
@@ -194,45 +244,23 @@ class TokenLevels(nn.Module):
         Returns:
             (S / g, H, topk) blocks by falling score, -1 where there are fewer.
         """
-        layout, plan, fan = tokens.layout, tokens.plan, self.fan
-        groups = tuple(s // group_size for s in layout.slots) if queries is None else queries
-        top = plan.top
-        q, keys = q.detach(), [k.detach() for k in tokens.k]
+        return tokens.descend(self, q, group_size, mask_own_ball, queries, ball)
 
-        def in_a_ball(level: int) -> int:
-            """Tokens of the level in a ball; 0 where they are no smaller than it, or nobody asks."""
-            size = self.block_size * fan**level
-            return layout.ball_size // size if mask_own_ball and layout.ball_size % size == 0 else 0
-
-        balls = tuple(s // layout.ball_size for s in layout.slots) if in_a_ball(top) else None
-        keep = self.beam if top else self.topk
-        chosen = select_blocks(
-            q,
-            keys[top],
-            groups,
-            plan.tokens[top],
-            keep,
-            balls=balls,
-            block_valid=~tokens.counts.empty[top],
-            own=ball if balls else None,
-        )
-        for level in range(top - 1, -1, -1):
-            inside = in_a_ball(level)
-            chosen = best_children(
-                q,
-                keys[level],
-                chosen,
-                on_device(plan.first_child[level], q.device),
-                tokens.counts.empty[level],
-                fan,
-                self.beam if level else self.topk,
-                (layout.ball_size // group_size, inside) if inside else None,
-                ball if inside else None,
-            )
-        return chosen
+    def in_a_ball(self, level: int, ball_size: int) -> int:
+        """Tokens of the level in a ball; 0 where they are no smaller than it."""
+        size = self.block_size * self.fan**level
+        return ball_size // size if ball_size % size == 0 else 0
 
 
 _of_layouts: WeakKeyDictionary[BallLayout, dict[object, LevelCounts]] = WeakKeyDictionary()
+
+
+def kept_counts(layout: BallLayout, key: object, make: Callable[[], LevelCounts]) -> LevelCounts:
+    """``make()``, kept under ``key`` as long as the layout is."""
+    kept = _of_layouts.setdefault(layout, {})
+    if key not in kept:
+        kept[key] = make()
+    return kept[key]
 
 
 def recall(found: Tensor, exact: Tensor) -> float:

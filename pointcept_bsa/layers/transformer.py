@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 
 from pointcept_bsa.geometry.ball_tree import BallTree
-from pointcept_bsa.ops.permute import permute
 from pointcept_bsa.ops.silu_product import silu_product
 
 from .attention_layer import AttentionLayer
@@ -140,12 +139,12 @@ class BallTreeStack(nn.ModuleList):
         for i, block in enumerate(self):
             if self.rotate and rotated != bool(i % 2):
                 rotated = not rotated
-                x = permute(x, *tree.turn(to_rotated=rotated))
+                x = tree.turned(x, to_rotated=rotated)
             x = block(x, tree.rotated if rotated else tree.layout, *others, film=conditions[i])
             if self.skip_every and (i + 1) % self.skip_every == 0:
-                x = x + (permute(skip, *tree.turn(to_rotated=True)) if rotated else skip)
-                skip = permute(x, *tree.turn(to_rotated=False)) if rotated else x
-        return permute(x, *tree.turn(to_rotated=False)) if rotated else x
+                x = x + (tree.turned(skip, to_rotated=True) if rotated else skip)
+                skip = tree.turned(x, to_rotated=False) if rotated else x
+        return tree.turned(x, to_rotated=False) if rotated else x
 
 
 def init_weights(module: nn.Module, draw: Callable[[Tensor], Any] | None = None) -> None:

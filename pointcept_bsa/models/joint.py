@@ -16,6 +16,7 @@ from pointcept_bsa.layers.anchors import Memory
 from pointcept_bsa.models.heads import predicts_variance
 from pointcept_bsa.models.regressor import DefaultRegressor
 from pointcept_bsa.models.scalars import with_scalars
+from pointcept_bsa.models.widths import filled
 from pointcept_bsa.samples import WHOLE_PREFIX, lengths
 
 OF_A_DOMAIN = ("head", "criteria", "weight")
@@ -30,15 +31,18 @@ class DomainHeads(nn.Module):
     Heads of distributions (``GaussianHead``, in all domains then) give mean and standard deviation, (N, K) each.
 
     Args:
-        heads: config of a head with ``in_channels`` and ``out_channels`` by domain.
+        heads: config of a head with ``out_channels`` by domain.
+        in_channels: of those that do not say theirs.
 
     Raises:
         InputError: heads for features of different widths; some of distributions beside some of values.
     """
 
-    def __init__(self, heads: Mapping[str, Mapping[str, Any]]):
+    def __init__(self, heads: Mapping[str, Mapping[str, Any]], in_channels: int | None = None):
         super().__init__()
-        built: dict[str, Any] = {name: MODELS.build(head) for name, head in heads.items()}
+        built: dict[str, Any] = {
+            name: MODELS.build(filled(head, in_channels=in_channels)) for name, head in heads.items()
+        }
         self.heads = nn.ModuleDict(built)
         taken = {name: head.in_channels for name, head in built.items()}
         if len(set(taken.values())) > 1:
@@ -72,8 +76,8 @@ class JointRegressor(DefaultRegressor):
     Args:
         backbone: as :class:`.DefaultRegressor`; features may say whose a point is (``OneHotDomain``).
         domains: by name, in the order of the data set: ``dict(head=..., criteria=[...], weight=1.0)``.
-        normalizer: config of the target normaliser with all K channels; statistics of a channel are those of its own
-            domain.
+        normalizer: config of the target normaliser, which has all K channels; statistics of a channel are those of
+            its own domain.
         norm, anchor_loss, scalars: as :class:`.DefaultRegressor`.
 
     Raises:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -18,6 +17,7 @@ from pointcept_bsa.models.anchored import anchored, by_rows, counted, features_o
 from pointcept_bsa.models.heads import predicts_variance
 from pointcept_bsa.models.padding import backbone_padding, valid_slots
 from pointcept_bsa.models.scalars import scalar_branch, with_scalars
+from pointcept_bsa.models.widths import filled
 from pointcept_bsa.samples import SCALARS
 
 
@@ -57,7 +57,7 @@ class DefaultRegressor(nn.Module):
         super().__init__()
         self.backbone = MODELS.build(backbone)
         replace_batch_norms(self.backbone, norm)
-        self.head = MODELS.build(_filled(head, in_channels=getattr(self.backbone, "out_channels", None)))
+        self.head = MODELS.build(filled(head, in_channels=getattr(self.backbone, "out_channels", None)))
         given, taken = (
             getattr(m, name, None) for m, name in ((self.backbone, "out_channels"), (self.head, "in_channels"))
         )
@@ -68,10 +68,10 @@ class DefaultRegressor(nn.Module):
                 f"head.type: {type(self.head).__name__} predicts mean and deviation, {type(self).__name__} takes "
                 "values; wanted GaussianRegressor, or another head"
             )
-        self.normalizer = MODELS.build(_filled(normalizer, channels=getattr(self.head, "out_channels", None)))
+        self.normalizer = MODELS.build(filled(normalizer, channels=getattr(self.head, "out_channels", None)))
         self.criteria = nn.ModuleList(LOSSES.build(c) for c in criteria)
         self.anchor_loss = anchor_loss
-        self.scalars = scalar_branch(scalars)
+        self.scalars = scalar_branch(scalars, taken)
 
     def forward(self, input_dict: Mapping[str, Any]) -> dict[str, Tensor]:
         """One batch.
@@ -196,14 +196,3 @@ class DefaultRegressor(nn.Module):
             parts[type(criterion).__name__] = value
         total = sum(parts.values())
         return {"loss": total} if len(parts) == 1 else {"loss": total, **parts}
-
-
-def _filled(cfg: Any, **known: int | None) -> Any:
-    """``cfg`` with those arguments of its class that it leaves out and that are ``known``."""
-    kind = cfg.get("type") if isinstance(cfg, Mapping) else None
-    kind = MODELS.get(kind) if isinstance(kind, str) else kind
-    if kind is None:  # to be refused where it is built
-        return cfg
-    takes = inspect.signature(kind).parameters
-    missing = {key: value for key, value in known.items() if value is not None and key in takes and key not in cfg}
-    return {**cfg, **missing} if missing else cfg

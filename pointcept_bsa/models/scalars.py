@@ -17,6 +17,7 @@ from pointcept_bsa.layers.linear import Linear
 from pointcept_bsa.metrics import cloud_mean
 from pointcept_bsa.models.anchored import anchors_alone
 from pointcept_bsa.models.padding import valid_slots
+from pointcept_bsa.models.widths import filled
 from pointcept_bsa.samples import SCALARS
 
 
@@ -49,16 +50,21 @@ class ScalarBranch(nn.Module):
 
     Args:
         head: config of a head: (N, C), ``offset`` (B,), ``valid`` -> (B, S) normalised.
-        normalizer: config of the normaliser of the scalars.
+        normalizer: config of the normaliser of the scalars. Without ``channels`` it has the head's ``out_channels``.
         criteria: configs of the losses, of (B, S) predictions and targets, all clouds together; they are added up.
+        width: C, of a head without ``in_channels``.
     """
 
     def __init__(
-        self, head: Mapping[str, Any], normalizer: Mapping[str, Any], criteria: Sequence[Mapping[str, Any]]
+        self,
+        head: Mapping[str, Any],
+        normalizer: Mapping[str, Any],
+        criteria: Sequence[Mapping[str, Any]],
+        width: int | None = None,
     ) -> None:
         super().__init__()
-        self.head = MODELS.build(head)
-        self.normalizer = MODELS.build(normalizer)
+        self.head = MODELS.build(filled(head, in_channels=width))
+        self.normalizer = MODELS.build(filled(normalizer, channels=getattr(self.head, "out_channels", None)))
         self.criteria = nn.ModuleList(LOSSES.build(c) for c in criteria)
 
     def forward(
@@ -87,13 +93,16 @@ class ScalarBranch(nn.Module):
         return sum(values[1:], values[0])
 
 
-def scalar_branch(config: Mapping[str, Any] | None) -> ScalarBranch | None:
-    """The branch of the config ``dict(head=..., normalizer=..., criteria=[...])``; None for none. Raises InputError."""
+def scalar_branch(config: Mapping[str, Any] | None, width: int | None = None) -> ScalarBranch | None:
+    """The branch of the config ``dict(head=..., normalizer=..., criteria=[...])`` on features of ``width`` channels.
+
+    None for none. Raises InputError.
+    """
     if config is None:
         return None
     if set(config) != {"head", "normalizer", "criteria"} or not config["criteria"]:
         raise InputError(f"model.scalars: got {sorted(config)}, wanted head, normalizer and at least one of criteria")
-    return ScalarBranch(**config)
+    return ScalarBranch(**config, width=width)
 
 
 def with_scalars(

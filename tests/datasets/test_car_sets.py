@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
 car_files = pytest.importorskip("car_files", reason="pyvista, which writes the raw files, is missing")
@@ -26,8 +27,10 @@ from pointcept_bsa.datasets.prepared import PreparedFolder  # noqa: E402
 from pointcept_bsa.engine.force_errors import ForceErrors  # noqa: E402
 from pointcept_bsa.errors import InputError  # noqa: E402
 from pointcept_bsa.files.npy_file import NpyRows  # noqa: E402
-from pointcept_bsa.host import build_dataset, collate_fn  # noqa: E402
+from pointcept_bsa.host import build_dataset, build_model, collate_fn  # noqa: E402
+from pointcept_bsa.host.embedded.config import load_config  # noqa: E402
 
+ROOT = Path(__file__).resolve().parents[2]
 SETS = {
     "drivaerml": (DRIVAERML, DrivAerMLDataset),
     "ahmedml": (AHMEDML, AhmedMLDataset),
@@ -242,6 +245,26 @@ def test_surface_and_volume_join_to_one_cloud_in_one_box(prepared):
     assert not sample["normal"][40:].any() and len(joined.target_statistics()["mean"]) == sum(widths)
     if joined.surface_pressure is not None:
         assert joined.surface_pressure["field"] in joined.target_fields
+
+
+@pytest.mark.parametrize("domains", ["", "_volume", "_joint"])
+def test_the_shipped_configs_fit_the_prepared_data(prepared, domains):
+    """Widths of inputs and targets, validation on the same points every time, distances and fields at their rows."""
+    name, _, out = prepared
+    cfg = load_config(str(ROOT / f"configs/{name}{domains}/bsa.py"), {"data_root": str(out), "model.backbone.depth": 1})
+    data = {split: build_dataset(cfg.data[split]) for split in ("train", "val", "test")}
+    batch = collate_fn([data["train"][i] for i in range(2)])
+    model = build_model(cfg.model)
+    statistics = data["train"].target_statistics()
+    model.normalizer.set(statistics["mean"], statistics["std"])
+    assert model(batch)["loss"].isfinite()
+    one, two = data["val"][0], data["val"][0]
+    assert all(torch.equal(one[key], two[key]) for key in ("coord", "feat", "target"))
+    assert len(data["test"][0]["coord"]) >= len(one["coord"])
+    if domains == "_joint":
+        surface = one["domain"] == 0
+        assert sorted(set(one["domain"].tolist())) == [0, 1]
+        assert not one["target"][surface, 4:].any() and not one["target"][~surface, :4].any()
 
 
 def test_a_draw_touches_the_pages_of_its_rows_alone(tmp_path, whole, monkeypatch):

@@ -146,6 +146,8 @@ def test_points_are_sampled_domain_by_domain():
     whole = sample()["coord"]
     assert all((whole[20:] == row).all(1).any() for row in data["coord"][20:])
     np.testing.assert_array_equal(data["coord"][:20], whole[:20])
+    first = TRANSFORMS.build(dict(type="SampleDomainPoints", num_points=dict(volume=7), first=True))(sample())
+    np.testing.assert_array_equal(first["coord"], whole[:27])
 
 
 def test_distances_are_to_the_nearest_surface_point_and_signed_where_asked():

@@ -284,7 +284,6 @@ def test_the_tool_trains_for_real_and_never_looks_at_the_test_set(tool, tmp_path
         "num_worker=0",
         "model.backbone.depth=1",
         "model.backbone.channels=16",
-        "model.head.in_channels=16",
         "model.backbone.ball_size=32",
     ]
     config = str(ROOT / "configs/custom/bsa.py")

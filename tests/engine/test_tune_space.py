@@ -58,6 +58,16 @@ def space_of(cfg, **search):
     return read_space(cfg)
 
 
+def test_entries_of_other_networks_are_left_out(cfg):
+    phi, norm = {"choices": ["mlp", "mean"]}, {"choices": ["cloud", "layer"]}
+    own, other = dict(phi, networks=[cfg.model.backbone.type]), dict(norm, networks=("PT-v3m1", "Erwin-v1m1"))
+    assert space_of(cfg, **{"model.backbone.phi": own, "model.norm": other}) == space_of(
+        cfg, **{"model.backbone.phi": phi}
+    )
+    with pytest.raises(InputError, match="got networks='BSA-v1m1', wanted a list of types"):
+        space_of(cfg, **{"model.backbone.phi": dict(phi, networks="BSA-v1m1")})
+
+
 def test_the_configs_own_values_belong_to_the_space_and_set_nothing(cfg):
     space = space_of(
         cfg,
@@ -65,7 +75,7 @@ def test_the_configs_own_values_belong_to_the_space_and_set_nothing(cfg):
             "optimizer.lr": dict(type="log", low=1e-5, high=1e-4),  # the config has 2e-3
             "clip_grad": dict(choices=[1.0, 0.1]),  # None
             "model.backbone.depth": dict(type="int", low=2, high=8, step=2),
-            "width": dict(choices={"wide": {"model.backbone.channels": 64, "model.head.in_channels": 64}}),
+            "width": dict(choices={"wide": {"model.backbone.channels": 64, "model.backbone.num_heads": 8}}),
             "same": dict(choices={"a": {"batch_size": 4}, "b": {"batch_size": 8, "clip_grad": 2.0}}),
         },
     )
@@ -83,7 +93,7 @@ def test_the_configs_own_values_belong_to_the_space_and_set_nothing(cfg):
     assert settings_of(space, other) == [
         (("optimizer", "lr"), 1.235e-05),
         (("model", "backbone", "channels"), 64),
-        (("model", "head", "in_channels"), 64),
+        (("model", "backbone", "num_heads"), 8),
         (("batch_size",), 8),
         (("clip_grad",), 2.0),
     ]

@@ -109,5 +109,7 @@ def test_the_root_of_the_data_is_set_where_a_config_uses_it():
     cfg = load_config(config, {"data.test.data_root": "data/tested", "data_root": "data/other"})
     assert cfg.data.train.data_root == "data/other" and cfg.data.test.data_root == "data/tested"
     generated = str(REPOSITORY / "configs/ellipsoid_flow/bsa.py")
+    joint = load_config(str(REPOSITORY / "configs/drivaerml_joint/bsa.py"), {"data_root": "data/other"})
+    assert {part.data_root for split in joint.data.values() for part in split.parts.values()} == {"data/other"}
     with pytest.raises(InputError, match="data_root=x: no data set of the config takes it"):
         load_config(generated, {"data_root": "x"})

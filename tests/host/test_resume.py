@@ -10,7 +10,7 @@ from host_toys import read_metrics
 from test_entries import write
 from test_training import assert_same_run, assert_same_state, load, train
 
-from pointcept_bsa.host.embedded.config import load_config
+from pointcept_bsa.host.embedded.config import config_hash, load_config
 
 ITERATIONS = ("max_iters=12", "eval_every=4", "save_every=1")
 
@@ -228,6 +228,18 @@ def test_a_checkpoint_without_a_record(config, run_dir, tmp_path, capsys):
     assert "optimizer.lr: 0.3 there, 0.7 here" in capsys.readouterr().err
     assert train(config, *ITERATIONS, "resume=True") == 0
     assert_same_run(load(tmp_path / "unbroken"), load(run_dir))
+
+
+def test_a_checkpoint_without_a_record_whose_hash_counted_private_names(config, run_dir, capsys):
+    stop(config, 6)
+    path = run_dir / "config.py"
+    path.write_text(path.read_text() + "_own = dict(a=1)\n")
+    known = config_hash(load_config(str(path)), private=True)
+    assert known != config_hash(load_config(str(path)))
+    earlier_version(run_dir, config_hash=known)
+    capsys.readouterr()
+    assert train(config, *ITERATIONS, "resume=True", "optimizer.lr=0.7") == 2
+    assert "optimizer.lr: 0.3 there, 0.7 here" in capsys.readouterr().err
 
 
 def test_a_checkpoint_without_a_record_and_its_config(config, run_dir, capsys):

@@ -150,6 +150,13 @@ def test_wrong_configs_are_named(change, message):
         build(**change)
 
 
+def test_widths_that_are_left_out_follow_from_the_backbone_and_the_domains():
+    head, statistics = dict(type="RegressionHead"), dict(type="TargetNormalizer")
+    domains = {name: dict(head=head | dict(out_channels=n), criteria=[LOSS]) for name, n in (("a", 1), ("b", 3))}
+    made = build(domains=domains, normalizer=statistics)
+    assert (made.head.in_channels, made.domains, len(made.normalizer.mean)) == (16, {"a": 1, "b": 3}, 4)
+
+
 def test_anchors_and_queries_of_several_domains():
     model, data = build(), batch()
     both = {**data, "anchor_offset": torch.tensor([12, 20])}

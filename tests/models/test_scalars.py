@@ -57,6 +57,12 @@ def batch(lengths=(9, 1, 4), seed=0):
     ])  # fmt: skip
 
 
+def test_widths_that_are_left_out_are_those_of_the_part_before():
+    head, statistics = dict(type="ScalarHead", out_channels=3), dict(type="TargetNormalizer")
+    made = model(dict(head=head, normalizer=statistics, criteria=[dict(type="MSELoss")])).scalars
+    assert (made.head.in_channels, len(made.normalizer.mean)) == (8, 3)
+
+
 def test_the_head_pools_each_cloud_by_itself():
     head, feat, offset = ScalarHead(8, 2), torch.randn(14, 8), torch.tensor([9, 10, 14])
     wanted = torch.stack([head.after(head.before(part).mean(0)) for part in feat.split([9, 1, 4])])

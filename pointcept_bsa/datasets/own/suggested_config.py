@@ -92,11 +92,7 @@ def suggested_configs(
         dimensions = {"dimensionality": dimension} if has_dimensionality else {}
         backbone = {"in_channels": channels, **dimensions}
         parent, given = f"{base}/{network}.py", "data_root=data_root, "
-        model = [
-            f"    backbone={_call(backbone)},",
-            f"    head=dict(out_channels={targets}),",
-            f"    normalizer=dict(channels={targets}),",
-        ]
+        model = [f"    backbone={_call(backbone)},", f"    head=dict(out_channels={targets}),"]
         data: list[str] = []
         if labels:
             custom = Config.fromfile(str(root.resolve() / parent)).model

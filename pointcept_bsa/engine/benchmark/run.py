@@ -24,6 +24,7 @@ from pointcept_bsa.engine.benchmark.entries import Entry, Loader, backbone_confi
 from pointcept_bsa.engine.benchmark.environment import describe_environment
 from pointcept_bsa.engine.benchmark.losses import SchedulerBuilder, Training, train_both, write_losses
 from pointcept_bsa.engine.benchmark.losses_plot import draw_losses
+from pointcept_bsa.engine.benchmark.parts import loss_table, losses_of_parts, measure_parts, part_table, write_parts
 from pointcept_bsa.engine.benchmark.plot import draw_times
 from pointcept_bsa.engine.benchmark.profile import Profile, write_profiles
 from pointcept_bsa.engine.benchmark.published_erwin import load_published
@@ -34,6 +35,7 @@ from pointcept_bsa.engine.benchmark.summary import summary
 from pointcept_bsa.engine.benchmark.trees import measure_trees, tree_table, write_trees
 from pointcept_bsa.engine.benchmark.variants import REFERENCE, is_dense
 from pointcept_bsa.errors import InputError
+from pointcept_bsa.host import comm
 
 Measure = Callable[[Mapping[str, Any], int, Plan, OptimizerBuilder], Measurement]
 PUBLISHED = "published code, without tree and edges"
@@ -86,6 +88,9 @@ def run(
         trees = measure_trees(settings.tree, plan.device, plan.repeats, plan.warmup, plan.max_seconds)
         write_trees(folder, trees, environment)
         print(f"\n{tree_table(trees, environment['device'])}\nWritten to {folder}/tree.{{json,csv,md}}\n")
+    if settings.context_parallel:
+        share_clouds(settings, entries, configs, plan, build_optimizer, folder, environment)
+        return []
     if settings.losses is not None:
         if build_scheduler is None:
             raise TypeError("run: wanted build_scheduler, since the settings ask for losses")
@@ -194,6 +199,39 @@ def compare_losses(
             write_losses(folder / "losses.csv", curves)
             draw_losses(folder / "losses.png", curves, title)
     print(f"Written to {folder}/losses.{{csv,png}}")
+
+
+def share_clouds(
+    settings: Settings,
+    entries: Sequence[Entry],
+    configs: Mapping[str, Mapping[str, Any]],
+    plan: Plan,
+    build_optimizer: OptimizerBuilder,
+    folder: Path,
+    environment: Mapping[str, Any],
+) -> None:
+    """Time every config at every size on every number of processes; or train it on each, and print the losses."""
+    rows, say = [], print if comm.is_main_process() else _nothing
+    for points in sorted(set(settings.sizes)):
+        for entry in entries:
+            with _named(entry):
+                cfg, curves = configs[entry.name], {}
+                for processes in settings.context_parallel:
+                    if settings.losses is not None:
+                        sizes = points, processes, settings.losses
+                        curves[processes] = losses_of_parts(cfg, *sizes, plan, build_optimizer)
+                    else:
+                        rows.append(measure_parts(entry.name, cfg, points, processes, plan, build_optimizer))
+                        say(part_table(rows[-1:], environment["device"]).splitlines()[2], flush=True)
+                if curves:
+                    say(f"{entry.name} N={points:,}\n{loss_table(curves)}", flush=True)
+    if rows and comm.is_main_process():
+        write_parts(folder, rows, environment)
+        say(f"\n{part_table(rows, environment['device'])}\n\nWritten to {folder}/parts.{{json,csv,md}}")
+
+
+def _nothing(*words: object, **options: object) -> None:
+    pass
 
 
 def count_queries(

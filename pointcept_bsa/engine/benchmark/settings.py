@@ -39,6 +39,7 @@ class Settings:
     tree: Sequence[int] = ()
     queries: int | None = None
     chunk: int = CHUNK
+    context_parallel: Sequence[int] = ()
     losses: int | None = None
     seeds: int = 1
     profile: bool = False
@@ -51,6 +52,7 @@ class Settings:
         numbers |= {} if self.queries is None else {"--queries": self.queries}
         numbers |= {} if self.losses is None else {"--losses": self.losses}
         numbered = [*numbers.items(), *(("--sizes", n) for n in self.sizes), *(("--tree", n) for n in self.tree)]
+        numbered += [("--context-parallel", n) for n in self.context_parallel]
         for name, value in numbered:
             if value < 1:
                 raise InputError(f"{name}: got {value}, wanted at least 1")
@@ -65,6 +67,8 @@ class Settings:
             raise InputError("--losses: wanted --config and --sizes, which say what to train")
         if self.losses is None and self.seeds != 1:
             raise InputError(f"--seeds: got {self.seeds}, wanted --losses STEPS too, whose trainings they start")
+        if self.context_parallel and (self.queries is not None or not networks):
+            raise InputError("--context-parallel: wanted --config and --sizes, which say what is shared, no --queries")
         if self.dtype not in DTYPES:
             raise InputError(f"--dtype: got {self.dtype!r}, wanted one of {list(DTYPES)}")
         for mode in self.modes:

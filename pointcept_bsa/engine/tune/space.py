@@ -8,10 +8,13 @@
         "model.backbone.depth": dict(type="int", low=4, high=12, step=2),
         "clip_grad": dict(choices=[None, 1.0]),                           # one of these values
         "width": dict(choices={                                           # a choice that sets several keys; free name
-            "narrow": {"model.backbone.channels": 32, "model.head.in_channels": 32},
-            "wide": {"model.backbone.channels": 96, "model.head.in_channels": 96},
+            "narrow": {"model.backbone.channels": 32, "model.backbone.num_heads": 4},
+            "wide": {"model.backbone.channels": 96, "model.backbone.num_heads": 8},
         }),
     }
+
+An entry with ``networks=("BSA-v1m1", ...)`` is for configs whose ``model.backbone`` is of one of these types alone, so
+that a base can say what is searched of each network.
 
 Paths are those of :mod:`.key_path`. The config's own values always belong to the space (a range is widened, a choice
 added), so that the config as it stands is one of the trials.
@@ -77,7 +80,8 @@ def read_space(cfg: Mapping[str, Any]) -> list[Parameter]:
         raise InputError(
             "search: the config has none, wanted e.g. search={'optimizer.lr': dict(type='log', low=1e-4, high=1e-2)}"
         )
-    return [_parameter(cfg, str(name), entry) for name, entry in search.items()]
+    wanted = {str(name): entry for name, entry in search.items() if _is_of_its_network(cfg, str(name), entry)}
+    return [_parameter(cfg, name, _without_networks(entry)) for name, entry in wanted.items()]
 
 
 def settings_of(space: list[Parameter], values: Mapping[str, Any]) -> Settings:
@@ -88,6 +92,20 @@ def settings_of(space: list[Parameter], values: Mapping[str, Any]) -> Settings:
 def base_values(space: list[Parameter]) -> dict[str, Any]:
     """The values of the config as it stands."""
     return {parameter.name: parameter.base for parameter in space}
+
+
+def _is_of_its_network(cfg: Mapping[str, Any], name: str, entry: Any) -> bool:
+    """Whether an entry is for the network of this config. Raises InputError: ``networks`` is no list of types."""
+    if not isinstance(entry, Mapping) or "networks" not in entry:
+        return True
+    networks = entry["networks"]
+    if not isinstance(networks, list | tuple) or not all(isinstance(network, str) for network in networks):
+        raise InputError(f"search[{name!r}]: got networks={networks!r}, wanted a list of types of model.backbone")
+    return cfg["model"].get("backbone", {}).get("type") in networks
+
+
+def _without_networks(entry: Any) -> Any:
+    return {key: value for key, value in entry.items() if key != "networks"} if isinstance(entry, Mapping) else entry
 
 
 def _parameter(cfg: Mapping[str, Any], name: str, entry: Any) -> Parameter:

@@ -134,17 +134,20 @@ def _where(error: BaseException) -> str:
 
 
 def config_text(cfg: Config) -> str:
-    """The config as a file that can be loaded again: without what ``default_setup`` derives from it.
+    """The config as a file that can be loaded again: without private names and what ``default_setup`` derives from it.
 
     Raises ``InputError`` naming the key of a value that has no text.
     """
-    return python_text({key: cfg[key] for key in cfg if key not in DERIVED})
+    return python_text({key: cfg[key] for key in cfg if key not in DERIVED and not key.startswith("_")})
 
 
-def config_hash(cfg: Config) -> str:
-    """16 hexadecimal digits for what is trained and how, not for where it is kept or which seed it has."""
+def config_hash(cfg: Config, private: bool = False) -> str:
+    """16 hexadecimal digits for what is trained and how, not for where it is kept or which seed it has.
+
+    ``private``: names that start with ``_`` count, too.
+    """
     skipped = (*DERIVED, "save_path", "weight", "resume", "seed", "log_interval", "save_every", "keep_last", "search")
-    text = python_text({key: cfg[key] for key in cfg if key not in skipped})
+    text = python_text({key: cfg[key] for key in cfg if key not in skipped and (private or not key.startswith("_"))})
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -169,10 +172,17 @@ def merge_options(cfg: Config, options: Mapping[str, Any]) -> None:
 
 
 def _set_for_all(cfg: Config, name: str, value: Any) -> None:
-    """``data_root`` and ``dataset_type`` are names that configs use within ``data``: the option is meant for there."""
+    """``data_root`` and ``dataset_type`` are names that configs use within ``data``: the option is meant for there.
+
+    Also for the data sets that another one joins (``parts``).
+    """
     old, key = cfg.get(name), "type" if name == "dataset_type" else name
-    parts = [part for part, dataset in cfg.get("data", {}).items() if isinstance(dataset, dict)]
-    chosen = [part for part in parts if old is not None and cfg.data[part].get(key) == old]
+    parts = {part: dataset for part, dataset in cfg.get("data", {}).items() if isinstance(dataset, dict)}
+    datasets = dict(parts)
+    for part, dataset in parts.items():
+        if isinstance(joined := dataset.get("parts"), dict):
+            datasets |= {f"{part}.parts.{each}": inner for each, inner in joined.items() if isinstance(inner, dict)}
+    chosen = [part for part, dataset in datasets.items() if old is not None and dataset.get(key) == old]
     if not chosen:
         raise ValueError(f"no data set of the config takes it; wanted {' '.join(f'data.{p}.{key}=...' for p in parts)}")
     for part in chosen:

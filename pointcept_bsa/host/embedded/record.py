@@ -17,8 +17,7 @@ from pointcept_bsa.errors import InputError
 from pointcept_bsa.host.embedded import comm
 from pointcept_bsa.host.embedded.config import DEFAULTS, DERIVED, TOLERATED, Config, config_hash, load_config
 from pointcept_bsa.host.embedded.registry import HOOKS
-from pointcept_bsa.host.flat_config import ABSENT, flat_config
-from pointcept_bsa.host.flat_config import DERIVED as TOLD_BY_OTHERS
+from pointcept_bsa.host.flat_config import ABSENT, flat_config, is_derived
 
 if TYPE_CHECKING:
     from pointcept_bsa.host.embedded.trainer import DefaultTrainer
@@ -104,7 +103,7 @@ def _differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> Iterable[
     old, new = dict(there["config"]), dict(here["config"])
     old, new = _with_hooks(old, there.get("hooks", [])), _with_hooks(new, here["hooks"])
     for key in sorted(old.keys() | new.keys()):
-        if key.split(".")[0] in NOT_COMPARED or key in TOLD_BY_OTHERS:
+        if key.split(".")[0] in NOT_COMPARED or is_derived(key):
             continue
         left, right = (values.get(key, DEFAULTS.get(key, ABSENT)) for values in (old, new))
         if left is not right and left != right and not (left != left and right != right):  # NaN is NaN
@@ -180,7 +179,7 @@ def _record_beside(trainer: DefaultTrainer, checkpoint: Mapping[str, Any], path:
     config = Path(path).resolve().parent.parent / "config.py"
     if config.is_file():
         cfg = load_config(str(config))
-        if config_hash(cfg) == known:
+        if known in (config_hash(cfg), config_hash(cfg, private=True)):  # earlier versions counted private names
             return record_of(cfg)
     raise InputError(
         f"resume=True: {path!r} was trained by another config (hash {known}, this one's is {trainer.config_hash}); it "

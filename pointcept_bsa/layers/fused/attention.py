@@ -15,6 +15,7 @@ from pointcept_bsa.layers.anchors import KeysValues, Memory
 from pointcept_bsa.layers.block_pooling import pool_both
 from pointcept_bsa.layers.fused.linear import Summand, linear_parts, summand
 from pointcept_bsa.layers.fused.residual import Normed
+from pointcept_bsa.layers.shared_clouds import CoarseKeys
 from pointcept_bsa.ops.gated_sum import gated_sum
 from pointcept_bsa.ops.side_streams import SideBySide
 
@@ -53,11 +54,15 @@ def attend_ball_sparse(
     if layer.query_key is not None:
         q, k = ((x,) * 4 for x in layer.query_key(q[0], k[0], layout.coord))
     with SideBySide(h) as branches:
-        with branches.aside():
-            ball = layer.ball(q[1], k[1], v[1], layout)
+        if not layout.is_part:
+            with branches.aside():
+                ball = layer.ball(q[1], k[1], v[1], layout)
         k_cmp, v_cmp = pool_both(layer.pool_k, layer.pool_v, k[0], v[0], layout.valid)
         q_cmp = layer.pool_q(q[0], layout.valid) if layer.group_size > 1 else q[0]
-        tokens = None if layer.levels is None else layer.levels(k_cmp, v_cmp, layout)
+        coarse = CoarseKeys(k_cmp, v_cmp, layout, layer.levels)
+        if layout.is_part:  # while the blocks are on their way
+            ball = layer.ball(q[1], k[1], v[1], layout)
+        k_cmp, v_cmp, tokens = coarse.wait()
         if memory is not None:
             memory.layers.append(KeysValues(k[2], v[2], k_cmp, v_cmp, tokens))
         with branches.aside():
@@ -79,11 +84,16 @@ def attend_native_sparse(
     if layer.query_key is not None:
         q, k = ((x,) * 3 for x in layer.query_key(q[0], k[0], layout.coord))
     with SideBySide(h) as branches:
-        with branches.aside():
-            local = layer.local(q[0], k[1], v[1], layout)
+        if not layout.is_part:
+            with branches.aside():
+                local = layer.local(q[0], k[1], v[1], layout)
         k_cmp, v_cmp = pool_both(layer.pool_k, layer.pool_v, k[0], v[0], layout.valid)
         if memory is not None:
             memory.layers.append(KeysValues(k[2], v[2], k_cmp, v_cmp))
+        coarse = CoarseKeys(k_cmp, v_cmp, layout)
+        if layout.is_part:  # while the blocks are on their way
+            local = layer.local(q[0], k[1], v[1], layout)
+        k_cmp, v_cmp, _ = coarse.wait()
         with branches.aside():
             selected = layer.selection(q[2], k[2], v[2], k_cmp, layout)
         compressed = layer.compression(q[1], k_cmp, v_cmp, layout)

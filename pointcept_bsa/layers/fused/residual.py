@@ -11,6 +11,7 @@ from pointcept_bsa.ops.permute import permute
 from pointcept_bsa.ops.rms_norm import Place, residual_norm
 
 if TYPE_CHECKING:
+    from pointcept_bsa.geometry.ball_tree import BallTree
     from pointcept_bsa.layers.attention_layer import AttentionLayer
     from pointcept_bsa.layers.linear import Linear
     from pointcept_bsa.layers.norm import RMSNorm
@@ -28,6 +29,12 @@ class Residual(NamedTuple):
     x: Tensor
     summand: Summand | None = None
     order: tuple[Tensor, Tensor] | None = None
+
+    def turned(self, tree: BallTree, *, to_rotated: bool) -> Residual:
+        """The stream in the order of the other tree: by the kernel that comes next, where its rows are all here."""
+        if tree.is_part:
+            return Residual(tree.turned(self.total(), to_rotated=to_rotated))
+        return self._replace(order=tree.turn(to_rotated=to_rotated))
 
     def total(self) -> Tensor:
         """(S, C)."""

@@ -10,7 +10,6 @@ from torch import Tensor
 from pointcept_bsa.geometry.ball_tree import BallTree
 from pointcept_bsa.layers.fused.residual import Residual
 from pointcept_bsa.layers.norm import RMSNorm
-from pointcept_bsa.ops.permute import permute
 from pointcept_bsa.ops.side_streams import wait_for_later
 
 if TYPE_CHECKING:
@@ -33,10 +32,10 @@ def run_stack(stack: BallTreeStack, x: Tensor, tree: BallTree, *others: Any, fil
     for i, block in enumerate(stack):
         if stack.rotate and rotated != bool(i % 2):
             rotated = not rotated
-            stream = stream._replace(order=tree.turn(to_rotated=rotated))
+            stream = stream.turned(tree, to_rotated=rotated)
         stream = block(stream, tree.rotated if rotated else tree.layout, *others, film=films[i])
         if stack.skip_every and (i + 1) % stack.skip_every == 0:
-            x = stream.total() + (permute(skip, *tree.turn(to_rotated=True)) if rotated else skip)
-            skip, stream = permute(x, *tree.turn(to_rotated=False)) if rotated else x, Residual(x)
+            x = stream.total() + (tree.turned(skip, to_rotated=True) if rotated else skip)
+            skip, stream = tree.turned(x, to_rotated=False) if rotated else x, Residual(x)
     wait_for_later(x)
-    return stream._replace(order=tree.turn(to_rotated=False) if rotated else None).total()
+    return (stream.turned(tree, to_rotated=False) if rotated else stream).total()

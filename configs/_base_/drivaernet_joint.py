@@ -1,0 +1,8 @@
+# DrivAerNet++, surface and air, prepared as drivaernet.py says.
+
+_base_ = ["car_joint.py"]
+
+data_root = "data/drivaernet"
+_part = dict(type="DrivAerNetDataset", data_root=data_root)
+_set = dict(parts=dict(surface=_part, volume=_part))
+data = dict(train=_set, val=_set, test=_set)

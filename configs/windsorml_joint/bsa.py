@@ -1,0 +1,3 @@
+_base_ = ["../_base_/windsorml_joint.py"]
+save_path = "exp/windsorml_joint/{{fileBasenameNoExtension}}"
+model = dict(backbone={{_base_._bsa}})

@@ -1,0 +1,3 @@
+_base_ = ["../_base_/windsorml_volume.py"]
+save_path = "exp/windsorml_volume/{{fileBasenameNoExtension}}"
+model = dict(backbone={{_base_._full_attention}})

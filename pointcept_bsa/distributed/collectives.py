@@ -1,0 +1,212 @@
+"""Collectives of :mod:`torch.distributed` through which gradients pass.
+
+``R`` processes of a group, ``n`` rows of this one, which may be others than those of the rest. Each process calls them
+in the same order. ``name`` is what :func:`.traffic.counted` adds the bytes up for; those of the backward pass are
+called ``name (gradient)``. Counted is what leaves the process: of a gather the own rows R - 1 times, of a
+reduce-scatter as much as of the gather whose gradient it is, of an exchange the rows for others, of a sum
+2 (R - 1) / R of the tensor (a ring).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from pointcept_bsa.distributed.traffic import count
+
+# torch 2.13 calls them so; before they had longer names
+_all_gather: Any = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
+_reduce_scatter: Any = getattr(dist, "reduce_scatter_single", None) or dist.reduce_scatter_tensor
+GRADIENT = " (gradient)"
+
+
+class Gathering:
+    """The rows of all processes, on their way.
+
+    Args:
+        x: (n, ...) own rows.
+        rows: of each process.
+        group: the processes.
+        name: for the count of bytes.
+        pieces: first and last row of runs among all rows, process after process, in the order in which the result has
+            them; None: as they are.
+    """
+
+    def __init__(
+        self,
+        x: Tensor,
+        rows: Sequence[int],
+        group: dist.ProcessGroup,
+        name: str,
+        pieces: Sequence[tuple[int, int]] | None = None,
+    ):
+        self.rows, self.group, self.name = tuple(rows), group, name
+        self.longest = max(rows)
+        self.work: Any = None
+        self.shard: Tensor | None = None  # of the gradient
+        self.kept: tuple[Tensor, ...] = ()  # alive while they are sent
+        self.pieces = self._in_buffer(pieces)
+        self.out: Tensor = _Depart.apply(x, self)
+
+    def wait(self) -> Tensor:
+        """(sum of rows, ...), in the order of the pieces. Called once."""
+        out: Tensor = _Arrive.apply(self.out, self)
+        return out
+
+    def _in_buffer(self, pieces: Sequence[tuple[int, int]] | None) -> list[tuple[int, int]] | None:
+        """Where the pieces lie in the buffer, in which every process has as many rows; None: the buffer is it."""
+        even = len(set(self.rows)) == 1
+        ends = [sum(self.rows[:rank]) for rank in range(len(self.rows) + 1)]
+        runs = list(pieces) if pieces is not None else list(zip(ends, ends[1:], strict=False))
+        if even and runs[0][0] == 0 and all(a[1] == b[0] for a, b in zip(runs, runs[1:], strict=False)):
+            return None
+        places = []
+        for start, end in runs:
+            rank = next(r for r in range(len(self.rows)) if ends[r] <= start < ends[r + 1] or start == end)
+            places.append((start - ends[rank] + rank * self.longest, end - ends[rank] + rank * self.longest))
+        return places
+
+    def depart(self, x: Tensor) -> Tensor:
+        x = _filled(x, self.longest)
+        buffer = x.new_empty(len(self.rows) * self.longest, *x.shape[1:])
+        count(self.name, (len(self.rows) - 1) * x.numel(), x)
+        self.work = _all_gather(buffer, x, group=self.group, async_op=True)
+        self.kept = (x,)
+        return buffer
+
+    def arrive(self, buffer: Tensor) -> Tensor:
+        self.work.wait()
+        self.work, self.kept = None, ()
+        if self.pieces is None:
+            return buffer.view_as(buffer)
+        return torch.cat([buffer[start:end] for start, end in self.pieces])
+
+    def depart_back(self, grad: Tensor) -> Tensor:
+        buffer = grad.contiguous()
+        if self.pieces is not None:
+            buffer = grad.new_zeros(len(self.rows) * self.longest, *grad.shape[1:])
+            for part, (start, end) in zip(grad.split([b - a for a, b in self.pieces]), self.pieces, strict=True):
+                buffer[start:end] = part
+        shard = grad.new_empty(self.longest, *grad.shape[1:])
+        count(self.name + GRADIENT, (len(self.rows) - 1) * shard.numel(), shard)
+        self.work = _reduce_scatter(shard, buffer, group=self.group, async_op=True)
+        self.shard, self.kept = shard, (buffer,)
+        return buffer
+
+    def arrive_back(self) -> Tensor:
+        assert self.shard is not None
+        self.work.wait()
+        shard, self.shard, self.work, self.kept = self.shard, None, None, ()
+        return shard[: self.rows[dist.get_rank(self.group)]]
+
+
+class _Depart(torch.autograd.Function):
+    """Begins the gather; its gradient is what the reduce-scatter of :class:`_Arrive` brings."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, gathering: Gathering) -> Tensor:
+        ctx.gathering = gathering
+        return gathering.depart(x)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        return ctx.gathering.arrive_back(), None
+
+
+class _Arrive(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, buffer: Tensor, gathering: Gathering) -> Tensor:
+        ctx.gathering = gathering
+        return gathering.arrive(buffer)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        return ctx.gathering.depart_back(grads[0]), None
+
+
+def all_gather(
+    x: Tensor,
+    rows: Sequence[int],
+    group: dist.ProcessGroup,
+    name: str,
+    pieces: Sequence[tuple[int, int]] | None = None,
+) -> Tensor:
+    """The rows (n, ...) of all processes, one process after the other; the gradient is reduce-scattered.
+
+    See :class:`Gathering`, of which other work may go on in the meantime.
+    """
+    return Gathering(x, rows, group, name, pieces).wait()
+
+
+def all_to_all(x: Tensor, send: Sequence[int], receive: Sequence[int], group: dist.ProcessGroup, name: str) -> Tensor:
+    """Rows for each process, ``send`` of them, one after the other, for the ``receive`` rows that each has for this
+    one; the gradient goes back the same way."""
+    out: Tensor = _AllToAll.apply(x, tuple(send), tuple(receive), group, name)
+    return out
+
+
+class _AllToAll(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, send: tuple[int, ...], receive: tuple[int, ...], group: dist.ProcessGroup, name: str
+    ) -> Tensor:
+        ctx.there = send, receive, group, name
+        x = x.contiguous()
+        out = x.new_empty(sum(receive), *x.shape[1:])
+        others = sum(send) - send[dist.get_rank(group)]
+        count(name, others * x[:1].numel() if len(x) else 0, x)
+        dist.all_to_all_single(out, x, list(receive), list(send), group=group)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        send, receive, group, name = ctx.there
+        return _AllToAll.apply(grads[0], receive, send, group, name + GRADIENT), None, None, None, None
+
+
+def all_sum(x: Tensor, group: dist.ProcessGroup, name: str) -> Tensor:
+    """The sum of the tensors of all processes; so is its gradient."""
+    out: Tensor = _AllSum.apply(x, group, name)
+    return out
+
+
+class _AllSum(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, group: dist.ProcessGroup, name: str) -> Tensor:
+        ctx.there = group, name
+        return reduce(x.clone(memory_format=torch.contiguous_format), group, name)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        group, name = ctx.there
+        return _AllSum.apply(grads[0], group, name + GRADIENT), None, None
+
+
+def reduce(x: Tensor, group: dist.ProcessGroup, name: str, how: str = "SUM") -> Tensor:
+    """``x`` reduced over the processes, in place, as the name of a ``ReduceOp`` says. No gradient."""
+    processes = dist.get_world_size(group)
+    count(name, 2 * (processes - 1) * x.numel() // processes, x)
+    dist.all_reduce(x, getattr(dist.ReduceOp, how), group=group)
+    return x
+
+
+def numbers_of_all(values: Sequence[int] | Tensor, device: torch.device, group: dist.ProcessGroup) -> list[list[int]]:
+    """A few integers of each process, on the host of all. The host waits."""
+    own = torch.as_tensor(values, dtype=torch.long, device=device)
+    out = own.new_empty(dist.get_world_size(group) * len(own))
+    _all_gather(out, own, group=group)
+    numbers: list[list[int]] = out.view(-1, len(own)).tolist()
+    return numbers
+
+
+def _filled(x: Tensor, rows: int) -> Tensor:
+    """x (n, ...) with rows behind its own up to ``rows``."""
+    if len(x) == rows:
+        return x.contiguous()
+    out = x.new_zeros(rows, *x.shape[1:])
+    out[: len(x)] = x
+    return out

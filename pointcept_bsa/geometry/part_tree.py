@@ -1,0 +1,170 @@
+"""A part of the ball tree of each cloud, where the processes of a group share the clouds.
+
+Every process comes with some of the points of each cloud, whichever; it leaves with a run of whole balls of the tree
+that :class:`.BallTree` builds over all of them, the same to the last slot. No process ever has a whole cloud: the
+upper levels are split where the points lie (:mod:`.shared_split`), then each point goes to the process of its part,
+which sorts on by itself. The same for the rotated tree. Each tree costs a few small sums a level, and 8 bytes a number
+of coordinates and of places that move.
+
+``n`` own points, ``S`` own slots, ``d`` dimensions, ``B`` clouds, ``R`` processes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from pointcept_bsa.distributed.collectives import numbers_of_all
+from pointcept_bsa.geometry.ball_tree import BallLayout, BallTree, invert, occupy, rotation_matrix, sort_into_tree
+from pointcept_bsa.geometry.exchange import Exchange, places_of
+from pointcept_bsa.geometry.part_layout import PartLayout, Parts
+from pointcept_bsa.geometry.part_plan import PartPlan, plan_part
+from pointcept_bsa.geometry.reorder import reorder
+from pointcept_bsa.geometry.shared_split import NAME, sort_within, split_together
+from pointcept_bsa.geometry.token_part import multiple_of_parts, shared_level
+from pointcept_bsa.geometry.tree_plan import num_slots
+
+TURN = "rotation"  # between the trees, for the count of bytes
+
+
+@dataclass(frozen=True, eq=False)
+class PartTree(BallTree):
+    """A part of a tree. ``index`` and ``inverse`` name rows as they arrive by ``arrival``.
+
+    Attributes:
+        arrival: from the order of the input to the process of the main tree's slot.
+        turning: from the slots of the main tree to the process of the rotated tree's slot; None without rotation.
+            ``rotation`` is the row that has arrived so at each slot of the rotated tree.
+    """
+
+    arrival: Exchange | None = None
+    turning: Exchange | None = None
+
+    @classmethod
+    def share(
+        cls,
+        coord: Tensor,
+        lengths: tuple[int, ...],
+        ball_size: int,
+        block_size: int,
+        group: dist.ProcessGroup,
+        *,
+        rotate: float = 0.0,
+        unit: int | None = None,
+        levels: tuple[int, int] | None = None,
+    ) -> PartTree:
+        """The own part of the tree of each cloud. Called by all processes of the group.
+
+        Args:
+            coord: (n, d) own points, cloud after cloud.
+            lengths: own points of each cloud.
+            ball_size, block_size, unit, rotate: see :meth:`.BallTree.build`.
+            levels: near and fan of the layers' tokens, where the parts have to fit those: see :mod:`.token_part`.
+
+        Raises:
+            InputError: a cloud too small for so many processes.
+        """
+        coord, rank = coord.detach(), dist.get_rank(group)
+        everyone = tuple(map(tuple, numbers_of_all(lengths, coord.device, group)))
+        whole = tuple(map(sum, zip(*everyone, strict=True)))
+        unit, multiple = unit or ball_size, None
+        if levels is not None:
+            slots = tuple(num_slots(n, unit, "ball") for n in whole)
+            shared = shared_level(slots, len(everyone), ball_size, block_size, *levels)
+            multiple = multiple_of_parts(shared, ball_size, *levels)
+        plan = plan_part(whole, unit, block_size, len(everyone), rank, multiple)
+        main = _Sorted.of(coord, everyone, plan, group)
+        layout = BallLayout.build(
+            main.arrival.forth(coord)[main.index], plan.own.valid, plan.own.slots, ball_size, block_size
+        )
+        parts = Parts.of(group, plan.slots, block_size, layout)
+        tree = cls(PartLayout.of(layout, parts), main.index, main.inverse, arrival=main.arrival)
+        if not rotate:
+            return tree
+        turned = _Sorted.of(coord @ rotation_matrix(rotate, coord), everyone, plan, group)
+        return tree._with_rotated(_targets(main, turned, plan, parts), plan)
+
+    def _with_rotated(self, target: Tensor, plan: PartPlan) -> PartTree:
+        """With the rotated tree, given for each own slot of the main tree where it goes: see :func:`_targets`."""
+        layout = self.layout
+        assert isinstance(layout, PartLayout) and layout.parts is not None
+        parts, longest = layout.parts, max(map(sum, layout.parts.slots))
+        turning = Exchange.to(target // longest, parts.group, TURN, key=target)
+        there = invert(turning.forth(target) % longest)
+        coord = reorder(turning.forth(layout.coord), there, invert(there))
+        rotated = BallLayout.build(coord, plan.own.valid, layout.slots, layout.ball_size, layout.block_size)
+        return PartTree(
+            layout,
+            self.index,
+            self.inverse,
+            there,
+            invert(there),
+            PartLayout.of(rotated, parts),
+            arrival=self.arrival,
+            turning=turning,
+        )
+
+    @property
+    def is_part(self) -> bool:
+        return True
+
+    def gather(self, x: Tensor) -> Tensor:
+        assert self.arrival is not None
+        return super().gather(self.arrival.forth(x))
+
+    def scatter(self, x: Tensor) -> Tensor:
+        assert self.arrival is not None
+        return self.arrival.back(super().scatter(x))
+
+    def turned(self, x: Tensor, *, to_rotated: bool) -> Tensor:
+        there, back = self.turn(to_rotated=True)
+        assert self.turning is not None
+        if to_rotated:
+            return reorder(self.turning.forth(x), there, back)
+        return self.turning.back(reorder(x, back, there))
+
+
+@dataclass(frozen=True, eq=False)
+class _Sorted:
+    """Where the points of one tree lie.
+
+    Attributes:
+        arrival: to the process of the slot.
+        index: (S,) row, as they arrive, of each own slot.
+        inverse: the own slot of each row that arrives.
+    """
+
+    arrival: Exchange
+    index: Tensor
+    inverse: Tensor
+
+    @classmethod
+    @torch.no_grad()
+    def of(
+        cls, coord: Tensor, lengths: tuple[tuple[int, ...], ...], plan: PartPlan, group: dist.ProcessGroup
+    ) -> _Sorted:
+        coord = coord.float() + 0.0  # turns -0.0 into 0.0, which the integer keys tell apart
+        device = coord.device
+        cloud, place = places_of(lengths, dist.get_rank(group), device)
+        node, axes = split_together(coord, cloud, place, sum(map(sum, lengths)), plan, group)
+        owner = torch.tensor(np.asarray(plan.owner), device=device)
+        arrival = Exchange.to(owner[node], group, NAME)
+        coord, node = arrival.forth(coord), arrival.forth(node)
+        order = sort_within(coord, node, axes)
+        order = order[sort_into_tree(coord[order], plan.own)]
+        return cls(arrival, *occupy(order, plan.own))
+
+
+def _targets(main: _Sorted, turned: _Sorted, plan: PartPlan, parts: Parts) -> Tensor:
+    """(S,) for each own slot of the main tree, where it lies in the rotated one: part times the slots of the largest
+    part, plus the slot there. Empty slots stay where they are: both trees have them at the same places."""
+    longest = max(map(sum, parts.slots))
+    target = turned.arrival.back(turned.inverse + parts.rank * longest)
+    target = main.arrival.forth(target)[main.index]
+    empty = torch.tensor(~np.asarray(plan.own.valid), device=target.device)
+    stays = torch.arange(len(target), device=target.device) + parts.rank * longest
+    return torch.where(empty, stays, target)
