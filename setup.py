@@ -44,9 +44,11 @@ INSTALL_REQUIRES = [
     "mmengine-lite>=0.10.4",  # config files and registries of the embedded host
     "addict>=2.4",
     "timm>=1.0",  # imported only where it is used: its own dependency torchvision may not match torch's build
-    "tensorboard>=2.14",
+    "tensorboard>=2.14",  # also reads TFRecord files
+    "protobuf>=4.22",
     "rich>=13",
     "matplotlib>=3.8",
+    "jinja2>=3.1",  # a part of torch's installation, too
     "h5py>=3.10",
     "safetensors>=0.4",
 ]
@@ -89,7 +91,7 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.11,<3.14",
     packages=find_packages(include=["pointcept_bsa", "pointcept_bsa.*"]),
-    package_data={"pointcept_bsa": ["**/*.json", "**/*.npz", "**/*.md", "py.typed"]},
+    package_data={"pointcept_bsa": ["**/*.json", "**/*.npz", "**/*.md", "**/*.html", "py.typed"]},
     cmdclass={"build_py": BuildWithConfigsAndTools},
     entry_points={"console_scripts": ["pcbsa = pointcept_bsa.__main__:main"]},
     install_requires=INSTALL_REQUIRES,

@@ -20,6 +20,9 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from pointcept_bsa.distributed.mesh import context_size
+from pointcept_bsa.distributed.parts import joined, sum_over_parts
+
 __all__ = [
     "DISTRIBUTION_METRICS",
     "HIGHER_IS_BETTER",
@@ -44,7 +47,7 @@ __all__ = [
 
 
 def cloud_mean(x: Tensor, offset: Tensor, valid: Tensor | None = None) -> Tensor:
-    """Mean over the points of each cloud: (N, ...) -> (B, ...).
+    """Mean over the points of each cloud: (N, ...) -> (B, ...). Of parts of clouds it is that of the whole clouds.
 
     Args:
         x: a value a point.
@@ -53,11 +56,15 @@ def cloud_mean(x: Tensor, offset: Tensor, valid: Tensor | None = None) -> Tensor
             is True. None: all count.
     """
     lengths = torch.diff(offset, prepend=offset.new_zeros(1))
-    if valid is None:
+    if valid is None and context_size() == 1:
         return torch.segment_reduce(x, "mean", lengths=lengths, axis=0, unsafe=True)
-    mask = valid.view(-1, *[1] * (x.dim() - 1))
-    total = torch.segment_reduce(x.masked_fill(~mask, 0), "sum", lengths=lengths, axis=0, unsafe=True)
-    return total / torch.segment_reduce(mask.to(x.dtype), "sum", lengths=lengths, axis=0, unsafe=True)
+    mask = (x.new_ones(len(x), dtype=torch.bool) if valid is None else valid).view(-1, *[1] * (x.dim() - 1))
+    sums = (
+        torch.segment_reduce(values, "sum", lengths=lengths, axis=0, unsafe=True)
+        for values in (x.masked_fill(~mask, 0), mask.to(x.dtype))
+    )
+    total, count = (sum_over_parts(own) for own in sums)
+    return total / count
 
 
 def mse(pred: Tensor, target: Tensor, offset: Tensor, valid: Tensor | None = None) -> Tensor:
@@ -136,9 +143,11 @@ def sparsification(pred: Tensor, target: Tensor, variance: Tensor) -> tuple[Tens
 
     Root mean square over the points left, over that of all points; and the same where the points of largest error are
     taken away, the oracle (Ilg et al. 2018, arXiv 1802.07095). Errors and variances of a point are summed over its
-    channels. Points of equal variance are taken away in the mean of all orders. A cloud without error has zeros.
+    channels. Points of equal variance are taken away in the mean of all orders. A cloud without error has zeros. Of a
+    part of a cloud they are those of the whole.
     """
     error, doubt = (target - pred).square().sum(1), variance.to(pred.dtype).sum(1)
+    error, doubt = joined(torch.stack([error, doubt], 1), [len(error)]).unbind(1)
     doubt, order = doubt.sort()
     run, size = doubt.unique_consecutive(return_inverse=True, return_counts=True)[1:]
     mean = error.new_zeros(len(size)).index_add(0, run, error[order]) / size

@@ -23,6 +23,7 @@ from pointcept_bsa.errors import InputError
 
 POINT, CLOUD, ENDS, WHOLE = "point", "cloud", "ends", "whole"
 ROWS = (POINT, CLOUD, ENDS, WHOLE)
+WHOLE_PREFIX = "whole_"  # begins the names of the ends of whole clouds in batches of parts, see ``distributed.parts``
 PARAMETERS, SCALARS = "parameters", "scalars"  # of whole clouds: what a network is conditioned by, what it predicts
 
 
@@ -68,6 +69,8 @@ TABLE = {
     "offset": Entry(ENDS, names="point"),
     "anchor_offset": Entry(ENDS, names="point"),
     "domain_offset": Entry(ENDS, names="point"),
+    "whole_offset": Entry(ENDS, names="point"),  # of the clouds of which a batch has parts
+    "whole_domain_offset": Entry(ENDS, names="point"),
     "domain_names": Entry(WHOLE),
     "index_valid_keys": Entry(WHOLE),
     "host_ends": Entry(WHOLE),

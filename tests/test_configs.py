@@ -31,8 +31,7 @@ from pointcept_bsa.host.embedded.config import load_config
 from pointcept_bsa.host.embedded.optimizer import build_optimizer
 
 FOLDER = Path(__file__).resolve().parent.parent / "configs"
-REGRESSIONS = (path for path in FOLDER.glob("[!_]*/*.py") if path.parent.name != "scannet")
-CONFIGS = sorted(path.relative_to(FOLDER).as_posix() for path in REGRESSIONS)
+CONFIGS = sorted(path.relative_to(FOLDER).as_posix() for path in FOLDER.glob("[!_]*/*.py"))
 DATA_SETS = sorted({Path(name).parent.name for name in CONFIGS})
 POINTS = (200, 70)
 FIELDS = {  # data set -> space dimensions, target channels, channels of further fields

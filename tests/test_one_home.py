@@ -16,7 +16,7 @@ SOURCES = sorted(path for folder in ("pointcept_bsa", "tools") for path in (ROOT
 HOMES = {
     "torch.load": {"files/checkpoint_file.py"},
     "json": {"files/json_file.py"},
-    "np.load": {"host/embedded/scannet.py"},  # below mesh_io, whose reader of .npy all others use; without pickles
+    "np.load": set(),
     "pickle": set(),
     "yaml": set(),
     "eval": {"pointcept/inside.py"},  # Pointcept's own tool, run in this process
@@ -27,15 +27,8 @@ HOMES = {
         "engine/molecular_dynamics_tester.py",  # archives, through write_file
         "mesh_io/numpy_mesh.py",
     },
-    "savefig": {  # all through write_file
-        "engine/benchmark/losses_plot.py",
-        "engine/benchmark/plot.py",
-        "engine/picture.py",
-        "engine/tune/lr_range.py",
-        "engine/tune/results.py",
-        "engine/uncertainty.py",
-        "engine/visualization/drawing.py",
-    },
+    "savefig": {"files/atomic.py", "engine/report/chart.py"},  # PNG files; SVG within a page
+    "memory": {"host/memory.py"},  # whether memory ran out
     "replace": {
         "files/atomic.py",
         "host/embedded/files.py",  # a second name for a checkpoint
@@ -67,6 +60,8 @@ def kinds(node: ast.Call) -> set[str]:
         found.add("np.save")
     if name == "savefig":
         found.add("savefig")
+    if name == "isinstance" and any(ast.unparse(part).endswith("OutOfMemoryError") for part in ast.walk(node)):
+        found.add("memory")
     if called in ("os.replace", "os.rename", "shutil.move"):
         found.add("replace")
     if owner in ("pickle", "joblib", "dill", "marshal", "shelve") and name != "UnpicklingError":
@@ -105,6 +100,17 @@ def test_one_home(kind):
         if any(kind in kinds(node) for node in calls(path))
     }
     assert homes == HOMES[kind]
+
+
+def test_one_display_of_progress():
+    homes = set()
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else names
+            if {"rich.progress", "tqdm"} & set(names):
+                homes.add(str(path.relative_to(ROOT)).removeprefix("pointcept_bsa/"))
+    assert homes == {"files/progress.py"}
 
 
 def test_pickles_are_never_asked_for():

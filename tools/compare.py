@@ -5,7 +5,8 @@ python tools/compare.py exp/ellipsoid_flow/bsa exp/ellipsoid_flow/erwin --output
 RUN is the folder of a run, one that tools/train.py --seeds filled with seed_0, seed_1, ..., or any folder with such
 below it; of a run its test/metrics.json is enough. Runs of equal config make a row. "better" and "worse" than the
 reference (the first row) is what a paired test over samples and seeds says. Runs of other data, samples or length of
-training are refused; --force compares them and says so in the table.
+training are refused; --force compares them and says so in the table. --losses prints the training losses of runs,
+finished or not, iteration by iteration.
 """
 
 import argparse
@@ -42,6 +43,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="what the others are tested against: label or path (default: the first)",
     )
     parser.add_argument("--force", action="store_true", help="compare what cannot be compared, and say so")
+    parser.add_argument("--losses", action="store_true", help="training losses side by side, and nothing else")
     return parser
 
 
@@ -50,6 +52,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def work() -> int:
         arguments = build_parser().parse_args(argv)
+        if arguments.losses:
+            from pointcept_bsa.engine.loss_table import loss_table
+
+            print(loss_table(arguments.runs))
+            return 0
         from pointcept_bsa.engine.cloud_density import at_density
         from pointcept_bsa.engine.comparison import compare
         from pointcept_bsa.engine.comparison_tables import markdown, write_tables

@@ -8,6 +8,7 @@ python tools/predict.py --weight exp/periodic_hills/bsa --input hill.vtu --outpu
 RUN is the folder of a run, one of its checkpoints, or a file of tools/export.py. Inputs are .vtk .vtu .vtp .ply .stl
 .npz .npy; of a network with domains the files of one sample, one of each. Every field of the input is kept;
 predicted_<name> is added on its points and, as their mean, on its cells.
+Under torchrun all processes share each cloud, a part of its points each.
 Networks of surface pressure also give forces and moments of every mesh with faces, by pressure (and wall shear stress,
 where they predict it).
 """
@@ -74,13 +75,20 @@ def main(argv: Sequence[str] | None = None) -> int:
             if not name or not value:
                 raise InputError(f"--field {name}: wanted NAME=X, a name in the file or numbers")
         from pointcept_bsa.engine.prediction.run import Settings, predict_files
+        from pointcept_bsa.host.embedded.launch import sharing_clouds
         from pointcept_bsa.host.embedded.opened_run import open_run
+        from pointcept_bsa.host.embedded.parallel import check_shares_clouds
 
         names = ("format", "max_points", "anchors", "density", "velocity", "area", "flow", "up", "about")
         settings = Settings(args.input, args.output, fields=fields, **{name: getattr(args, name) for name in names})
-        run = open_run(args.weight, args.options)
-        predict_files(settings, run.cfg, run.model, run.folder, run.metadata)
-        return 0
+
+        def predict() -> int:
+            run = open_run(args.weight, args.options)
+            check_shares_clouds(run.model)
+            predict_files(settings, run.cfg, run.model, run.folder, run.metadata)
+            return 0
+
+        return sharing_clouds(predict, args.options.get("device", "auto"))
 
     return exit_code(work)
 

@@ -53,6 +53,7 @@ device = "auto"  # "auto" is CUDA if there is any; "cpu", "cuda"
 deterministic = False  # only deterministic operations, an error where there is none
 cuda_graph = False  # on CUDA, replay forward and backward as a graph for batches whose shapes come back
 parallel = "ddp"  # several processes: "ddp", "flat" (one sum of all gradients), "fsdp2" (parameters in shards)
+context_parallel = 1  # processes that share each cloud, a part of its points each; what remains shares out the batch
 pad_clouds = None  # ragged data: fill training clouds up to a multiple of so many slots; same loss, few shapes
 compile = False  # True: torch.compile each transformer block (minutes at the start); or the name of a backend
 log_interval = 50  # iterations between two readings of the losses

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from pointcept_bsa.distributed.mesh import context_size
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.geometry.ball_tree import cloud_lengths
 from pointcept_bsa.geometry.padding import VALID, CloudPadding
@@ -25,7 +26,12 @@ class Backbone(nn.Module):
 
     Raises:
         InputError: features or coordinates of another width than the network was built for, or an empty cloud.
+
+    A class that says ``shares_clouds = True`` also takes a part of each cloud in each of several processes
+    (``context_parallel``), see :mod:`pointcept_bsa.distributed.mesh`, and returns the features of exactly these points.
     """
+
+    shares_clouds = False
 
     def __init__(self, in_channels: int, out_channels: int, dimensionality: int):
         super().__init__()
@@ -73,6 +79,8 @@ class Backbone(nn.Module):
 
     def check(self, point: Mapping[str, Any]) -> tuple[int, ...]:
         """Points of each cloud. Raises InputError unless the clouds fit the network."""
+        if context_size() > 1 and not self.shares_clouds:
+            raise InputError(f"context_parallel: {type(self).__name__} takes whole clouds, wanted context_parallel=1")
         for key in ("coord", "feat", "offset"):
             if key not in point:
                 raise InputError(f"{key}: missing from the sample (it has {sorted(point)}), wanted by every backbone")

@@ -11,13 +11,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from torch.utils.data import Dataset
 
 from pointcept_bsa.datasets.arrays import check_finite
 from pointcept_bsa.datasets.inputs import InputDescription, check_narrowed
+from pointcept_bsa.distributed.parts import part_of
 from pointcept_bsa.errors import InputError, nearest
 from pointcept_bsa.host import Compose
-from pointcept_bsa.samples import SCALARS, names_points, per_point_keys
+from pointcept_bsa.samples import SCALARS, WHOLE_PREFIX, names_points, per_point_keys
 
 SPLITS = ("train", "val", "test")
 PIECES, FROM_ANCHORS = ("max_points", "piece_points"), ("anchors", "chunk", "seed")  # keys of test_cfg
@@ -127,6 +129,7 @@ class PointFieldDataset(Dataset):
         self.cache = cache
         self.loop = 1 if test_mode else loop
         self._cached: dict[int, dict[str, Any]] = {}
+        self._parts: dict[int, tuple[dict[str, Any], int]] = {}  # with the points of the whole cloud
         self.data_list = self.list_samples()
         if not self.data_list and split != "val":
             raise InputError(f"{type(self).__name__}: split {split!r} has no samples, wanted at least one")
@@ -209,6 +212,38 @@ class PointFieldDataset(Dataset):
             self._cached[index] = self._checked_sample(index)
         return {k: v.copy() if isinstance(v, np.ndarray) else v for k, v in self._cached[index].items()}
 
+    def get_part(self, idx: int, rank: int, size: int) -> dict[str, Any] | None:
+        """Return the part of a sample that process ``rank`` of ``size`` holds, see :func:`.distributed.parts.cut`.
+
+        Only its rows are read, where ``load_fields`` maps files into memory. None: it has to be cut from the whole,
+        which transforms or domains look at.
+        """
+        if not self._is_by_point():
+            return None
+        index = self._index(idx)
+        data, points = self._parts.get(index) or self._load_part(index, rank, size)
+        if self.cache:
+            self._parts[index] = data, points
+        data = {k: v.copy() if isinstance(v, np.ndarray) else v for k, v in data.items()}
+        data["index_valid_keys"] = per_point_keys(data)
+        return {**self.transform(data), f"{WHOLE_PREFIX}offset": torch.tensor([points])}
+
+    def _is_by_point(self) -> bool:
+        """Whether a point of a sample is made of what is read of this point alone."""
+        own, base = type(self), PointFieldDataset
+        plain = own.__getitem__ is base.__getitem__ and own.get_data is base.get_data
+        steps = self.transform.transforms
+        return plain and not self.domains and bool(steps) and all(getattr(step, "by_point", False) for step in steps)
+
+    def _load_part(self, index: int, rank: int, size: int) -> tuple[dict[str, Any], int]:
+        """The part before the transforms, and the points of the whole."""
+        fields = self.load_fields(index)
+        points = len(fields["coord"])
+        rows = part_of(points, rank, size, self.data_list[index])
+        kept = {key: values for key, values in fields.items() if not names_points(key)}
+        of_points = {key for key, values in kept.items() if key != SCALARS and len(values) == points}
+        return self._sample_of(index, {k: v[rows] if k in of_points else v for k, v in kept.items()}), points
+
     def card(self) -> dict[str, Any]:
         """Return what a report must say about the data: names, protocol, split and its hash, units, notes."""
         return {
@@ -235,7 +270,10 @@ class PointFieldDataset(Dataset):
         return self._chosen[idx % len(self._chosen)]
 
     def _checked_sample(self, index: int) -> dict[str, Any]:
-        fields = self.load_fields(index)
+        return self._sample_of(index, self.load_fields(index))
+
+    def _sample_of(self, index: int, fields: dict[str, Any]) -> dict[str, Any]:
+        """What ``load_fields`` gives, or some rows of it, as a sample."""
         coord = fields["coord"]
         if coord.ndim != 2 or coord.shape[1] not in (2, 3):
             raise InputError(f"{self.where(index, 'coord')}: coord has shape {coord.shape}, wanted (N, 2) or (N, 3)")

@@ -1,7 +1,9 @@
 """Transforms of a sample: numpy arrays in, numpy arrays out; ``CollectPoints`` comes last and makes tensors.
 
 Randomness comes from numpy's global state, as in Pointcept, whose loaders seed it in each worker.
-None of them changes an array in place. Letters: N points, d space dimensions, C channels.
+None of them changes an array in place. Those that say ``by_point = True`` make each row from that row, and from numbers
+drawn once a sample, alone: of a part of a cloud they make the same rows. Letters: N points, d space dimensions, C
+channels.
 """
 
 from __future__ import annotations
@@ -33,6 +35,8 @@ class ScaleCoord:
         to: image of the box, the same on every axis: (0, 1) or (-1, 1).
     """
 
+    by_point = True
+
     def __init__(self, min: Sequence[float], max: Sequence[float], to: Sequence[float] = (0.0, 1.0)) -> None:
         self.min = np.asarray(min, dtype=np.float64)
         self.max = np.asarray(max, dtype=np.float64)
@@ -60,6 +64,8 @@ class ScaleField:
         std: positive numbers, as many as divide C: three for a field of several vectors, one after the other.
         mean: as many numbers; None: zeros.
     """
+
+    by_point = True
 
     def __init__(self, key: str, std: Sequence[float], mean: Sequence[float] | None = None) -> None:
         self.key = key
@@ -123,6 +129,8 @@ class FourierFeatures:
     x is the concatenation of ``keys`` along columns, C in all; scale it to [-1, 1] or [0, 1] first.
     """
 
+    by_point = True
+
     def __init__(self, keys: Sequence[str] = ("coord",), num_bands: int = 6, out: str = "fourier") -> None:
         if isinstance(num_bands, bool) or not isinstance(num_bands, int) or num_bands < 1:
             raise InputError(f"FourierFeatures: got num_bands {num_bands!r}, wanted an integer of at least 1")
@@ -167,6 +175,8 @@ class RandomMirror:
             their column ``axis`` changes sign. Keys that the sample lacks are an error.
         center: place of the mirror on that axis.
     """
+
+    by_point = True
 
     def __init__(self, axis: int = 0, p: float = 0.5, vector_keys: Sequence[str] = (), center: float = 0.0) -> None:
         if axis not in (0, 1, 2):
@@ -219,6 +229,8 @@ class CollectPoints:
     Raises:
         InputError: a key that the sample lacks, ``face``, fields of unequal rows, a parameter that varies in a cloud.
     """
+
+    by_point = True
 
     def __init__(
         self,

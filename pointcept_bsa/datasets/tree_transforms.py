@@ -29,11 +29,19 @@ class AddTreeOrder:
 
     Args:
         ball_size, block_size, unit, rotate: see :func:`.ball_tree.tree_order`.
+        random_rotation: the tree is built on the coordinates rotated at random, anew each time: for training, so that
+            the network meets other balls of the same points. The coordinates themselves stay.
     """
 
     def __init__(
-        self, ball_size: int = 256, block_size: int = 8, unit: int | None = None, rotate: float = 45.0
+        self,
+        ball_size: int = 256,
+        block_size: int = 8,
+        unit: int | None = None,
+        rotate: float = 45.0,
+        random_rotation: bool = False,
     ) -> None:
+        self.random_rotation = random_rotation
         self.sizes: dict[str, Any] = dict(ball_size=ball_size, block_size=block_size, unit=unit, rotate=rotate)
         try:
             tree_order(torch.zeros(1, 3), **self.sizes)
@@ -41,8 +49,17 @@ class AddTreeOrder:
             raise InputError(f"AddTreeOrder: {error}") from None
 
     def __call__(self, data: Sample) -> Sample:
-        coord = torch.from_numpy(np.ascontiguousarray(data["coord"]))
+        coord = data["coord"]
+        if self.random_rotation:
+            coord = coord @ random_rotation(coord.shape[1]).astype(coord.dtype)
+        coord = torch.from_numpy(np.ascontiguousarray(coord))
         return {**data, "tree_order": tree_order(coord, **self.sizes).numpy()}
+
+
+def random_rotation(dimensions: int) -> np.ndarray:
+    """A rotation or reflection (d, d), all equally likely."""
+    q, r = np.linalg.qr(np.random.standard_normal((dimensions, dimensions)))
+    return np.asarray(q * np.sign(np.diag(r)))
 
 
 @TRANSFORMS.register_module()

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from pointcept_bsa.datasets.inputs import in_files, physical_target
+from pointcept_bsa.distributed.parts import whole_batch
 from pointcept_bsa.engine.bounded import bounded, test_settings
 from pointcept_bsa.engine.domains import draw_view, views
 from pointcept_bsa.engine.gates import GateMeans
@@ -54,12 +55,14 @@ class BoardWriter(HookBase):
         if len(dataset) == 0 or not (self.pictures or (means is not None and means.layers)):
             return
         index = self.sample % len(dataset)
-        batch = to_device(collate_fn([dataset[index]]), next(model.parameters()).device)
-        output = self._predict(model, dataset, batch, means)  # in every process: their parameters may be in shards
+        own = to_device(collate_fn([dataset[index]]), next(model.parameters()).device)
+        # In every process: their parameters may be in shards, and each may have a part of the cloud.
+        batch, output = whole_batch(own, self._predict(model, dataset, own, means))
+        found = means.result() if means is not None else []
         if not comm.is_main_process() or trainer.writer is None:
             return
         step = trainer.epoch + 1
-        for block, gates in enumerate(means.result() if means is not None else []):
+        for block, gates in enumerate(found):
             for branch, value in gates.items():
                 trainer.writer.add_scalar(f"network_gates/{branch}_block_{block:02d}", value, step)
         if self.pictures and "pred" in output and hasattr(dataset, "target_names"):

@@ -24,6 +24,8 @@ import torch
 from torch import Tensor, nn
 
 from pointcept_bsa import samples
+from pointcept_bsa.distributed.mesh import context_size
+from pointcept_bsa.distributed.parts import own_rows, whole_lengths
 from pointcept_bsa.engine.training_points import TrainingPoints
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.host.memory import memory_watched
@@ -94,7 +96,7 @@ class BoundedModel:
             OutOfMemory: with what to lower.
         """
         with memory_watched("evaluation", batch, batch["coord"].device, self.advice):
-            within = self.max_points is None or len(batch["coord"]) <= self.max_points
+            within = self.max_points is None or sum(whole_lengths(batch)) <= self.max_points
             if within and not any(self.plan(batch)):
                 return self.model(batch)
             return join(list(self.parts(batch)))
@@ -107,8 +109,7 @@ class BoundedModel:
 
     def plan(self, batch: Mapping[str, Any]) -> list[Split | None]:
         """How each cloud is split; None: not at all."""
-        starts = cloud_starts(batch)
-        return [self.split(b - a) for a, b in zip(starts[:-1], starts[1:], strict=True)]
+        return [self.split(points) for points in whole_lengths(batch)]
 
     def split(self, n: int) -> Split | None:
         """How a cloud of n points is split; None: not at all."""
@@ -121,13 +122,13 @@ class BoundedModel:
 
     def parts(self, batch: Mapping[str, Any]) -> Iterator[dict[str, Tensor]]:
         """Outputs of runs of consecutive clouds within the bound, and of clouds that are split."""
-        starts, plan = cloud_starts(batch), self.plan(batch)
+        starts, plan, points = cloud_starts(batch), self.plan(batch), whole_lengths(batch)
         most = math.inf if self.max_points is None else self.max_points
         first = 0
         while first < len(starts) - 1:
             last = first + 1
             while plan[first] is None and last < len(plan) and plan[last] is None:
-                if starts[last + 1] - starts[first] > most:
+                if sum(points[first : last + 1]) > most:
                     break
                 last += 1
             clouds = cut_clouds(batch, starts, first, last)
@@ -137,14 +138,15 @@ class BoundedModel:
 
     def in_pieces(self, cloud: Mapping[str, Any], split: Split) -> dict[str, Tensor]:
         """The output for one cloud, of random splits."""
-        n, device = len(cloud["coord"]), cloud["coord"].device
+        (n,), (own,), device = whole_lengths(cloud), own_rows(cloud), cloud["coord"].device
         name = cloud["name"][0] if "name" in cloud else ""
         self.pieces[name] = split.count
         votes = []
         for vote in range(split.votes):
             order = random_order(n, name, vote).to(device)
-            found = join([self.piece(cloud, points, keep) for points, keep in shares(order, split)])
-            places = torch.argsort(order)
+            parts = (within(points, keep, own) for points, keep in shares(order, split))
+            found = join([self.piece(cloud, points, keep) for points, keep in parts])
+            places = torch.argsort(within(order, n, own)[0])
             of_clouds = {key for key in found if entry(key).rows == CLOUD}
             mean = {key: found[key].mean(0, keepdim=True) for key in of_clouds}  # of the pieces
             votes.append(mean | {key: value[places] for key, value in found.items() if key not in of_clouds})
@@ -168,6 +170,12 @@ def shares(order: Tensor, split: Split) -> Iterator[tuple[Tensor, int]]:
         yield torch.cat([points, order[: split.size - len(points)]]), len(points)
 
 
+def within(points: Tensor, keep: int, own: slice) -> tuple[Tensor, int]:
+    """Those of some points of a cloud that lie in the part ``own``, by their places in it; how many are of ``keep``."""
+    mine = (points >= own.start) & (points < own.stop)
+    return points[mine] - own.start, int(mine[:keep].sum())
+
+
 def test_settings(dataset: Any) -> Mapping[str, Any]:
     """``test_cfg`` of a data set, of any host."""
     return getattr(dataset, "test_cfg", None) or {}
@@ -181,6 +189,8 @@ def bounded(model: nn.Module, test_cfg: Mapping[str, Any], trained: TrainingPoin
             no way for queries.
     """
     if test_cfg.get("anchors") is not None:
+        if context_size() > 1:
+            raise InputError("test_cfg.anchors: got some with context_parallel, wanted anchors=None")
         from pointcept_bsa.engine.anchored import AnchoredModel  # which stands on this file
 
         return AnchoredModel(model, **{key: value for key, value in test_cfg.items() if value is not None})

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from pointcept_bsa.distributed.parts import sum_over_parts
 from pointcept_bsa.engine.bounded import AT_TRAINING, BoundedModel
 from pointcept_bsa.engine.target_fields import Measure, TargetField, measures
 from pointcept_bsa.errors import InputError, nearest
@@ -157,7 +158,7 @@ def judge(
     ``variance`` (N, K) is that of a predicted distribution, ``domain`` (N,) says whose a point is.
     """
     values = torch.stack([_value(m, pred, target, offset, variance, domain) for m in wanted], 1).tolist()
-    points = torch.diff(offset, prepend=offset.new_zeros(1)).tolist()
+    points = sum_over_parts(torch.diff(offset, prepend=offset.new_zeros(1))).tolist()
     return [
         {"name": name, "points": n, **dict(zip((measure.name for measure in wanted), row, strict=True))}
         for name, n, row in zip(names, points, values, strict=True)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pointcept_bsa.distributed.parts import sum_over_parts
 from pointcept_bsa.layers.ball_sparse_attention import BallSparseAttention
 from pointcept_bsa.layers.native_sparse_attention import NativeSparseAttention
 
@@ -65,9 +66,11 @@ class GateMeans:
         return hook
 
     def result(self) -> list[dict[str, float]]:
-        """{branch: mean} of each block that was run."""
-        return [
-            dict(zip(BRANCHES[type(layer)], (self.sums[block] / self.counts[block]).tolist(), strict=True))
-            for block, layer in enumerate(self.layers)
-            if self.counts.get(block)
-        ]
+        """{branch: mean} of each block that was run; of whole clouds, also where processes have parts of them."""
+        found = []
+        for block, layer in enumerate(self.layers):
+            if self.counts.get(block):
+                sums, count = self.sums[block], self.sums[block].new_tensor([self.counts[block]])
+                means = (sum_over_parts(sums) / sum_over_parts(count)).tolist()
+                found.append(dict(zip(BRANCHES[type(layer)], means, strict=True)))
+        return found

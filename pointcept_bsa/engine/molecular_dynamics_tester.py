@@ -30,6 +30,8 @@ class MolecularDynamicsTester(RegressionTester):
         cfg, model, test_loader, verbose, metrics, key, others: as :class:`.RegressionTester`.
     """
 
+    shares_clouds = False
+
     def __init__(
         self,
         cfg: Any,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from pointcept_bsa.engine.canvas import Canvas
-from pointcept_bsa.files.atomic import write_file
+from pointcept_bsa.files.atomic import write_png
 
 WIDTH = 15.0  # inches, of three panels with their colour bars
 PANEL = 4.1  # inches, of one panel without
@@ -36,7 +36,6 @@ def draw_fields(
         up: the axis that points up, in 3-D.
         face: (F, 3 or 4) faces of a surface, to be painted instead of its points.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.colors import Normalize
     from matplotlib.figure import Figure
 
@@ -44,7 +43,6 @@ def draw_fields(
     rows = target.shape[1]
     height = float(np.clip(PANEL * canvas.aspect, 1.1, 6.0)) + (0.5 if canvas.solid else 0.9)
     figure = Figure(figsize=(WIDTH, height * rows + 0.5), layout="constrained")
-    FigureCanvasAgg(figure)
     figure.suptitle(title)
     for k, (name, unit) in enumerate(zip(names, units, strict=True)):
         low, high = np.percentile(target[:, k], (1, 99))
@@ -65,4 +63,4 @@ def draw_fields(
                 axes.tick_params(labelsize=8)
             bar = figure.colorbar(dots, ax=axes, shrink=0.85, extend="both", pad=0.02)
             bar.set_label(label if i < 2 else f"error of {label}")
-    write_file(path, lambda file: figure.savefig(file, format="png", dpi=110))
+    write_png(path, figure, dpi=110)

@@ -153,7 +153,7 @@ def run_record(folder: Path | None, config: Mapping[str, Any]) -> dict[str, Any]
         path=folder or Path(),
         report={},
         environment=_read_object(environment) if environment is not None and environment.is_file() else {},
-        records=_records(folder / "metrics.jsonl") if folder is not None else [],
+        records=training_records(folder) if folder is not None else [],
     )
     return {
         "config": dict(config),
@@ -245,7 +245,7 @@ def open_run(folder: Path, load: Loader) -> Run:
         report=report,
         config=flat_config(load(str(config))) if not alone and config.is_file() else kept.get("config"),
         environment=_read_object(env) if not alone and env.is_file() else environment,
-        records=[] if alone else _records(folder / "metrics.jsonl"),
+        records=[] if alone else training_records(folder),
         stale=None if alone else of_other_weights(folder, report),
     )
 
@@ -344,8 +344,9 @@ def _check_kept(kept: dict[str, Any], path: Path) -> None:
             raise InputError(f"{path}: run.validation[{metric!r}] is no list of [iteration, seconds or null, value]")
 
 
-def _records(path: Path) -> list[dict[str, Any]]:
-    """The lines of ``metrics.jsonl``; none where there is no such file. Raises InputError."""
+def training_records(folder: Path) -> list[dict[str, Any]]:
+    """The lines of a run's ``metrics.jsonl``; none where there is no such file. Raises InputError."""
+    path = folder / "metrics.jsonl"
     records = read_json_lines(path) if path.is_file() else []
     _check_records(records, path)
     return records

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
 from pointcept_bsa.datasets.inputs import in_files, physical_target
+from pointcept_bsa.distributed import mesh
+from pointcept_bsa.distributed.parts import part_of, sum_over_parts, whole_batch, whole_lengths
 from pointcept_bsa.engine.anchored import AnchoredModel
 from pointcept_bsa.engine.bounded import AT_TRAINING, WHOLE, both_ways, bounded, cut_points, describe_way, test_settings
 from pointcept_bsa.engine.constant import KEY, beside_constant, constant_warning
@@ -26,23 +26,22 @@ from pointcept_bsa.engine.metric_table import metric_lines
 from pointcept_bsa.engine.provenance import provenance, sample_names
 from pointcept_bsa.engine.published import comparison_lines, published_for
 from pointcept_bsa.engine.runs import run_record
+from pointcept_bsa.engine.saved_predictions import domain_of_points, save_predictions, where
 from pointcept_bsa.engine.scalar_errors import ScalarErrors
 from pointcept_bsa.engine.target_fields import check_key, key_value, measures, target_fields
 from pointcept_bsa.engine.training_points import training_points
 from pointcept_bsa.engine.training_range import check_same_inputs
 from pointcept_bsa.engine.uncertainty import PICTURE, UncertaintyCurves, draw_uncertainty, with_uncertainty
 from pointcept_bsa.errors import InputError
-from pointcept_bsa.files.atomic import write_file
 from pointcept_bsa.files.checkpoint_file import read_checkpoint
 from pointcept_bsa.files.json_file import read_json, write_json
-from pointcept_bsa.geometry.domains import DOMAIN
 from pointcept_bsa.host import TESTERS, TesterBase, collate_fn, comm
 from pointcept_bsa.host.batch import to_device
 from pointcept_bsa.host.flat_config import flat_config
 from pointcept_bsa.host.weight import identity
 from pointcept_bsa.metrics import base_metric, higher_is_better
-from pointcept_bsa.samples import lengths
 
+OF_WHOLE_CLOUDS = {"forces"}  # judges that cannot do with parts of clouds
 PICTURES, ONLY = ("best", "median", "worst"), ("only",)
 VALIDATION_NOTES = ("validation =", "no validation samples")
 
@@ -76,6 +75,8 @@ class RegressionTester(TesterBase):
         export: write ``test/export/<name>.<format>`` for every sample, see :class:`.FieldExporter`; with "png" the
             pictures, too.
     """
+
+    shares_clouds = True
 
     def __init__(
         self,
@@ -120,8 +121,9 @@ class RegressionTester(TesterBase):
             self.say_what_is_replaced(report)
             write_json(self.folder / "metrics.json", report)
             self.print(report)
-            if self.pictures and records:
-                self.draw(records)
+        if self.pictures and records and mesh.data_rank() == 0:
+            self.draw(records)
+            if comm.is_main_process():
                 self.draw_uncertainty(report)
         return report
 
@@ -254,10 +256,13 @@ class RegressionTester(TesterBase):
         batch = self.batch_of(0)
         if isinstance(self.predict, AnchoredModel):
             return {"points": len(batch["coord"]), "value": count_flops(model, batch, self.predict) / 1e9}
-        split = self.predict.split(len(batch["coord"]))
+        split = self.predict.split(*whole_lengths(batch))
         if split is not None:  # the cost of one forward pass: of a piece
-            batch = cut_points(batch, torch.arange(split.size, device=batch["coord"].device))
-        return {"points": len(batch["coord"]), "value": count_flops(model, batch) / 1e9}
+            own = part_of(split.size, mesh.context_rank(), mesh.context_size())
+            batch = cut_points(batch, torch.arange(own.stop - own.start, device=batch["coord"].device))
+        here = torch.tensor([len(batch["coord"]), count_flops(model, batch)], device=batch["coord"].device)
+        points, flops = sum_over_parts(here).tolist()
+        return {"points": points, "value": flops / 1e9}
 
     def seed(self) -> int | None:
         """The seed of the training: the checkpoint's where it carries one."""
@@ -310,14 +315,18 @@ class RegressionTester(TesterBase):
         chosen = {"best": ordered[0], "median": ordered[len(ordered) // 2], "worst": ordered[-1]}
         if len(ordered) < 3:
             chosen = {"best": ordered[0], "worst": ordered[-1]} if len(ordered) == 2 else {"only": ordered[0]}
-        for label in {*PICTURES, *ONLY} - set(chosen):  # of an earlier test
+        gone = {*PICTURES, *ONLY} - set(chosen) if comm.is_main_process() else ()
+        for label in gone:  # of an earlier test
             for path in (self.folder / f"{label}.png", *self.folder.glob(f"{label}_*.png")):
                 path.unlink(missing_ok=True)
         for label, record in chosen.items():
             batch = self.batch_of(index[record["name"]])
-            coord, target = (batch[key].cpu().numpy() for key in (where(batch), "target"))
             with torch.no_grad():
-                pred = self.predict(batch)["pred"].cpu().numpy()
+                batch, output = whole_batch(batch, self.predict(batch))
+            if not comm.is_main_process():
+                continue
+            coord, target = (batch[key].cpu().numpy() for key in (where(batch), "target"))
+            pred = output["pred"].cpu().numpy()
             of = f"{label} of {len(records)} samples" if len(records) > 1 else "the only sample"
             up = getattr(dataset, "up_axis", "z")
             face = faces_of(dataset, index[record["name"]], len(coord))
@@ -357,40 +366,28 @@ class RegressionTester(TesterBase):
 
     def after_batch(self, batch: Mapping[str, Any], output: Mapping[str, torch.Tensor]) -> None:
         """What else is done with a batch that was judged."""
-        pred = output["pred"].double()
-        self.constant(batch, pred)
-        for judge in self.judges.values():
-            judge(batch, output)
-        self.write_files(batch, pred, output["variance"].sqrt() if "variance" in output else None)
+        self.constant(batch, output["pred"].double())
+        for name, judge in self.judges.items():
+            if name not in OF_WHOLE_CLOUDS:
+                judge(batch, output)
+        if mesh.context_size() > 1 and not self.wants_whole_clouds():
+            return
+        batch, output = whole_batch(batch, output)
+        if mesh.context_rank() > 0:
+            return
+        with mesh.whole_clouds():
+            for name in OF_WHOLE_CLOUDS & set(self.judges):
+                self.judges[name](batch, output)
+            pred = output["pred"].double()
+            self.write_files(batch, pred, output["variance"].sqrt() if "variance" in output else None)
+
+    def wants_whole_clouds(self) -> bool:
+        """Whether something is done with a judged batch that cannot be done with parts of clouds."""
+        forces = self.judges["forces"].surface is not None
+        return forces or self.save_predictions or bool(self.export_fields.formats)
 
     def write_files(self, batch: Mapping[str, Any], pred: torch.Tensor, spread: torch.Tensor | None) -> None:
         """The files of every sample that were asked for; ``spread`` (N, K) is the predicted standard deviation."""
         if self.save_predictions:
-            self.write_predictions(batch, pred, spread)
+            save_predictions(self.folder / "predictions", self.test_loader.dataset, batch, pred, spread)
         self.export_fields(batch, pred, spread)
-
-    def write_predictions(self, batch: Mapping[str, Any], pred: torch.Tensor, spread: torch.Tensor | None) -> None:
-        """One file a sample, whole or not there."""
-        folder = self.folder / "predictions"
-        arrays = {"coord": batch[where(batch)], "target": batch["target"], "pred": pred.float()}
-        arrays |= {} if spread is None else {"spread": spread.float()}
-        arrays |= {DOMAIN: batch[DOMAIN]} if DOMAIN in batch else {}
-        parts = {key: value.cpu().split(lengths(batch)) for key, value in arrays.items()}
-        for i, name in enumerate(batch["name"]):
-            own = {key: values[i].numpy() for key, values in parts.items()}
-            dataset = self.test_loader.dataset
-            own |= {
-                "coord": in_files(dataset, "coord", own["coord"]),
-                **{key: physical_target(dataset, own[key]) for key in ("target", "pred")},
-            }
-            write_file(folder / (name.replace("/", "__") + ".npz"), partial(np.savez, **own))
-
-
-def domain_of_points(batch: Mapping[str, Any]) -> np.ndarray | None:
-    """(N,) whose the points of a batch are; None where there are no domains."""
-    return batch[DOMAIN].cpu().numpy() if DOMAIN in batch else None
-
-
-def where(batch: Mapping[str, Any]) -> str:
-    """Key of the coordinates as the data set gave them: transforms that scale them keep them as ``position``."""
-    return "position" if "position" in batch else "coord"

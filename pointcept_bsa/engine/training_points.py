@@ -12,13 +12,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from pointcept_bsa.distributed.parts import whole_lengths
 from pointcept_bsa.engine.provenance import FILE, read_recorded
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.files.json_file import json_text, parse_json, write_json
 from pointcept_bsa.geometry.padding import VALID
 from pointcept_bsa.host import comm
 from pointcept_bsa.host.batch import ANCHORS
-from pointcept_bsa.samples import lengths
 
 KEY = "points"
 
@@ -50,7 +50,9 @@ class PointCounter:
         """Take in a batch that is still on the host; one on a device is left out rather than waited for."""
         if "offset" not in batch or batch["offset"].is_cuda:
             return
-        points = lengths(batch, ANCHORS if ANCHORS in batch else "offset")  # the density is that of what is attended to
+        points = whole_lengths(
+            batch, ANCHORS if ANCHORS in batch else "offset"
+        )  # the density is that of what is attended to
         if VALID in batch:  # slots
             points = tuple(int(valid.sum()) for valid in batch[VALID].split(points))
         self.counts.update(points)

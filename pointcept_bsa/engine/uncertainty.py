@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from pointcept_bsa.engine.target_fields import TargetField
-from pointcept_bsa.files.atomic import write_file
+from pointcept_bsa.files.atomic import write_png
 from pointcept_bsa.geometry.domains import DOMAIN
 from pointcept_bsa.host import comm
 from pointcept_bsa.metrics import DISTRIBUTION_METRICS, coverage, sparsification
@@ -93,8 +93,8 @@ def curves(pred: Tensor, target: Tensor, variance: Tensor) -> dict[str, list[flo
     """Coverage and both sparsification curves of one cloud, at ``LEVELS`` and ``FRACTIONS``."""
     offset = torch.tensor([len(pred)], device=pred.device)
     seen = [float(coverage(pred, target, offset, variance, level)) for level in LEVELS]
-    places = (FRACTIONS * len(pred)).astype(int)
-    left, oracle = (curve.cpu().numpy()[places].tolist() for curve in sparsification(pred, target, variance))
+    found = [curve.cpu().numpy() for curve in sparsification(pred, target, variance)]
+    left, oracle = (curve[(FRACTIONS * len(curve)).astype(int)].tolist() for curve in found)
     return {"coverage": seen, "sparsification": left, "oracle": oracle}
 
 
@@ -107,12 +107,10 @@ def draw_uncertainty(path: Path, report: Mapping[str, Any], ause: Mapping[str, f
         ause: by field, the mean over the samples.
         title: heading.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     fields = report["fields"]
     figure = Figure(figsize=(10.5, 0.6 + 4.0 * len(fields)), layout="constrained")
-    FigureCanvasAgg(figure)
     figure.suptitle(title, fontsize=11)
     for i, (name, field) in enumerate(fields.items()):
         left = figure.add_subplot(len(fields), 2, 2 * i + 1)
@@ -138,4 +136,4 @@ def draw_uncertainty(path: Path, report: Mapping[str, Any], ause: Mapping[str, f
         for axes in (left, right):
             axes.grid(color="0.9")
             axes.legend(frameon=False, fontsize=9)
-    write_file(path, lambda file: figure.savefig(file, format="png", dpi=120))
+    write_png(path, figure)

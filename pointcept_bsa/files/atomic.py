@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 
 from pointcept_bsa.errors import InputError
 
-__all__ = ["replacing", "write_csv", "write_file", "sync_folder", "write_text"]
+__all__ = ["replacing", "sync_folder", "write_csv", "write_file", "write_png", "write_text"]
 
 
 @contextlib.contextmanager
@@ -72,6 +72,11 @@ def write_csv(path: str | Path, header: Sequence[str], rows: Iterable[Sequence[A
     writer.writerow(header)
     writer.writerows(rows)
     write_text(path, text.getvalue())
+
+
+def write_png(path: str | Path, figure: Any, dpi: int = 120, **options: Any) -> None:
+    """:func:`write_file` of a figure of matplotlib, with further ``options`` of its ``savefig``."""
+    write_file(path, lambda file: figure.savefig(file, format="png", dpi=dpi, **options))
 
 
 def sync_folder(folder: Path) -> None:

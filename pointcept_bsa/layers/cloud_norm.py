@@ -19,8 +19,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from pointcept_bsa.distributed.mesh import context_size
 from pointcept_bsa.errors import InputError, nearest
 from pointcept_bsa.geometry.padding import VALID
+from pointcept_bsa.metrics import cloud_mean
 
 
 class CloudNorm(nn.Module):
@@ -61,6 +63,8 @@ class CloudNorm(nn.Module):
             if self.watch is None:
                 raise InputError("norm='cloud': nobody says which rows are of which cloud, wanted norm='layer'")
             out = self._by_index(values, *self.watch.clouds_of(len(x)))
+        elif context_size() > 1:
+            out = self._of_parts(values, sizes, valid)
         elif len(sizes) == 1 and valid is None and x.dim() == 2 and len(x) > 1:
             return F.batch_norm(x, None, None, self.weight, self.bias, training=True, eps=self.eps)
         else:
@@ -93,6 +97,19 @@ class CloudNorm(nn.Module):
         count = (mask.sum(1, keepdim=True) * further).clamp(min=1)
         centred = (x - (x.masked_fill(~mask, 0).sum(axes, keepdim=True) / count)).masked_fill(~mask, 0)
         return centred * (centred.square().sum(axes, keepdim=True) / count + self.eps).rsqrt()
+
+    def _of_parts(self, x: Tensor, sizes: Sequence[int], valid: Tensor | None) -> Tensor:
+        """Of clouds of which this process has ``sizes`` rows each."""
+        rows = torch.tensor(sizes, device=x.device)
+        cloud = torch.arange(len(sizes), device=x.device).repeat_interleave(rows, output_size=len(x))
+
+        def mean(values: Tensor) -> Tensor:
+            flat = values if values.dim() == 2 else values.flatten(2).mean(2)
+            of_clouds = cloud_mean(flat, rows.cumsum(0), valid)
+            return of_clouds[cloud].view(len(flat), -1, *[1] * (x.dim() - 2))
+
+        centred = x - mean(x)
+        return centred * (mean(centred.square()) + self.eps).rsqrt()
 
     def _by_index(self, x: Tensor, batch: Tensor, clouds: int) -> Tensor:
         """``batch`` (N,): the cloud of each row, in any order."""
@@ -214,6 +231,13 @@ NORMS = {
     "none": lambda norm, watch: nn.Identity(),
 }
 MARK = "norm_is_"
+
+
+def refuse_batch_norms(network: nn.Module) -> None:
+    """Raise InputError for norms over all rows of a batch, of which a process has a part."""
+    for norm in network.modules():
+        if isinstance(norm, _BatchNorm):
+            raise InputError("model.norm: got 'batch' with context_parallel, wanted 'cloud', 'layer', 'rms' or 'group'")
 
 
 def replace_batch_norms(network: nn.Module, norm: str) -> int:

@@ -22,5 +22,10 @@ class Linear(nn.Linear):
 
     cast: Cast | None = None
 
+    @property
+    def own_bias(self) -> Tensor:
+        """The bias itself, not the 16 bits that stand in for it: for who sums its gradient in float32."""
+        return self.bias if self.cast is None or self.cast.bias is None else self.cast.bias
+
     def forward(self, input: Tensor) -> Tensor:
         return linear(self, input) if fused(input) else super().forward(input)

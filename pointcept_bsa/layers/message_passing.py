@@ -16,7 +16,7 @@ from pointcept_bsa.layers.linear import Linear
 from pointcept_bsa.layers.neighborhood import Neighborhood
 from pointcept_bsa.ops.mean_message import Senders, mean_message, plain_mean_message, senders_for_gradients
 
-Terms = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
+Terms = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
 
 
 class MessagePassing(nn.Module):
@@ -55,8 +55,8 @@ class MessagePassing(nn.Module):
     def terms(self, h: Tensor, others: Tensor, relative: Tensor) -> Terms:
         """What of a message comes from who sends, who hears, and as parameters, for :func:`.mean_message`."""
         from_neighbor, to_self, from_position = self.message.weight.split([self.dim, self.dim, relative.shape[-1]], 1)
-        sent, heard = F.linear(others, from_neighbor), F.linear(h, to_self, self.message.bias)
-        return sent, heard, from_position, self.message_norm.weight, self.message_norm.bias
+        sent, heard = F.linear(others, from_neighbor), F.linear(h, to_self)
+        return sent, heard, from_position, self.message.own_bias, self.message_norm.weight, self.message_norm.bias
 
     def updated(self, h: Tensor, mean: Tensor) -> Tensor:
         """h + LayerNorm(V [h, mean])."""

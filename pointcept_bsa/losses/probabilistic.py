@@ -23,6 +23,7 @@ class GaussianNLLLoss(nn.Module):
 
     takes_variance = True
     takes_valid = True
+    shares_clouds = True
 
     def __init__(self, loss_weight: float = 1.0):
         super().__init__()

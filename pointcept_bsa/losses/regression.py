@@ -21,7 +21,12 @@ class RegressionLoss(nn.Module):
     Args:
         loss_weight: factor.
         physical: hand the loss physical units instead of normalised values.
+
+    A class that says ``shares_clouds = True`` takes of clouds no other numbers than :func:`.cloud_mean` gives: so it is
+    that of whole clouds, and the same, in all processes that have a part of each.
     """
+
+    shares_clouds = False
 
     def __init__(self, loss_weight: float = 1.0, physical: bool = False):
         super().__init__()
@@ -51,6 +56,8 @@ class RegressionLoss(nn.Module):
 class MSELoss(RegressionLoss):
     """Mean over clouds of the mean squared error of a cloud."""
 
+    shares_clouds = True
+
     def value(self, pred: Tensor, target: Tensor, offset: Tensor, valid: Tensor | None = None) -> Tensor:
         return mse(pred, target, offset, valid).mean()
 
@@ -63,6 +70,8 @@ class WeightedMSELoss(RegressionLoss):
         channel_weights: a number for each of the K channels.
         loss_weight, physical: see :class:`RegressionLoss`.
     """
+
+    shares_clouds = True
 
     def __init__(self, channel_weights: Sequence[float], loss_weight: float = 1.0, physical: bool = False):
         super().__init__(loss_weight, physical)
@@ -83,6 +92,8 @@ class WeightedMSELoss(RegressionLoss):
 class L1Loss(RegressionLoss):
     """Mean over clouds of the mean absolute error of a cloud."""
 
+    shares_clouds = True
+
     def value(self, pred: Tensor, target: Tensor, offset: Tensor, valid: Tensor | None = None) -> Tensor:
         return mae(pred, target, offset, valid).mean()
 
@@ -90,6 +101,8 @@ class L1Loss(RegressionLoss):
 @LOSSES.register_module("RelativeL2Loss")
 class RelativeL2Loss(RegressionLoss):
     """Mean over clouds of |pred - target| / |target|, by default in physical units (as Transolver trains)."""
+
+    shares_clouds = True
 
     def __init__(self, loss_weight: float = 1.0, physical: bool = True):
         super().__init__(loss_weight, physical)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
+from pointcept_bsa.distributed.parts import whole_lengths
 from pointcept_bsa.errors import InputError, nearest
 from pointcept_bsa.geometry.domains import DOMAIN, DOMAIN_OFFSET, domain_lengths
 from pointcept_bsa.host import LOSSES, MODELS
@@ -15,7 +16,7 @@ from pointcept_bsa.layers.anchors import Memory
 from pointcept_bsa.models.heads import predicts_variance
 from pointcept_bsa.models.regressor import DefaultRegressor
 from pointcept_bsa.models.scalars import with_scalars
-from pointcept_bsa.samples import lengths
+from pointcept_bsa.samples import WHOLE_PREFIX, lengths
 
 OF_A_DOMAIN = ("head", "criteria", "weight")
 OF_POINTS = ("pred", "variance")  # outputs with a row a point
@@ -143,6 +144,9 @@ class JointRegressor(DefaultRegressor):
             out |= self.own_channels(self.physical(pred, variance), domain)
         return with_scalars(out, self.scalars, feat, input_dict, self.training)
 
+    def losses_of_points(self) -> Iterable[nn.Module]:
+        return (criterion for criteria in self.domain_criteria.values() for criterion in cast(nn.ModuleList, criteria))
+
     def decode(self, memory: Memory, input_dict: Mapping[str, Any], rows: int | None = None) -> dict[str, Tensor]:
         """As :class:`.DefaultRegressor`, of queries with ``domain``."""
         return self.own_channels(super().decode(memory, input_dict, rows), input_dict[DOMAIN])
@@ -210,6 +214,8 @@ class JointRegressor(DefaultRegressor):
             return
         names = list(self.domains)
         counts = domain_lengths(batch, lengths(batch), len(names))
+        if WHOLE_PREFIX + DOMAIN_OFFSET in batch:  # a part need not have points of all
+            counts = whole_lengths(batch, DOMAIN_OFFSET)
         if self.training and 0 in counts:
             cloud, number = divmod(counts.index(0), len(names))
             raise InputError(f"{DOMAIN}: cloud {cloud} of the batch has no points of {names[number]!r}, wanted some")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from pointcept_bsa.geometry.padding import CloudPadding
 from pointcept_bsa.host import LOSSES, MODELS
 from pointcept_bsa.host.batch import ANCHORS
 from pointcept_bsa.layers.anchors import Memory
-from pointcept_bsa.layers.cloud_norm import replace_batch_norms
+from pointcept_bsa.layers.cloud_norm import refuse_batch_norms, replace_batch_norms
 from pointcept_bsa.models.anchored import anchored, by_rows, counted, features_of_both
 from pointcept_bsa.models.heads import predicts_variance
 from pointcept_bsa.models.padding import backbone_padding, valid_slots
@@ -146,6 +146,19 @@ class DefaultRegressor(nn.Module):
         if feat.shape[0] != points:
             raise InputError(f"backbone: returned features of {feat.shape[0]} points, wanted all {points}")
         return feat
+
+    def check_shares_clouds(self) -> None:
+        """Raise InputError unless backbone, norms and losses go with parts of clouds (``context_parallel``)."""
+        for module in (self.backbone, *self.losses_of_points()):
+            if not getattr(module, "shares_clouds", False):
+                raise InputError(
+                    f"context_parallel: {type(module).__name__} takes whole clouds, wanted context_parallel=1"
+                )
+        refuse_batch_norms(self.backbone)
+
+    def losses_of_points(self) -> Iterable[nn.Module]:
+        """All criteria whose values are taken over the points of clouds."""
+        return self.criteria
 
     def padding(self, unit: int) -> CloudPadding:
         """What lays training samples into slots, a multiple of ``unit`` of them. Raises InputError if nothing does."""

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pointcept_bsa.datasets.cosmology import CosmologyDataset
-from pointcept_bsa.datasets.prepare import cosmology, crc32c, tfrecord
+from pointcept_bsa.datasets.prepare import cosmology, tfrecord
 from pointcept_bsa.errors import InputError
 
 COLUMNS = ("x", "y", "z", "v_x", "v_y", "v_z")
@@ -151,21 +151,6 @@ def test_a_record_worked_by_hand(tmp_path):
     np.testing.assert_array_equal(tfrecord.parse_example(tfrecord.read_record(place), ("a",), place)["a"], [1.0])
 
 
-def test_crc32c_of_known_texts():
-    """RFC 3720, appendix B.4, and the check value of the catalogue of CRCs."""
-    assert crc32c.crc32c(b"123456789") == 0xE3069283
-    assert crc32c.crc32c(bytes(32)) == 0x8A9136AA
-    assert crc32c.crc32c(b"\xff" * 32) == 0x62A8AB43
-    assert crc32c.crc32c(bytes(range(32))) == 0x46DD794E
-    assert crc32c.crc32c(b"") == 0
-
-
-@pytest.mark.parametrize("count", [1, 5, 2047, 2048, 2049, 2560, 5003, 20001])
-def test_crc32c_in_lanes_is_that_bit_by_bit(count):
-    data = np.random.default_rng(count).integers(0, 256, count, dtype=np.uint8).tobytes()
-    assert crc32c.crc32c(data) == slow_crc(data)
-
-
 def flip(content, at):
     return content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]
 
@@ -226,10 +211,10 @@ def test_a_record_above_the_limit_is_refused(tmp_path, monkeypatch):
         (delimited(1, delimited(1, b"\x08\x01" + delimited(2, delimited(2, b"\x08" + varint(2**64 - 1))))), "unknown"),
         (delimited(1, b""), "bytes of 'a' is missing"),
         (delimited(2, b""), "bytes_list of 'a' is missing"),
-        (delimited(1, delimited(1, b"\x08" + b"\x80" * 11)), "more than 10 bytes"),
-        (delimited(1, delimited(1, b"\x0b")), "kind 3"),
-        (delimited(1, delimited(1, b"\x22\x7f")), "has only 0"),
-        (delimited(1, delimited(1, b"\x00\x01")), "number 0"),
+        (delimited(1, delimited(1, b"\x08" + b"\x80" * 11)), "parsing message"),
+        (delimited(1, delimited(1, b"\x0b")), "parsing message"),
+        (delimited(1, delimited(1, b"\x22\x7f")), "parsing message"),
+        (delimited(1, delimited(1, b"\x00\x01")), "parsing message"),
     ],
 )
 def test_foreign_messages_are_refused(feature, message):

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from pointcept_bsa.datasets.tree_transforms import random_rotation
 from pointcept_bsa.errors import InputError
-from pointcept_bsa.geometry import ball_tree
+from pointcept_bsa.geometry import BallTree, ball_tree
 from pointcept_bsa.host import MODELS, TRANSFORMS, collate_fn
+from pointcept_bsa.layers.single_tree import SingleTree
 
 KEYS = ("coord", "tree_order", "neighbor_index")
 BACKBONES = {
@@ -83,3 +85,40 @@ def test_the_backbone_knows_what_can_be_kept_of_a_static_geometry(backbone, size
 
 def collected_order(cloud, sizes):
     return TRANSFORMS.build(dict(type="AddTreeOrder", **sizes))(dict(coord=cloud.numpy()))["tree_order"]
+
+
+def test_a_tree_rotated_at_random_is_another_each_time_and_the_points_stay():
+    torch.manual_seed(0)
+    np.random.seed(0)
+    coord = torch.randn(200, 3)
+    transform = TRANSFORMS.build(dict(type="AddTreeOrder", ball_size=16, block_size=4, random_rotation=True))
+    first, second = (transform(dict(coord=coord.numpy())) for _ in range(2))
+    assert not np.array_equal(first["tree_order"], second["tree_order"])
+    assert np.array_equal(first["coord"], coord.numpy())
+    for column in first["tree_order"].T:
+        assert np.array_equal(np.sort(column), np.arange(200))
+    whole = BallTree.build(coord, (200,), 16, 4, rotate=45.0)
+    random = BallTree.build(coord, (200,), 16, 4, rotate=45.0, order=torch.from_numpy(first["tree_order"]))
+    extents = [tree.layout.relative.square().sum(1).mean() for tree in (whole, random)]
+    assert extents[1] < 1.3 * extents[0]  # as compact as the balls along the axes
+
+
+def test_random_rotations_are_orthogonal():
+    for dimensions in (2, 3):
+        matrix = random_rotation(dimensions)
+        assert np.allclose(matrix @ matrix.T, np.eye(dimensions))
+
+
+def test_padding_takes_a_random_tree_anew_where_it_keeps_those_of_static_clouds():
+    coord = torch.randn(60, 3)
+    padding = SingleTree(16, 4, 0.0).padding(16, "network")
+    padding.keep = True
+    transform = TRANSFORMS.build(
+        dict(type="AddTreeOrder", ball_size=16, block_size=4, rotate=0.0, random_rotation=True)
+    )
+    sample = dict(coord=coord, offset=torch.tensor([60]))
+    found = []
+    for _ in range(2):
+        order = torch.from_numpy(transform(dict(coord=coord.numpy()))["tree_order"])
+        found.append(padding({**sample, "tree_order": order})["coord"])
+    assert not torch.equal(*found)

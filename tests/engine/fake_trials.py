@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import math
 import os
 import signal
@@ -11,6 +12,7 @@ from typing import Any
 
 import torch
 
+from pointcept_bsa.engine.tune.run import Wanted, tune
 from pointcept_bsa.engine.tune.worker import Engine
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.host import DATASETS, MODELS, Config
@@ -113,3 +115,23 @@ def sweep(cfg: Config, low: float, high: float, budget: int) -> list[tuple[float
 
 
 ENGINE = Engine(load, check, identity, shorten, train, Stopped, release, sweep)
+
+
+def wanted(folder: Path, search: str = LR, **changes: Any) -> Wanted:
+    """A short search of the fake config, which is written into ``folder``."""
+    path = folder / "config.py"
+    path.write_text(CONFIG.format(save_path=str(folder / "run"), search=search))
+    return Wanted(**{"config": str(path), "trials": 3, "budget": 8, "output": str(folder / "study"), **changes})
+
+
+def search(wanted: Wanted) -> tuple[Any, list[str]]:
+    """The file of the best trial, and what was said."""
+    lines: list[str] = []
+    best = tune(wanted, ENGINE, lines.append)
+    return best, lines
+
+
+def table(wanted: Wanted) -> list[dict[str, str]]:
+    """The rows of ``trials.csv``."""
+    with open(Path(wanted.output, "trials.csv"), encoding="utf-8") as file:
+        return list(csv.DictReader(file))

@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from fake_runs import load, write_run
 
-from pointcept_bsa.engine.report.chart import MOST_POINTS, Axis, Line, chart, linear_ticks, thinned
+from pointcept_bsa.engine.report.chart import MOST_POINTS, Line, chart, thinned
 from pointcept_bsa.engine.report.curves import mean_line
 from pointcept_bsa.engine.report.write import write_report
 from pointcept_bsa.engine.runs import find_runs
@@ -26,7 +26,7 @@ PNG = b"\x89PNG\r\n\x1a\nnot really a picture"
 class Page(HTMLParser):
     """Elements, their nesting checked, and the text."""
 
-    VOID = ("meta", "img", "br", "line", "circle", "polyline")
+    VOID = ("meta", "img", "br")
 
     def __init__(self, content: str):
         super().__init__()
@@ -122,38 +122,29 @@ def test_the_output_is_a_html_file(runs, tmp_path, name):
         write_report(find_runs([str(runs[1])], load), tmp_path / name)
 
 
-def test_ticks_are_round():
-    assert linear_ticks(0, 1) == pytest.approx([0, 0.2, 0.4, 0.6, 0.8, 1])
-    assert linear_ticks(37, 4100) == [1000, 2000, 3000, 4000]
-    assert Axis([0.01, 100.0], 0, 100, log=True).ticks() == pytest.approx([0.01, 0.1, 1, 10, 100])
-    assert len(Axis([0.3, 0.5], 0, 100, log=True).ticks()) >= 3
-
-
 @pytest.mark.parametrize(
-    "values", [(1e-299, 1e299), (1e300, 1e300), (1e17, 1e17), (0.0, 1e-310), (-1e299, 1e299), (1.0, 1.0 + 1e-15)]
+    "values", [(1e-299, 1e299), (1e300, 1e300), (1e17, 1e17), (0.0, 1e-310), (-1e99, 1e99), (1.0, 1.0 + 1e-15)]
 )
 @pytest.mark.parametrize("log", [False, True])
-def test_axes_of_extreme_numbers(values, log):
-    line = Line([(i + 1, value) for i, value in enumerate(values)], 0)
-    assert "nan" not in chart("t", [line], "x", "y", log)
-    line = Line([(value, 1.0) for value in values], 0)
-    assert "nan" not in chart("t", [line], "x", "y", log)
+def test_axes_of_extreme_numbers(values, log, recwarn):
+    for points in ([(i + 1, value) for i, value in enumerate(values)], [(value, 1.0) for value in values]):
+        found = chart("t", [Line(points, 0)], "x", "y", log)
+        assert found is None or ("var(--c0)" in found and "nan" not in found)
+    assert not recwarn.list
 
 
-def test_an_axis_maps_its_ends():
-    axis = Axis([0.0, 10.0], 0, 100, log=False)
-    assert (axis(0), axis(5), axis(10)) == (0, 50, 100)
-    flat = Axis([3.0, 3.0], 100, 0, log=False)
-    assert flat(3) == pytest.approx(50)
-
-
-def test_a_chart_leaves_out_what_is_not_finite_and_says_when_nothing_is_left():
+def test_a_chart_leaves_out_what_is_not_finite_and_is_none_when_nothing_is_left():
     nan = float("nan")
-    assert "Nothing was recorded" in chart("t", [Line([(1, nan)], 0)], "x", "y")
-    found = chart("t", [Line([(1, 1.0), (2, nan), (3, 2.0)], 0)], "x", "y")
-    assert found.count("<polyline") == 1 and "nan" not in found
-    assert "(log)" in chart("t", [Line([(1, 1.0), (2, 100.0)], 0)], "x", "y")
+    assert chart("t", [Line([(1, nan)], 0)], "x", "y") is None
+    found = chart("t", [Line([(1, 1.0), (2, nan), (3, 2.0)], 3)], "<x>", "y")
+    assert found.count("var(--c3)") == 1 and "nan" not in found and "&lt;x&gt;" in found
+    assert "y (log)" in chart("t", [Line([(1, 1.0), (2, 100.0)], 0)], "x", "y")
     assert "(log)" not in chart("t", [Line([(1, -1.0), (2, 100.0)], 0)], "x", "y")
+
+
+def test_the_same_runs_give_the_same_chart():
+    one, two = (chart("t", [Line([(1, 1.0), (2, 2.0)], 0)], "x", "y") for _ in range(2))
+    assert one == two and ' id="axes' not in one
 
 
 def test_long_lines_are_averaged():

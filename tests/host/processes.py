@@ -7,6 +7,7 @@ import os
 import socket
 import sys
 import tempfile
+from collections.abc import Callable, Sequence
 from multiprocessing.context import ForkServerContext
 
 import torch
@@ -25,17 +26,21 @@ def server() -> ForkServerContext:
 
 def train_in(count: int, config: str, *options: str, resume: bool = False) -> tuple[list[int], str]:
     """Train with ``count`` processes that talk through gloo: their exit codes, and all that they said."""
+    return run_in(count, train_main, ["--config", config, "--options", *options, f"resume={resume}"])
+
+
+def run_in(count: int, main: Callable[[Sequence[str]], int], arguments: Sequence[str]) -> tuple[list[int], str]:
+    """Run a command line of a tool in ``count`` processes in the same way."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         port = str(sock.getsockname()[1])
-    arguments = ["--config", config, "--options", *options, f"resume={resume}"]
     with tempfile.TemporaryDirectory() as folder:
         said = os.path.join(folder, "said")
         running = []
         for rank in range(count):
             environment = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(count)}
             environment |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-            process = server().Process(target=train_here, args=(environment, arguments, f"{said}{rank}"))
+            process = server().Process(target=run_here, args=(environment, main, arguments, f"{said}{rank}"))
             process.start()
             running.append(process)
         for process in running:
@@ -50,13 +55,13 @@ def train_in(count: int, config: str, *options: str, resume: bool = False) -> tu
     return [process.exitcode for process in running], "".join(texts)
 
 
-def train_here(environment: dict[str, str], arguments: list[str], said: str) -> None:
+def run_here(environment: dict[str, str], main: Callable[..., int], arguments: Sequence[str], said: str) -> None:
     """What one process does."""
     os.environ.update(environment)
     file = os.open(said, os.O_WRONLY | os.O_CREAT)
     for descriptor in (1, 2):
         os.dup2(file, descriptor)
     torch.set_num_threads(1)
-    code = train_main(arguments)
+    code = main(arguments)
     sys.stdout.flush()
     sys.exit(code)

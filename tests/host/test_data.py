@@ -89,14 +89,14 @@ def test_sampler_goes_through_all_samples_in_every_pass_whatever_the_epochs():
 
 def test_sampler_shares_a_batch_among_processes(monkeypatch):
     def draws(rank: int, world: int) -> list:
-        monkeypatch.setattr("pointcept_bsa.host.embedded.comm.get_rank", lambda: rank)
-        monkeypatch.setattr("pointcept_bsa.host.embedded.comm.get_world_size", lambda: world)
+        monkeypatch.setattr("pointcept_bsa.distributed.mesh.data_rank", lambda: rank)
+        monkeypatch.setattr("pointcept_bsa.distributed.mesh.data_size", lambda: world)
         return list(StreamBatchSampler(num_samples=9, batch_size=4, seed=0))
 
     whole, halves = draws(0, 1), (draws(0, 2), draws(1, 2))
     for batch, *parts in zip(whole, *halves, strict=True):
         assert sorted(batch) == sorted(parts[0] + parts[1])
-    monkeypatch.setattr("pointcept_bsa.host.embedded.comm.get_world_size", lambda: 2)
+    monkeypatch.setattr("pointcept_bsa.distributed.mesh.data_size", lambda: 2)
     few = StreamBatchSampler(num_samples=3, batch_size=8, seed=0)
     assert few.batches_per_pass == 1 and len(next(iter(few))) == 2
 

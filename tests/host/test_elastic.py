@@ -10,7 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from processes import server, train_here, train_in
+from processes import run_here, server, train_in
 from test_training import assert_same_state, load
 from test_two_processes import RANDOM
 from torch.distributed import HashStore
@@ -18,6 +18,7 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.host.embedded import elastic, rendezvous
+from pointcept_bsa.host.embedded.cli import train_main
 from pointcept_bsa.host.embedded.config import Config
 
 WEIGHTS = ("state_dict", "optimizer", "scheduler", "ema", "rng", "iter")
@@ -26,7 +27,7 @@ WEIGHTS = ("state_dict", "optimizer", "scheduler", "ema", "rng", "iter")
 def under_torchrun(arguments: list[str], said: str) -> None:
     """A worker of the agent. What it says is kept by start and rank."""
     number = f"{os.environ['TORCHELASTIC_RESTART_COUNT']}_{os.environ['RANK']}"
-    train_here({}, arguments, f"{said}_{number}")
+    run_here({}, train_main, arguments, f"{said}_{number}")
 
 
 @pytest.fixture

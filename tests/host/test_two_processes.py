@@ -8,6 +8,7 @@ from host_toys import CloudLine, ToyCloud, read_metrics
 from processes import train_in
 from test_training import assert_same_run, load, train
 
+from pointcept_bsa.distributed import mesh
 from pointcept_bsa.engine.evaluation import evaluate
 from pointcept_bsa.host import collate_fn, comm
 from pointcept_bsa.host.embedded.loader import build_eval_loader
@@ -104,10 +105,10 @@ def test_evaluation_counts_every_sample_once_however_they_are_shared(monkeypatch
     model, data = CloudLine(), ToyCloud("val", num_samples=5)
     found = {}
     for size in (1, 2, 4, 8):
-        monkeypatch.setattr(comm, "get_world_size", lambda size=size: size)
+        monkeypatch.setattr(mesh, "data_size", lambda size=size: size)
         batches = []
         for rank in range(size):
-            monkeypatch.setattr(comm, "get_rank", lambda rank=rank: rank)
+            monkeypatch.setattr(mesh, "data_rank", lambda rank=rank: rank)
             batches += build_eval_loader(data, "data.val", 2, 0, collate_fn, False)
         assert sum(len(batch["name"]) for batch in batches) == 5
         monkeypatch.setattr(comm, "all_gather", lambda records: [records])

@@ -246,8 +246,8 @@ def messages_of_neighbors():
     relative, weight = torch.zeros(SLOTS, 16, 3), torch.zeros(SLOTS, 16, 1)
     senders = index.flatten(), torch.zeros(SLOTS + 1, dtype=torch.long)
     edges = relative, index, weight, *senders, 1e-5
-    out = messages._forward(sent, sent, matrix, norm, norm, *edges, torch.float32)
-    messages._backward(out, sent, sent, matrix, norm, *edges)
+    out = messages._forward(sent, sent, matrix, norm, norm, norm, *edges, torch.float32)
+    messages._backward(out, sent, sent, matrix, norm, norm, *edges)
 
 
 CALLS = {

@@ -15,7 +15,7 @@ if triton_installed():
     from pointcept_bsa.ops.mean_message import triton_backend as kernels
 
 pytestmark = pytest.mark.skipif(not triton_installed(), reason="needs triton")
-CASES = [(19, 5, 12, 3), (9, 16, 64, 2), (5, 1, 3, 3)]
+CASES = [(19, 5, 12, 3), (9, 16, 64, 2), (5, 1, 3, 3), (7, 3, 4, 6)]
 
 
 def test_in_the_interpreter():
@@ -28,7 +28,7 @@ def call(points, k, channels, dims):
     index[2], index[3, k // 2 :] = -1, -1
     there = (index >= 0).unsqueeze(-1)
     weight = there / there.sum(1, keepdim=True).clamp(min=1)
-    shapes = ((points, channels), (points, channels), (channels, dims), (channels,), (channels,))
+    shapes = ((points, channels), (points, channels), (channels, dims), (channels,), (channels,), (channels,))
     parameters = [torch.randn(s, device=DEVICE, requires_grad=True) for s in shapes]
     return parameters, [t.to(DEVICE) for t in (torch.randn(points, k, dims), index, weight)]
 

@@ -33,11 +33,11 @@ from pointcept_bsa.datasets.prepare.layout import (
     refuse_other_data,
     write_sample,
 )
-from pointcept_bsa.datasets.prepare.progress import Progress
 from pointcept_bsa.datasets.prepared import sample_folder_name
 from pointcept_bsa.errors import InputError, nearest
 from pointcept_bsa.files.atomic import write_text
 from pointcept_bsa.files.json_file import json_text, parse_json, read_json
+from pointcept_bsa.files.progress import Progress
 
 NO_TARGET = "--target: got none, wanted the names of the fields to predict (--dry-run lists those there are)"
 

@@ -17,9 +17,9 @@ from collections.abc import Collection, Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from pointcept_bsa.datasets.prepare.progress import Progress
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.files.atomic import write_text
+from pointcept_bsa.files.progress import Progress
 
 KNOWN_SHA256: dict[str, str] = {}  # archive name -> published sha256; none of the archives in use publishes one
 CHUNK = 1 << 20

@@ -15,11 +15,11 @@ from pointcept_bsa.datasets.arrays import check_finite, read_npy, read_npz
 from pointcept_bsa.datasets.base import SPLITS, split_hash
 from pointcept_bsa.datasets.eagle import NUM_TYPES, PROTOCOL, STATE
 from pointcept_bsa.datasets.prepare.layout import finish, is_finished, refuse_other_data, write_sample
-from pointcept_bsa.datasets.prepare.progress import Progress
 from pointcept_bsa.datasets.prepare.samples import check_shapes
 from pointcept_bsa.datasets.prepared import sample_folder_name
 from pointcept_bsa.datasets.statistics import RunningStatistics
 from pointcept_bsa.errors import InputError
+from pointcept_bsa.files.progress import Progress
 
 FIELDS = ("position", "state", "node_type", "triangles")
 LISTS = {"train": "train.txt", "val": "valid.txt", "test": "test.txt"}

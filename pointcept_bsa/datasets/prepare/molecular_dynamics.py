@@ -17,11 +17,11 @@ from pointcept_bsa.datasets.base import SPLITS, split_hash
 from pointcept_bsa.datasets.molecular_dynamics import COUNTS, FRAMES, NUM_TYPES, PROTOCOL, WINDOW
 from pointcept_bsa.datasets.prepare.hdf5 import read_hdf5
 from pointcept_bsa.datasets.prepare.layout import finish, is_finished, refuse_other_data, write_sample
-from pointcept_bsa.datasets.prepare.progress import Progress
 from pointcept_bsa.datasets.prepared import sample_folder_name
 from pointcept_bsa.datasets.statistics import RunningStatistics
 from pointcept_bsa.datasets.windows import neighbor_table
 from pointcept_bsa.errors import InputError
+from pointcept_bsa.files.progress import Progress
 
 FIELDS = ("position", "particle_type", "bonds")
 FOLDERS = {"train": "polymer_train", "val": "polymer_train", "test": "polymer_test"}

@@ -10,8 +10,8 @@ from pointcept_bsa.datasets.arrays import check_finite
 from pointcept_bsa.datasets.base import SPLITS
 from pointcept_bsa.datasets.periodic_hills import FIELDS, PROTOCOL, HillsFile
 from pointcept_bsa.datasets.prepare.layout import finish, is_finished, refuse_other_data, write_sample
-from pointcept_bsa.datasets.prepare.progress import Progress
 from pointcept_bsa.errors import InputError
+from pointcept_bsa.files.progress import Progress
 
 ARRAYS = ("coord", *FIELDS)
 CARD = """# Periodic hills, prepared

@@ -18,8 +18,8 @@ from pointcept_bsa.datasets.prepare.layout import (
     refuse_other_data,
     write_sample,
 )
-from pointcept_bsa.datasets.prepare.progress import Progress
 from pointcept_bsa.errors import InputError
+from pointcept_bsa.files.progress import Progress
 
 Arrays = Mapping[str, np.ndarray]
 

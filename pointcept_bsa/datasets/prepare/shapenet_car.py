@@ -31,9 +31,9 @@ from pointcept_bsa.datasets.prepare.mlcfd import (
     random_split,
     usable_folders,
 )
-from pointcept_bsa.datasets.prepare.progress import Progress
 from pointcept_bsa.datasets.prepare.samples import check_shapes
 from pointcept_bsa.errors import InputError
+from pointcept_bsa.files.progress import Progress
 
 URL = "http://www.nobuyuki-umetani.com/publication/mlcfd_data.zip"
 FIELDS = ("coord", "pressure")

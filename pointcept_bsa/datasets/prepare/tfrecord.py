@@ -1,36 +1,40 @@
-"""Reading TFRecord files of ``tf.train.Example`` messages without TensorFlow.
+"""Reading TFRecord files of ``tf.train.Example`` messages, with the messages and checksums that TensorBoard brings.
 
 A record is: length (uint64), masked CRC-32C of the length (uint32), the data, masked CRC-32C of the data (uint32), all
-little endian. The data are a protocol buffer: ``Example { features { feature: map name -> Feature } }``; here a
-feature is a list of bytes that holds one serialised ``TensorProto``. Every fault is an ``InputError`` that names file
-and record; nothing is allocated that the file cannot fill.
+little endian. TensorBoard's own reader takes any length a record announces; here every one is compared with the file's
+size and ``MAX_RECORD`` first. The data are a protocol buffer, ``Example { features { feature: map name -> Feature }}``;
+here a feature is a list of bytes that holds one serialised ``TensorProto``. Every fault is an ``InputError`` that names
+file and record.
 """
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
-from pointcept_bsa.datasets.prepare.crc32c import masked_crc32c
-from pointcept_bsa.datasets.prepare.protobuf import (
-    LENGTH_DELIMITED,
-    VARINT,
-    WireError,
-    fields_of,
-    packed_floats,
-    single_bytes,
-)
 from pointcept_bsa.errors import InputError
 
 HEADER = 12
 FOOTER = 4
 MAX_RECORD = 1 << 28  # bytes; a record of 5000 halos has about 250 kB
 DT_FLOAT = 1
+# tf.train.Example, of which TensorBoard has no class; a map is a list of entries with key and value.
+EXAMPLE = """
+name: "example.proto" syntax: "proto3"
+message_type { name: "Example" field { name: "features" number: 1 type_name: "Features" } }
+message_type { name: "Features" field { name: "feature" number: 1 type_name: "Entry" label: LABEL_REPEATED } }
+message_type { name: "Entry" field { name: "key" number: 1 type: TYPE_STRING }
+                             field { name: "value" number: 2 type_name: "Feature" } }
+message_type { name: "Feature" field { name: "bytes_list" number: 1 type_name: "BytesList" } }
+message_type { name: "BytesList" field { name: "value" number: 1 type: TYPE_BYTES label: LABEL_REPEATED } }
+"""
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,12 @@ def scan_records(path: Path) -> list[RecordPlace]:
         raise InputError(f"{path}: cannot be read ({error.strerror}), wanted a TFRecord file") from None
 
 
+def _masked_crc32c(data: bytes) -> int:
+    from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
+
+    return masked_crc32c(data)
+
+
 def _scan(file: BinaryIO, path: Path, size: int) -> Iterator[RecordPlace]:
     start, number = 0, 0
     while start < size:
@@ -67,7 +77,7 @@ def _scan(file: BinaryIO, path: Path, size: int) -> Iterator[RecordPlace]:
         if len(header) < HEADER:
             raise InputError(f"{path} record {number}: ends after {len(header)} of {HEADER} header bytes: truncated")
         length, checksum = struct.unpack("<QI", header)
-        if masked_crc32c(header[:8]) != checksum:
+        if _masked_crc32c(header[:8]) != checksum:
             raise InputError(f"{path} record {number}: checksum of its length is wrong: damaged, or no TFRecord file")
         end = start + HEADER + length + FOOTER
         if end > size:
@@ -93,7 +103,7 @@ def read_record(place: RecordPlace) -> bytes:
     if len(content) != place.length + FOOTER:
         raise InputError(f"{place}: {len(content)} of {place.length + FOOTER} bytes are there: truncated")
     data = content[: place.length]
-    if masked_crc32c(data) != struct.unpack("<I", content[place.length :])[0]:
+    if _masked_crc32c(data) != struct.unpack("<I", content[place.length :])[0]:
         raise InputError(f"{place}: checksum of its data is wrong: damaged")
     return data
 
@@ -104,68 +114,50 @@ def parse_example(data: bytes, names: tuple[str, ...], where: object) -> dict[st
     Raises:
         InputError: no such message, a feature that is missing or holds anything but one float tensor.
     """
+    from google.protobuf.message import DecodeError
+
     try:
-        features = _features(data)
+        example = _example_class().FromString(data)
+        if not example.HasField("features"):
+            raise ValueError("Example.features is missing")
+        features = {entry.key: entry.value for entry in example.features.feature}
         missing = [name for name in names if name not in features]
         if missing:
             raise InputError(f"{where}: has features {sorted(features)}, wanted also {missing}")
         return {name: _float_tensor(features[name], name) for name in names}
-    except WireError as error:
+    except InputError:
+        raise
+    except (DecodeError, ValueError) as error:
         raise InputError(f"{where}: is not a tf.train.Example of float tensors ({error})") from None
 
 
-def _features(data: bytes) -> dict[str, bytes]:
-    """Name -> serialised ``Feature``. Example: features = 1; Features: map entries = 1 {key = 1, value = 2}."""
-    features = {}
-    for number, kind, value in fields_of(single_bytes(data, 1, "Example.features")):
-        if (number, kind) != (1, LENGTH_DELIMITED) or not isinstance(value, bytes):
-            continue
-        name = single_bytes(value, 1, "name of a feature")
-        try:
-            features[name.decode()] = single_bytes(value, 2, "a feature")
-        except UnicodeDecodeError:
-            raise WireError("the name of a feature is no text") from None
-    return features
+@lru_cache(maxsize=1)
+def _example_class() -> Any:
+    from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
+
+    file = text_format.Parse(EXAMPLE, descriptor_pb2.FileDescriptorProto())
+    pool = descriptor_pool.DescriptorPool()
+    pool.AddSerializedFile(file.SerializeToString())
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName("Example"))
 
 
-def _float_tensor(feature: bytes, name: str) -> np.ndarray:
-    """Feature: bytes_list = 1 {value = 1}; TensorProto: dtype = 1, shape = 2, content = 4, float_val = 5."""
-    tensor = single_bytes(single_bytes(feature, 1, f"bytes_list of {name!r}"), 1, f"bytes of {name!r}")
-    dtype, content, values = 0, b"", b""
-    shape: tuple[int, ...] = ()
-    for number, kind, value in fields_of(tensor):
-        if number == 1 and kind == VARINT:
-            dtype = int(value)
-        elif number == 2 and isinstance(value, bytes):
-            shape = _shape(value)
-        elif number == 4 and isinstance(value, bytes):
-            content = value
-        elif number == 5:
-            values += packed_floats(kind, value)
-    if dtype != DT_FLOAT:
-        raise WireError(f"{name!r} has TensorFlow's dtype {dtype}, wanted {DT_FLOAT} (float32)")
-    flat = np.frombuffer(_whole(content or values, name), dtype="<f4")
-    count = 1
-    for length in shape:
-        count *= length
-    if len(flat) != count:
-        raise WireError(f"{name!r} holds {len(flat)} numbers, wanted {count} as its shape {shape} says")
+def _float_tensor(feature: Any, name: str) -> np.ndarray:
+    from tensorboard.compat.proto.tensor_pb2 import TensorProto
+
+    if not feature.HasField("bytes_list"):
+        raise ValueError(f"bytes_list of {name!r} is missing")
+    if not feature.bytes_list.value:
+        raise ValueError(f"bytes of {name!r} is missing")
+    tensor = TensorProto.FromString(feature.bytes_list.value[-1])
+    if tensor.dtype != DT_FLOAT:
+        raise ValueError(f"{name!r} has TensorFlow's dtype {tensor.dtype}, wanted {DT_FLOAT} (float32)")
+    content = tensor.tensor_content
+    if len(content) % 4:
+        raise ValueError(f"{name!r} has {len(content)} bytes, wanted a multiple of 4")
+    flat = np.frombuffer(content, "<f4") if content else np.array(tensor.float_val)
+    shape = tuple(dim.size for dim in tensor.tensor_shape.dim)
+    if min(shape, default=0) < 0:
+        raise ValueError("a tensor has a shape of unknown length")
+    if len(flat) != math.prod(shape):
+        raise ValueError(f"{name!r} holds {len(flat)} numbers, wanted {math.prod(shape)} as its shape {shape} says")
     return flat.astype(np.float32).reshape(shape)
-
-
-def _shape(message: bytes) -> tuple[int, ...]:
-    """TensorShapeProto: dim = 2 {size = 1}."""
-    shape = []
-    for number, _, dim in fields_of(message):
-        if number == 2 and isinstance(dim, bytes):
-            sizes = [int(value) for n, kind, value in fields_of(dim) if (n, kind) == (1, VARINT)]
-            shape.append(sizes[-1] if sizes else 0)
-    if any(size >= 1 << 63 for size in shape):
-        raise WireError("a tensor has a shape of unknown length")
-    return tuple(shape)
-
-
-def _whole(values: bytes, name: str) -> bytes:
-    if len(values) % 4:
-        raise WireError(f"{name!r} has {len(values)} bytes, wanted a multiple of 4")
-    return values

@@ -11,7 +11,7 @@ import torch
 from pointcept_bsa.engine.benchmark.case import INPUT_SETS
 from pointcept_bsa.engine.benchmark.losses import EARLY_STEPS, ROUNDED, LossCurves, passes, spread
 from pointcept_bsa.engine.benchmark.variants import AUTO, REFERENCE
-from pointcept_bsa.files.atomic import write_file
+from pointcept_bsa.files.atomic import write_png
 
 FIRST_STEPS = 100  # whose differences are drawn
 COLOURS = {REFERENCE: "0.15", ROUNDED: "0.6", AUTO: "C1"}  # in the order of drawing
@@ -23,16 +23,14 @@ def draw_losses(path: Path, curves: Sequence[LossCurves], title: str) -> None:
 
     Thin lines are single seeds, thick ones their mean.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(12.5, 0.6 + 4.2 * len(curves)), layout="constrained")
-    FigureCanvasAgg(figure)
     for i, each in enumerate(curves):
         _draw_curves(figure.add_subplot(len(curves), 2, 2 * i + 1), each)
         _draw_differences(figure.add_subplot(len(curves), 2, 2 * i + 2), each)
     figure.suptitle(f"{title}; thin: single seeds, thick: their mean", fontsize=11)
-    write_file(path, lambda file: figure.savefig(file, format="png", dpi=150))
+    write_png(path, figure, dpi=150)
 
 
 def _draw_curves(axes: Any, each: LossCurves) -> None:

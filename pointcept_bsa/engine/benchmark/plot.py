@@ -10,7 +10,7 @@ from pointcept_bsa.arguments.words import MODES
 from pointcept_bsa.engine.benchmark.case import NOT_ASKED
 from pointcept_bsa.engine.benchmark.report import Row
 from pointcept_bsa.engine.benchmark.variants import REFERENCE
-from pointcept_bsa.files.atomic import write_file
+from pointcept_bsa.files.atomic import write_png
 
 MARKERS = "osD^vP*hX<>"
 
@@ -21,7 +21,6 @@ def draw_times(path: Path, rows: Sequence[Row], baseline: str | None, title: str
     The baseline is black and dashed. Crosses at the top are cases that ran out of memory or took too long. The
     grey lines show proportionality to N and to N squared.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
@@ -29,7 +28,6 @@ def draw_times(path: Path, rows: Sequence[Row], baseline: str | None, title: str
     if any(row.train != NOT_ASKED for row in rows):
         panels.append(("train", "Train step (forward, loss, backward, optimizer)"))
     figure = Figure(figsize=(0.6 + 5.6 * len(panels), 4.9), layout="constrained")
-    FigureCanvasAgg(figure)
     for i, (part, heading) in enumerate(panels):
         axes = figure.add_subplot(1, len(panels), i + 1)
         _draw_panel(axes, rows, part, baseline)
@@ -42,7 +40,7 @@ def draw_times(path: Path, rows: Sequence[Row], baseline: str | None, title: str
         labels.append("no time: out of memory, too slow or not possible")
     columns = min(len(labels), 2 * len(panels)) or 1
     figure.legend(handles, labels, loc="outside lower center", ncols=columns, fontsize=9, frameon=False)
-    write_file(path, lambda file: figure.savefig(file, format="png", dpi=150))
+    write_png(path, figure, dpi=150)
 
 
 def _draw_panel(axes: Any, rows: Sequence[Row], part: str, baseline: str | None) -> None:

@@ -16,6 +16,8 @@ from pointcept_bsa.datasets.folder_dataset import FolderDataset
 from pointcept_bsa.datasets.inputs import FieldInfo, InputDescription
 from pointcept_bsa.datasets.point_field import OwnPointFieldDataset
 from pointcept_bsa.datasets.transforms import fields_read
+from pointcept_bsa.distributed import mesh
+from pointcept_bsa.distributed.parts import cut, whole_batch
 from pointcept_bsa.engine.anchored import AnchoredModel, Anchors
 from pointcept_bsa.engine.bounded import BoundedModel, bounded
 from pointcept_bsa.engine.training_points import TrainingPoints, training_points
@@ -108,8 +110,7 @@ class Network:
     def predict(
         self, sample: Mapping[str, Any], max_points: int | None = None, anchors: Anchors | None = None
     ) -> Prediction:
-        """The prediction for one sample of the data set's kind.
-
+        """The prediction for one sample of the data set's kind; processes that share clouds predict a part each.
 
         ``max_points`` or ``anchors`` replaces what ``test_cfg`` says.
 
@@ -127,9 +128,12 @@ class Network:
             )
         self._refuse_random(sample)
         device = next(self.model.parameters()).device
+        if mesh.context_size() > 1:
+            collected = cut(collected, mesh.context_rank(), mesh.context_size())
         predict, batch = self.bounded(max_points, anchors), collate_fn([collected])
         with torch.no_grad():  # from anchors, points go to the device a chunk at a time
-            output = predict(batch if isinstance(predict, AnchoredModel) else to_device(batch, device))
+            batch = batch if isinstance(predict, AnchoredModel) else to_device(batch, device)
+            output = whole_batch(batch, predict(batch))[1]
         remark = self.remark(predict, max_points)
         if self.labels is not None:
             return Prediction(np.asarray(self.labels)[output["seg_logits"].argmax(1).cpu().numpy()][:, None], remark)

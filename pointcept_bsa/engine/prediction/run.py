@@ -28,6 +28,7 @@ from pointcept_bsa.engine.prediction.surface import Surface, outward_surface, tr
 from pointcept_bsa.engine.training_range import outside_range
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.files.json_file import write_json
+from pointcept_bsa.host import comm
 from pointcept_bsa.mesh_io import READABLE, SUFFIXES, Mesh, conversion, read_mesh, write_mesh
 
 VOLUMES = (".vtu", ".pvtu")  # whose cells a .vtp may have no place for
@@ -61,9 +62,12 @@ def predict_files(
 ) -> list[dict[str, Any]]:
     """Predict on every file; returns and, for a folder as output, writes ``predictions.json``: a record a file.
 
+    Of several processes, which share each cloud, the main one writes and says.
+
     Raises:
         InputError: a file that cannot be read or used, before others are written if that can be told from the names.
     """
+    say = say if comm.is_main_process() else lambda line: None
     check_bounds("--", settings.max_points, settings.anchors)
     files = files_by_domain(settings.inputs)
     if files is not None:
@@ -93,7 +97,7 @@ def predict_files(
             say("    " + ", ".join(f"{name} {value:.5g}" for name, value in record["scalars"].items()))
         if record["forces"] is not None:
             say(f"    {summary(record['forces'])}")
-    if is_folder(settings):
+    if is_folder(settings) and comm.is_main_process():
         write_json(Path(settings.output) / "predictions.json", {"files": records})
     return records
 
@@ -192,8 +196,9 @@ def write_prediction(
         remarks.append(f"fields of the input replaced by the new prediction: {', '.join(replaced)}")
     written, more = fitted(written, target)
     remarks += more
-    target.parent.mkdir(parents=True, exist_ok=True)
-    write_mesh(target, written)
+    if comm.is_main_process():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_mesh(target, written)
     return {
         "output": str(target),
         "points": len(pred),

@@ -13,22 +13,23 @@ Points = list[tuple[float, float]]
 MOST_METRICS = 3
 
 
-def charts(comparison: Comparison) -> list[str]:
-    """Training loss, validation metrics, learning rate, distribution of the first metric over the test samples."""
+def charts(comparison: Comparison) -> list[tuple[str, str | None]]:
+    """(Heading, chart) of the training loss, validation metrics, learning rate, and the distribution of the first
+    metric over the test samples."""
     groups = comparison.groups
     names = list(dict.fromkeys(name for group in groups for run in group.runs for name in run.validation_curve()))
     names = [name for name in comparison.metrics if name in names] or names
-    step = "iteration"
-    found = [chart("Training loss", lines(groups, lambda run: run.training_curve("loss")), step, "loss")]
+    found = [("Training loss", lines(groups, lambda run: run.training_curve("loss")), "iteration", "loss", False)]
     for name in names[:MOST_METRICS]:
-        of = _validation(name)
-        found.append(chart(f"Validation, {name}, physical units", lines(groups, of), step, name))
-    found.append(chart("Learning rate", lines(groups, lambda run: run.training_curve("lr")), step, "learning rate"))
+        of = lines(groups, _validation(name))
+        found.append((f"Validation, {name}, physical units", of, "iteration", name, False))
+    rates = lines(groups, lambda run: run.training_curve("lr"))
+    found.append(("Learning rate", rates, "iteration", "learning rate", False))
     metric = comparison.metrics[0]
     shares = [Line(share_below(run, metric), i, steps=True) for i, group in enumerate(groups) for run in group.runs]
     title = f"Test samples with {metric} below a value, physical units"
-    found.append(chart(title, shares, metric, "share of samples", log_x=True))
-    return found
+    found.append((title, shares, metric, "share of samples", True))
+    return [(each[0], chart(*each)) for each in found]
 
 
 def _validation(name: str) -> Callable[[Run], Sequence[tuple[float, float]]]:

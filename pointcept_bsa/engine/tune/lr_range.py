@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -12,7 +10,7 @@ import numpy as np
 from pointcept_bsa.engine.tune.run import Wanted, check_arguments
 from pointcept_bsa.engine.tune.worker import Engine
 from pointcept_bsa.errors import InputError
-from pointcept_bsa.files.atomic import write_file, write_text
+from pointcept_bsa.files.atomic import write_csv, write_png
 
 FEWEST = 20  # iterations of which something can be said
 SMOOTHING = 0.04  # width of the Gaussian by which losses are averaged, as a share of the iterations
@@ -44,11 +42,8 @@ def find_learning_rate(
     rate, loss = np.array(found).T
     smooth = smoothed(loss)
     steepest, tenth = steepest_rate(rate, smooth), float(rate[smooth.argmin()]) / 10
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["lr", "loss", "smoothed"])
-    writer.writerows(zip(rate.tolist(), loss.tolist(), smooth.tolist(), strict=True))
-    write_text(folder / "lr_range.csv", out.getvalue())
+    columns = rate.tolist(), loss.tolist(), smooth.tolist()
+    write_csv(folder / "lr_range.csv", ["lr", "loss", "smoothed"], list(zip(*columns, strict=True)))
     _draw(folder / "lr_range.png", rate, loss, smooth, steepest, tenth)
     say(f"Written: {folder / 'lr_range.csv'}, {folder / 'lr_range.png'}")
     end = f", stopped at {rate[-1]:.3g}" if len(found) < wanted.budget else ""
@@ -76,11 +71,9 @@ def steepest_rate(rate: np.ndarray, smooth: np.ndarray) -> float:
 
 
 def _draw(path: Path, rate: np.ndarray, loss: np.ndarray, smooth: np.ndarray, steepest: float, tenth: float) -> None:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 4))
-    FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     axes.plot(rate, loss, color="0.75", linewidth=0.8, label="loss")
     axes.plot(rate, smooth, color="C0", label="smoothed")
@@ -92,4 +85,4 @@ def _draw(path: Path, rate: np.ndarray, loss: np.ndarray, smooth: np.ndarray, st
     axes.set_xlabel("learning rate")
     axes.set_ylabel("training loss")
     axes.legend()
-    write_file(path, lambda file: figure.savefig(file, format="png", dpi=120, bbox_inches="tight"))
+    write_png(path, figure, bbox_inches="tight")

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from pointcept_bsa.engine.tune.study import REASON, Study
-from pointcept_bsa.files.atomic import write_file, write_text
+from pointcept_bsa.files.atomic import write_csv, write_png, write_text
 
 FEWEST = 4  # complete trials without which importances mean nothing
 COLUMNS = ("trial", "state", "seconds", "iterations")
@@ -59,15 +57,11 @@ def write_tables(study: Study, metric: str, heading: Sequence[str]) -> list[Path
     """Write ``trials.md`` and ``trials.csv``."""
     table = rows(study, metric)
     header = list(table[0])
-    out = io.StringIO()
-    writer = csv.DictWriter(out, header, lineterminator="\n", restval="")
-    writer.writeheader()
-    writer.writerows(table)
     cells = [[shown(row.get(name, "")).replace("|", "\\|") for name in header] for row in table]
     lines = ["| " + " | ".join(line) + " |" for line in (header, ["---"] * len(header), *cells)]
     paths = [study.folder / "trials.md", study.folder / "trials.csv"]
     write_text(paths[0], "\n".join([*heading, "", *lines]) + "\n")
-    write_text(paths[1], out.getvalue())
+    write_csv(paths[1], header, [[row.get(name, "") for name in header] for row in table])
     return paths
 
 
@@ -90,6 +84,6 @@ def draw_importance(study: Study, metric: str) -> Path | str:
         axes.set_title(f"What the validation {metric_name(metric)} of {len(complete)} trials depends on", loc="left")
         figure: Any = axes.figure
         figure.set_size_inches(8, 1.5 + 0.45 * len(study.space))
-        write_file(path, lambda file: figure.savefig(file, format="png", dpi=120, bbox_inches="tight"))
+        write_png(path, figure, bbox_inches="tight")
         pyplot.close(figure)
     return path

@@ -13,7 +13,7 @@ from pointcept_bsa.arguments.words import PICTURE_FORMATS
 from pointcept_bsa.engine.canvas import Canvas
 from pointcept_bsa.engine.visualization.subject import Subject
 from pointcept_bsa.errors import InputError
-from pointcept_bsa.files.atomic import write_file
+from pointcept_bsa.files.atomic import write_png
 from pointcept_bsa.mesh_io import Mesh, write_mesh
 
 UNSEEN = (0.86, 0.86, 0.86, 1.0)
@@ -29,12 +29,10 @@ class Drawing:
 
 def new_figure(columns: int, rows: int, canvas: Canvas | None = None, width: float = 4.6, extra: float = 0.7) -> Any:
     """A figure for ``rows`` x ``columns`` panels that show the canvas."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     height = width * 0.75 if canvas is None else float(np.clip(width * canvas.aspect, 1.2, 1.4 * width)) + extra
     figure = Figure(figsize=(width * columns + 0.6, height * rows + 0.6), layout="constrained")
-    FigureCanvasAgg(figure)
     return figure
 
 
@@ -63,7 +61,7 @@ def save(drawing: Drawing, stem: Path, formats: Sequence[str], subject: Subject 
     written = []
     if "png" in formats:
         path = stem.with_name(stem.name + ".png")
-        write_file(path, lambda file: drawing.figure.savefig(file, format="png", dpi=130))
+        write_png(path, drawing.figure, dpi=130)
         written.append(path)
     if "vtp" in formats:
         if subject is None or not drawing.fields:

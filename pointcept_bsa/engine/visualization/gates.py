@@ -35,13 +35,11 @@ def gate_values(call: LayerCall) -> np.ndarray:
 
 def draw_gates(subject: Subject, calls: list[LayerCall], name: str) -> Drawing:
     """Mean and spread of the gates of each branch over the layers, and the mean of every head."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     values = np.stack([gate_values(call) for call in calls])  # (layers, N, 3, H)
     layers = np.arange(1, len(calls) + 1)
     figure = Figure(figsize=(13, 4.3), layout="constrained")
-    FigureCanvasAgg(figure)
     grid = figure.add_gridspec(3, 2, width_ratios=[1.15, 1])
     axes: Any = figure.add_subplot(grid[:, 0])
     for i, branch in enumerate(ORDER):

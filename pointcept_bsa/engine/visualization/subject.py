@@ -13,7 +13,7 @@ from torch import nn
 
 from pointcept_bsa.datasets.inputs import in_files
 from pointcept_bsa.engine.canvas import Canvas
-from pointcept_bsa.engine.tester import where
+from pointcept_bsa.engine.saved_predictions import where
 from pointcept_bsa.engine.training_range import check_same_inputs
 from pointcept_bsa.errors import InputError, nearest
 from pointcept_bsa.host import build_dataset, collate_fn

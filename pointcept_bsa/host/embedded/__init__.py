@@ -3,8 +3,6 @@
 from pointcept_bsa.host.embedded import (  # noqa: F401
     comm,
     optimizer,
-    scannet,
-    scene_transforms,
     scheduler,
     semantic_segmentation,
 )

@@ -229,7 +229,7 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "parallel": (lambda v: v in ("ddp", "flat", "fsdp2"), "'ddp', 'flat' or 'fsdp2'"),
     "hooks": (lambda v: isinstance(v, list | tuple), "a list of dicts"),
     **dict.fromkeys(("batch_size", "gradient_accumulation_steps", "epoch", "eval_epoch", "log_interval"), _NATURAL),
-    "keep_last": _NATURAL,
+    **dict.fromkeys(("keep_last", "context_parallel"), _NATURAL),
     **dict.fromkeys(
         ("batch_size_val", "batch_size_test", "max_iters", "eval_every", "save_every", "pad_clouds"), _OPTIONAL_NATURAL
     ),

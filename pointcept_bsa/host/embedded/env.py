@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import random
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import torch
 
+from pointcept_bsa.distributed import mesh
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.host.embedded import comm
 from pointcept_bsa.host.embedded.config import Config
@@ -20,20 +23,21 @@ def default_setup(cfg: Config) -> Config:
     """Settle seed, device and per-process sizes of ``cfg``, in place; call once in every process.
 
     Sets ``seed`` (drawn and shared if it is None: ``seed_drawn``), ``num_worker_per_gpu``, ``batch_size_per_gpu``,
-    ``batch_size_val_per_gpu``, ``batch_size_test_per_gpu`` and ``data.train.loop`` as Pointcept does.
+    ``batch_size_val_per_gpu``, ``batch_size_test_per_gpu`` and ``data.train.loop`` as Pointcept does. Processes that
+    share their clouds (``context_parallel``) count as one of a batch.
     """
-    world_size = comm.get_world_size()
+    mesh.create(cfg.context_parallel, get_device(cfg).type)
+    groups = mesh.data_size()
     cfg.seed_drawn = cfg.seed is None
     if cfg.seed is None:
         cfg.seed = comm.broadcast(int.from_bytes(os.urandom(4), "little") >> 1)
     for key in ("batch_size", "batch_size_val", "batch_size_test"):
         size = cfg[key]
-        if size is not None and size % world_size:
-            raise InputError(f"{key}={size}: it counts all processes, expected a multiple of {world_size}")
-        cfg[f"{key}_per_gpu"] = 1 if size is None else size // world_size
-    cfg.num_worker_per_gpu = cfg.num_worker // world_size
+        if size is not None and size % groups:
+            raise InputError(f"{key}={size}: it counts all processes, expected a multiple of {groups}")
+        cfg[f"{key}_per_gpu"] = 1 if size is None else size // groups
+    cfg.num_worker_per_gpu = cfg.num_worker // comm.get_world_size()
     cfg.data.train.loop = 1 if cfg.max_iters is not None else cfg.epoch // cfg.eval_epoch
-    get_device(cfg)
     set_deterministic(cfg.deterministic)
     set_matmul_precision(cfg.matmul_precision)
     set_seed(cfg.seed + comm.get_rank())
@@ -54,6 +58,20 @@ def set_seed(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
+
+
+@contextlib.contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Within, random numbers on the host come from ``seed``; afterwards they go on as before."""
+    host = torch.device("cpu")
+    state = get_rng_state(host)
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed the devices, too
+    try:
+        yield
+    finally:
+        set_rng_state(state, host)
 
 
 def seed_stream(seed: int, rank: int, iteration: int) -> None:

@@ -15,6 +15,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
+from pointcept_bsa.distributed import mesh
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.host.embedded import comm
 from pointcept_bsa.host.embedded.interruption import forwarding
@@ -38,7 +39,7 @@ def launch(
     Under torchrun (``RANK`` and ``WORLD_SIZE`` set) this process is one of those already started. With ``device="cpu"``
     the processes talk through gloo, else through nccl, one GPU a process.
     """
-    if "RANK" in os.environ and "WORLD_SIZE" in os.environ:
+    if _by_torchrun():
         local_rank, rank, world_size = (int(os.environ.get(name, 0)) for name in ("LOCAL_RANK", "RANK", "WORLD_SIZE"))
         return _worker(local_rank, main_func, world_size, rank, "env://", device, args)
     if num_gpus_per_machine < 1 or num_machines < 1 or not 0 <= machine_rank < num_machines:
@@ -59,6 +60,26 @@ def launch(
     context = mp.spawn(_spawned, arguments, nprocs=num_gpus_per_machine, join=False)
     with forwarding(lambda number: _send(context.processes, number)):
         return _wait(context)
+
+
+def sharing_clouds(work: Callable[[], int], device: str = "auto") -> int:
+    """``work()``; where torchrun has started this process with others they share their clouds, a part each."""
+    if not _by_torchrun():
+        return work()
+
+    def shared() -> int:
+        mesh.create(comm.get_world_size(), "cuda" if _uses_cuda(device) else "cpu")
+        return work()
+
+    return launch(shared, device=device)
+
+
+def _by_torchrun() -> bool:
+    return "RANK" in os.environ and "WORLD_SIZE" in os.environ
+
+
+def _uses_cuda(device: str) -> bool:
+    return device != "cpu" and torch.cuda.is_available()
 
 
 def _send(processes: list[Any], number: int) -> None:
@@ -97,7 +118,7 @@ def _spawned(
 def _worker(
     local_rank: int, main_func: Callable[..., int], world_size: int, rank: int, url: str, device: str, args: tuple
 ) -> int:
-    use_cuda = device != "cpu" and torch.cuda.is_available()
+    use_cuda = _uses_cuda(device)
     comm.set_local_rank(local_rank)
     if use_cuda:
         torch.cuda.set_device(local_rank)

@@ -17,8 +17,10 @@ import numpy as np
 import torch
 from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler, get_worker_info
 
+from pointcept_bsa.distributed import mesh
+from pointcept_bsa.distributed.parts import cut
 from pointcept_bsa.errors import InputError
-from pointcept_bsa.host.embedded import comm
+from pointcept_bsa.host.embedded.env import seeded
 from pointcept_bsa.host.embedded.faults import guarded
 from pointcept_bsa.host.embedded.logger import get_root_logger
 from pointcept_bsa.host.embedded.plan import TrainingPlan
@@ -30,13 +32,14 @@ class StreamBatchSampler(Sampler[list[Draw]]):
     """Batches of one epoch of an endless stream: one random order of the data after the other.
 
     A pass leaves out the last, incomplete batch; with fewer samples than a batch it is one small batch (padded by
-    repetition to a multiple of the processes). Every process gets its own part of each batch. ``len`` is that of the
-    span told by ``set_span``; iteration leaves out the ``skip`` batches of it that a resumed run has had.
+    repetition to a multiple of the processes). Every process gets its own share of each batch; those that share clouds
+    get the same. ``len`` is that of the span told by ``set_span``; iteration leaves out the ``skip`` batches of it that
+    a resumed run has had.
     """
 
     def __init__(self, num_samples: int, batch_size: int, seed: int) -> None:
         self.num_samples, self.seed = num_samples, seed
-        self.rank, self.world_size = comm.get_rank(), comm.get_world_size()
+        self.rank, self.world_size = mesh.data_rank(), mesh.data_size()
         self.batch_size = min(batch_size, -(-num_samples // self.world_size) * self.world_size)
         self.batches_per_pass = max(num_samples // self.batch_size, 1)
         self._order_of, self._order = -1, np.empty(0, dtype=np.int64)  # the pass last asked for
@@ -53,7 +56,7 @@ class StreamBatchSampler(Sampler[list[Draw]]):
         return map(self.draws, self.span[self.skip :])
 
     def draws(self, position: int) -> list[Draw]:
-        """This process's part of the batch at a position of the stream."""
+        """This process's share of the batch at a position of the stream."""
         number, batch = divmod(position, self.batches_per_pass)
         if number != self._order_of:
             self._order_of, self._order = number, self._make_order(number)
@@ -82,14 +85,37 @@ class SeededSamples(Dataset):
 
     def __getitem__(self, draw: Draw | int) -> Any:
         if not isinstance(draw, tuple):
-            return self.dataset[draw]
+            return self.take(draw)
         index, number = draw
         seed = _mix(self.seed, number)
         random.seed(seed)
         np.random.seed(seed)
         if get_worker_info() is not None:  # in the main process torch's generator is the model's
             torch.manual_seed(seed)
+        return self.take(index)
+
+    def take(self, index: int) -> Any:
+        """The sample of an index of the data set."""
         return self.dataset[index]
+
+
+class SharedSamples(SeededSamples):
+    """A data set of which each process that shares the clouds has a part of every sample.
+
+    All of them draw the whole sample alike, also in evaluation, where it depends on its place in the data set alone.
+    """
+
+    def __init__(self, dataset: Any, seed: int) -> None:
+        super().__init__(dataset, seed)
+        self.rank, self.size = mesh.context_rank(), mesh.context_size()
+
+    def __getitem__(self, draw: Draw | int) -> Any:
+        with seeded(_mix(self.seed, draw[1]) if isinstance(draw, tuple) else draw):
+            return super().__getitem__(draw)
+
+    def take(self, index: int) -> Any:
+        part = self.dataset.get_part(index, self.rank, self.size) if hasattr(self.dataset, "get_part") else None
+        return cut(self.dataset[index], self.rank, self.size) if part is None else part
 
 
 def _mix(seed: int, number: int) -> int:
@@ -154,7 +180,7 @@ def build_train_loader(
     """Loader of the training stream; ``batch_size`` counts all processes, ``num_workers`` those of this one."""
     _refuse_empty(dataset, "data.train")
     return TrainLoader(
-        SeededSamples(dataset, seed),
+        (SharedSamples if mesh.context_size() > 1 else SeededSamples)(dataset, seed),
         batch_sampler=StreamBatchSampler(len(dataset), batch_size, seed),
         num_workers=num_workers,
         collate_fn=collate_fn,
@@ -168,12 +194,15 @@ def build_train_loader(
 def build_eval_loader(
     dataset: Any, path: str, batch_size: int, num_workers: int, collate_fn: Callable, pin_memory: bool
 ) -> DataLoader:
-    """Loader of a validation or test set in order; each process gets its share, no sample twice."""
+    """Loader of a validation or test set in order; each process gets its share, no sample twice.
+
+    Processes that share clouds get the same samples, a part of each.
+    """
     if path != "data.val":  # a protocol may have no validation samples: the evaluator says so
         _refuse_empty(dataset, path)
-    share: Sequence[int] = range(comm.get_rank(), len(dataset), comm.get_world_size())
+    share: Sequence[int] = range(mesh.data_rank(), len(dataset), mesh.data_size())
     loader = GuardedLoader(
-        dataset,
+        SharedSamples(dataset, 0) if mesh.context_size() > 1 else dataset,
         batch_sampler=BatchSampler(_InOrder(share), batch_size, drop_last=False),
         num_workers=num_workers,
         collate_fn=collate_fn,

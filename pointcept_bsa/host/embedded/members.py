@@ -47,6 +47,7 @@ def open_members(args: argparse.Namespace) -> tuple[Config, list[OpenedRun]]:
     cfg.save_path = str(folder.parent / ENSEMBLE) if save_path is None else str(save_path)
     if args.export is not None:
         cfg.test.export = args.export.split(",")
+    cfg.context_parallel = 1
     return default_setup(cfg), runs
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-from pointcept_bsa.host.embedded import comm
+from pointcept_bsa.distributed import mesh
 from pointcept_bsa.host.embedded.config import Config
 from pointcept_bsa.host.embedded.registry import MODELS
 
@@ -16,7 +16,7 @@ def training_advice(cfg: Config) -> str:
     """Remedies for ``cfg``, each with its present value, the harmless ones first."""
     backbone: dict[str, Any] = cfg.model.get("backbone", cfg.model)
     advice = []
-    if cfg.batch_size > comm.get_world_size():
+    if cfg.batch_size > mesh.data_size():
         steps = f"gradient_accumulation_steps (now {cfg.gradient_accumulation_steps}) can make up for it"
         advice.append(f"batch_size (now {cfg.batch_size}; {steps})")
     advice.append("the points of a cloud (SamplePoints in data.train.transform)")

@@ -9,6 +9,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from pointcept_bsa.distributed import mesh
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.host.embedded import comm
 from pointcept_bsa.host.embedded.config import Config
@@ -40,6 +41,26 @@ def check_parallel(cfg: Config, device: torch.device) -> None:
         _check_sharded(cfg, device)
     if graphed and several and (cfg.sync_bn or cfg.parallel == "fsdp2"):
         raise InputError("cuda_graph=True: with several processes wanted sync_bn=False and parallel='ddp' or 'flat'")
+
+
+def check_context(cfg: Config, device: torch.device, model: nn.Module) -> None:
+    """Raise ``InputError`` for what does not go with parts of clouds."""
+    if mesh.context_size() == 1:
+        return
+    for key, off in (("cuda_graph", False), ("pad_clouds", None)):
+        if cfg[key] != off and (key != "cuda_graph" or device.type == "cuda"):
+            raise InputError(f"{key}={cfg[key]}: with context_parallel={cfg.context_parallel} wanted {key}={off}")
+    check_shares_clouds(model)
+
+
+def check_shares_clouds(model: nn.Module) -> None:
+    """Raise ``InputError`` for a model that takes whole clouds alone, where processes share them."""
+    if mesh.context_size() == 1:
+        return
+    check = getattr(model, "check_shares_clouds", None)
+    if check is None:
+        raise InputError(f"context_parallel: {type(model).__name__} takes whole clouds, wanted context_parallel=1")
+    check()
 
 
 def _check_sharded(cfg: Config, device: torch.device) -> None:

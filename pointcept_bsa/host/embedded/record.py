@@ -33,6 +33,7 @@ CLOUDS = ("batch_size", "gradient_accumulation_steps")
 SAFE: tuple[str, ...] = ("num_worker", "device", "log_interval", "save_every", "keep_last", "batch_size_val")
 SAFE += ("batch_size_test",)
 SAFE += ("empty_cache", "empty_cache_per_epoch", "cuda_graph", "compile", "parallel", "deterministic", "pad_clouds")
+SAFE += ("context_parallel",)
 SAFE += ("find_unused_parameters", "nan_guard", "test_only", "test", "data.test", "data.train.cache", "data.val.cache")
 ADVICE = "resume=weights begins a new run from its weights"
 

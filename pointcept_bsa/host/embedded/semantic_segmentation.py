@@ -43,16 +43,6 @@ def _saving(array: np.ndarray) -> Callable[[Any], object]:
     return lambda file: write_npy(file, array)
 
 
-def _judged(logits: Tensor, batch: dict[str, Any], classes: tuple[int, int]) -> Tensor:
-    """Counts of a batch; with ``inverse`` at the points as they were before the voxels."""
-    pred, segment = logits.argmax(1), batch["segment"]
-    if "inverse" in batch:
-        if len(batch["offset"]) > 1:
-            raise InputError("batch_size_val: got several clouds with 'inverse', wanted 1 a process")
-        pred, segment = pred[batch["inverse"]], batch["origin_segment"]
-    return class_counts(pred, segment, *classes)
-
-
 @HOOKS.register_module()
 class SemSegEvaluator(HookBase):
     """After each epoch the mIoU of the validation scenes, of which ``CheckpointSaver`` keeps the largest."""
@@ -71,7 +61,8 @@ class SemSegEvaluator(HookBase):
         trainer.model.eval()
         for batch in trainer.val_loader:
             batch = to_device(batch, trainer.device)
-            counts += _judged(trainer.model(batch)["seg_logits"], batch, (data.num_classes, data.ignore_index))
+            pred = trainer.model(batch)["seg_logits"].argmax(1)
+            counts += class_counts(pred, batch["segment"], data.num_classes, data.ignore_index)
         trainer.model.train()
         report = scores(torch.stack(comm.all_gather(counts)).sum(0))
         text = "/".join(f"{report[key]:.4f}" for key in ("mIoU", "mAcc", "allAcc"))
@@ -101,8 +92,6 @@ class SemSegTester(TesterBase):
         self.model.eval()
         for (scene,) in self.test_loader:
             pred, segment = self.predict(scene).argmax(1), torch.as_tensor(scene["segment"])
-            if "origin_segment" in scene:
-                pred, segment = pred[torch.as_tensor(scene["inverse"])], torch.as_tensor(scene["origin_segment"])
             records[scene["name"]] = class_counts(pred, segment.long(), data.num_classes, data.ignore_index)
             write_file(folder / "result" / f"{scene['name']}_pred.npy", _saving(pred.numpy()))
         found = {name: counts for part in comm.all_gather(records) for name, counts in part.items()}

@@ -8,6 +8,8 @@ from typing import Any
 from torch import nn
 from torch.utils.data import DataLoader
 
+from pointcept_bsa.distributed import mesh
+from pointcept_bsa.errors import InputError
 from pointcept_bsa.host.embedded import comm
 from pointcept_bsa.host.embedded.checkpoint import evaluated_weights, load_checkpoint, load_weights
 from pointcept_bsa.host.embedded.collate import collate_fn
@@ -15,6 +17,7 @@ from pointcept_bsa.host.embedded.config import Config
 from pointcept_bsa.host.embedded.env import get_device
 from pointcept_bsa.host.embedded.loader import build_eval_loader
 from pointcept_bsa.host.embedded.logger import get_root_logger
+from pointcept_bsa.host.embedded.parallel import check_shares_clouds
 from pointcept_bsa.host.embedded.registry import build_dataset, build_model
 from pointcept_bsa.host.weight import identity, weight_to_test
 
@@ -29,6 +32,7 @@ class TesterBase:
     """
 
     weight_identity: dict[str, str | None] | None = None
+    shares_clouds = False  # whether it judges clouds of which each process has a part (``context_parallel``)
 
     def __init__(
         self,
@@ -37,6 +41,8 @@ class TesterBase:
         test_loader: DataLoader | None = None,
         verbose: bool = False,
     ) -> None:
+        if mesh.context_size() > 1 and not self.shares_clouds:
+            raise InputError(f"context_parallel: {type(self).__name__} takes whole clouds, wanted context_parallel=1")
         self.cfg, self.verbose = cfg, verbose
         self.logger = get_root_logger()
         standalone = model is None
@@ -51,6 +57,7 @@ class TesterBase:
     def build_model(self) -> nn.Module:
         """Build the model on the device and load its weights."""
         model = build_model(self.cfg.model, path="model").to(get_device(self.cfg))
+        check_shares_clouds(model)
         path = weight_to_test(self.cfg.weight, self.cfg.save_path)
         while True:
             found, checkpoint = identity(path), load_checkpoint(path)

@@ -37,7 +37,14 @@ from pointcept_bsa.host.embedded.lock import unlock_folders
 from pointcept_bsa.host.embedded.logger import get_root_logger, hold_for_file
 from pointcept_bsa.host.embedded.memory_advice import training_advice
 from pointcept_bsa.host.embedded.optimizer import build_optimizer
-from pointcept_bsa.host.embedded.parallel import check_parallel, distribute, mode_of, needs_scaler, share_buffers
+from pointcept_bsa.host.embedded.parallel import (
+    check_context,
+    check_parallel,
+    distribute,
+    mode_of,
+    needs_scaler,
+    share_buffers,
+)
 from pointcept_bsa.host.embedded.plan import TrainingPlan, make_plan
 from pointcept_bsa.host.embedded.record import record_of
 from pointcept_bsa.host.embedded.registry import HOOKS, TRAINERS, build_dataset, build_model
@@ -298,6 +305,7 @@ class DefaultTrainer(TrainerBase):
     def build_model(self) -> nn.Module:
         check_parallel(self.cfg, self.device)
         model = build_model(self.cfg.model, path="model")
+        check_context(self.cfg, self.device, model)
         if self.cfg.sync_bn and not any(isinstance(module, _BatchNorm) for module in model.modules()):
             self.logger.warning(
                 "sync_bn=True: the model has no BatchNorm (see model.norm), so there is nothing to share"

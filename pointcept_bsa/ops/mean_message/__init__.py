@@ -41,6 +41,7 @@ def mean_message(
     sent: Tensor,
     heard: Tensor,
     matrix: Tensor,
+    bias: Tensor,
     gamma: Tensor,
     beta: Tensor,
     relative: Tensor,
@@ -49,11 +50,12 @@ def mean_message(
     eps: float,
     senders: Senders | None = None,
 ) -> Tensor:
-    """sum_j w_ij (gamma LayerNorm(GELU(sent_j + heard_i + matrix (x_j - x_i))) + beta).
+    """sum_j w_ij (gamma LayerNorm(GELU(sent_j + heard_i + matrix (x_j - x_i) + bias)) + beta).
 
     Args:
         sent, heard: (N, C).
         matrix: (C, d).
+        bias: (C,); the messages' gradients, whose sum is its own, cancel: the kernels add them up in float32.
         gamma, beta: (C,).
         relative: (N, k, d) x_j - x_i, without a gradient.
         index: (N, k) neighbours j >= 0.
@@ -68,17 +70,18 @@ def mean_message(
     why_not = triton_backend.unsupported(sent, index, relative) if triton_installed() else None
     if senders is None and torch.is_grad_enabled():
         why_not = why_not or "senders: got None, wanted them for gradients"
-    if use_triton("mean_message", sent, heard, matrix, gamma, weight, unsupported=why_not):
+    if use_triton("mean_message", sent, heard, matrix, bias, gamma, weight, unsupported=why_not):
         return triton_backend.mean_message_triton(
-            sent, heard, matrix, gamma, beta, relative, index, weight, senders, eps, weight.dtype
+            sent, heard, matrix, bias, gamma, beta, relative, index, weight, senders, eps, weight.dtype
         )
-    return plain_mean_message(sent, heard, matrix, gamma, beta, relative, index, weight, eps)
+    return plain_mean_message(sent, heard, matrix, bias, gamma, beta, relative, index, weight, eps)
 
 
 def plain_mean_message(
     sent: Tensor,
     heard: Tensor,
     matrix: Tensor,
+    bias: Tensor,
     gamma: Tensor,
     beta: Tensor,
     relative: Tensor,
@@ -88,5 +91,5 @@ def plain_mean_message(
 ) -> Tensor:
     """:func:`mean_message` in plain torch, which also takes other points that send than those that hear."""
     of_neighbors = sent.index_select(0, index.flatten()).unflatten(0, index.shape)  # (N, k, C)
-    before = of_neighbors + heard.unsqueeze(1) + F.linear(relative, matrix)
+    before = of_neighbors + heard.unsqueeze(1) + F.linear(relative, matrix, bias)
     return (F.layer_norm(F.gelu(before), gamma.shape, gamma, beta, eps) * weight).sum(1)

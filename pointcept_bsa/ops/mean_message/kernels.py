@@ -28,14 +28,15 @@ def _edges(pid, INDEX, WEIGHT, points, K: tl.constexpr, K_UP: tl.constexpr, POIN
 
 
 @triton.jit
-def _normal(SENT, HEARD, RELATIVE, MATRIX, point, edge, there, neighbor, eps, C: tl.constexpr, COLUMNS: tl.constexpr,
-            SPACE: tl.constexpr):  # fmt: skip
+def _normal(SENT, HEARD, RELATIVE, MATRIX, BIAS, point, edge, there, neighbor, eps, C: tl.constexpr,
+            COLUMNS: tl.constexpr, SPACE: tl.constexpr):  # fmt: skip
     """What the messages are before GELU, and behind GELU and normalisation; 1 / deviation."""
     columns = tl.arange(0, COLUMNS)
     full = columns < C
     inside = there[:, None] & full[None, :]
     before = tl.load(SENT + neighbor[:, None] * C + columns[None, :], mask=inside, other=0.0).to(tl.float32)
     before += tl.load(HEARD + point.to(tl.int64)[:, None] * C + columns[None, :], mask=inside, other=0.0).to(tl.float32)
+    before += tl.load(BIAS + columns, mask=full, other=0.0).to(tl.float32)[None, :]
     for axis in tl.static_range(SPACE):
         place = tl.load(RELATIVE + edge * SPACE + axis, mask=there, other=0.0).to(tl.float32)
         matrix = tl.load(MATRIX + columns * SPACE + axis, mask=full, other=0.0).to(tl.float32)
@@ -47,13 +48,13 @@ def _normal(SENT, HEARD, RELATIVE, MATRIX, point, edge, there, neighbor, eps, C:
 
 
 @triton.jit(do_not_specialize=["points"])
-def _messages(SENT, HEARD, RELATIVE, INDEX, WEIGHT, MATRIX, GAMMA, BETA, OUT, points, eps, C: tl.constexpr,
+def _messages(SENT, HEARD, RELATIVE, INDEX, WEIGHT, MATRIX, BIAS, GAMMA, BETA, OUT, points, eps, C: tl.constexpr,
               COLUMNS: tl.constexpr, SPACE: tl.constexpr, K: tl.constexpr, K_UP: tl.constexpr,
               POINTS: tl.constexpr):  # fmt: skip
     """OUT (N, C): the weighted sums of the messages."""
     columns = tl.arange(0, COLUMNS)
     point, edge, there, neighbor, weight = _edges(tl.program_id(0), INDEX, WEIGHT, points, K, K_UP, POINTS)
-    _, normal, _ = _normal(SENT, HEARD, RELATIVE, MATRIX, point, edge, there, neighbor, eps, C, COLUMNS, SPACE)
+    _, normal, _ = _normal(SENT, HEARD, RELATIVE, MATRIX, BIAS, point, edge, there, neighbor, eps, C, COLUMNS, SPACE)
     gamma = tl.load(GAMMA + columns, mask=columns < C, other=0.0).to(tl.float32)
     beta = tl.load(BETA + columns, mask=columns < C, other=0.0).to(tl.float32)
     message = (normal * gamma[None, :] + beta[None, :]) * weight[:, None]
@@ -64,30 +65,32 @@ def _messages(SENT, HEARD, RELATIVE, INDEX, WEIGHT, MATRIX, GAMMA, BETA, OUT, po
 
 
 @triton.jit(do_not_specialize=["points"])
-def _message_gradients(SENT, HEARD, RELATIVE, INDEX, WEIGHT, MATRIX, GAMMA, GRAD, D_EDGE, D_HEARD, D_SUMS, points, eps,
-                       C: tl.constexpr, COLUMNS: tl.constexpr, SPACE: tl.constexpr, K: tl.constexpr,
-                       K_UP: tl.constexpr, POINTS: tl.constexpr, PARTS: tl.constexpr, SUMS: tl.constexpr):  # fmt: skip
-    """D_EDGE (N, K, C), D_HEARD (N, C), D_SUMS (programs, SUMS, C)."""
+def _message_gradients(SENT, HEARD, RELATIVE, INDEX, WEIGHT, MATRIX, BIAS, GAMMA, GRAD, D_EDGE, D_HEARD, D_SUMS, points,
+                       eps, C: tl.constexpr, COLUMNS: tl.constexpr, SPACE: tl.constexpr, K: tl.constexpr,
+                       K_UP: tl.constexpr, POINTS: tl.constexpr, PARTS: tl.constexpr, ROWS: tl.constexpr):  # fmt: skip
+    """D_EDGE (N, K, C), D_HEARD (N, C), D_SUMS (programs, ROWS, C), in float32: of the matrix's columns,
+    the bias, the norm's weight and bias."""
     columns = tl.arange(0, COLUMNS)
     full = columns < C
     gamma = tl.load(GAMMA + columns, mask=full, other=0.0).to(tl.float32)
-    which = tl.arange(0, SUMS)[:, None]
-    sums = tl.zeros([SUMS, COLUMNS], tl.float32)
+    which = tl.arange(0, 8 if ROWS <= 8 else 16)[:, None]
+    sums = tl.zeros([8 if ROWS <= 8 else 16, COLUMNS], tl.float32)
     for part in range(PARTS):
         pid = tl.program_id(0) * PARTS + part
         point, edge, there, neighbor, weight = _edges(pid, INDEX, WEIGHT, points, K, K_UP, POINTS)
-        before, normal, scale = _normal(SENT, HEARD, RELATIVE, MATRIX, point, edge, there, neighbor, eps, C, COLUMNS,
-                                        SPACE)  # fmt: skip
+        before, normal, scale = _normal(SENT, HEARD, RELATIVE, MATRIX, BIAS, point, edge, there, neighbor, eps, C,
+                                        COLUMNS, SPACE)  # fmt: skip
         inside = there[:, None] & full[None, :]
         place = point.to(tl.int64)[:, None] * C + columns[None, :]
         grad = tl.load(GRAD + place, mask=inside, other=0.0).to(tl.float32) * weight[:, None]
-        sums += tl.where(which == SPACE, tl.sum(grad * normal, 0)[None, :], 0.0)
-        sums += tl.where(which == SPACE + 1, tl.sum(grad, 0)[None, :], 0.0)
+        sums += tl.where(which == SPACE + 1, tl.sum(grad * normal, 0)[None, :], 0.0)
+        sums += tl.where(which == SPACE + 2, tl.sum(grad, 0)[None, :], 0.0)
         grad = grad * gamma[None, :]
         mean, slope = tl.sum(grad, 1) / C, tl.sum(grad * normal, 1) / C
         grad = (grad - mean[:, None] - normal * slope[:, None]) * scale[:, None]
         grad *= 0.5 * (1.0 + tl.erf(before * ROOT_HALF)) + before * DENSITY * tl.exp(-0.5 * before * before)
         grad = tl.where(inside, grad, 0.0)
+        sums += tl.where(which == SPACE, tl.sum(grad, 0)[None, :], 0.0)
         for axis in tl.static_range(SPACE):
             relative = tl.load(RELATIVE + edge * SPACE + axis, mask=there, other=0.0).to(tl.float32)
             sums += tl.where(which == axis, tl.sum(grad * relative[:, None], 0)[None, :], 0.0)
@@ -96,8 +99,8 @@ def _message_gradients(SENT, HEARD, RELATIVE, INDEX, WEIGHT, MATRIX, GAMMA, GRAD
         total = tl.sum(tl.reshape(grad, [POINTS, K_UP, COLUMNS]), 1)
         tl.store(D_HEARD + row.to(tl.int64)[:, None] * C + columns[None, :], total.to(D_HEARD.dtype.element_ty),
                  mask=(row < points)[:, None] & full[None, :])  # fmt: skip
-    place = (tl.program_id(0).to(tl.int64) * SUMS + which) * C + columns[None, :]
-    tl.store(D_SUMS + place, sums, mask=full[None, :] & (which < SUMS))
+    place = (tl.program_id(0).to(tl.int64) * ROWS + which) * C + columns[None, :]
+    tl.store(D_SUMS + place, sums, mask=full[None, :] & (which < ROWS))
 
 
 @triton.jit(do_not_specialize=["points"])

@@ -12,7 +12,6 @@ from pointcept_bsa.dispatch import on_device_of
 ELEMENTS = 2048  # of the messages that a program holds at a time, unless those of one point are more
 MAX_ELEMENTS = 8192
 MAX_SPACE = 6
-SUMS = 8  # rows of parameter gradients: MAX_SPACE of the positions', the norm's weight and bias
 PROGRAMS = 1024  # of the backward pass, at most
 SENDERS = 16  # points whose edges a program adds up
 
@@ -45,6 +44,7 @@ def _forward(
     sent: Tensor,
     heard: Tensor,
     matrix: Tensor,
+    bias: Tensor,
     gamma: Tensor,
     beta: Tensor,
     relative: Tensor,
@@ -62,7 +62,7 @@ def _forward(
     constants = _constants(sent, index, relative)
     with on_device_of(sent):
         kernels._messages[(-(-len(sent) // constants["POINTS"]),)](
-            sent, heard, relative.contiguous(), index.contiguous(), weight.contiguous(), matrix, gamma, beta, out,
+            sent, heard, relative.contiguous(), index.contiguous(), weight.contiguous(), matrix, bias, gamma, beta, out,
             len(sent), eps, num_warps=_warps(constants), **constants,
         )  # fmt: skip
     return out
@@ -73,6 +73,7 @@ def _(
     sent: Tensor,
     heard: Tensor,
     matrix: Tensor,
+    bias: Tensor,
     gamma: Tensor,
     beta: Tensor,
     relative: Tensor,
@@ -92,6 +93,7 @@ def _backward(
     sent: Tensor,
     heard: Tensor,
     matrix: Tensor,
+    bias: Tensor,
     gamma: Tensor,
     relative: Tensor,
     index: Tensor,
@@ -100,7 +102,7 @@ def _backward(
     starts: Tensor,
     eps: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of ``sent`` and ``heard``; (SUMS, C) those of the matrix's columns, the norm's weight and bias."""
+    """Gradients of ``sent`` and ``heard``; (d + 3, C) those of the matrix's columns, the bias, the norm's two."""
     from . import kernels
 
     sent, heard, matrix, grad = (t.contiguous() for t in (sent, heard, matrix, grad))
@@ -110,11 +112,12 @@ def _backward(
     programs = -(-tiles // parts)
     of_edges = sent.new_empty((*index.shape, sent.shape[1]))
     d_sent, d_heard = torch.empty_like(sent), torch.empty_like(heard)
-    sums = torch.empty(programs, SUMS, sent.shape[1], dtype=torch.float32, device=sent.device)
+    rows = constants["SPACE"] + 3
+    sums = torch.empty(programs, rows, sent.shape[1], dtype=torch.float32, device=sent.device)
     with on_device_of(sent):
         kernels._message_gradients[(programs,)](
-            sent, heard, relative.contiguous(), index.contiguous(), weight.contiguous(), matrix, gamma, grad, of_edges,
-            d_heard, sums, len(sent), eps, PARTS=parts, SUMS=SUMS, num_warps=_warps(constants), **constants,
+            sent, heard, relative.contiguous(), index.contiguous(), weight.contiguous(), matrix, bias, gamma, grad,
+            of_edges, d_heard, sums, len(sent), eps, PARTS=parts, ROWS=rows, num_warps=_warps(constants), **constants,
         )  # fmt: skip
         kernels._sum_at_senders[(-(-len(sent) // SENDERS),)](
             of_edges, order, starts, d_sent, len(sent), C=constants["C"], COLUMNS=constants["COLUMNS"], SENDERS=SENDERS
@@ -128,6 +131,7 @@ def _(
     sent: Tensor,
     heard: Tensor,
     matrix: Tensor,
+    bias: Tensor,
     gamma: Tensor,
     relative: Tensor,
     index: Tensor,
@@ -136,21 +140,23 @@ def _(
     starts: Tensor,
     eps: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    sums = sent.new_empty((SUMS, sent.shape[1]), dtype=torch.float32)
+    sums = sent.new_empty((relative.shape[-1] + 3, sent.shape[1]), dtype=torch.float32)
     return torch.empty_like(sent), torch.empty_like(heard), sums
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    sent, heard, matrix, gamma, beta, relative, index, weight, order, starts, eps, _ = inputs
-    ctx.save_for_backward(sent, heard, matrix, gamma, relative, index, weight, order, starts)
+    sent, heard, matrix, bias, gamma, beta, relative, index, weight, order, starts, eps, _ = inputs
+    ctx.save_for_backward(sent, heard, matrix, bias, gamma, relative, index, weight, order, starts)
     ctx.eps, ctx.beta_dtype = eps, beta.dtype
 
 
 def _gradient(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    matrix, gamma, space = ctx.saved_tensors[2], ctx.saved_tensors[3], ctx.saved_tensors[4].shape[-1]
+    matrix, bias, gamma, relative = ctx.saved_tensors[2:6]
     d_sent, d_heard, sums = _backward(grad, *ctx.saved_tensors, ctx.eps)
-    d_matrix, d_gamma, d_beta = sums[:space].t().to(matrix.dtype), sums[space], sums[space + 1]
-    return d_sent, d_heard, d_matrix, d_gamma.to(gamma.dtype), d_beta.to(ctx.beta_dtype), *[None] * 7
+    d_matrix, (d_bias, d_gamma, d_beta) = sums[: relative.shape[-1]].t(), sums[relative.shape[-1] :]
+    types = matrix.dtype, bias.dtype, gamma.dtype, ctx.beta_dtype
+    of_parameters = (d.to(dtype) for d, dtype in zip((d_matrix, d_bias, d_gamma, d_beta), types, strict=True))
+    return d_sent, d_heard, *of_parameters, *[None] * 7
 
 
 _forward.register_autograd(_gradient, setup_context=_keep)
@@ -160,6 +166,7 @@ def mean_message_triton(
     sent: Tensor,
     heard: Tensor,
     matrix: Tensor,
+    bias: Tensor,
     gamma: Tensor,
     beta: Tensor,
     relative: Tensor,
@@ -171,5 +178,5 @@ def mean_message_triton(
 ) -> Tensor:
     """As :func:`.mean_message`."""
     order, starts = senders if senders is not None else (None, None)
-    out: Tensor = _forward(sent, heard, matrix, gamma, beta, relative, index, weight, order, starts, eps, dtype)
+    out: Tensor = _forward(sent, heard, matrix, bias, gamma, beta, relative, index, weight, order, starts, eps, dtype)
     return out

@@ -16,13 +16,13 @@ from pointcept_bsa.datasets.inputs import check_narrowed
 from pointcept_bsa.datasets.prepare.car_sets.fields import OpenedDomain
 from pointcept_bsa.datasets.prepare.car_sets.points import geometry_blocks
 from pointcept_bsa.datasets.prepare.layout import check_place
-from pointcept_bsa.datasets.prepare.progress import Progress
 from pointcept_bsa.datasets.prepare.shuffled_rows import ShuffledRows
 from pointcept_bsa.datasets.prepared import sample_folder_name
 from pointcept_bsa.datasets.statistics import RunningStatistics
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.files.atomic import write_text
 from pointcept_bsa.files.json_file import json_text, read_json
+from pointcept_bsa.files.progress import Progress
 from pointcept_bsa.mesh_io.streams import BLOCK
 
 Record = dict[str, Any]  # what <domain>.json holds

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -10,12 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pointcept_bsa.distributed import mesh
 from pointcept_bsa.errors import InputError
+from pointcept_bsa.files.progress import Progress
 from pointcept_bsa.host.embedded import comm
 from pointcept_bsa.host.embedded.diagnosis import REMEDY, check_numbers
 from pointcept_bsa.host.embedded.guard import finite_part
 from pointcept_bsa.host.embedded.hooks.base import HookBase
-from pointcept_bsa.host.embedded.progress import ProgressDisplay
 from pointcept_bsa.host.embedded.registry import HOOKS
 from pointcept_bsa.host.embedded.spikes import SpikeWatch
 from pointcept_bsa.host.memory import peak_memory_mb
@@ -69,15 +71,15 @@ class InformationWriter(HookBase):
 
     def __init__(self, max_wait: float = 5.0, spike: float = 5.0) -> None:
         self.max_wait = max_wait
-        self._display: ProgressDisplay | None = None
+        self._display: Progress | None = None
         self._spikes = SpikeWatch(spike)
         self._restart()
 
     def before_train(self) -> None:
         trainer = self.trainer
-        self._display = ProgressDisplay(
-            trainer.max_iter, trainer.global_iter, trainer.logger, quiet=not comm.is_main_process()
-        )
+        if comm.is_main_process():
+            say = trainer.logger.info
+            self._display = Progress("iter", trainer.max_iter, "it", trainer.global_iter, sys.stdout, say, at_once=True)
 
     def before_epoch(self) -> None:
         self._since = time.perf_counter()
@@ -110,8 +112,8 @@ class InformationWriter(HookBase):
     def after_epoch(self) -> None:
         if self._batches:
             self._flush()
-        assert self._display is not None
-        self._display.end_epoch()
+        if self._display is not None:
+            self._display.flush()
         storage = self.trainer.storage
         means = {name[6:]: history.avg for name, history in storage.histories().items() if name.startswith("train/")}
         if self.trainer.writer is not None and means:
@@ -152,13 +154,13 @@ class InformationWriter(HookBase):
             **losses,
             "iter_time": seconds / max(self._iters, 1),
             "data_time": trainer.storage.history("data_time").avg,
-            "samples_per_s": self._clouds * comm.get_world_size() / max(seconds, 1e-9),
+            "samples_per_s": self._clouds * mesh.data_size() / max(seconds, 1e-9),
             "memory_mb": peak_memory_mb(trainer.device),
         }
         text = " ".join(f"{name} {value:.4g}" for name, value in losses.items())
         text += f" | lr {record['lr']:.3g} | {record['memory_mb']:.0f} MB"
-        assert self._display is not None
-        self._display.update(trainer.global_iter, text)
+        if self._display is not None:
+            self._display.update(trainer.global_iter - self._display.done, text)
         if trainer.writer is not None:
             board = {
                 **{f"loss/{name}": value for name, value in losses.items()},
