@@ -8,25 +8,25 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+from pointcept_bsa.datasets.airfrans import prepare_airfrans
 from pointcept_bsa.datasets.car_sets.ahmedml import AHMEDML
 from pointcept_bsa.datasets.car_sets.drivaerml import DRIVAERML
 from pointcept_bsa.datasets.car_sets.drivaernet import DRIVAERNET
 from pointcept_bsa.datasets.car_sets.windsorml import WINDSORML
-from pointcept_bsa.datasets.prepare.airfrans import prepare_airfrans
+from pointcept_bsa.datasets.cosmology import prepare_cosmology
+from pointcept_bsa.datasets.eagle import prepare_eagle
+from pointcept_bsa.datasets.elasticity import prepare_elasticity
+from pointcept_bsa.datasets.molecular_dynamics import prepare_md
+from pointcept_bsa.datasets.nbody_box import prepare_nbody
+from pointcept_bsa.datasets.periodic_hills import prepare_periodic_hills
+from pointcept_bsa.datasets.plasticity import prepare_plasticity
 from pointcept_bsa.datasets.prepare.car_sets import prepare_car_set
-from pointcept_bsa.datasets.prepare.cosmology import prepare_cosmology
 from pointcept_bsa.datasets.prepare.custom import prepare_custom
-from pointcept_bsa.datasets.prepare.eagle import prepare_eagle
-from pointcept_bsa.datasets.prepare.elasticity import prepare_elasticity
-from pointcept_bsa.datasets.prepare.molecular_dynamics import prepare_md
-from pointcept_bsa.datasets.prepare.nbody_box import prepare_nbody
-from pointcept_bsa.datasets.prepare.periodic_hills import prepare_periodic_hills
-from pointcept_bsa.datasets.prepare.plasticity import prepare_plasticity
-from pointcept_bsa.datasets.prepare.proteins import prepare_proteins
 from pointcept_bsa.datasets.prepare.shapenet_car import prepare_shapenet_car
 from pointcept_bsa.datasets.prepare.structured_mesh import prepare_airfoil, prepare_pipe
-from pointcept_bsa.datasets.prepare.tissue_beams import prepare_beams
-from pointcept_bsa.datasets.prepare.ventricle import prepare_ventricle
+from pointcept_bsa.datasets.proteins import prepare_proteins
+from pointcept_bsa.datasets.tissue_beams import prepare_beams
+from pointcept_bsa.datasets.ventricle import prepare_ventricle
 from pointcept_bsa.errors import InputError, nearest
 
 PREPARERS: dict[str, Callable[..., None]] = {
