@@ -14,15 +14,8 @@ import numpy as np
 
 from pointcept_bsa.datasets.arrays import read_npz
 from pointcept_bsa.datasets.folder_dataset import FolderDataset
-from pointcept_bsa.datasets.prepare.samples import (
-    Arrays,
-    check_offsets,
-    check_shapes,
-    fractions,
-    seeded_split,
-    source_file,
-    write_samples,
-)
+from pointcept_bsa.datasets.prepare.samples import Arrays, check_offsets, check_shapes, source_file, write_samples
+from pointcept_bsa.datasets.prepare.splits import drawn_protocol
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.host import DATASETS
 
@@ -113,11 +106,7 @@ def prepare_airfrans(src: str | None, dst: str, *, dry_run: bool = False, overwr
     check_offsets(path, offsets, len(names), total)
     if len(set(names)) != len(names):
         raise InputError(f"{path}: 'case' has {len(names)} names, {len(set(names))} of them different, wanted all")
-    if len(names) == sum(COUNTS):
-        protocols = {PROTOCOL: seeded_split(names, COUNTS, SEED)}
-    else:
-        counts = fractions(len(names), 0.1, 0.1)
-        protocols = {f"{'/'.join(map(str, counts))}, seed {SEED}": seeded_split(names, counts, SEED)}
+    protocols = drawn_protocol(names, COUNTS, SEED, PROTOCOL)
     index = {name: i for i, name in enumerate(names)}
 
     def load(name: str) -> tuple[Arrays, str]:

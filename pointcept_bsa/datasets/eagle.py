@@ -16,14 +16,14 @@ from typing import Any
 import numpy as np
 
 from pointcept_bsa.datasets.arrays import check_finite, read_npy, read_npz
-from pointcept_bsa.datasets.base import SPLITS, PointFieldDataset, split_hash
-from pointcept_bsa.datasets.prepare.layout import finish, is_finished, refuse_other_data, write_sample
-from pointcept_bsa.datasets.prepare.samples import check_shapes
+from pointcept_bsa.datasets.base import PointFieldDataset
+from pointcept_bsa.datasets.prepare.layout import finish
+from pointcept_bsa.datasets.prepare.samples import check_shapes, write_listed
+from pointcept_bsa.datasets.prepare.splits import other_lists, read_lists
 from pointcept_bsa.datasets.prepared import PreparedFolder, sample_folder_name
 from pointcept_bsa.datasets.statistics import RunningStatistics
 from pointcept_bsa.datasets.windows import WindowNames, neighbor_table
 from pointcept_bsa.errors import InputError
-from pointcept_bsa.files.progress import Progress
 from pointcept_bsa.host import DATASETS
 
 NUM_TYPES = 9
@@ -178,70 +178,33 @@ def prepare_eagle(
     Raises:
         InputError: missing, damaged or foreign files, other lists, NaN, other data in ``dst``.
     """
-    root = Path(dst)
-    lists = read_lists(src, allow_partial)
-    names = [name for part in SPLITS for name in lists[part]]
-    refuse_other_data(root, names, overwrite)
-    todo = [name for name in names if overwrite or not is_finished(root, name, FIELDS)]
-    if dry_run:
-        for name in todo:
-            read_simulation(Path(str(src)) / name)
-        counts = ", ".join(f"{part} {len(found)}" for part, found in lists.items())
-        print(f"dry run: nothing is written. {len(names)} simulations ({counts}), {len(todo)} to write into {root}")
-        return
-    root.mkdir(parents=True, exist_ok=True)
-    progress = Progress("prepare", len(todo), unit="simulations")
-    for name in todo:
-        write_sample(root, name, read_simulation(Path(str(src)) / name))
-        progress.update()
-    progress.close()
-    protocol = "partial" if other_lists(lists) else PROTOCOL
-    content = {"protocols": {protocol: {"samples": len(lists["train"]), "fields": statistics(root, lists["train"])}}}
-    finish(root, {protocol: lists}, protocol, FIELDS, CARD, content)
-    print(f"prepared {len(names)} simulations in {root} ({len(todo)} written, {len(names) - len(todo)} were there)")
-
-
-def read_lists(src: str | None, allow_partial: bool) -> dict[str, list[str]]:
-    """Return the names of the simulations of each split.
-
-    Raises:
-        InputError: a list is missing, empty or not the published one, a name comes twice or is no path below ``src``.
-    """
-    folders = [Path(str(src)) / name for name in ("splits", "Splits") if src is not None]
-    folder = next((folder for folder in folders if folder.is_dir()), None)
-    if folder is None:
-        raise InputError(f"--src: got {src!r}, wanted a folder with Cre, Spl, Tri and splits")
-    lists = {part: _read_list(folder / file) for part, file in LISTS.items()}
-    names = [name for part in SPLITS for name in lists[part]]
-    if len(set(names)) != len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise InputError(f"{folder}: {twice!r} is named twice, wanted every simulation once")
-    other = [f"{LISTS[part]} ({len(lists[part])})" for part in other_lists(lists)]
+    root, folder = Path(dst), _lists_folder(src)
+    lists = read_lists(folder, LISTS, NAME, "simulation", "names as Spl/20/2")
+    other = other_lists(lists, PUBLISHED_LISTS)
     if other and not allow_partial:
+        counts = ", ".join(f"{LISTS[part]} ({len(lists[part])})" for part in other)
         raise InputError(
-            f"{folder}: {', '.join(other)} is not as published (protocol {PROTOCOL}); "
+            f"{folder}: {counts} is not as published (protocol {PROTOCOL}); "
             "--allow-partial prepares what is there as protocol 'partial'"
         )
-    return lists
+
+    def conclude() -> None:
+        protocol, train = "partial" if other else PROTOCOL, lists["train"]
+        content = {"protocols": {protocol: {"samples": len(train), "fields": statistics(root, train)}}}
+        finish(root, {protocol: lists}, protocol, FIELDS, CARD, content)
+
+    def load(name: str) -> dict[str, np.ndarray]:
+        return read_simulation(Path(str(src)) / name)
+
+    write_listed(root, lists, FIELDS, load, conclude, dry_run=dry_run, overwrite=overwrite, unit="simulations")
 
 
-def other_lists(lists: dict[str, list[str]]) -> list[str]:
-    """Return the splits whose simulations are not the published ones."""
-    return [part for part in SPLITS if split_hash(lists[part]) != PUBLISHED_LISTS[part]]
-
-
-def _read_list(path: Path) -> list[str]:
-    try:
-        names = path.read_text(encoding="utf-8").split()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}), wanted a list of simulations") from None
-    except UnicodeDecodeError:
-        raise InputError(f"{path}: is not text, wanted a list of simulations, one a line") from None
-    bad = [name for name in names if not NAME.fullmatch(name)]
-    if bad or not names:
-        shown = f", one is {bad[0]!r}" if bad else ""
-        raise InputError(f"{path}: has {len(names)} names{shown}, wanted names as Spl/20/2")
-    return names
+def _lists_folder(src: str | None) -> Path:
+    folders = [Path(src) / name for name in ("splits", "Splits")] if src is not None else []
+    for folder in folders:
+        if folder.is_dir():
+            return folder
+    raise InputError(f"--src: got {src!r}, wanted a folder with Cre, Spl, Tri and splits")
 
 
 def read_simulation(folder: Path) -> dict[str, np.ndarray]:

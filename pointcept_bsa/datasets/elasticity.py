@@ -9,12 +9,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from pointcept_bsa.datasets.arrays import read_npy
 from pointcept_bsa.datasets.folder_dataset import FolderDataset
-from pointcept_bsa.datasets.prepare.layout import Protocols
 from pointcept_bsa.datasets.prepare.samples import Arrays, write_samples
+from pointcept_bsa.datasets.prepare.splits import ends_protocols
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.host import DATASETS
 
@@ -25,7 +23,6 @@ PROTOCOL = "1000/200"
 FILES = ("Random_UnitCell_XY_10.npy", "Random_UnitCell_sigma_10.npy")
 FOLDERS = ("", "Meshes", "elasticity/Meshes")
 FIELDS = ("coord", "stress")
-HOLDOUT_SEED = 1
 CARD = """# Elasticity, prepared
 
 Stress of a hyperelastic unit cell with a void of random shape, clamped at the bottom and pulled at the top; one folder
@@ -98,7 +95,10 @@ def prepare_elasticity(
             f"{stress_file}: has shape {stress.shape}, wanted {(xy.shape[0], xy.shape[2])} (points, meshes) "
             f"as {xy_file.name} has"
         )
-    protocols = make_protocols(xy.shape[2], allow_partial)
+    count = xy.shape[2]
+    names = [f"mesh_{i:04d}" for i in range(count)]
+    counts = (NUM_TRAIN, NUM_TEST) if count == NUM_MESHES else None
+    protocols = ends_protocols(names, "meshes", (PROTOCOL,), counts, "" if allow_partial else f"{NUM_MESHES}")
 
     def load(name: str) -> tuple[Arrays, str]:
         i = int(name.removeprefix("mesh_"))
@@ -118,23 +118,3 @@ def find_raw_files(src: str | None) -> list[Path]:
         if all(file.is_file() for file in files):
             return files
     raise InputError(f"--src: got {src!r}, wanted a folder with {' and '.join(FILES)}")
-
-
-def make_protocols(count: int, allow_partial: bool) -> Protocols:
-    """Return the protocol of ``count`` meshes: the papers' for 2000, else "partial" with a sixth for the test."""
-    if count == NUM_MESHES:
-        name, num_train, num_test = PROTOCOL, NUM_TRAIN, NUM_TEST
-    elif not allow_partial:
-        raise InputError(
-            f"--src: has {count} meshes, wanted {NUM_MESHES} (protocol {PROTOCOL}); "
-            "--allow-partial prepares what is there as protocol 'partial'"
-        )
-    elif count < 2:
-        raise InputError(f"--src: has {count} meshes, wanted at least 2: one to train, one to test")
-    else:
-        num_test = max(1, count // 6)
-        name, num_train = "partial", count - num_test
-    names = [f"mesh_{i:04d}" for i in range(count)]
-    train = names[:num_train]
-    held_out = np.sort(np.random.RandomState(HOLDOUT_SEED).permutation(num_train)[: num_train // 10])
-    return {name: {"train": train, "test": names[-num_test:], "holdout": [train[i] for i in held_out]}}

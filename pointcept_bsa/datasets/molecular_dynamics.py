@@ -20,14 +20,15 @@ from typing import Any
 import numpy as np
 
 from pointcept_bsa.datasets.arrays import read_npy
-from pointcept_bsa.datasets.base import SPLITS, PointFieldDataset, split_hash
+from pointcept_bsa.datasets.base import SPLITS, PointFieldDataset
 from pointcept_bsa.datasets.prepare.hdf5 import read_hdf5
-from pointcept_bsa.datasets.prepare.layout import finish, is_finished, refuse_other_data, write_sample
+from pointcept_bsa.datasets.prepare.layout import finish
+from pointcept_bsa.datasets.prepare.samples import write_listed
+from pointcept_bsa.datasets.prepare.splits import other_lists, read_lists
 from pointcept_bsa.datasets.prepared import PreparedFolder, sample_folder_name
 from pointcept_bsa.datasets.statistics import RunningStatistics
 from pointcept_bsa.datasets.windows import WindowNames, neighbor_table
 from pointcept_bsa.errors import InputError
-from pointcept_bsa.files.progress import Progress
 from pointcept_bsa.host import DATASETS
 
 HISTORY = 16  # frames that are known, the last of them the present
@@ -226,83 +227,42 @@ def prepare_md(
     Raises:
         InputError: missing, damaged or foreign files, other lists than the published ones, NaN, other data in ``dst``.
     """
-    raw, root = Path(str(src)), Path(dst)
-    lists = read_lists(src, allow_partial)
-    places = {name: (part, raw / FOLDERS[part] / name) for part in SPLITS for name in lists[part]}
-    refuse_other_data(root, places, overwrite)
-    todo = [name for name in places if overwrite or not is_finished(root, name, FIELDS)]
-    if dry_run:
-        for part, folder in places.values():
-            read_trajectory(folder, part, allow_partial)
-        counts = ", ".join(f"{part} {len(names)}" for part, names in lists.items())
-        print(f"dry run: nothing is written. {len(places)} trajectories ({counts}), {len(todo)} to write into {root}")
-        return
-    root.mkdir(parents=True, exist_ok=True)
-    progress = Progress("prepare", len(todo), unit="trajectories")
-    for name in todo:
-        part, folder = places[name]
-        write_sample(root, name, read_trajectory(folder, part, allow_partial))
-        progress.update()
-    progress.close()
-    protocol = PROTOCOL if is_published(root, lists) else "partial"
-    statistics = {part: trajectory_statistics(root, lists[part]) for part in SPLITS}
-    content = {"protocols": {protocol: {"samples": len(lists["train"]), "fields": statistics["train"]}}}
-    finish(root, {protocol: lists}, protocol, FIELDS, CARD + spread_table(statistics), content)
-    print(f"prepared {len(places)} trajectories in {root} ({len(todo)} written, {len(places) - len(todo)} were there)")
-    for warning in spread_warnings(statistics):
-        print(f"warning: {warning}", file=sys.stderr)
-
-
-def read_lists(src: str | None, allow_partial: bool) -> dict[str, list[str]]:
-    """Return the names of the trajectories of each split.
-
-    Raises:
-        InputError: a list is missing, empty or not the published one, a name comes twice or is no name of a folder.
-    """
     if src is None or not (Path(src) / "splits").is_dir():
         raise InputError(f"--src: got {src!r}, wanted a folder with polymer_train, polymer_test and splits")
-    lists = {part: _read_list(Path(src) / "splits" / file) for part, file in LISTS.items()}
-    names = [name for part in SPLITS for name in lists[part]]
-    if len(set(names)) != len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise InputError(f"{Path(src) / 'splits'}: {twice!r} is named twice, wanted every trajectory once")
-    other = [f"{LISTS[part]} ({len(lists[part])})" for part in other_lists(lists)]
+    raw, root = Path(src), Path(dst)
+    lists = read_lists(raw / "splits", LISTS, NAME, "trajectory", "names of folders")
+    other = [f"{LISTS[part]} ({len(lists[part])})" for part in other_lists(lists, PUBLISHED_LISTS)]
     if other and not allow_partial:
         raise InputError(
-            f"{Path(src) / 'splits'}: {', '.join(other)} is not as published, wanted lists of {COUNTS} trajectories "
+            f"{raw / 'splits'}: {', '.join(other)} is not as published, wanted lists of {COUNTS} trajectories "
             f"(protocol {PROTOCOL}); --allow-partial prepares what is there as protocol 'partial'"
         )
-    return lists
+    part_of = {name: part for part in SPLITS for name in lists[part]}
+    warnings: list[str] = []
 
+    def load(name: str) -> dict[str, np.ndarray]:
+        return read_trajectory(raw / FOLDERS[part_of[name]] / name, part_of[name], allow_partial)
 
-def other_lists(lists: dict[str, list[str]]) -> list[str]:
-    """Return the splits whose trajectories are not the published ones."""
-    return [part for part in SPLITS if split_hash(lists[part]) != PUBLISHED_LISTS[part]]
+    def conclude() -> None:
+        protocol = PROTOCOL if is_published(root, lists) else "partial"
+        statistics = {part: trajectory_statistics(root, lists[part]) for part in SPLITS}
+        content = {"protocols": {protocol: {"samples": len(lists["train"]), "fields": statistics["train"]}}}
+        finish(root, {protocol: lists}, protocol, FIELDS, CARD + spread_table(statistics), content)
+        warnings.extend(spread_warnings(statistics))
+
+    write_listed(root, lists, FIELDS, load, conclude, dry_run=dry_run, overwrite=overwrite, unit="trajectories")
+    for warning in warnings:
+        print(f"warning: {warning}", file=sys.stderr)
 
 
 def is_published(root: Path, lists: dict[str, list[str]]) -> bool:
     """Tell whether a prepared folder has the published trajectories, each with all the frames that are used."""
     enough = all(len(_position(root, name)) >= FRAMES[part] for part in SPLITS for name in lists[part])
-    return enough and not other_lists(lists)
+    return enough and not other_lists(lists, PUBLISHED_LISTS)
 
 
 def _position(root: Path, name: str) -> np.ndarray:
     return read_npy(root / sample_folder_name(name) / "position.npy", (None, None, 3))
-
-
-def _read_list(path: Path) -> list[str]:
-    try:
-        names = path.read_text(encoding="utf-8").split()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}), wanted a list of trajectories") from None
-    except UnicodeDecodeError:
-        raise InputError(f"{path}: is not text, wanted a list of trajectories, one a line") from None
-    bad = [name for name in names if not NAME.fullmatch(name)]
-    if bad or not names:
-        raise InputError(
-            f"{path}: has {len(names)} names{f', one is {bad[0]!r}' if bad else ''}, wanted names of folders"
-        )
-    return names
 
 
 def read_trajectory(folder: Path, part: str, allow_partial: bool) -> dict[str, np.ndarray]:

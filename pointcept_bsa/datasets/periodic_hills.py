@@ -14,11 +14,10 @@ import numpy as np
 
 from pointcept_bsa.datasets.arrays import check_finite, read_npz
 from pointcept_bsa.datasets.base import SPLITS, PointFieldDataset
-from pointcept_bsa.datasets.prepare.layout import finish, is_finished, refuse_other_data, write_sample
+from pointcept_bsa.datasets.prepare.samples import Arrays, source_file, write_samples
 from pointcept_bsa.datasets.prepared import PreparedFolder
 from pointcept_bsa.datasets.statistics import RunningStatistics
 from pointcept_bsa.errors import InputError, nearest
-from pointcept_bsa.files.progress import Progress
 from pointcept_bsa.host import DATASETS
 
 FIELDS = {  # field -> (columns, names, unit)
@@ -221,33 +220,10 @@ def prepare_periodic_hills(src: str | None, dst: str, *, dry_run: bool = False, 
     Raises:
         InputError: missing or foreign file, NaN in it, other data in ``dst``.
     """
-    if src is None or not Path(src).is_file():
-        raise InputError(f"--src: got {src!r}, wanted the file periodic_hills_29.npz")
-    root = Path(dst)
-    file = HillsFile(Path(src))
-    parts = {split: file.names(split) for split in SPLITS}
-    names = [name for part in parts.values() for name in part]
-    refuse_other_data(root, names, overwrite)
-    todo = [name for name in names if overwrite or not is_finished(root, name, ARRAYS)]
-    if dry_run:
-        for name in todo:
-            _load(file, name)
-        print(f"dry run: nothing is written. {len(names)} geometries, {len(todo)} to write into {root}")
-        print(f"protocol {PROTOCOL} (default): " + ", ".join(f"{split} {len(part)}" for split, part in parts.items()))
-        return
-    root.mkdir(parents=True, exist_ok=True)
-    progress = Progress("prepare", len(todo), unit="geometries")
-    for name in todo:
-        write_sample(root, name, _load(file, name))
-        progress.update()
-    progress.close()
-    finish(root, {PROTOCOL: parts}, PROTOCOL, ARRAYS, CARD)
-    print(f"prepared {len(names)} geometries in {root} ({len(todo)} written, {len(names) - len(todo)} were there)")
+    file = HillsFile(source_file(src, "periodic_hills_29.npz"))
 
+    def load(name: str) -> tuple[Arrays, str]:
+        return {field: file.read(name, field) for field in ARRAYS}, file.where(name, "coord")
 
-def _load(file: HillsFile, name: str) -> dict[str, np.ndarray]:
-    """The arrays of a geometry. Raises InputError for NaN in them."""
-    arrays = {field: file.read(name, field) for field in ARRAYS}
-    for field, values in arrays.items():
-        check_finite(values, field, file.where(name, field))
-    return arrays
+    protocols = {PROTOCOL: {split: file.names(split) for split in SPLITS}}
+    write_samples(dst, protocols, ARRAYS, load, CARD, dry_run=dry_run, overwrite=overwrite, unit="geometries")

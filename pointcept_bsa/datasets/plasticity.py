@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from pointcept_bsa.datasets.folder_dataset import FolderDataset
-from pointcept_bsa.datasets.prepare.layout import Protocols
 from pointcept_bsa.datasets.prepare.matlab import read_mat
 from pointcept_bsa.datasets.prepare.samples import Arrays, write_samples
+from pointcept_bsa.datasets.prepare.splits import ends_protocols
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.host import DATASETS
 
@@ -25,7 +25,6 @@ SHAPE = (101, 31)
 PROTOCOL = "900/80"
 NUM_BLOCKS, NUM_TRAIN, NUM_TEST = 987, 900, 80
 FIELDS = ("coord", "die", "deformation")
-HOLDOUT_SEED = 1
 CARD = """# Plasticity, prepared
 
 A block of elasto-plastic material, clamped at the bottom, into which a die is pressed; one folder a block, written by
@@ -124,7 +123,9 @@ def prepare_plasticity(
     """
     path = find_raw_file(src)
     die, deformation = read_blocks(path)
-    protocols = make_protocols(len(die), allow_partial)
+    names = [f"block_{i:04d}" for i in range(len(die))]
+    counts = (NUM_TRAIN, NUM_TEST) if len(die) == NUM_BLOCKS else None
+    protocols = ends_protocols(names, "blocks", (PROTOCOL,), counts, "" if allow_partial else f"{NUM_BLOCKS}")
     rows, columns = SHAPE
     grid = np.stack(np.meshgrid(np.linspace(0, 1, rows), np.linspace(0, 1, columns), indexing="ij"), axis=-1)
     coord = grid[..., ::-1].reshape(-1, 2)  # j / 30, i / 100
@@ -166,23 +167,3 @@ def read_blocks(path: Path) -> tuple[np.ndarray, np.ndarray]:
     if len(die) != len(deformation):
         raise InputError(f"{path}: 'input' has {len(die)} blocks, 'output' {len(deformation)}, wanted as many")
     return die, deformation
-
-
-def make_protocols(count: int, allow_partial: bool) -> Protocols:
-    """Return the protocol of ``count`` blocks: the papers' for 987, else "partial" with a sixth for the test."""
-    if count == NUM_BLOCKS:
-        name, num_train, num_test = PROTOCOL, NUM_TRAIN, NUM_TEST
-    elif not allow_partial:
-        raise InputError(
-            f"--src: has {count} blocks, wanted {NUM_BLOCKS} (protocol {PROTOCOL}); "
-            "--allow-partial prepares what is there as protocol 'partial'"
-        )
-    elif count < 2:
-        raise InputError(f"--src: has {count} blocks, wanted at least 2: one to train, one to test")
-    else:
-        num_test = max(1, count // 6)
-        name, num_train = "partial", count - num_test
-    names = [f"block_{i:04d}" for i in range(count)]
-    train = names[:num_train]
-    held_out = np.sort(np.random.RandomState(HOLDOUT_SEED).permutation(num_train)[: num_train // 10])
-    return {name: {"train": train, "test": names[-num_test:], "holdout": [train[i] for i in held_out]}}

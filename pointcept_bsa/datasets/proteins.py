@@ -17,15 +17,8 @@ from scipy.spatial.distance import cdist
 
 from pointcept_bsa.datasets.arrays import read_npz
 from pointcept_bsa.datasets.folder_dataset import FolderDataset
-from pointcept_bsa.datasets.prepare.samples import (
-    Arrays,
-    check_offsets,
-    check_shapes,
-    fractions,
-    seeded_split,
-    source_file,
-    write_samples,
-)
+from pointcept_bsa.datasets.prepare.samples import Arrays, check_offsets, check_shapes, source_file, write_samples
+from pointcept_bsa.datasets.prepare.splits import drawn_protocol
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.host import DATASETS
 
@@ -149,8 +142,7 @@ def prepare_proteins(src: str | None, dst: str, *, dry_run: bool = False, overwr
     arrays = read_npz(path, (*keys, "faces", *atom_keys))
     _check(path, arrays)
     names = [str(case) for case in arrays["case"]]
-    counts = COUNTS if len(names) == sum(COUNTS) else fractions(len(names), COUNTS[1] / 59, COUNTS[2] / 59)
-    protocol = PROTOCOL if counts == COUNTS else f"{'/'.join(map(str, counts))}, seed {SEED}"
+    protocols = drawn_protocol(names, COUNTS, SEED, PROTOCOL)
 
     def rows(i: int, key: str, offsets: str = "offsets") -> np.ndarray:
         return arrays[key][arrays[offsets][i] : arrays[offsets][i + 1]]
@@ -176,16 +168,7 @@ def prepare_proteins(src: str | None, dst: str, *, dry_run: bool = False, overwr
         sample |= {key: rows(i, key)[:, None] for key in ("potential", "hbond", "hydropathy")}
         return sample, f"{path} {name}"
 
-    write_samples(
-        dst,
-        {protocol: seeded_split(names, counts, SEED)},
-        FIELDS,
-        load,
-        CARD,
-        dry_run=dry_run,
-        overwrite=overwrite,
-        unit="proteins",
-    )
+    write_samples(dst, protocols, FIELDS, load, CARD, dry_run=dry_run, overwrite=overwrite, unit="proteins")
 
 
 def screened_charges(points: np.ndarray, atoms: np.ndarray, charge: np.ndarray) -> np.ndarray:

@@ -11,14 +11,8 @@ from typing import Any
 
 from pointcept_bsa.datasets.arrays import read_npz
 from pointcept_bsa.datasets.folder_dataset import FolderDataset
-from pointcept_bsa.datasets.prepare.samples import (
-    Arrays,
-    check_shapes,
-    fractions,
-    seeded_split,
-    source_file,
-    write_samples,
-)
+from pointcept_bsa.datasets.prepare.samples import Arrays, check_shapes, source_file, write_samples
+from pointcept_bsa.datasets.prepare.splits import fractions, seeded_split
 from pointcept_bsa.errors import InputError, nearest
 from pointcept_bsa.host import DATASETS
 

@@ -11,14 +11,8 @@ from typing import Any
 
 from pointcept_bsa.datasets.arrays import read_npz
 from pointcept_bsa.datasets.folder_dataset import FolderDataset
-from pointcept_bsa.datasets.prepare.samples import (
-    Arrays,
-    check_shapes,
-    fractions,
-    seeded_split,
-    source_file,
-    write_samples,
-)
+from pointcept_bsa.datasets.prepare.samples import Arrays, check_shapes, source_file, write_samples
+from pointcept_bsa.datasets.prepare.splits import drawn_protocol
 from pointcept_bsa.host import DATASETS
 
 SEED = 0
@@ -105,11 +99,7 @@ def prepare_ventricle(src: str | None, dst: str, *, dry_run: bool = False, overw
         },
     )
     names = [f"simulation_{i:02d}" for i in range(count)]
-    if count == sum(COUNTS):
-        protocols = {PROTOCOL: seeded_split(names, COUNTS, SEED)}
-    else:
-        counts = fractions(count, 2 / 15, 2 / 15)
-        protocols = {f"{'/'.join(map(str, counts))}, seed {SEED}": seeded_split(names, counts, SEED)}
+    protocols = drawn_protocol(names, COUNTS, SEED, PROTOCOL)
 
     def load(name: str) -> tuple[Arrays, str]:
         i = names.index(name)
