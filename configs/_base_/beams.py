@@ -24,7 +24,7 @@ _set = dict(
 _kept = dict(_set, cache=True)
 data = dict(train=_kept, val=_kept, test=_set)
 
-_bsa = dict(depth=6, ball_size=64)
+_bsa = dict(depth=6, ball_size=512)  # a whole beam: 2.1e-4 for 3.8e-4 in validation with balls of 64
 _full_attention = dict(depth=6)
 _erwin = dict(ball_sizes=[64, 32, 16], enc_depths=[2, 2, 2], dec_depths=[1, 1])
 _erwin_nsa = dict(depth=6, local_ball_size=64, compressed_ball_size=8, num_selected=4)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from pointcept_bsa.datasets.own.suggested_config import NETWORKS, number_of_bands
+from pointcept_bsa.datasets.own.suggested_config import NETWORKS, ball_size, number_of_bands
 from pointcept_bsa.host import DATASETS, MODELS, collate_fn
 from pointcept_bsa.host.embedded.config import load_config
 
@@ -46,6 +46,13 @@ def test_three_dimensions_one_target(network, tmp_path, prepare_tool, capsys):
     bands = (batch["feat"].shape[1] // 3 - 1) // 2
     assert cfg.model.backbone.in_channels == batch["feat"].shape[1] == 3 * (2 * bands + 1)
     assert cfg.model.head.out_channels == 1
+    if network == "bsa":
+        assert cfg.model.backbone.ball_size == 512  # holds the 300 points
+
+
+def test_one_ball_holds_a_small_cloud():
+    assert [ball_size(n) for n in (1, 8, 9, 152, 256, 257, 512)] == [8, 8, 16, 256, 256, 512, 512]
+    assert ball_size(513) is None
 
 
 @pytest.mark.parametrize("network", NETWORKS)

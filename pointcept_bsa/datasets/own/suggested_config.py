@@ -25,6 +25,7 @@ POINTS_A_WAVE = 2.5  # of the highest frequency
 MAX_POINTS = 8192  # of a cloud in training
 POINTS_A_BATCH = 2 * MAX_POINTS
 MAX_BATCH = 8
+WHOLE_BALL = 512  # points of clouds that one ball of BSA holds, see docs/recipe.md
 LOOKED_AT = 16  # training samples whose spacing is measured
 PLAIN = (0.2, 2.0)  # features whose largest value lies here are given as they are, others standardised
 
@@ -36,6 +37,14 @@ def number_of_bands(spacing: float) -> int:
     """
     fitting = [bands for bands in range(1, MAX_BANDS + 1) if 2.0 ** (2 - bands) >= POINTS_A_WAVE * spacing]
     return max(fitting, default=1)
+
+
+def ball_size(largest: int, block_size: int = 8) -> int | None:
+    """Slots of the smallest ball that holds clouds of up to ``largest`` points; None above ``WHOLE_BALL``."""
+    if largest > WHOLE_BALL:
+        return None
+    blocks = -(-largest // block_size)
+    return block_size * 2 ** (blocks - 1).bit_length()
 
 
 def median_spacing(root: Path, names: Sequence[str], side: float) -> float:
@@ -86,11 +95,14 @@ def suggested_configs(
     clouds = f"{drawn} of up to {largest} points a cloud" if sampling else f"whole clouds of up to {largest} points"
     wanted = f"{len(labels)} classes" if labels else f"{targets} targets"
     told = f"{dimension}-D, {channels} inputs, {wanted}, {bands} bands, {clouds}, {batch} clouds a batch"
+    if ball_size(largest):
+        told += ", a ball of BSA for each"
     base = _configs_folder(root)
     texts = {}
     for network, has_dimensionality in NETWORKS.items():
         dimensions = {"dimensionality": dimension} if has_dimensionality else {}
-        backbone = {"in_channels": channels, **dimensions}
+        ball = ball_size(largest) if network == "bsa" else None
+        backbone = {"in_channels": channels, **dimensions, **({} if ball is None else {"ball_size": ball})}
         parent, given = f"{base}/{network}.py", "data_root=data_root, "
         model = [f"    backbone={_call(backbone)},", f"    head=dict(out_channels={targets}),"]
         data: list[str] = []
