@@ -9,14 +9,14 @@ epoch = 32  # under Pointcept: 4096 iterations,
 eval_epoch = 4  # evaluated every 1024
 
 dataset_type = "EllipsoidFlowJointDataset"
+_keys = ("coord", "target", "name", "grid_coord", "domain")
 _features = ("fourier", "normal", "domain_one_hot")
-_transform = [
-    dict(type="AddSurfaceDistance", surface="surface"),
-    dict(type="OneHotDomain"),
-    dict(type="FourierFeatures", keys=("coord", "distance"), num_bands=3),  # 28 features
-    dict(type="AddGridCoord", grid_size=0.004),
-    dict(type="CollectPoints", keys={{_base_._joint_keys}}, feat_keys=_features),
-]
+_distance = dict(type="AddSurfaceDistance", surface="surface")
+_whose = dict(type="OneHotDomain")
+_bands = dict(type="FourierFeatures", keys=("coord", "distance"), num_bands=3)  # 28 features
+_grid = dict(type="AddGridCoord", grid_size=0.004)
+_collect = dict(type="CollectPoints", keys=_keys, feat_keys=_features)
+_transform = [_distance, _whose, _bands, _grid, _collect]
 _set = dict(type=dataset_type, num_points=dict(surface=1024, volume=1024), transform=_transform)
 data = dict(
     train=dict(_set, num_samples=512, cache=True),

@@ -3,7 +3,6 @@
 
 _base_ = ["regression.py"]
 
-_joint_keys = ("coord", "target", "name", "grid_coord", "domain")
 _domain = dict(head=dict(type="RegressionHead"), criteria=[dict(type="RelativeL2Loss", physical=False)], weight=1.0)
 model = dict(
     _delete_=True,

@@ -60,12 +60,12 @@ def space_of(cfg, **search):
 
 def test_entries_of_other_networks_are_left_out(cfg):
     phi, norm = {"choices": ["mlp", "mean"]}, {"choices": ["cloud", "layer"]}
-    own, other = dict(phi, networks=[cfg.model.backbone.type]), dict(norm, networks=("PT-v3m1", "Erwin-v1m1"))
+    own, other = dict(phi, only=[cfg.model.backbone.type]), dict(norm, only=("PT-v3m1", "Erwin-v1m1"))
     assert space_of(cfg, **{"model.backbone.phi": own, "model.norm": other}) == space_of(
         cfg, **{"model.backbone.phi": phi}
     )
-    with pytest.raises(InputError, match="got networks='BSA-v1m1', wanted a list of types"):
-        space_of(cfg, **{"model.backbone.phi": dict(phi, networks="BSA-v1m1")})
+    with pytest.raises(InputError, match="got only='BSA-v1m1', wanted a list of types"):
+        space_of(cfg, **{"model.backbone.phi": dict(phi, only="BSA-v1m1")})
 
 
 def test_the_configs_own_values_belong_to_the_space_and_set_nothing(cfg):

@@ -44,8 +44,9 @@ def test_model_and_inputs_from_the_carried_config_are_those_of_the_run(name):
         for part in (each, *([each.scalars] if getattr(each, "scalars", None) is not None else [])):
             part.normalizer.set([1.0] * len(part.normalizer.mean), [2.0] * len(part.normalizer.mean))
     carried.data.train.type = cfg.data.train.type
-    if "scalars" in cfg.data.train:  # truth, which the carried config leaves out
-        carried.data.train.scalars = cfg.data.train.scalars
+    for key in ("scalars", "parts"):  # truth, and data sets of files, which the carried config leaves out
+        if key in cfg.data.train:
+            carried.data.train[key] = cfg.data.train[key]
     batches = []
     for each in (cfg, carried):
         np.random.seed(0)

@@ -13,7 +13,7 @@
         }),
     }
 
-An entry with ``networks=("BSA-v1m1", ...)`` is for configs whose ``model.backbone`` is of one of these types alone, so
+An entry with ``only=("BSA-v1m1", ...)`` is for configs whose ``model.backbone`` is of one of these types alone, so
 that a base can say what is searched of each network.
 
 Paths are those of :mod:`.key_path`. The config's own values always belong to the space (a range is widened, a choice
@@ -81,7 +81,7 @@ def read_space(cfg: Mapping[str, Any]) -> list[Parameter]:
             "search: the config has none, wanted e.g. search={'optimizer.lr': dict(type='log', low=1e-4, high=1e-2)}"
         )
     wanted = {str(name): entry for name, entry in search.items() if _is_of_its_network(cfg, str(name), entry)}
-    return [_parameter(cfg, name, _without_networks(entry)) for name, entry in wanted.items()]
+    return [_parameter(cfg, name, _without_only(entry)) for name, entry in wanted.items()]
 
 
 def settings_of(space: list[Parameter], values: Mapping[str, Any]) -> Settings:
@@ -95,17 +95,17 @@ def base_values(space: list[Parameter]) -> dict[str, Any]:
 
 
 def _is_of_its_network(cfg: Mapping[str, Any], name: str, entry: Any) -> bool:
-    """Whether an entry is for the network of this config. Raises InputError: ``networks`` is no list of types."""
-    if not isinstance(entry, Mapping) or "networks" not in entry:
+    """Whether an entry is for the network of this config. Raises InputError: ``only`` is no list of types."""
+    if not isinstance(entry, Mapping) or "only" not in entry:
         return True
-    networks = entry["networks"]
+    networks = entry["only"]
     if not isinstance(networks, list | tuple) or not all(isinstance(network, str) for network in networks):
-        raise InputError(f"search[{name!r}]: got networks={networks!r}, wanted a list of types of model.backbone")
+        raise InputError(f"search[{name!r}]: got only={networks!r}, wanted a list of types of model.backbone")
     return cfg["model"].get("backbone", {}).get("type") in networks
 
 
-def _without_networks(entry: Any) -> Any:
-    return {key: value for key, value in entry.items() if key != "networks"} if isinstance(entry, Mapping) else entry
+def _without_only(entry: Any) -> Any:
+    return {key: value for key, value in entry.items() if key != "only"} if isinstance(entry, Mapping) else entry
 
 
 def _parameter(cfg: Mapping[str, Any], name: str, entry: Any) -> Parameter:
