@@ -79,8 +79,6 @@ class Backbone(nn.Module):
 
     def check(self, point: Mapping[str, Any]) -> tuple[int, ...]:
         """Points of each cloud. Raises InputError unless the clouds fit the network."""
-        if context_size() > 1 and not self.shares_clouds:
-            raise InputError(f"context_parallel: {type(self).__name__} takes whole clouds, wanted context_parallel=1")
         for key in ("coord", "feat", "offset"):
             if key not in point:
                 raise InputError(f"{key}: missing from the sample (it has {sorted(point)}), wanted by every backbone")
