@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def work() -> int:
         arguments = prepare_parser(__doc__ or "").parse_args(argv)
-        from pointcept_bsa.datasets.prepare import prepare
+        from pointcept_bsa.datasets.preparers import prepare
 
         prepare(**vars(arguments))
         return 0

@@ -8,13 +8,20 @@ Letters: T frames, N points, F triangles.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from pointcept_bsa.datasets.arrays import check_finite, read_npy, read_npz
 from pointcept_bsa.datasets.base import PointFieldDataset
-from pointcept_bsa.datasets.prepared import PreparedFolder
+from pointcept_bsa.datasets.prepare.layout import finish
+from pointcept_bsa.datasets.prepare.samples import check_shapes, write_listed
+from pointcept_bsa.datasets.prepare.splits import other_lists, read_lists
+from pointcept_bsa.datasets.prepared import PreparedFolder, sample_folder_name
+from pointcept_bsa.datasets.statistics import RunningStatistics
 from pointcept_bsa.datasets.windows import WindowNames, neighbor_table
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.host import DATASETS
@@ -24,6 +31,31 @@ STATE = ("VX", "VY", "PS", "PG")
 PROTOCOL = "947/118/118"
 # Of the state, as the published code normalises; configs/_base_/eagle.py scales the state so.
 PUBLISHED = {"mean": [-0.0015, 0.2211, -0.8322, 4.6050], "std": [1.7970, 2.0258, 7.4013, 9.7232]}
+FIELDS = ("position", "state", "node_type", "triangles")
+LISTS = {"train": "train.txt", "val": "valid.txt", "test": "test.txt"}
+# Of the lists in the repository of Janny et al., by ``split_hash``.
+PUBLISHED_LISTS = {"train": "e183aaa1a12e0e8e", "val": "9478b2513da06f1c", "test": "9676520ffd16e3f1"}
+NAME = re.compile(r"\w+(/\w+)*", re.ASCII)
+CARD = """# EAGLE, prepared
+
+Simulations of the turbulent flow that a drone makes above ground of different shapes, in two dimensions; one folder a
+simulation, written by `tools/prepare_data.py eagle`. The mesh changes from frame to frame, its number of points not.
+
+| file | shape | unit | meaning |
+|---|---|---|---|
+| position.npy | (T, N, 2) float32 | unit of the source | points of the mesh |
+| state.npy | (T, N, 4) float32 | unit of the source | velocities VX, VY, pressures PS, PG |
+| node_type.npy | (T, N) int8 | | 0 inside, 4 inlet, 5 outlet, 6 wall, 2 not in use |
+| triangles.npy | (T, F, 3) int32 | | mesh |
+
+Source: S. Janny, A. Beneteau, M. Nadri, J. Digne, N. Thome, C. Wolf, "EAGLE: Large-scale Learning of Turbulent Fluid
+Dynamics with Mesh Transformers", ICLR 2023. Download: https://datasets.liris.cnrs.fr/eagle-version1 (270 GB; the
+licence is stated there; `spline`, `step` and `triangular.tar.gz` give the folders Spl, Cre, Tri); the lists are in the
+folder `splits` of https://github.com/eagle-dataset/EagleMeshTransformer (MIT).
+
+Protocol 947/118/118: these lists. Statistics of the state over the training split are in `stats.json`; the published
+constants are mean (-0.0015, 0.2211, -0.8322, 4.6050) and standard deviation (1.7970, 2.0258, 7.4013, 9.7232).
+"""
 
 
 @DATASETS.register_module()
@@ -131,3 +163,86 @@ class EagleDataset(PointFieldDataset):
 def triangle_edges(triangles: np.ndarray) -> np.ndarray:
     """The sides of triangles (F, 3), which may come twice: (3 F, 2)."""
     return np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]])
+
+
+def prepare_eagle(
+    src: str | None, dst: str, *, dry_run: bool = False, overwrite: bool = False, allow_partial: bool = False
+) -> None:
+    """Write the prepared folder ``dst`` from the raw folder ``src``; finished simulations of an earlier run are kept.
+
+    Args:
+        src: folder of ``<name>/sim.npz`` and ``<name>/triangles.npy``, names as ``Spl/20/2``, and of
+            ``splits/{train,valid,test}.txt`` (or ``Splits``).
+        allow_partial: accept other lists than the published ones, as protocol "partial".
+
+    Raises:
+        InputError: missing, damaged or foreign files, other lists, NaN, other data in ``dst``.
+    """
+    root, folder = Path(dst), _lists_folder(src)
+    lists = read_lists(folder, LISTS, NAME, "simulation", "names as Spl/20/2")
+    other = other_lists(lists, PUBLISHED_LISTS)
+    if other and not allow_partial:
+        counts = ", ".join(f"{LISTS[part]} ({len(lists[part])})" for part in other)
+        raise InputError(
+            f"{folder}: {counts} is not as published (protocol {PROTOCOL}); "
+            "--allow-partial prepares what is there as protocol 'partial'"
+        )
+
+    def conclude() -> None:
+        protocol, train = "partial" if other else PROTOCOL, lists["train"]
+        content = {"protocols": {protocol: {"samples": len(train), "fields": statistics(root, train)}}}
+        finish(root, {protocol: lists}, protocol, FIELDS, CARD, content)
+
+    def load(name: str) -> dict[str, np.ndarray]:
+        return read_simulation(Path(str(src)) / name)
+
+    write_listed(root, lists, FIELDS, load, conclude, dry_run=dry_run, overwrite=overwrite, unit="simulations")
+
+
+def _lists_folder(src: str | None) -> Path:
+    folders = [Path(src) / name for name in ("splits", "Splits")] if src is not None else []
+    for folder in folders:
+        if folder.is_dir():
+            return folder
+    raise InputError(f"--src: got {src!r}, wanted a folder with Cre, Spl, Tri and splits")
+
+
+def read_simulation(folder: Path) -> dict[str, np.ndarray]:
+    """Return the arrays of ``FIELDS`` of one raw simulation.
+
+    Raises:
+        InputError: missing, damaged or foreign files, arrays that do not fit each other, NaN.
+    """
+    path = folder / "sim.npz"
+    arrays = read_npz(path, ("pointcloud", *STATE, "mask"))
+    if arrays["mask"].ndim == 3 and arrays["mask"].shape[2] == 1:
+        arrays["mask"] = arrays["mask"][:, :, 0]
+    check_shapes(path, arrays, {"pointcloud": (None, None, 2)})
+    frames, points = arrays["pointcloud"].shape[:2]
+    check_shapes(path, arrays, dict.fromkeys((*STATE, "mask"), (frames, points)))
+    if frames < 2 or points == 0:
+        raise InputError(f"{path}: has {frames} frames of {points} points, wanted at least 2 of 1")
+    for name, values in arrays.items():
+        check_finite(values, name, path)
+    kinds = arrays["mask"].astype(np.int64)
+    if kinds.min() < 0 or kinds.max() >= NUM_TYPES or not np.array_equal(kinds, arrays["mask"]):
+        raise InputError(f"{path}: 'mask' has kinds {kinds.min()} to {kinds.max()}, wanted whole numbers from 0 to 8")
+    triangles = np.asarray(read_npy(folder / "triangles.npy", (frames, None, 3), "iu"), dtype=np.int64)
+    if triangles.size and not (0 <= triangles.min() and triangles.max() < points):
+        raise InputError(
+            f"{folder / 'triangles.npy'}: names points {triangles.min()} to {triangles.max()}, wanted 0 to {points - 1}"
+        )
+    return {
+        "position": arrays["pointcloud"].astype(np.float32),
+        "state": np.stack([arrays[name] for name in STATE], axis=2).astype(np.float32),
+        "node_type": kinds.astype(np.int8),
+        "triangles": triangles.astype(np.int32),
+    }
+
+
+def statistics(root: Path, names: list[str]) -> dict[str, Any]:
+    """Return mean, std, min, max of the state over simulations of a prepared folder."""
+    running = RunningStatistics()
+    for name in sorted(names):
+        running.update(read_npy(root / sample_folder_name(name) / "state.npy", (None, None, 4)).reshape(-1, 4))
+    return {"state": running.result()}

@@ -14,6 +14,7 @@ import numpy as np
 
 from pointcept_bsa.datasets.arrays import check_finite, read_npz
 from pointcept_bsa.datasets.base import SPLITS, PointFieldDataset
+from pointcept_bsa.datasets.prepare.samples import Arrays, source_file, write_samples
 from pointcept_bsa.datasets.prepared import PreparedFolder
 from pointcept_bsa.datasets.statistics import RunningStatistics
 from pointcept_bsa.errors import InputError, nearest
@@ -26,6 +27,24 @@ FIELDS = {  # field -> (columns, names, unit)
     "dns_k": (1, ("dns_k",), "U_b^2"),
 }
 PROTOCOL = "official 21/4/4"
+ARRAYS = ("coord", *FIELDS)
+CARD = """# Periodic hills, prepared
+
+Mean flow over 29 parameterised periodic hills at Re_H = 5600; one folder a geometry, written by
+`tools/prepare_data.py periodic_hills`.
+
+| file | shape | unit | meaning |
+|---|---|---|---|
+| coord.npy | (N, 2) float32 | H | cell centres; H is the height of the hill |
+| wall_distance.npy | (N, 1) float32 | H | distance to the wall, geometry only |
+| rans_velocity.npy | (N, 2) float32 | U_b | k-omega SST baseline on the same mesh |
+| dns_velocity.npy | (N, 2) float32 | U_b | mean velocity of the DNS; U_b is the bulk velocity over the crest |
+| dns_k.npy | (N, 1) float32 | U_b^2 | turbulent kinetic energy |
+
+Source: H. Xiao, J.-L. Wu, S. Laizet, L. Duan, "Flows over periodic hills of parameterized geometries: A dataset for
+data-driven turbulence modeling from direct simulations", Computers & Fluids 200 (2020) 104431. The source repository of
+the fields states no licence: for internal use. Statistics of the training split are in `stats.json`.
+"""
 
 
 @DATASETS.register_module()
@@ -193,3 +212,18 @@ def _check_fields(target: Sequence[str], fields: Sequence[str]) -> None:
                 raise InputError(f"{argument}: got {name!r}, wanted names from {list(known)}{nearest(name, known)}")
     if not target:
         raise InputError("target: got no field, wanted at least one")
+
+
+def prepare_periodic_hills(src: str | None, dst: str, *, dry_run: bool = False, overwrite: bool = False) -> None:
+    """Write the prepared folder ``dst`` from the file ``src``; finished samples of an earlier run are kept.
+
+    Raises:
+        InputError: missing or foreign file, NaN in it, other data in ``dst``.
+    """
+    file = HillsFile(source_file(src, "periodic_hills_29.npz"))
+
+    def load(name: str) -> tuple[Arrays, str]:
+        return {field: file.read(name, field) for field in ARRAYS}, file.where(name, "coord")
+
+    protocols = {PROTOCOL: {split: file.names(split) for split in SPLITS}}
+    write_samples(dst, protocols, ARRAYS, load, CARD, dry_run=dry_run, overwrite=overwrite, unit="geometries")

@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pointcept_bsa.datasets import cosmology
 from pointcept_bsa.datasets.cosmology import CosmologyDataset
-from pointcept_bsa.datasets.prepare import cosmology, tfrecord
+from pointcept_bsa.datasets.prepare import tfrecord
 from pointcept_bsa.errors import InputError
 
 COLUMNS = ("x", "y", "z", "v_x", "v_y", "v_z")

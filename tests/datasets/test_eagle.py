@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from pointcept_bsa.datasets import eagle as raw_eagle
 from pointcept_bsa.datasets.base import split_hash
 from pointcept_bsa.datasets.eagle import PUBLISHED, EagleDataset
-from pointcept_bsa.datasets.prepare import eagle as raw_eagle
 from pointcept_bsa.errors import InputError
 
 LISTS = {"train": ["Spl/20/2", "Cre/7/1"], "val": ["Tri/5/1"], "test": ["Spl/184/2"]}

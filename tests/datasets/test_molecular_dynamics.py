@@ -6,6 +6,7 @@ import h5py
 import numpy as np
 import pytest
 
+from pointcept_bsa.datasets import molecular_dynamics as raw_md
 from pointcept_bsa.datasets.base import split_hash
 from pointcept_bsa.datasets.molecular_dynamics import (
     HISTORY,
@@ -13,7 +14,6 @@ from pointcept_bsa.datasets.molecular_dynamics import (
     MolecularDynamicsDataset,
     check_noise,
 )
-from pointcept_bsa.datasets.prepare import molecular_dynamics as raw_md
 from pointcept_bsa.datasets.windows import WindowNames, neighbor_table
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.host import Compose, collate_fn

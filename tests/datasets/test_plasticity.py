@@ -10,10 +10,9 @@ import scipy.io
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pointcept_bsa.datasets.plasticity import PlasticityDataset
-from pointcept_bsa.datasets.prepare import plasticity as raw_plasticity
+from pointcept_bsa.datasets import plasticity as raw_plasticity
+from pointcept_bsa.datasets.plasticity import PlasticityDataset, read_blocks
 from pointcept_bsa.datasets.prepare.matlab import read_mat
-from pointcept_bsa.datasets.prepare.plasticity import read_blocks
 from pointcept_bsa.errors import InputError
 
 

@@ -5,8 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pointcept_bsa.datasets.prepare.proteins import atom_density, atom_distance, atom_kinds, screened_charges
-from pointcept_bsa.datasets.proteins import ProteinSurfaceDataset
+from pointcept_bsa.datasets.proteins import (
+    ProteinSurfaceDataset,
+    atom_density,
+    atom_distance,
+    atom_kinds,
+    screened_charges,
+)
 
 # Methanol-like: H on O, O, C, H on C; then S far away.
 ATOMS = np.array([[0.0, 0.0, 0.0], [0.96, 0.0, 0.0], [0.96, 1.4, 0.0], [0.96, 2.5, 0.0], [30.0, 0.0, 0.0]])

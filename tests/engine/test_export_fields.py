@@ -9,8 +9,8 @@ import pytest
 import torch
 from scipy.spatial import Delaunay
 
-from pointcept_bsa.datasets.prepare import prepare
 from pointcept_bsa.datasets.prepare.custom import prepare_custom
+from pointcept_bsa.datasets.preparers import prepare
 from pointcept_bsa.engine.export_fields import FieldExporter, check_export
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.host import build_dataset, collate_fn

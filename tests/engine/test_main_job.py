@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from pointcept_bsa.datasets.prepare import prepare
+from pointcept_bsa.datasets.preparers import prepare
 from pointcept_bsa.host.embedded.cli import test_main as run_test
 from pointcept_bsa.host.embedded.cli import train_main as run_train
 

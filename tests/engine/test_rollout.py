@@ -10,8 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from pointcept_bsa.datasets.molecular_dynamics import HISTORY, MolecularDynamicsDataset
-from pointcept_bsa.datasets.prepare.molecular_dynamics import prepare_md
+from pointcept_bsa.datasets.molecular_dynamics import HISTORY, MolecularDynamicsDataset, prepare_md
 from pointcept_bsa.engine.molecular_dynamics_tester import MolecularDynamicsTester
 from pointcept_bsa.engine.rollout import (
     bond_lengths,

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from pointcept_bsa.datasets.prepare import prepare
+from pointcept_bsa.datasets.preparers import prepare
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.geometry.padding import VALID
 from pointcept_bsa.host import LOSSES, MODELS, collate_fn

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pointcept_bsa.datasets.prepare import prepare
+from pointcept_bsa.datasets.preparers import prepare
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))  # the modules here import each other by name, also in processes that tests start

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 
 from pointcept_bsa.datasets.arrays import check_finite
-from pointcept_bsa.datasets.base import SPLITS
 from pointcept_bsa.datasets.inputs import check_narrowed
 from pointcept_bsa.datasets.prepare.layout import (
     Protocols,
@@ -64,13 +63,56 @@ def write_samples(
         for name in todo:
             _checked(name, fields, *load(name))
         return
+    write_missing(root, todo, lambda name: _checked(name, fields, *load(name)), unit)
+    finish(root, protocols, default, fields, card)
+    print(f"prepared {len(names)} {unit} in {root} ({len(todo)} written, {len(names) - len(todo)} were there)")
+
+
+def write_missing(
+    root: Path, names: Sequence[str], load: Callable[[str], dict[str, np.ndarray]], unit: str = "samples"
+) -> None:
+    """Write these samples into ``root``, with a line of progress; ``load``: sample name -> its arrays."""
     root.mkdir(parents=True, exist_ok=True)
-    progress = Progress("prepare", len(todo), unit=unit)
-    for name in todo:
-        write_sample(root, name, _checked(name, fields, *load(name)))
+    progress = Progress("prepare", len(names), unit=unit)
+    for name in names:
+        write_sample(root, name, load(name))
         progress.update()
     progress.close()
-    finish(root, protocols, default, fields, card)
+
+
+def write_listed(
+    root: Path,
+    lists: Mapping[str, Sequence[str]],
+    fields: Sequence[str],
+    load: Callable[[str], dict[str, np.ndarray]],
+    conclude: Callable[[], None],
+    *,
+    dry_run: bool,
+    overwrite: bool,
+    unit: str,
+) -> None:
+    """Write samples of published lists, of any kind of numbers, into ``root``.
+
+    Args:
+        lists: split -> sample names.
+        load: sample name -> its arrays, checked.
+        conclude: writes what belongs to all of them, when they are there.
+        dry_run, overwrite, unit: see :func:`write_samples`.
+
+    Raises:
+        InputError: what ``load`` raises, other data in ``root``.
+    """
+    names = [name for part in lists.values() for name in part]
+    refuse_other_data(root, names, overwrite)
+    todo = [name for name in names if overwrite or not is_finished(root, name, fields)]
+    if dry_run:
+        for name in todo:
+            load(name)
+        counts = ", ".join(f"{part} {len(found)}" for part, found in lists.items())
+        print(f"dry run: nothing is written. {len(names)} {unit} ({counts}), {len(todo)} to write into {root}")
+        return
+    write_missing(root, todo, load, unit)
+    conclude()
     print(f"prepared {len(names)} {unit} in {root} ({len(todo)} written, {len(names) - len(todo)} were there)")
 
 
@@ -86,34 +128,6 @@ def _checked(name: str, fields: Sequence[str], arrays: Arrays, where: str) -> di
     if len(checked["coord"]) == 0:
         raise InputError(f"{where}: sample {name!r} has no points, wanted at least one")
     return checked
-
-
-def seeded_split(names: Sequence[str], counts: Sequence[int], seed: int) -> dict[str, list[str]]:
-    """Return train, val and test lists of ``counts`` names each, drawn by ``seed``, in the order of ``names``.
-
-    The draw is ``numpy.random.RandomState(seed).permutation``, a stream that numpy keeps for good: first the test
-    samples, then validation, the rest is training.
-    """
-    order = np.random.RandomState(seed).permutation(len(names))
-    _, num_val, num_test = counts
-    parts = {
-        "train": order[num_test + num_val :],
-        "val": order[num_test : num_test + num_val],
-        "test": order[:num_test],
-    }
-    return {part: [names[i] for i in sorted(parts[part])] for part in SPLITS}
-
-
-def fractions(total: int, val: float, test: float) -> tuple[int, int, int]:
-    """Return the counts (train, val, test) of ``total`` samples, at least one each.
-
-    Raises:
-        InputError: fewer than three samples.
-    """
-    if total < 3:
-        raise InputError(f"--src: has {total} samples, wanted at least 3: to train, to validate, to test")
-    num_val, num_test = max(1, round(total * val)), max(1, round(total * test))
-    return total - num_val - num_test, num_val, num_test
 
 
 def source_file(src: str | None, wanted: str) -> Path:

@@ -9,12 +9,11 @@ import numpy as np
 
 from pointcept_bsa.datasets import airfoil, pipe
 from pointcept_bsa.datasets.arrays import read_npy
-from pointcept_bsa.datasets.prepare.layout import Protocols
 from pointcept_bsa.datasets.prepare.samples import Arrays, write_samples
+from pointcept_bsa.datasets.prepare.splits import ends_protocols
 from pointcept_bsa.errors import InputError
 
 NUM_TRAIN, NUM_TEST = 1000, 200
-HOLDOUT_SEED = 1
 SOURCE = """Source: Z. Li, D. Z. Huang, B. Liu, A. Anandkumar, "Fourier Neural Operator with Learned Deformations for
 PDEs on General Geometries", JMLR 24 (2023) 1-26. Download: the Google Drive folder that
 https://github.com/neuraloperator/Geo-FNO names (PDE benchmarks), `{path}`. No licence is stated with the data. The
@@ -133,7 +132,11 @@ def prepare_meshes(
             f"{q_file}: has shape {q.shape}, wanted ({len(x)}, more than {benchmark.channel}, "
             f"{benchmark.mesh[0]}, {benchmark.mesh[1]})"
         )
-    protocols = make_protocols(benchmark, len(x), allow_partial)
+    whole = len(x) >= NUM_TRAIN + NUM_TEST
+    names = [f"flow_{i:04d}" for i in range(NUM_TRAIN + NUM_TEST if whole else len(x))]
+    counts = (NUM_TRAIN, NUM_TEST) if whole else None
+    wanted = "" if allow_partial else f"at least {NUM_TRAIN + NUM_TEST}"
+    protocols = ends_protocols(names, "samples", benchmark.protocols, counts, wanted)
 
     def load(name: str) -> tuple[Arrays, str]:
         i = int(name.removeprefix("flow_"))
@@ -156,27 +159,3 @@ def find_raw_files(benchmark: Benchmark, src: str | None) -> list[Path]:
         if all(file.is_file() for file in files):
             return files
     raise InputError(f"--src: got {src!r}, wanted a folder with {', '.join(names)}")
-
-
-def make_protocols(benchmark: Benchmark, count: int, allow_partial: bool) -> Protocols:
-    """Return the protocols of ``count`` samples: the papers' for 1200 or more, else "partial", a sixth for the test."""
-    if count >= NUM_TRAIN + NUM_TEST:
-        names, num_train, num_test = benchmark.protocols, NUM_TRAIN, NUM_TEST
-    elif not allow_partial:
-        raise InputError(
-            f"--src: has {count} samples, wanted at least {NUM_TRAIN + NUM_TEST} (protocol {benchmark.protocols[0]}); "
-            "--allow-partial prepares what is there as protocol 'partial'"
-        )
-    elif count < 2:
-        raise InputError(f"--src: has {count} samples, wanted at least 2: one to train, one to test")
-    else:
-        num_test = max(1, count // 6)
-        names, num_train = ("partial",), count - num_test
-    samples = [f"flow_{i:04d}" for i in range(num_train + num_test)]
-    held_out = np.sort(np.random.RandomState(HOLDOUT_SEED).permutation(num_train)[: num_train // 10])
-    parts = {
-        "train": samples[:num_train],
-        "test": samples[num_train:],
-        "holdout": [samples[i] for i in held_out],
-    }
-    return dict.fromkeys(names, parts)
