@@ -7,13 +7,14 @@ function here is a plain answer.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import accumulate, pairwise
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
 from pointcept_bsa.distributed import mesh
+from pointcept_bsa.distributed.collectives import all_gather, all_sum, numbers_of_all
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.samples import ENDS, POINT, WHOLE_PREFIX, check_rows, entry, lengths, names_points, rows_of
 
@@ -77,28 +78,10 @@ def own_rows(batch: Mapping[str, Any]) -> list[slice]:
     return [part_of(points, mesh.context_rank(), mesh.context_size()) for points in whole_lengths(batch)]
 
 
-class _Sum(torch.autograd.Function):
-    """A sum over processes, whose gradient is the sum of their gradients."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, group: dist.ProcessGroup) -> Tensor:
-        ctx.group = group
-        total = x.clone(memory_format=torch.contiguous_format)
-        dist.all_reduce(total, group=group)
-        return total
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        return _Sum.apply(grads[0], ctx.group), None
-
-
 def sum_over_parts(x: Tensor) -> Tensor:
     """The sum of ``x`` over the processes that share the clouds; so is its gradient."""
     group = mesh.context_group()
-    if group is None:
-        return x
-    total: Tensor = _Sum.apply(x, group)
-    return total
+    return x if group is None else all_sum(x, group, "sums over clouds")
 
 
 @torch.no_grad()
@@ -110,19 +93,11 @@ def joined(values: Tensor, part_lengths: Sequence[int]) -> Tensor:
     group = mesh.context_group()
     if group is None:
         return values
-    counts = _of_all(torch.tensor(part_lengths, device=values.device), group).tolist()
-    longest = max(map(sum, counts))
-    filled = values.new_zeros(longest, *values.shape[1:])
-    filled[: len(values)] = values
-    parts = [rows.split([*own, longest - sum(own)]) for rows, own in zip(_of_all(filled, group), counts, strict=True)]
-    return torch.cat([part[cloud] for cloud in range(len(part_lengths)) for part in parts])
-
-
-def _of_all(x: Tensor, group: dist.ProcessGroup) -> Tensor:
-    """(R, ...) the tensors of all processes, which have one shape."""
-    out = x.new_empty(dist.get_world_size(group), *x.shape)
-    dist.all_gather(list(out.unbind(0)), x.contiguous(), group=group)
-    return out
+    counts = numbers_of_all(part_lengths, values.device, group)
+    ends = [*accumulate((count for own in counts for count in own), initial=0)]  # process after process
+    runs, clouds = list(pairwise(ends)), len(part_lengths)
+    pieces = [run for cloud in range(clouds) for run in runs[cloud::clouds]]
+    return all_gather(values, [sum(own) for own in counts], group, "whole clouds", pieces)
 
 
 def whole_batch(batch: Mapping[str, Any], output: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

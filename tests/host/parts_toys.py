@@ -7,8 +7,9 @@ from torch import Tensor, nn
 
 from pointcept_bsa.backbones.base import Backbone
 from pointcept_bsa.datasets.transforms import keep_points
-from pointcept_bsa.host import MODELS, TRANSFORMS, Point
+from pointcept_bsa.host import LOSSES, MODELS, TRANSFORMS, Point
 from pointcept_bsa.layers.cloud_norm import normalize_rows
+from pointcept_bsa.losses.regression import RegressionLoss
 
 
 @MODELS.register_module("Pointwise-toy")
@@ -50,3 +51,11 @@ class Spoil:
     def __call__(self, data: dict) -> dict:
         data["normal"][-1] = np.nan
         return data
+
+
+@LOSSES.register_module()
+class OwnLoss(RegressionLoss):
+    """One that takes a mean by itself."""
+
+    def value(self, pred, target, offset, valid=None):
+        return (pred - target).square().mean()

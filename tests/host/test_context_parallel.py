@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import random
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
-from host_toys import ToyTester, read_metrics
+from host_toys import ToyTester
+from parts_runs import assert_close, curve, numbers, run, written
 from processes import run_in, train_in
 from test_training import load
 from torch.testing._internal.distributed.fake_pg import FakeStore
@@ -20,28 +20,15 @@ from pointcept_bsa.__main__ import main as command
 from pointcept_bsa.distributed import mesh
 from pointcept_bsa.engine.bounded import bounded
 from pointcept_bsa.errors import InputError
-from pointcept_bsa.host import LOSSES, build_model
+from pointcept_bsa.host import build_model
 from pointcept_bsa.host.embedded import cli
 from pointcept_bsa.host.embedded.config import load_config
 from pointcept_bsa.host.embedded.env import set_seed
 from pointcept_bsa.host.embedded.loader import SharedSamples
 from pointcept_bsa.host.embedded.parallel import check_context
-from pointcept_bsa.losses.regression import RegressionLoss
 from pointcept_bsa.mesh_io import read_mesh
 
-ROOT = Path(__file__).resolve().parents[2]
 TOLERANCE = {"rtol": 1e-5, "atol": 1e-6}  # float32 sums of the same terms in another order
-CONFIG = """
-_base_ = [{base!r}]
-custom_imports = dict(imports=["pointcept_bsa", "parts_toys", "host_toys"], allow_failed_imports=False)
-device = "cpu"
-num_worker = 0
-batch_size = 2
-max_iters = 6
-eval_every = 3
-log_interval = 1
-cuda_graph = False
-"""
 FIELD = """
 model = dict(
     backbone=dict(type="Pointwise-toy", in_channels=24),
@@ -79,49 +66,12 @@ hooks = [
 """
 
 
-def written(folder: Path, base: str, text: str) -> str:
-    path = folder / "config.py"
-    path.write_text(CONFIG.format(base=str(ROOT / "configs" / "_base_" / f"{base}.py")) + text)
-    return str(path)
-
-
-def curve(folder: Path) -> list[float]:
-    return [record["loss"] for record in read_metrics(folder)]
-
-
-def run(count: int, config: str, folder: Path, *options: str, **arguments: bool) -> Path:
-    codes, said = train_in(count, config, f"save_path={folder}", *options, **arguments)
-    assert codes == [0] * count, said
-    return folder
-
-
 @pytest.fixture(scope="module")
 def one(tmp_path_factory):
     """A config, and what one process makes of it."""
     folder = tmp_path_factory.mktemp("field")
     config = written(folder, "ellipsoid_flow", FIELD)
     return config, run(1, config, folder / "one")
-
-
-def numbers(folder: Path) -> dict:
-    """What a test has found."""
-    report = json.loads((folder / "test" / "metrics.json").read_text())
-    keys = ("metrics", "metrics_normalized", "whole", "at_training_density", "constant", "forces", "scalars")
-    return {key: report[key] for key in (*keys, "uncertainty", "gflops")}
-
-
-def assert_close(found, wanted) -> None:
-    if isinstance(wanted, dict):
-        assert found.keys() == wanted.keys()
-        for key in wanted:
-            assert_close(found[key], wanted[key])
-    elif isinstance(wanted, list):
-        for own, other in zip(found, wanted, strict=True):
-            assert_close(own, other)
-    elif isinstance(wanted, float):
-        assert found == pytest.approx(wanted, rel=1e-4, abs=1e-5)
-    else:
-        assert found == wanted
 
 
 @pytest.mark.parametrize(("count", "options"), [(2, ()), (4, ("parallel=flat",))], ids=["2", "2 x 2, flat"])
@@ -264,6 +214,7 @@ def half(one):
     ("options", "said"),
     [
         ({"pad_clouds": 64}, "pad_clouds=64: with context_parallel=2 wanted pad_clouds=None"),
+        ({"compile": "eager"}, "compile=eager: with context_parallel=2 wanted compile=False"),
         ({"model.backbone.type": "Whole-toy"}, "Whole takes whole clouds, wanted context_parallel=1"),
         ({"model.criteria": [{"type": "OwnLoss"}]}, "OwnLoss takes whole clouds, wanted context_parallel=1"),
         (
@@ -313,11 +264,3 @@ def test_processes_draw_the_same_sample_and_leave_the_generators_alone(draw):
     assert torch.equal(torch.cat(parts), whole[draw]["coord"])
     other = (2, 18) if isinstance(draw, tuple) else 1
     assert not torch.equal(whole[other]["coord"], whole[draw]["coord"])
-
-
-@LOSSES.register_module()
-class OwnLoss(RegressionLoss):
-    """One that takes a mean by itself."""
-
-    def value(self, pred, target, offset, valid=None):
-        return (pred - target).square().mean()

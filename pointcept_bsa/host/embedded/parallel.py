@@ -47,7 +47,7 @@ def check_context(cfg: Config, device: torch.device, model: nn.Module) -> None:
     """Raise ``InputError`` for what does not go with parts of clouds."""
     if mesh.context_size() == 1:
         return
-    for key, off in (("cuda_graph", False), ("pad_clouds", None)):
+    for key, off in (("cuda_graph", False), ("pad_clouds", None), ("compile", False)):
         if cfg[key] != off and (key != "cuda_graph" or device.type == "cuda"):
             raise InputError(f"{key}={cfg[key]}: with context_parallel={cfg.context_parallel} wanted {key}={off}")
     check_shares_clouds(model)
