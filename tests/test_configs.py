@@ -5,6 +5,7 @@ Those of segmentation are tested in ``tests/pointcept``.
 
 from __future__ import annotations
 
+import ast
 import copy
 from functools import cache
 from itertools import chain
@@ -25,10 +26,12 @@ from pointcept_bsa.host import (
     TRAINERS,
     TRANSFORMS,
     Compose,
+    Config,
     collate_fn,
 )
 from pointcept_bsa.host.embedded.config import load_config
 from pointcept_bsa.host.embedded.optimizer import build_optimizer
+from pointcept_bsa.host.flat_config import flat_config
 
 FOLDER = Path(__file__).resolve().parent.parent / "configs"
 CONFIGS = sorted(path.relative_to(FOLDER).as_posix() for path in FOLDER.glob("[!_]*/*.py"))
@@ -103,6 +106,14 @@ OWN = {  # what a config sets beside its backbone
 }
 
 
+TOLD_ANYWAY = {"batch_size", "eval_epoch"}  # the first that one looks for
+
+
+@cache
+def file_alone(path):
+    return Config.fromfile(str(path), import_custom_modules=False).to_dict()
+
+
 def load(name):
     return copy.deepcopy(read(name))
 
@@ -159,6 +170,25 @@ def test_every_backbone_has_a_config(data_set):
     further += RIVALS if data_set in WITH_RIVALS else ()
     wanted = FEW.get(data_set, (*BACKBONES, *further))
     assert {f"{data_set}/{backbone}.py" for backbone in wanted} <= set(CONFIGS)
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.rglob("*.py")), ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_a_config_says_only_what_its_bases_do_not(path):
+    inherited = {}
+    for base in Config._get_base_files(str(path)):
+        inherited |= file_alone((path.parent / base).resolve())
+    for assignment in (node for node in ast.parse(path.read_text()).body if isinstance(node, ast.Assign)):
+        for name in (target.id for target in assignment.targets if isinstance(target, ast.Name)):
+            if name in inherited and name not in TOLD_ANYWAY and isinstance(assignment.value, ast.Constant):
+                assert inherited[name] != assignment.value.value, f"{name} has this value in a base"
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_widths_follow_from_the_network(name):
+    """But for Pointcept's own, which does not tell its own."""
+    flat = flat_config({"all": load(name).model.to_dict()})
+    widths = {key for key in flat if key.endswith(("head.in_channels", "normalizer.channels"))}
+    assert bool(widths) == name.endswith("/ptv3.py") and not any("normalizer" in key for key in widths)
 
 
 @pytest.mark.parametrize("name", CONFIGS)

@@ -98,3 +98,14 @@ def test_every_key_of_a_config_is_explained():
     tolerated = [key for key in TOLERATED if "wandb" not in key]
     missing = [key for key in (*DEFAULTS, *REQUIRED, *tolerated) if f"`{key}`" not in text]
     assert not missing
+
+
+def test_the_defaults_that_are_told_are_those_that_hold():
+    told = {}
+    for row in re.finditer(
+        r"^\| ((?:`\w+`(?:, )?)+) \| ([^|]*) \| ", (DOCS / "config.md").read_text("utf-8"), re.MULTILINE
+    ):
+        keys, values = re.findall(r"`(\w+)`", row[1]), [value.strip("` ") for value in row[2].split(",")]
+        told |= dict(zip(keys, values * (len(keys) // len(values)), strict=True))
+    told = {key: value for key, value in told.items() if key in DEFAULTS}
+    assert len(told) > 30 and told == {key: str(DEFAULTS[key]) for key in told}

@@ -29,6 +29,7 @@ HOMES = {
     },
     "savefig": {"files/atomic.py", "engine/report/chart.py"},  # PNG files; SVG within a page
     "memory": {"host/memory.py"},  # whether memory ran out
+    "CUDA graph": {"host/captured.py"},
     "replace": {
         "files/atomic.py",
         "host/embedded/files.py",  # a second name for a checkpoint
@@ -60,6 +61,8 @@ def kinds(node: ast.Call) -> set[str]:
         found.add("np.save")
     if name == "savefig":
         found.add("savefig")
+    if called in ("torch.cuda.graph", "torch.cuda.CUDAGraph", "torch.cuda.make_graphed_callables"):
+        found.add("CUDA graph")
     if name == "isinstance" and any(ast.unparse(part).endswith("OutOfMemoryError") for part in ast.walk(node)):
         found.add("memory")
     if called in ("os.replace", "os.rename", "shutil.move"):

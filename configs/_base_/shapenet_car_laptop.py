@@ -7,7 +7,6 @@ batch_size = 1
 enable_amp = False
 cuda_graph = False
 num_worker = 0
-max_iters = 2000
 eval_every = 250
 
 _draw = dict(type="SamplePoints", num_points=1024)

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from pointcept_bsa.distributed.mesh import context_size
+from pointcept_bsa.backbones.parts import check_parts
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.geometry.ball_tree import cloud_lengths
 from pointcept_bsa.geometry.padding import VALID, CloudPadding
@@ -79,8 +79,7 @@ class Backbone(nn.Module):
 
     def check(self, point: Mapping[str, Any]) -> tuple[int, ...]:
         """Points of each cloud. Raises InputError unless the clouds fit the network."""
-        if context_size() > 1 and not self.shares_clouds:
-            raise InputError(f"context_parallel: {type(self).__name__} takes whole clouds, wanted context_parallel=1")
+        check_parts(self, point)
         for key in ("coord", "feat", "offset"):
             if key not in point:
                 raise InputError(f"{key}: missing from the sample (it has {sorted(point)}), wanted by every backbone")
@@ -100,25 +99,8 @@ class Backbone(nn.Module):
                 f"{PARAMETERS}: got {tuple(point[PARAMETERS].shape)} in the batch, which {type(self).__name__} with "
                 "condition=None does not use; wanted condition=P, or no parameter_keys in CollectPoints"
             )
-        self.check_parts(point)
         if VALID in point and type(self).padding is Backbone.padding:
             raise InputError(f"{VALID}: got a padded batch, which {type(self).__name__} does not take")
-        return self._lengths(point)
-
-    def check_parts(self, point: Mapping[str, Any]) -> None:
-        """Raises InputError where processes share the clouds, and the network or the batch is not made for that."""
-        if context_size() == 1:
-            return
-        if not self.shares_clouds:
-            raise InputError(
-                f"context_parallel: got {context_size()}, but {type(self).__name__} wants whole clouds; wanted "
-                "context_parallel=1, or BSA-v1m1, Erwin-v1m1, ErwinNSA-v1m1 or FullAttention-v1m1"
-            )
-        if VALID in point:
-            raise InputError(f"pad_clouds: got a padded batch with context_parallel={context_size()}, wanted None")
-
-    @staticmethod
-    def _lengths(point: Mapping[str, Any]) -> tuple[int, ...]:
         try:
             return cloud_lengths(host_ends(point), point["coord"].shape[0])
         except ValueError as error:

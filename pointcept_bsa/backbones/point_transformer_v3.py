@@ -31,6 +31,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pointcept_bsa.backbones.parts import check_parts
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.geometry.ball_tree import cloud_lengths
 from pointcept_bsa.geometry.padding import VALID
@@ -185,6 +186,7 @@ class PointTransformerV3(nn.Module):
             A new ``Point`` with the input's entries and ``feat (N, out_channels)`` in input order; under ``enc_mode``
             the pooled points.
         """
+        check_parts(self, data)
         _check_inputs(data, self.in_channels)
         point = Point(data)
         level = self._serialize(point)

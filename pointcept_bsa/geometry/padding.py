@@ -79,6 +79,9 @@ class CloudPadding:
             the same tree again where a level takes over that before. None: no tree, slots are points in their order.
         neighbors: arguments of :func:`.find_neighbors`, where the network wants ``neighbor_index``.
         keep: keep the tables of clouds, found again by their coordinates, up to ``KEPT_BYTES`` in each process.
+
+    Raises:
+        InputError: a sample of anchors and queries, which have trees of anchors alone.
     """
 
     unit: int
@@ -89,6 +92,11 @@ class CloudPadding:
     _kept_bytes: int = field(default=0, init=False, repr=False)
 
     def __call__(self, sample: Mapping[str, Any]) -> dict[str, Any]:
+        if "anchor_offset" in sample:
+            raise InputError(
+                "pad_clouds: got anchors and queries (SampleAnchors), wanted pad_clouds=None with them; a number of "
+                "both, num_anchors and num_queries, makes one shape of clouds that have as many points"
+            )
         tables = self.tables(sample)
         valid = torch.zeros(len(tables.index), dtype=torch.bool)
         valid[tables.home] = True

@@ -75,7 +75,7 @@ class Parts:
     def locate(self, block: Tensor, size: int) -> tuple[Tensor, Tensor]:
         """Of runs of ``size`` slots, counted over the clouds: whose part each is in, and which one it is there."""
         ends, part, shift = self._pieces_on(size, block.device)
-        piece = torch.bucketize(block, ends, right=True).clamp(max=len(ends) - 1)
+        piece = torch.bucketize(block.contiguous(), ends, right=True).clamp(max=len(ends) - 1)
         return part[piece], block + shift[piece]
 
     def _pieces_on(self, size: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:

@@ -90,7 +90,7 @@ def plan_token_part(
         tuple(padded_children(below, above, fan) for below, above in pairs),
         (*[none] * shared, *children),
         tuple(nodes),
-        *list_tables(lists, begins[-1]),
+        *list_tables(nodes, lists, begins[-1], block_size),
         shared,
         own,
         first,

@@ -32,6 +32,7 @@ class TokenTree:
             (T_{j-1},) the place of each of them. Places without a child repeat some token.
         first_child: for each level from 1 on, (T_j + 1,) the first child of each token.
         nodes: slots of each near node.
+        node: (T_0,) near node of each block.
         seen: (M, K) what the queries of each near node see, as places in the tokens of all levels one after the other;
             -1 behind the last.
         numbers: how many that are, for each node.
@@ -44,6 +45,7 @@ class TokenTree:
     padded: tuple[tuple[np.ndarray, np.ndarray], ...]
     first_child: tuple[np.ndarray, ...]
     nodes: tuple[int, ...]
+    node: np.ndarray
     seen: np.ndarray
     numbers: tuple[int, ...]
     offsets: np.ndarray
@@ -54,13 +56,6 @@ class TokenTree:
         """(M,) int32 ``numbers``, always the same table."""
         lengths: np.ndarray = derived(self.seen, "lengths", lambda: np.asarray(self.numbers, np.int32))
         return lengths
-
-    def near_nodes(self, block_size: int) -> np.ndarray:
-        """(T_0,) near node of each block, always the same table."""
-        blocks = [slots // block_size for slots in self.nodes]
-        table = derived(self.seen, ("near nodes", block_size), lambda: np.repeat(np.arange(len(blocks)), blocks))
-        assert isinstance(table, np.ndarray)
-        return table
 
     @property
     def totals(self) -> list[int]:
@@ -91,7 +86,7 @@ def plan_tokens(slots: tuple[int, ...], block_size: int, near: int, fan: int) ->
         tuple(padded_children(below, above, fan) for below, above in pairs),
         tuple(host_table(first_child(below, above, fan)) for below, above in pairs),
         tuple(nodes),
-        *list_tables(lists, first[-1]),
+        *list_tables(nodes, lists, first[-1], block_size),
     )
 
 
@@ -107,8 +102,11 @@ def level_tokens(slots: tuple[int, ...], block_size: int, near: int, fan: int) -
     return levels, top
 
 
-def list_tables(lists: list[np.ndarray], tokens: int) -> tuple[np.ndarray, tuple[int, ...], np.ndarray, np.ndarray]:
-    """``seen``, ``numbers``, ``offsets`` and ``places`` of a :class:`TokenTree`, from what each near node sees."""
+def list_tables(
+    nodes: list[int], lists: list[np.ndarray], tokens: int, block_size: int
+) -> tuple[np.ndarray, np.ndarray, tuple[int, ...], np.ndarray, np.ndarray]:
+    """``node``, ``seen``, ``numbers``, ``offsets`` and ``places`` of a :class:`TokenTree`, from the slots of near nodes
+    and what each of them sees of so many ``tokens``."""
     numbers = tuple(map(len, lists))
     seen = np.full((len(lists), max(numbers)), -1, np.int32)
     for row, own in zip(seen, lists, strict=True):
@@ -117,7 +115,8 @@ def list_tables(lists: list[np.ndarray], tokens: int) -> tuple[np.ndarray, tuple
     order = np.argsort(flat, kind="stable")
     places = order[np.count_nonzero(flat < 0) :].astype(np.int32)
     offsets = np.searchsorted(flat[places], np.arange(tokens + 1)).astype(np.int32)
-    return host_table(seen), numbers, host_table(offsets), host_table(places)
+    node = np.repeat(np.arange(len(nodes)), [slots // block_size for slots in nodes])
+    return host_table(node), host_table(seen), numbers, host_table(offsets), host_table(places)
 
 
 def check_tokens(block_size: int, near: int, fan: int) -> None:

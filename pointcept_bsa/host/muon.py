@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from pointcept_bsa.errors import InputError
+from pointcept_bsa.host.captured import Captured
 
 EAGER_STEPS = 3  # alike, before one is captured: libraries settle
 QUINTIC = (3.4445, -4.7750, 2.0315)  # coefficients of Jordan et al. 2024, kellerjordan.github.io/posts/muon
@@ -63,7 +64,7 @@ class _MatrixMuon(torch.optim.Optimizer):
         super().__init__(params, defaults)
         self._known: Same = ()
         self._times = 0
-        self._graph: torch.cuda.CUDAGraph | None = None
+        self._graph: Captured | None = None
         self._rates = torch.empty(0)
 
     @torch.no_grad()
@@ -78,10 +79,7 @@ class _MatrixMuon(torch.optim.Optimizer):
         rates = torch.tensor([group["lr"] for group in self.param_groups], dtype=torch.float32)
         if self._graph is None and self._times > EAGER_STEPS and stacks:
             self._rates = torch.empty(len(rates), device=stacks[0][1][0].device)
-            self._graph = torch.cuda.CUDAGraph()
-            # Thread-local: the thread that pins the next batches goes on using CUDA meanwhile.
-            with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
-                self._update(stacks, list(self._rates.unbind()))
+            self._graph = Captured(lambda: self._update(stacks, list(self._rates.unbind())))
         if self._graph is None:
             return self._update(stacks, rates.tolist())
         self._rates.copy_(rates, non_blocking=True)

@@ -25,6 +25,7 @@ from pointcept_bsa.ops.ball_attention.queries import LEAST_ROWS
 from pointcept_bsa.ops.tree_attention import TokenLists
 
 MOST_ROWS = 64  # queries of a tile
+MOST_NEAR = 256  # of a tile by near nodes, each of which copies the tokens that it sees
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,7 +161,7 @@ class Places:
         ball = block // (layout.ball_size // layout.block_size)
         mean = ball_mean(layout.coord, layout.valid, layout.ball_size)
         tiles = Tiles.of(ball, len(mean))
-        near = None if plan is None else NearTiles.of(block, plan, layout.block_size)
+        near = None if plan is None else NearTiles.of(block, plan)
         return cls(coord, coord - mean[ball], lengths, layout, block, ball, tiles, near)
 
 
@@ -185,11 +186,11 @@ class Tiles:
     used: Tensor
 
     @classmethod
-    def of(cls, ball: Tensor, balls: int) -> Tiles:
-        """From the ball (Q,) of each query; there are ``balls`` of them."""
+    def of(cls, ball: Tensor, balls: int, most: int = MOST_ROWS) -> Tiles:
+        """From the ball (Q,) of each query; there are ``balls`` of them. ``most``: rows of a tile at most."""
         queries, device = len(ball), ball.device
         share = 1 << (queries // balls).bit_length() >> 2  # a quarter to half of what a ball has on average
-        rows = min(MOST_ROWS, max(LEAST_ROWS, share))
+        rows = min(most, max(LEAST_ROWS, share))
         tiles = min(queries // rows + balls, queries)
         own, order = ball.sort(stable=True)
         starts = torch.searchsorted(own, torch.arange(balls + 1, device=device))
@@ -224,11 +225,10 @@ class NearTiles:
     lists: TokenLists
 
     @classmethod
-    def of(cls, block: Tensor, plan: TokenTree, block_size: int) -> NearTiles:
+    def of(cls, block: Tensor, plan: TokenTree) -> NearTiles:
         """From the block (Q,) of each query."""
-        tables = plan.near_nodes(block_size), plan.seen, plan.lengths
-        node, seen, lengths = (on_device(table, block.device) for table in tables)
-        tiles = Tiles.of(node[block], len(plan.nodes))
+        node, seen, lengths = (on_device(table, block.device) for table in (plan.node, plan.seen, plan.lengths))
+        tiles = Tiles.of(node[block], len(plan.nodes), MOST_NEAR)
         total = sum(plan.totals) if torch.is_grad_enabled() else None
         return cls(tiles, TokenLists.of_tiles(tiles.rows, tiles.ball, seen, lengths, total))
 

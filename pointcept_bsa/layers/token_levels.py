@@ -93,7 +93,7 @@ class Tokens:
         group_size: int,
         mask_own_ball: bool,
         queries: tuple[int, ...] | None = None,
-        ball_of: Tensor | None = None,
+        ball: Tensor | None = None,
     ) -> Tensor:
         """See :meth:`TokenLevels.select`."""
         layout, plan, size = self.layout, self.plan, self.layout.ball_size
@@ -108,15 +108,9 @@ class Tokens:
             levels.beam if top else levels.topk,
             balls=tuple(s // size for s in layout.slots) if inside[top] else None,
             block_valid=~self.counts.empty[top],
-            own=ball_of if inside[top] else None,
+            own=ball if inside[top] else None,
         )
         for level in range(top - 1, -1, -1):
-            rule = tables = None
-            if inside[level] and ball_of is None:
-                rule = (size // group_size, inside[level])
-            elif inside[level] and ball_of is not None:
-                children = torch.arange(len(keys[level]), device=q.device) // inside[level]
-                tables = ball_of.int(), children.int()
             chosen = best_children(
                 q,
                 keys[level],
@@ -125,8 +119,8 @@ class Tokens:
                 self.counts.empty[level],
                 plan.fan,
                 levels.beam if level else levels.topk,
-                rule,
-                tables,
+                (size // group_size, inside[level]) if inside[level] else None,
+                ball if inside[level] else None,
             )
         return chosen
 

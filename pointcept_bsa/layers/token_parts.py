@@ -39,28 +39,27 @@ class PartTokens(Tokens):
         group_size: int,
         mask_own_ball: bool,
         queries: tuple[int, ...] | None = None,
-        ball_of: Tensor | None = None,
+        ball: Tensor | None = None,
     ) -> Tensor:
-        assert queries is None and ball_of is None  # anchors come in whole clouds
-        layout, plan, ball = self.layout, self.plan, self.layout.ball_size
+        layout, plan, size = self.layout, self.plan, self.layout.ball_size
         groups = tuple(s // group_size for s in layout.slots)
-        own = layout.own_units(group_size, ball)
+        own = layout.own_units(group_size, size)
         q, keys, top = q.detach(), [k.detach() for k in self.k], plan.top
-        inside = [levels.in_a_ball(level, ball) if mask_own_ball else 0 for level in range(top + 1)]
+        inside = [levels.in_a_ball(level, size) if mask_own_ball else 0 for level in range(top + 1)]
         chosen = select_blocks(
             q,
             keys[top],
             groups,
             plan.tokens[top],
             levels.beam if top else levels.topk,
-            balls=tuple(s // ball for s in layout.of_clouds.slots) if inside[top] else None,
+            balls=tuple(s // size for s in layout.of_clouds.slots) if inside[top] else None,
             block_valid=~self.counts.empty[top],
             own=own if inside[top] else None,
         )
         for level in range(top - 1, -1, -1):
             keep = levels.beam if level else levels.topk
             step = self.own_step if level < plan.shared else self.shared_step
-            chosen = step(q, keys[level], chosen, level, keep, own.int(), inside[level])
+            chosen = step(q, keys[level], chosen, level, keep, own, inside[level])
         return chosen
 
     def shared_step(
@@ -68,8 +67,8 @@ class PartTokens(Tokens):
     ) -> Tensor:
         """The best children of parents (G, H, W) on a level whose keys are all here: (G, H, keep)."""
         first = on_device(self.plan.first_child[level], q.device)
-        balls = (own, torch.arange(len(k), device=q.device, dtype=torch.int32) // inside) if inside else None
-        return best_children(q, k, parents, first, self.counts.empty[level], self.plan.fan, keep, balls=balls)
+        sizes, ball = ((1, inside), own) if inside else (None, None)
+        return best_children(q, k, parents, first, self.counts.empty[level], self.plan.fan, keep, sizes, ball)
 
     def own_step(
         self, q: Tensor, k: Tensor, parents: Tensor, level: int, keep: int, own: Tensor, inside: int
@@ -93,7 +92,8 @@ class PartTokens(Tokens):
             hidden.flatten(),
             plan.fan,
             keep,
-            balls=(own.repeat(heads), (child // inside).int().flatten()) if inside else None,
+            ball=own.repeat(heads) if inside else None,
+            child_ball=(child // inside).flatten() if inside else None,
         )
         chosen = child.flatten()[best.clamp(min=0)].masked_fill(best < 0, -1)
         return chosen.squeeze(1).unflatten(0, (heads, -1)).transpose(0, 1)

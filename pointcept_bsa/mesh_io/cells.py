@@ -36,6 +36,7 @@ PIXELS = {8: ("quad", 4, [0, 1, 3, 2]), 11: ("hexahedron", 8, [0, 1, 3, 2, 4, 5,
 POLY_VERTEX, POLY_LINE, STRIP, POLYGON = 2, 4, 6, 7
 # Cells without a fixed shape: their points are read, they themselves are left out.
 SHAPELESS = {0: "empty cells", 41: "convex point sets", 42: "polyhedra"}
+WITH_POINTS = ("convex point sets", "polyhedra")  # those that points may belong to
 
 
 def sort_cells(

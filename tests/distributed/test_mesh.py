@@ -1,11 +1,13 @@
 """The table of processes."""
 
 import pytest
+import torch
 import torch.distributed as dist
 from torch.testing._internal.distributed.fake_pg import FakeStore
 
 from pointcept_bsa.distributed import mesh
 from pointcept_bsa.errors import InputError
+from pointcept_bsa.host import MODELS
 
 
 @pytest.fixture
@@ -29,6 +31,15 @@ def test_consecutive_processes_share_a_cloud(six):
 def test_a_number_that_does_not_divide_is_refused(six):
     with pytest.raises(InputError, match="context_parallel: got 4, wanted a divisor of the 6 processes"):
         mesh.create(4, "cpu")
+
+
+@pytest.mark.parametrize("name", ["PT-v3m1", "PointNet-v1m1"])
+def test_a_network_that_wants_whole_clouds_says_so(six, name):
+    network = MODELS.build(dict(type=name, in_channels=3))
+    point = {key: torch.zeros(4, 3) for key in ("coord", "feat", "grid_coord")} | {"offset": torch.tensor([4])}
+    mesh.create(2, "cpu")
+    with pytest.raises(InputError, match=f"context_parallel: got 2, but {type(network).__name__} wants .* BSA-v1m1"):
+        network(point)
 
 
 def test_without_processes_there_is_one_part():

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from pointcept_bsa.__main__ import main as pcbsa
 from pointcept_bsa.engine.benchmark.settings import Settings
 from pointcept_bsa.host.embedded.cli import train_main
 from pointcept_bsa.host.embedded.optimizer import build_optimizer
@@ -55,7 +56,7 @@ def tool() -> Callable[..., int]:
     """``tool("predict", "--weight", ...)`` calls the main function of tools/predict.py."""
 
     def call(name: str, *arguments: str) -> int:
-        return load_tool(name).main(list(arguments))
+        return pcbsa([name.removesuffix("_data"), *arguments])
 
     return call
 

@@ -223,6 +223,21 @@ def test_a_volume_of_cells_goes_to_the_format_that_holds_them(joint_run, tmp_pat
     assert "wanted .vtu" in capsys.readouterr().err
 
 
+def test_points_of_polyhedra_are_predicted(joint_run, tmp_path, capsys):
+    """Their cells are left out, which is said; points that belong to no other cell are not lost with them."""
+    pyvista = pytest.importorskip("pyvista")
+    raw = DATASETS.build(load_config(str(joint_run / "config.py")).data.test).get_data(0)
+    _, air = body_and_air(tmp_path, raw)
+    faces = [4, 3, 0, 1, 2, 3, 0, 1, 3, 3, 0, 2, 3, 3, 1, 2, 3]
+    cells = np.concatenate([[len(faces), *faces], *([4, *range(i, i + 4)] for i in range(4, 57))])
+    pyvista.UnstructuredGrid(cells, [42] + [10] * 53, air).save(tmp_path / "air.vtu")
+    files = [f"surface={tmp_path / 'body.vtp'}", f"volume={tmp_path / 'air.vtu'}"]
+    assert load_tool("predict").main(["--weight", str(joint_run), "--input", *files, "--output", f"{tmp_path}/o"]) == 0
+    assert "left out: polyhedra" in capsys.readouterr().out
+    written = read_mesh(tmp_path / "o/air.vtu")
+    assert len(written.points) == 60 and np.isfinite(written.point_data["predicted_velocity"]).all()
+
+
 def test_drag_is_that_of_the_surface_whose_faces_are_given(joint_run, tmp_path, capsys):
     coord = (u := np.random.default_rng(0).normal(size=(60, 3))) / np.linalg.norm(u, axis=1, keepdims=True)
     write_mesh(tmp_path / "body.ply", Mesh(0.6 * coord, {"triangle": ConvexHull(coord).simplices}))

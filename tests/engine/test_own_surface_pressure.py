@@ -16,7 +16,7 @@ from pointcept_bsa.errors import InputError
 from pointcept_bsa.host import build_dataset
 from pointcept_bsa.mesh_io import Mesh, read_mesh, write_mesh
 
-from .test_predict_equals_test import collect, make_run, own_config
+from .own_bodies import collect, make_run, own_config
 
 WORDS = ("pressure", "density=1.2", "velocity=30", "flow=1,0,0", "up=0,0,1")
 STREAM = {"density": 1.2, "velocity": 30.0, "flow": [1.0, 0.0, 0.0], "up": [0.0, 0.0, 1.0]}

@@ -41,3 +41,12 @@ class Thin:
 
     def __call__(self, data: dict) -> dict:
         return keep_points(data, np.sort(np.random.permutation(len(data["coord"]))[: np.random.randint(12, 28)]))
+
+
+@TRANSFORMS.register_module()
+class Spoil:
+    """Makes the normal of the last point no number."""
+
+    def __call__(self, data: dict) -> dict:
+        data["normal"][-1] = np.nan
+        return data

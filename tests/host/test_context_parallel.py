@@ -172,6 +172,22 @@ def test_a_lost_process_ends_all_and_the_run_goes_on_with_whole_clouds(one, tmp_
     assert "context_parallel: 2 there, 1 here" in (folder / "train.log").read_text()
 
 
+def test_numbers_that_are_not_finite_in_one_part_end_both_processes(one, tmp_path):
+    spoil = ("data.train.transform.0.type=Spoil", "evaluate=False", f"save_path={tmp_path}/run")
+    codes, said = train_in(2, one[0], "context_parallel=2", *spoil, *SHORT)
+    assert codes == [2, 2] and "Traceback" not in said, said
+    assert "the batch's part in another process is not finite" in said and "the batch's 'feat' is not finite" in said
+
+
+def test_numbers_of_processes_that_do_not_fit(one, tmp_path, capsys):
+    options = ["--config", one[0], "--options", f"save_path={tmp_path}/run"]
+    assert cli.train_main([*options, "context_parallel=2"]) == 2
+    assert "context_parallel: got 2, wanted a divisor of the 1 processes" in capsys.readouterr().err
+    codes, said = train_in(4, one[0], f"save_path={tmp_path}/run", "context_parallel=2", "batch_size=3")
+    assert codes == [2] * 4
+    assert "batch_size=3: it counts all groups of 2 processes, expected a multiple of 2" in said
+
+
 @pytest.mark.parametrize(
     "settings",
     [dict(max_points=40), dict(max_points=20, votes=2), dict(piece_points=12)],

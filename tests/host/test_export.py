@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import sys
 
@@ -12,6 +11,7 @@ from host_toys import REPOSITORY
 from test_training import assert_same_state, load, train
 
 import pointcept_bsa
+from pointcept_bsa.__main__ import main as pcbsa
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.host.embedded.checkpoint import load_checkpoint
 from pointcept_bsa.host.embedded.cli import test_main as run_test
@@ -22,10 +22,7 @@ pytest.importorskip("safetensors")
 
 
 def export(*arguments: str) -> int:
-    spec = importlib.util.spec_from_file_location("export_tool", REPOSITORY / "tools" / "export.py")
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
-    return tool.main([str(argument) for argument in arguments])
+    return pcbsa(["export", *map(str, arguments)])
 
 
 def test_exported_weights_are_tested_and_trained_on(config, run_dir, tmp_path, toys, capsys):

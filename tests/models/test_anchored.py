@@ -189,6 +189,12 @@ def test_parameters_stay_with_their_cloud():
     assert model.backbone.condition.layers[-1].weight.grad.abs().sum() > 0
 
 
+def test_clouds_of_anchors_and_queries_are_not_padded():
+    padding = model_of(BACKBONES["bsa"]).padding(32)
+    with pytest.raises(InputError, match="pad_clouds: got anchors and queries .* wanted pad_clouds=None"):
+        padding(batch_of(40) | {ANCHORS: torch.tensor([20])})
+
+
 def test_numbers_of_whole_clouds_are_those_of_the_anchors():
     scalars = dict(
         head=dict(type="ScalarHead", in_channels=16, out_channels=1),

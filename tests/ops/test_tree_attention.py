@@ -149,6 +149,19 @@ def test_descent(sizes, mask, dim, monkeypatch):
 
 
 @kernel_test
+def test_own_balls_by_tables_are_those_by_numbers(monkeypatch):
+    q, k = torch.randn(8, HEADS, 8, device=DEVICE), torch.randn(32, HEADS, 8, device=DEVICE)
+    parents, first = torch.arange(8, device=DEVICE).expand(8, HEADS, 8).contiguous(), torch.arange(9, device=DEVICE) * 4
+    groups, children = (torch.arange(n, device=DEVICE) * 4 // n for n in (8, 32))
+    hidden = torch.arange(32, device=DEVICE) % 5 == 0
+    sizes = q, k, parents, first.int(), hidden, 4, 3
+    wanted = best_children(*sizes, (2, 8))
+    assert torch.equal(best_children(*sizes, ball=groups, child_ball=children), wanted)
+    monkeypatch.setenv("PCBSA_OPS", "reference")
+    assert torch.equal(best_children(*sizes, ball=groups, child_ball=children), wanted)
+
+
+@kernel_test
 @pytest.mark.parametrize("sizes", [SMALL, pytest.param(LARGE, marks=pytest.mark.gpu)])
 def test_descent_of_queries_that_fall_into_any_ball(sizes, monkeypatch):
     made, tokens, layout = tokens_of(sizes, 8, torch.float32)
@@ -168,18 +181,6 @@ def test_descent_of_queries_that_fall_into_any_ball(sizes, monkeypatch):
     assert torch.equal(
         made.select(many, tokens, layout.ball_size, True), made.select(many, tokens, 1, True, tuple(balls), own)
     )
-
-
-@kernel_test
-def test_own_balls_by_tables_are_those_by_numbers(monkeypatch):
-    q, k = torch.randn(8, HEADS, 8, device=DEVICE), torch.randn(32, HEADS, 8, device=DEVICE)
-    parents, first = torch.arange(8, device=DEVICE).expand(8, HEADS, 8).contiguous(), torch.arange(9, device=DEVICE) * 4
-    groups, children = (torch.arange(n, device=DEVICE, dtype=torch.int32) * 4 // n for n in (8, 32))
-    hidden = torch.arange(32, device=DEVICE) % 5 == 0
-    wanted = best_children(q, k, parents, first.int(), hidden, 4, 3, (2, 8))
-    assert torch.equal(best_children(q, k, parents, first.int(), hidden, 4, 3, balls=(groups, children)), wanted)
-    monkeypatch.setenv("PCBSA_OPS", "reference")
-    assert torch.equal(best_children(q, k, parents, first.int(), hidden, 4, 3, balls=(groups, children)), wanted)
 
 
 @pytest.mark.gpu

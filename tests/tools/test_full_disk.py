@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import builtins
-import importlib.util
 import os
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pointcept_bsa.__main__ import main as pcbsa
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.files.npy_file import save_npy
 
@@ -26,11 +26,7 @@ FULL = "No space left on device"
 
 
 def run_tool(name: str, *words: object) -> int:
-    spec = importlib.util.spec_from_file_location(f"tool_{name}", ROOT / "tools" / f"{name}.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.main([str(word) for word in words])
+    return pcbsa([name.removesuffix("_data"), *map(str, words)])
 
 
 @pytest.fixture(scope="module")

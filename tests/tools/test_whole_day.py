@@ -7,13 +7,14 @@ and a parameter in the field data: prepare, train, test, predict (on a mesh, an 
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+
+from pointcept_bsa.__main__ import main as pcbsa
 
 pyvista = pytest.importorskip("pyvista", reason="missing: package pyvista (part of the extra [test])")
 
@@ -26,12 +27,7 @@ TINY += ["model.backbone.num_heads=2", "model.backbone.ball_size=32"]
 
 def tool(name: str, *words: object) -> int:
     """tools/<name>.py in this process."""
-    spec = importlib.util.spec_from_file_location(f"tool_{name}", ROOT / "tools" / f"{name}.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    code: int = module.main([str(word) for word in words])
-    return code
+    return pcbsa([name.removesuffix("_data"), *map(str, words)])
 
 
 def make_mesh(i: int) -> Any:

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from pointcept_bsa.engine.environment_variable import environment_variable
+from pointcept_bsa.host.captured import CapturedBatch
 from pointcept_bsa.host.memory import is_out_of_memory
-from pointcept_bsa.samples import Batch, host_ends
+from pointcept_bsa.samples import Batch
 
 OPS_VARIABLE = "PCBSA_OPS"  # read by pointcept_bsa.ops: auto, reference or triton
 SDPA_VARIABLE = "PCBSA_SDPA"  # read by ops.dense_attention: flash, cudnn, efficient, narrow, torch or its own choice
@@ -29,7 +30,7 @@ BACKENDS = {  # None: not one of torch's, but the own kernel for narrow heads
 }
 WARMUP_CALLS = 3  # before a capture: libraries and allocator settle
 
-Call = Callable[[dict[str, Any]], Any]
+Call = Callable[[Any], Any]
 
 
 class NotPossible(RuntimeError):
@@ -69,7 +70,7 @@ def attention_backend(name: str | None) -> Iterator[None]:
         yield
 
 
-class Replay:
+class Replay(CapturedBatch):
     """``call(batch)``, recorded once as a CUDA graph; calling this copies a batch of the same shape and replays it.
 
     Raises:
@@ -77,31 +78,20 @@ class Replay:
     """
 
     def __init__(self, call: Call, example: Mapping[str, Tensor]) -> None:
-        self.inputs: dict[str, Any] = Batch.of(
-            {key: value.clone() if isinstance(value, Tensor) else value for key, value in example.items()},
-            {"offset": host_ends(example)},
-        )
+        batch = Batch.of(example)
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
             for _ in range(WARMUP_CALLS):
-                call(self.inputs)
+                call(batch)
         torch.cuda.current_stream().wait_stream(stream)
-        self.graph = torch.cuda.CUDAGraph()
         try:
-            with torch.cuda.graph(self.graph, stream=stream):
-                call(self.inputs)
+            super().__init__(call, batch, stream=stream)
         except RuntimeError as error:
             for each in (error, error.__context__):
                 if each is not None and is_out_of_memory(each):
                     raise MemoryError("out of memory while capturing") from error
             raise NotPossible(f"cannot be captured: {first_line(error)}") from error
-
-    def __call__(self, batch: Mapping[str, Tensor]) -> None:
-        for key, value in batch.items():
-            if isinstance(value, Tensor):
-                self.inputs[key].copy_(value, non_blocking=True)
-        self.graph.replay()
 
 
 def compiled(model: nn.Module) -> nn.Module:

@@ -69,7 +69,9 @@ def joined(parts: Mapping[str, Mesh], names: Sequence[str]) -> Mesh:
     field_data = {name: values for mesh in reversed(meshes) for name, values in mesh.field_data.items()}
     points = np.concatenate([mesh.points for mesh in meshes])
     data = {**fields, DOMAIN: np.repeat(np.arange(len(names)), sizes)}
-    return Mesh(points, {kind: np.concatenate(blocks) for kind, blocks in cells.items()}, data, {}, field_data)
+    left_out = tuple(dict.fromkeys(name for mesh in meshes for name in mesh.left_out))
+    blocks = {kind: np.concatenate(parts) for kind, parts in cells.items()}
+    return Mesh(points, blocks, data, {}, field_data, left_out)
 
 
 def predict_domains(

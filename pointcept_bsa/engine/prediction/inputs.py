@@ -17,6 +17,7 @@ from pointcept_bsa.engine.prediction.surface import Surface, outward_surface, po
 from pointcept_bsa.errors import InputError, nearest
 from pointcept_bsa.geometry.domains import DOMAIN, DOMAIN_NAMES
 from pointcept_bsa.mesh_io import Mesh
+from pointcept_bsa.mesh_io.cells import WITH_POINTS
 from pointcept_bsa.samples import names_points
 
 FLAT = 1e-9  # of the extent: how far points of a 2-D cloud may lie off their plane
@@ -121,8 +122,12 @@ def _by_key(given: Mapping[str, str], network: Network) -> dict[str, str]:
 
 
 def _used_points(mesh: Mesh, network: Network) -> np.ndarray:
-    """(N,) True for points of some cell, or all where there are no cells, or where the training kept all."""
-    if not mesh.num_cells or not network.inputs.recipe.get("drop_loose_points", True):
+    """(N,) True for points of some cell, or all where there are no cells, or where the training kept all.
+
+    All, too, where cells of many points were left out in reading: points may belong to these.
+    """
+    unknown = not mesh.num_cells or any(name in WITH_POINTS for name in mesh.left_out)
+    if unknown or not network.inputs.recipe.get("drop_loose_points", True):
         return np.ones(len(mesh.points), dtype=bool)
     return used_points(mesh.cells, len(mesh.points))
 

@@ -110,8 +110,7 @@ def predict_file(
     fitted(mesh, target)  # what cannot be written is refused before it is predicted
     prepared = prepare_input(mesh, source.name, network, settings.fields)
     remarks = list(prepared.remarks)
-    if mesh.left_out:
-        remarks.append(f"not numbers, and left out: {', '.join(mesh.left_out)}")
+    remarks += left_out(mesh)
     warnings = []
     inside = "unknown"
     if network.training is not None:
@@ -146,7 +145,7 @@ def predict_sample(
     records = []
     for (domain, mesh), (source, target) in zip(meshes.items(), targets, strict=True):
         used, prediction = found[domain]
-        own, forces, more = of_domain(network, domain), None, list(remarks)
+        own, forces, more = of_domain(network, domain), None, [*remarks, *left_out(mesh)]
         if (refers := reference_of(domain, network, reference)) is not None:
             surface = outward_surface(mesh.points, triangles_of(mesh)) if len(triangles_of(mesh)) else None
             forces = forces_on(mesh, surface, used, prediction.values, own, refers, warnings, more)
@@ -155,6 +154,15 @@ def predict_sample(
         records.append({"input": str(source), "domain": domain, **record, **told})
         warnings, remarks = [], []  # said once
     return records
+
+
+def left_out(mesh: Mesh) -> list[str]:
+    """A line about what a file has and the prediction does not go on, if there is such a thing."""
+    return (
+        [f"neither numbers nor cells of a fixed shape, and left out: {', '.join(mesh.left_out)}"]
+        if mesh.left_out
+        else []
+    )
 
 
 def forces_on(

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook
 
+from pointcept_bsa.distributed.mesh import context_size
+from pointcept_bsa.distributed.parts import sum_over_parts
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.host.batch import to_device
 from pointcept_bsa.host.embedded.checkpoint import unwrap
@@ -65,9 +67,12 @@ def diagnose(model: nn.Module, batch: Mapping[str, Any], forward: Callable[[Any]
     ``forward`` runs the model once more, watched by a forward hook that is there for this one call. Random numbers
     and buffers are as before afterwards.
     """
-    for name, value in batch.items():
-        if isinstance(value, Tensor) and not _is_finite(value):
-            return f"the batch's {name!r} is not finite (samples {_names(batch)})"
+    bad = next((name for name, value in batch.items() if isinstance(value, Tensor) and not _is_finite(value)), None)
+    if bad is not None or context_size() > 1:  # no process may run the model without those that share its clouds
+        number = torch.tensor(float(bad is not None), device=next(model.parameters()).device)
+        if float(sum_over_parts(number)):
+            of = f"{bad!r} is" if bad is not None else "part in another process is"
+            return f"the batch's {of} not finite (samples {_names(batch)})"
     for kind, tensors in (("weight", model.named_parameters()), ("buffer", model.named_buffers())):
         for name, tensor in tensors:
             if not _is_finite(tensor):

@@ -34,7 +34,8 @@ def default_setup(cfg: Config) -> Config:
     for key in ("batch_size", "batch_size_val", "batch_size_test"):
         size = cfg[key]
         if size is not None and size % groups:
-            raise InputError(f"{key}={size}: it counts all processes, expected a multiple of {groups}")
+            what = "processes" if cfg.context_parallel == 1 else f"groups of {cfg.context_parallel} processes"
+            raise InputError(f"{key}={size}: it counts all {what}, expected a multiple of {groups}")
         cfg[f"{key}_per_gpu"] = 1 if size is None else size // groups
     cfg.num_worker_per_gpu = cfg.num_worker // comm.get_world_size()
     cfg.data.train.loop = 1 if cfg.max_iters is not None else cfg.epoch // cfg.eval_epoch

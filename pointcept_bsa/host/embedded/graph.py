@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pointcept_bsa.host.captured import CapturedBatch
 from pointcept_bsa.host.cast_weights import CastWeights
 from pointcept_bsa.host.flat_gradients import FlatGradients
 from pointcept_bsa.samples import ENDS, Batch, entry, host_ends
@@ -50,7 +51,7 @@ class GraphedStep:
         self.pool = torch.cuda.graph_pool_handle()
         self.seen: Counter[Signature] = Counter()
         self._told = False
-        self.graphs: dict[Signature, tuple[torch.cuda.CUDAGraph, Batch, dict[str, Tensor]]] = {}
+        self.graphs: dict[Signature, CapturedBatch] = {}
         self.gradients = FlatGradients(model)
         self.cast = None if cast_dtype is None else CastWeights(model, cast_dtype)
 
@@ -69,12 +70,7 @@ class GraphedStep:
             if self.seen[signature] >= WARMUP_STEPS and self._make_room(signature):
                 self._capture(signature, batch)
             return outputs
-        graph, inputs, outputs = self.graphs[signature]
-        for key, value in batch.items():
-            if isinstance(value, Tensor):
-                inputs[key].copy_(value, non_blocking=True)
-        graph.replay()
-        return {key: value.clone() for key, value in outputs.items()}
+        return {key: value.clone() for key, value in self.graphs[signature](batch).items()}
 
     def _count(self, signature: Signature) -> None:
         self.seen[signature] += 1
@@ -100,13 +96,7 @@ class GraphedStep:
         return outputs
 
     def _capture(self, signature: Signature, batch: Batch) -> None:
-        copies = {key: value.clone() if isinstance(value, Tensor) else value for key, value in batch.items()}
-        inputs = Batch.of(copies, {key: host_ends(batch, key) for key in copies if entry(key).rows == ENDS})
-        graph = torch.cuda.CUDAGraph()
-        # Thread-local: the thread that pins the next batches goes on using CUDA meanwhile.
-        with torch.cuda.graph(graph, pool=self.pool, stream=self.stream, capture_error_mode="thread_local"):
-            outputs = self._forward_backward(inputs)
-        self.graphs[signature] = (graph, inputs, outputs)
+        self.graphs[signature] = CapturedBatch(self._forward_backward, batch, pool=self.pool, stream=self.stream)
         count = len(self.graphs)
         self.logger.info(f"CUDA graph {count} captured: {len(batch['coord'])} rows in {len(batch['offset'])} clouds")
         if count == MAX_GRAPHS and not self._told:

@@ -12,6 +12,7 @@ import triton
 import triton.language as tl
 
 from pointcept_bsa.ops.last_program import is_last, sum_of_parts
+from pointcept_bsa.ops.matrix_product import dot
 
 LOG2E = tl.constexpr(1.4426950408889634)
 
@@ -34,14 +35,6 @@ def _put(ptr, value, rows, stride, DIM: tl.constexpr, WIDTH: tl.constexpr):
         tl.store(ptr + where, value.to(ptr.dtype.element_ty))
     else:
         tl.store(ptr + where, value.to(ptr.dtype.element_ty), mask=columns[None, :] < WIDTH)
-
-
-@triton.jit
-def _dot(a, b, PRECISION: tl.constexpr, UPCAST: tl.constexpr):
-    """Matrix product in float32. UPCAST: Triton's interpreter multiplies the raw bits of 16-bit floats."""
-    if UPCAST:
-        return tl.dot(a.to(tl.float32), b.to(tl.float32), input_precision="ieee")
-    return tl.dot(a, b, input_precision=PRECISION)
 
 
 @triton.jit
@@ -85,7 +78,7 @@ def forward_kernel(
         keys = ball + start + tl.arange(0, KEYS)
         k = _tile(K + head // GROUP * k_head, keys, k_row, DIM, WIDTH)
         v = _tile(V + head // GROUP * v_head, keys, v_row, DIM, WIDTH)
-        logits = _dot(q, tl.trans(k), PRECISION, UPCAST) * (scale * LOG2E)
+        logits = dot(q, tl.trans(k), PRECISION, UPCAST) * (scale * LOG2E)
         if BIAS:
             logits += sigma * _distance(AT, rows, COORD, keys, SPACE)
         if MASK:
@@ -96,7 +89,7 @@ def forward_kernel(
         weight = tl.exp2(logits - base[:, None])
         old = tl.exp2(highest - base)
         total = total * old + tl.sum(weight, 1)
-        out = out * old[:, None] + _dot(weight.to(v.dtype), v, PRECISION, UPCAST)
+        out = out * old[:, None] + dot(weight.to(v.dtype), v, PRECISION, UPCAST)
         highest = new
     found = total > 0
     out = out / tl.where(found, total, 1.0)[:, None]
@@ -147,21 +140,21 @@ def key_gradient_kernel(
         q = _tile(Q + head * q_head, rows, q_row, DIM, WIDTH)
         grad, delta = _gradient_of_rows(OUT, GRAD, VALID, rows, head, HEADS, DIM, WIDTH, MASK)
         lse = tl.load(LSE + head.to(tl.int64) * slots + rows)
-        logits = _dot(k, tl.trans(q), PRECISION, UPCAST) * (scale * LOG2E)
+        logits = dot(k, tl.trans(q), PRECISION, UPCAST) * (scale * LOG2E)
         if BIAS:
             distance = _distance(COORD, keys, COORD, rows, SPACE)
             logits += sigma * distance
         weight = tl.exp2(logits - lse[None, :])
         if MASK:
             weight = tl.where(inside[:, None], weight, 0.0)
-        dv += _dot(weight.to(grad.dtype), grad, PRECISION, UPCAST)
-        dlogits = weight * (_dot(v, tl.trans(grad), PRECISION, UPCAST) - delta[None, :])
+        dv += dot(weight.to(grad.dtype), grad, PRECISION, UPCAST)
+        dlogits = weight * (dot(v, tl.trans(grad), PRECISION, UPCAST) - delta[None, :])
         if BIAS:
             dsigma += tl.sum(dlogits * distance, 1)
         small = dlogits.to(q.dtype)
-        dk += _dot(small, q, PRECISION, UPCAST)
+        dk += dot(small, q, PRECISION, UPCAST)
         if WITH_DQ:
-            dq = _dot(tl.trans(small), k, PRECISION, UPCAST) * scale
+            dq = dot(tl.trans(small), k, PRECISION, UPCAST) * scale
             _put(DQ + head * WIDTH, dq, rows, HEADS * WIDTH, DIM, WIDTH)
     _put(DK + head * WIDTH, dk * scale, keys, HEADS * WIDTH, DIM, WIDTH)
     _put(DV + head * WIDTH, dv, keys, HEADS * WIDTH, DIM, WIDTH)
@@ -196,13 +189,13 @@ def query_gradient_kernel(
         keys = ball + start + tl.arange(0, KEYS)
         k = _tile(K + head // GROUP * k_head, keys, k_row, DIM, WIDTH)
         v = _tile(V + head // GROUP * v_head, keys, v_row, DIM, WIDTH)
-        logits = _dot(q, tl.trans(k), PRECISION, UPCAST) * (scale * LOG2E)
+        logits = dot(q, tl.trans(k), PRECISION, UPCAST) * (scale * LOG2E)
         if BIAS:
             logits += sigma * _distance(COORD, rows, COORD, keys, SPACE)
         weight = tl.exp2(logits - lse[:, None])
         if MASK:
             inside = tl.load(VALID + keys) != 0
             weight = tl.where(inside[None, :], weight, 0.0)
-        dlogits = weight * (_dot(grad, tl.trans(v), PRECISION, UPCAST) - delta[:, None])
-        dq += _dot(dlogits.to(k.dtype), k, PRECISION, UPCAST)
+        dlogits = weight * (dot(grad, tl.trans(v), PRECISION, UPCAST) - delta[:, None])
+        dq += dot(dlogits.to(k.dtype), k, PRECISION, UPCAST)
     _put(DQ + head * WIDTH, dq * scale, rows, HEADS * WIDTH, DIM, WIDTH)

@@ -9,13 +9,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-
-@triton.jit
-def _dot(a, b, PRECISION: tl.constexpr, UPCAST: tl.constexpr):
-    """Matrix product in float32. UPCAST: Triton's interpreter multiplies the raw bits of 16-bit floats."""
-    if UPCAST:
-        return tl.dot(a.to(tl.float32), b.to(tl.float32), input_precision="ieee")
-    return tl.dot(a, b, input_precision=PRECISION)
+from pointcept_bsa.ops.matrix_product import dot
 
 
 @triton.jit
@@ -44,7 +38,7 @@ def _hidden(u, W1, B1, unit, M: tl.constexpr, IN: tl.constexpr, WIDTH: tl.conste
     """relu(W_1 u + b_1) of some units (rows, HIDE) in float32, and their rows of W_1."""
     weight = _matrix(W1, unit, tl.arange(0, WIDTH), M, IN)
     bias = tl.load(B1 + unit, mask=unit < M, other=0.0).to(tl.float32)
-    return tl.maximum(_dot(u, tl.trans(weight), PRECISION, UPCAST) + bias[None, :], 0.0), weight
+    return tl.maximum(dot(u, tl.trans(weight), PRECISION, UPCAST) + bias[None, :], 0.0), weight
 
 
 @triton.jit
@@ -65,7 +59,7 @@ def forward_kernel(
         unit = start + tl.arange(0, HIDE)
         hidden, weight1 = _hidden(u, W1, B1, unit, M, SIZE * D, WIDTH, PRECISION, UPCAST)
         weight = _matrix(W2, channel, unit, OUTS, M)
-        out += _dot(hidden.to(u.dtype), tl.trans(weight), PRECISION, UPCAST)
+        out += dot(hidden.to(u.dtype), tl.trans(weight), PRECISION, UPCAST)
     place = row.to(tl.int64)[:, None] * OUTS + channel[None, :]
     tl.store(OUT + place, out.to(OUT.dtype.element_ty), mask=(row < rows)[:, None] & (channel < OUTS)[None, :])
 
@@ -90,8 +84,8 @@ def input_gradient_kernel(
         unit = start + tl.arange(0, HIDE)
         hidden, weight1 = _hidden(u, W1, B1, unit, M, SIZE * D, WIDTH, PRECISION, UPCAST)
         weight2 = _matrix(W2, channel, unit, OUTS, M)
-        dhidden = tl.where(hidden > 0, _dot(grad, weight2, PRECISION, UPCAST), 0.0).to(u.dtype)
-        du += _dot(dhidden, weight1, PRECISION, UPCAST)
+        dhidden = tl.where(hidden > 0, dot(grad, weight2, PRECISION, UPCAST), 0.0).to(u.dtype)
+        du += dot(dhidden, weight1, PRECISION, UPCAST)
     du = tl.where(inside, du, 0.0)
     column = tl.arange(0, WIDTH)
     where = (slot * HEADS + (row % HEADS)[:, None]) * D + (column % D)[None, :]
@@ -123,11 +117,11 @@ def weight_gradient_kernel(
         grad = tl.load(GRAD + row.to(tl.int64)[:, None] * OUTS + channel[None, :], mask=there, other=0.0)
         hidden, weight1 = _hidden(u, W1, B1, unit, M, SIZE * D, WIDTH, PRECISION, UPCAST)
         hidden = tl.where((row < rows)[:, None], hidden, 0.0)
-        dhidden = tl.where(hidden > 0, _dot(grad, weight2, PRECISION, UPCAST), 0.0)
+        dhidden = tl.where(hidden > 0, dot(grad, weight2, PRECISION, UPCAST), 0.0)
         db1 += tl.sum(dhidden, 0)
         db2 += tl.sum(grad.to(tl.float32), 0)
-        dw1 += _dot(tl.trans(dhidden).to(u.dtype), u, PRECISION, UPCAST)
-        dw2 += _dot(tl.trans(grad), hidden.to(u.dtype), PRECISION, UPCAST)
+        dw1 += dot(tl.trans(dhidden).to(u.dtype), u, PRECISION, UPCAST)
+        dw2 += dot(tl.trans(grad), hidden.to(u.dtype), PRECISION, UPCAST)
     number = tl.program_id(0) * tl.num_programs(2) + tl.program_id(2)
     first = DW + number.to(tl.int64) * (M * SIZE * D + M + OUTS * M + OUTS)
     units = unit < M

@@ -11,15 +11,9 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from pointcept_bsa.ops.matrix_product import dot
+
 LOG2E = tl.constexpr(1.4426950408889634)
-
-
-@triton.jit
-def _dot(a, b, PRECISION: tl.constexpr, UPCAST: tl.constexpr):
-    """Matrix product in float32. UPCAST: Triton's interpreter multiplies the raw bits of 16-bit floats."""
-    if UPCAST:
-        return tl.dot(a.to(tl.float32), b.to(tl.float32), input_precision="ieee")
-    return tl.dot(a, b, input_precision=PRECISION)
 
 
 @triton.jit
@@ -67,13 +61,13 @@ def forward_kernel(
         token, inside, bias = _listed(TOKENS, BIAS, node.to(tl.int64) * width, start, number, KEYS)
         k = _tile(K + head * k_head, token, inside, k_row, DIM, WIDTH)
         v = _tile(V + head * v_head, token, inside, v_row, DIM, WIDTH)
-        logits = _dot(q, tl.trans(k), PRECISION, UPCAST) * (scale * LOG2E) + bias[None, :]
+        logits = dot(q, tl.trans(k), PRECISION, UPCAST) * (scale * LOG2E) + bias[None, :]
         new = tl.maximum(highest, tl.max(logits, 1))
         base = tl.where(new == -float("inf"), 0.0, new)
         weight = tl.exp2(logits - base[:, None])
         old = tl.exp2(highest - base)
         total = total * old + tl.sum(weight, 1)
-        out = out * old[:, None] + _dot(weight.to(v.dtype), v, PRECISION, UPCAST)
+        out = out * old[:, None] + dot(weight.to(v.dtype), v, PRECISION, UPCAST)
         highest = new
     found = total > 0
     out = out / tl.where(found, total, 1.0)[:, None]
@@ -106,10 +100,10 @@ def query_gradient_kernel(
         token, inside, bias = _listed(TOKENS, BIAS, node.to(tl.int64) * width, start, number, KEYS)
         k = _tile(K + head * k_head, token, inside, k_row, DIM, WIDTH)
         v = _tile(V + head * v_head, token, inside, v_row, DIM, WIDTH)
-        logits = _dot(q, tl.trans(k), PRECISION, UPCAST) * (scale * LOG2E) + bias[None, :]
+        logits = dot(q, tl.trans(k), PRECISION, UPCAST) * (scale * LOG2E) + bias[None, :]
         weight = tl.exp2(logits - lse[:, None])
-        dlogits = weight * (_dot(grad, tl.trans(v), PRECISION, UPCAST) - delta[:, None])
-        dq += _dot(dlogits.to(k.dtype), k, PRECISION, UPCAST)
+        dlogits = weight * (dot(grad, tl.trans(v), PRECISION, UPCAST) - delta[:, None])
+        dq += dot(dlogits.to(k.dtype), k, PRECISION, UPCAST)
     _put(DQ + head * WIDTH, dq * scale, rows, here, HEADS * WIDTH, DIM, WIDTH)
 
 
@@ -140,11 +134,11 @@ def token_gradient_kernel(
             at = head.to(tl.int64) * queries + rows
             lse = tl.load(LSE + at, mask=here, other=float("inf"))  # no weight beyond the node
             delta = tl.load(DELTA + at, mask=here, other=0.0)
-            logits = _dot(k, tl.trans(q), PRECISION, UPCAST) * (scale * LOG2E) + bias[:, None]
+            logits = dot(k, tl.trans(q), PRECISION, UPCAST) * (scale * LOG2E) + bias[:, None]
             weight = tl.exp2(logits - lse[None, :])
-            dv += _dot(weight.to(grad.dtype), grad, PRECISION, UPCAST)
-            dlogits = weight * (_dot(v, tl.trans(grad), PRECISION, UPCAST) - delta[None, :])
-            dk += _dot(dlogits.to(q.dtype), q, PRECISION, UPCAST)
+            dv += dot(weight.to(grad.dtype), grad, PRECISION, UPCAST)
+            dlogits = weight * (dot(v, tl.trans(grad), PRECISION, UPCAST) - delta[None, :])
+            dk += dot(dlogits.to(q.dtype), q, PRECISION, UPCAST)
         place = row + start + tl.arange(0, KEYS)
         _put(DK + head * WIDTH, dk * scale, place, inside, HEADS * WIDTH, DIM, WIDTH)
         _put(DV + head * WIDTH, dv, place, inside, HEADS * WIDTH, DIM, WIDTH)

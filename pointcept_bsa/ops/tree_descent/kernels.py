@@ -9,16 +9,15 @@ import triton.language as tl
 
 @triton.jit(do_not_specialize=["groups"])
 def best_children_kernel(
-    Q, K, PARENTS, FIRST, HIDDEN, GROUP_BALL, CHILD_BALL, OUT, groups, q_row, q_head, k_row, k_head,
+    Q, K, PARENTS, FIRST, HIDDEN, BALL, CHILD_BALL, OUT, groups, q_row, q_head, k_row, k_head,
     own_groups, own_children,
     H: tl.constexpr, D: tl.constexpr, DIM: tl.constexpr, WIDTH: tl.constexpr, FAN: tl.constexpr,
-    KEEP: tl.constexpr, PLACES: tl.constexpr, OWN: tl.constexpr, BALLS: tl.constexpr,
-    ALIGN: tl.constexpr, ROWS: tl.constexpr,
+    KEEP: tl.constexpr, PLACES: tl.constexpr, OWN: tl.constexpr, ALIGN: tl.constexpr, ROWS: tl.constexpr,
 ):  # fmt: skip
     """OUT (G, H, KEEP), the best of the FAN children of WIDTH parents each. A child that beats the worst of those kept
     in PLACES places, a power of two from KEEP on, takes its place; at last they are sorted. With its channels in one
     load, which ALIGN allows, and PLACES ahead of ROWS, all that a group compares stays within its thread. OWN: 0 for
-    any child, 1 for none in the ball of the group by its number, 2 by BALL (G,)."""
+    any child, 1 for none in the ball of the group by its number, 2 by BALL (G,), 3 by BALL and CHILD_BALL (T,)."""
     head = tl.program_id(1)
     group = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     here = group < groups
@@ -28,10 +27,11 @@ def best_children_kernel(
     within = here[:, None] & (channel < D)[None, :]
     where = tl.multiple_of(wide * q_row + head * q_head, ALIGN)
     q = tl.load(Q + where[:, None] + channel[None, :], mask=within, other=0.0).to(tl.float32)
+    own = group // own_groups
+    if OWN >= 2:
+        own = tl.load(BALL + wide, mask=here, other=-1).to(tl.int32)
     score = tl.full([PLACES, ROWS], -float("inf"), tl.float32)
     kept = tl.full([PLACES, ROWS], -1, tl.int32)
-    if BALLS:
-        ball = tl.load(GROUP_BALL + group, mask=here, other=-1)
     for number in range(WIDTH):
         parent = tl.load(PARENTS + wide * (H * WIDTH) + head * WIDTH + number, mask=here, other=-1).to(tl.int32)
         first = tl.load(FIRST + parent, mask=parent >= 0, other=0).to(tl.int32)
@@ -40,10 +40,10 @@ def best_children_kernel(
             child = first + each
             there = child < end
             there = there & (tl.load(HIDDEN + child, mask=there, other=1) == 0)
-            if OWN:
-                there = there & (child // own_children != group // own_groups)
-            if BALLS:
-                there = there & (tl.load(CHILD_BALL + child, mask=there, other=-1) != ball)
+            if OWN == 3:
+                there = there & (tl.load(CHILD_BALL + child, mask=there, other=-1).to(tl.int32) != own)
+            elif OWN:
+                there = there & (child // own_children != own)
             seen = there[:, None]
             if DIM > D:  # else the channels of a key come in one load
                 seen = seen & (channel < D)[None, :]

@@ -19,7 +19,8 @@ def best_children(
     fan: int,
     keep: int,
     own: tuple[int, int] | None = None,
-    balls: tuple[Tensor, Tensor] | None = None,
+    ball: Tensor | None = None,
+    child_ball: Tensor | None = None,
 ) -> Tensor:
     """Of the children of some tokens the ``keep`` with the largest <q, k>, per query group and head.
 
@@ -32,25 +33,26 @@ def best_children(
         fan: most children of a token.
         keep: how many to keep.
         own: groups and children in a ball; then no group gets a child in its own ball. None: any child.
-        balls: the same, where that is no rule, by the balls of groups (G,) and children (T,), int32.
+        ball: (G,) with ``own``, the ball of each group, where groups are not those of the slots.
+        child_ball: (T,) with ``ball`` and in place of ``own``, that of each child, where these are not, either.
 
     Returns:
         (G, H, keep) children by falling score; -1 where there are fewer.
     """
     step = max(1, MAX_ELEMENTS // (k.shape[1] * k.shape[2] * parents.shape[2] * fan))
-    groups = torch.arange(len(q), device=q.device)
+    balls = torch.arange(len(q), device=q.device) // (own[0] if own else 1) if ball is None else ball
     heads = torch.arange(k.shape[1], device=k.device).view(1, -1, 1)
     out = []
-    for rows, group, above in zip(q.split(step), groups.split(step), parents.split(step), strict=True):
+    for rows, inside, above in zip(q.split(step), balls.split(step), parents.split(step), strict=True):
         first, end = (first_child[above.clamp(min=0) + i].long().unsqueeze(-1) for i in (0, 1))
         child = first + torch.arange(fan, device=q.device)
         gone = ((child >= end) | (above < 0).unsqueeze(-1)).flatten(-2)
         child = child.clamp(max=len(k) - 1).flatten(-2)
         gone |= hidden[child]
         if own is not None:
-            gone |= (group // own[0]).view(-1, 1, 1) == child // own[1]
-        if balls is not None:
-            gone |= balls[0][group].view(-1, 1, 1) == balls[1][child]
+            gone |= inside.view(-1, 1, 1) == child // own[1]
+        if child_ball is not None:
+            gone |= inside.view(-1, 1, 1) == child_ball[child]
         scores = (k[child, heads] @ rows.unsqueeze(-1)).squeeze(-1).float().masked_fill(gone, -torch.inf)
         best, place = scores.topk(min(keep, scores.shape[-1]), dim=-1)
         chosen = child.gather(-1, place).masked_fill(best == -torch.inf, -1)

@@ -35,7 +35,8 @@ def best_children_op(
     fan: int,
     keep: int,
     own: list[int],
-    balls: list[Tensor],
+    ball: Tensor | None = None,
+    child_ball: Tensor | None = None,
 ) -> Tensor:
     """See the reference for what it computes; scores in float32."""
     from .kernels import best_children_kernel
@@ -43,15 +44,15 @@ def best_children_op(
     q, k = (rows_together(t.detach()) for t in (q, k))
     groups, heads, dim = q.shape
     width = parents.shape[2]
-    tables = balls or (None, None)
     out = torch.empty(groups, heads, keep, dtype=torch.int64, device=q.device)
+    way = 3 if child_ball is not None else 0 if not own else 1 if ball is None else 2
+    whose, theirs = (first_child if t is None else t.contiguous() for t in (ball, child_ball))
     with on_device_of(q):
         best_children_kernel[(-(-groups // ROWS), heads)](
-            q, k, parents.contiguous(), first_child, as_bytes(hidden), *tables, out, groups,
+            q, k, parents.contiguous(), first_child, as_bytes(hidden), whose, theirs, out, groups,
             *q.stride()[:2], *k.stride()[:2], *(own or (1, 1)), H=heads, D=dim, DIM=power_of_2(dim),
-            WIDTH=width, FAN=fan, KEEP=keep, PLACES=power_of_2(keep, 2),
-            OWN=bool(own), BALLS=bool(balls), ALIGN=alignment(q, k), ROWS=ROWS,
-            num_warps=WARPS,
+            WIDTH=width, FAN=fan, KEEP=keep, PLACES=power_of_2(keep, 2), OWN=way, ALIGN=alignment(q, k),
+            ROWS=ROWS, num_warps=WARPS,
         )  # fmt: skip
     return out
 
@@ -66,7 +67,8 @@ def _(
     fan: int,
     keep: int,
     own: list[int],
-    balls: list[Tensor],
+    ball: Tensor | None = None,
+    child_ball: Tensor | None = None,
 ) -> Tensor:
     return q.new_empty((q.shape[0], q.shape[1], keep), dtype=torch.int64)
 
