@@ -21,8 +21,8 @@ from pointcept_bsa.datasets.car_sets.ahmedml import AHMEDML, AhmedMLDataset  # n
 from pointcept_bsa.datasets.car_sets.drivaerml import DRIVAERML, DrivAerMLDataset  # noqa: E402
 from pointcept_bsa.datasets.car_sets.drivaernet import DRIVAERNET, DrivAerNetDataset  # noqa: E402
 from pointcept_bsa.datasets.car_sets.windsorml import WINDSORML, WindsorMLDataset  # noqa: E402
+from pointcept_bsa.datasets.prepare.car_sets.convert import ShuffledRows  # noqa: E402
 from pointcept_bsa.datasets.prepare.car_sets.splits import drawn  # noqa: E402
-from pointcept_bsa.datasets.prepare.shuffled_rows import ShuffledRows  # noqa: E402
 from pointcept_bsa.datasets.prepared import PreparedFolder  # noqa: E402
 from pointcept_bsa.engine.force_errors import ForceErrors  # noqa: E402
 from pointcept_bsa.errors import InputError  # noqa: E402
