@@ -24,8 +24,8 @@ from pointcept_bsa.datasets.pipe import prepare_pipe
 from pointcept_bsa.datasets.plasticity import prepare_plasticity
 from pointcept_bsa.datasets.prepare.car_sets import prepare_car_set
 from pointcept_bsa.datasets.prepare.custom import prepare_custom
-from pointcept_bsa.datasets.prepare.shapenet_car import prepare_shapenet_car
 from pointcept_bsa.datasets.proteins import prepare_proteins
+from pointcept_bsa.datasets.shapenet_car import prepare_shapenet_car
 from pointcept_bsa.datasets.tissue_beams import prepare_beams
 from pointcept_bsa.datasets.ventricle import prepare_ventricle
 from pointcept_bsa.errors import InputError, nearest
