@@ -10,9 +10,26 @@ from __future__ import annotations
 from typing import Any
 
 from pointcept_bsa.datasets.folder_dataset import FolderDataset
+from pointcept_bsa.datasets.prepare.structured_mesh import SOURCE, Benchmark, prepare_meshes
 from pointcept_bsa.host import DATASETS
 
 PROTOCOL = "1000/200"
+CARD = (
+    """# Airfoil, prepared
+
+Steady inviscid transonic flow around airfoils (NACA-0012, deformed; free stream of Mach 0.8, no angle of attack) on
+C-grids; one folder a flow, written by `tools/prepare_data.py airfoil`. Point `51 i + j` of the mesh has indices i, j.
+
+| file | shape | unit | meaning |
+|---|---|---|---|
+| coord.npy | (11271, 2) float32 | chord | points of the mesh, 221 x 51 |
+| mach.npy | (11271, 1) float32 | 1 | Mach number: channel 4 of Q |
+
+"""
+    + SOURCE.format(path="airfoil/naca/NACA_Cylinder_{X,Y,Q}.npy")
+    + "Protocol 1000/200 (Geo-FNO, Transolver, Erwin). Erwin's constants: mean 0.8163, standard deviation 0.1385.\n"
+)
+RAW = Benchmark("NACA_Cylinder", ("", "naca", "airfoil/naca"), (221, 51), 4, "mach", (PROTOCOL,), CARD)
 
 
 @DATASETS.register_module()
@@ -43,3 +60,8 @@ class AirfoilDataset(FolderDataset):
 
     def __init__(self, split: str = "train", data_root: str = "data/airfoil", **common: Any) -> None:
         super().__init__(split, data_root, **common)
+
+
+def prepare_airfoil(src: str | None, dst: str, **options: bool) -> None:
+    """Write the prepared folder of the airfoils; see :func:`prepare_meshes`."""
+    prepare_meshes(RAW, src, dst, **options)

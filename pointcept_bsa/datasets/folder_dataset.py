@@ -61,11 +61,14 @@ class FolderDataset(PointFieldDataset):
                 f"validation: got {validation!r}, wanted one of {list(VALIDATIONS)}{nearest(validation, VALIDATIONS)}"
             )
         self.input_fields = check_fields(fields, [*self.columns, *self.global_fields], self.target_fields)
-        hint = f"python tools/prepare_data.py {self.command} --src <{self.raw}> --dst {data_root}"
-        self.folder = PreparedFolder(data_root, hint)
+        self.folder = PreparedFolder(data_root, self.prepare_hint(data_root))
         self.protocol = self.folder.choose_protocol(protocol)
         self.validation = validation
         super().__init__(split=split, data_root=data_root, **common)
+
+    def prepare_hint(self, data_root: str) -> str:
+        """Return the command that makes the prepared folder, for error messages."""
+        return f"python tools/prepare_data.py {self.command} --src <{self.raw}> --dst {data_root}"
 
     def list_samples(self) -> list[str]:
         lists = self.folder.split(self.protocol)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+from pointcept_bsa.datasets.airfoil import prepare_airfoil
 from pointcept_bsa.datasets.airfrans import prepare_airfrans
 from pointcept_bsa.datasets.car_sets.ahmedml import AHMEDML
 from pointcept_bsa.datasets.car_sets.drivaerml import DRIVAERML
@@ -19,12 +20,12 @@ from pointcept_bsa.datasets.elasticity import prepare_elasticity
 from pointcept_bsa.datasets.molecular_dynamics import prepare_md
 from pointcept_bsa.datasets.nbody_box import prepare_nbody
 from pointcept_bsa.datasets.periodic_hills import prepare_periodic_hills
+from pointcept_bsa.datasets.pipe import prepare_pipe
 from pointcept_bsa.datasets.plasticity import prepare_plasticity
 from pointcept_bsa.datasets.prepare.car_sets import prepare_car_set
 from pointcept_bsa.datasets.prepare.custom import prepare_custom
-from pointcept_bsa.datasets.prepare.shapenet_car import prepare_shapenet_car
-from pointcept_bsa.datasets.prepare.structured_mesh import prepare_airfoil, prepare_pipe
 from pointcept_bsa.datasets.proteins import prepare_proteins
+from pointcept_bsa.datasets.shapenet_car import prepare_shapenet_car
 from pointcept_bsa.datasets.tissue_beams import prepare_beams
 from pointcept_bsa.datasets.ventricle import prepare_ventricle
 from pointcept_bsa.errors import InputError, nearest

@@ -178,3 +178,7 @@ def raw_set(root: Path, name: str, numbers=range(1, 6)) -> Path:
 
 def splits_of(root: Path, name: str) -> str:
     return str(root / ("splits" if name == "drivaernet" else "splits.json"))
+
+
+def command(name, raw, out, *more):
+    return [name, "--src", str(raw), "--dst", str(out), "--splits", splits_of(raw, name), *more]

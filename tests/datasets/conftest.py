@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -11,6 +13,7 @@ import numpy as np
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(Path(__file__).parent))  # files of tests: own_files, car_files
 
 
 def load_tool(name: str) -> ModuleType:
@@ -60,3 +63,31 @@ def make_raw_car() -> Callable[..., dict[str, np.ndarray]]:
         return arrays
 
     return make
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Twelve samples of own data, of five kinds of files, and their meshes."""
+    from own_files import surface, write_sample
+
+    kinds = ["vtp", "npz", "vtu", "vtk", "folder"]
+    meshes = {f"s{i:02d}": surface(i) for i in range(12)}
+    for i, (name, mesh) in enumerate(meshes.items()):
+        write_sample(tmp_path / "raw", name, kinds[i % len(kinds)], mesh)
+    return tmp_path / "raw", meshes
+
+
+@pytest.fixture(scope="session")
+def whole(tmp_path_factory, prepare_tool):
+    """A prepared DrivAerML and its raw folder, for copies that a test may change."""
+    car_files = pytest.importorskip("car_files", reason="pyvista, which writes the raw files, is missing")
+    folder = tmp_path_factory.mktemp("whole")
+    raw, out = car_files.raw_set(folder / "raw", "drivaerml"), folder / "out"
+    assert prepare_tool.main(car_files.command("drivaerml", raw, out)) == 0
+    return raw, out
+
+
+@pytest.fixture
+def copied(whole, tmp_path):
+    raw, out = (Path(shutil.copytree(folder, tmp_path / folder.name)) for folder in whole)
+    return raw, out

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pointcept_bsa.datasets.prepare.vtk_legacy import read_quad_mesh
+from pointcept_bsa.datasets.prepare.mlcfd import read_quad_mesh
 from pointcept_bsa.errors import InputError
 
 

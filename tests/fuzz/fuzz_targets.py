@@ -38,8 +38,8 @@ from pointcept_bsa.datasets.own.stores import PreparedStore, read_fields_file
 from pointcept_bsa.datasets.own.table import read_parameters
 from pointcept_bsa.datasets.prepare.hdf5 import read_hdf5
 from pointcept_bsa.datasets.prepare.matlab import read_mat
+from pointcept_bsa.datasets.prepare.mlcfd import read_quad_mesh
 from pointcept_bsa.datasets.prepare.tfrecord import scan_records
-from pointcept_bsa.datasets.prepare.vtk_legacy import read_quad_mesh
 from pointcept_bsa.datasets.prepared import PreparedFolder
 from pointcept_bsa.host.embedded.checkpoint import load_checkpoint
 from pointcept_bsa.host.embedded.config import load_config

@@ -1,4 +1,4 @@
-"""Airfoil and pipe of Geo-FNO: from ``<name>_{X,Y,Q}.npy``, one structured mesh a sample, to the prepared folder."""
+"""What airfoil and pipe of Geo-FNO share: ``<name>_{X,Y,Q}.npy``, one structured mesh a sample."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-from pointcept_bsa.datasets import airfoil, pipe
 from pointcept_bsa.datasets.arrays import read_npy
 from pointcept_bsa.datasets.prepare.samples import Arrays, write_samples
 from pointcept_bsa.datasets.prepare.splits import ends_protocols
@@ -22,38 +21,6 @@ drawn by `numpy.random.RandomState(1)`) is part of `train`: these samples serve 
 (validation = test) is asked for. Statistics of the whole training split (`train`, holdout included) are in
 `stats.json`.
 """
-AIRFOIL_CARD = (
-    """# Airfoil, prepared
-
-Steady inviscid transonic flow around airfoils (NACA-0012, deformed; free stream of Mach 0.8, no angle of attack) on
-C-grids; one folder a flow, written by `tools/prepare_data.py airfoil`. Point `51 i + j` of the mesh has indices i, j.
-
-| file | shape | unit | meaning |
-|---|---|---|---|
-| coord.npy | (11271, 2) float32 | chord | points of the mesh, 221 x 51 |
-| mach.npy | (11271, 1) float32 | 1 | Mach number: channel 4 of Q |
-
-"""
-    + SOURCE.format(path="airfoil/naca/NACA_Cylinder_{X,Y,Q}.npy")
-    + "Protocol 1000/200 (Geo-FNO, Transolver, Erwin). Erwin's constants: mean 0.8163, standard deviation 0.1385.\n"
-)
-PIPE_CARD = (
-    """# Pipe, prepared
-
-Steady incompressible flow (viscosity 0.005) through pipes with curved centre lines; one folder a flow, written by
-`tools/prepare_data.py pipe`. Point `129 i + j` of the mesh has the indices i, j.
-
-| file | shape | unit | meaning |
-|---|---|---|---|
-| coord.npy | (16641, 2) float32 | unit of the source | points of the mesh, 129 x 129 |
-| velocity.npy | (16641, 1) float32 | unit of the source | horizontal velocity: channel 0 of Q |
-
-"""
-    + SOURCE.format(path="pipe/Pipe_{X,Y,Q}.npy")
-    + """Protocol 1000/200 (Geo-FNO, Transolver) uses all points; protocol "1000/200 of 128 x 128" (Erwin) leaves out
-the last row and column of the mesh, its constants are mean 0.1667 and standard deviation 0.0805.
-"""
-)
 
 
 @dataclass(frozen=True)
@@ -77,30 +44,6 @@ class Benchmark:
     target: str
     protocols: tuple[str, ...]
     card: str
-
-
-AIRFOIL = Benchmark(
-    "NACA_Cylinder", ("", "naca", "airfoil/naca"), (221, 51), 4, "mach", (airfoil.PROTOCOL,), AIRFOIL_CARD
-)
-PIPE = Benchmark(
-    "Pipe",
-    ("", "pipe"),
-    (pipe.SIDE, pipe.SIDE),
-    0,
-    "velocity",
-    (pipe.PROTOCOL, pipe.CROPPED_PROTOCOL),
-    PIPE_CARD,
-)
-
-
-def prepare_airfoil(src: str | None, dst: str, **options: bool) -> None:
-    """Write the prepared folder of the airfoils; see :func:`prepare_meshes`."""
-    prepare_meshes(AIRFOIL, src, dst, **options)
-
-
-def prepare_pipe(src: str | None, dst: str, **options: bool) -> None:
-    """Write the prepared folder of the pipes; see :func:`prepare_meshes`."""
-    prepare_meshes(PIPE, src, dst, **options)
 
 
 def prepare_meshes(
