@@ -1,7 +1,8 @@
 """Every module that registers something, named once.
 
 Importing this module fills the host's registries. A new backbone, data set, loss, model or hook adds its
-line to its own package's ``__init__``; this file only names the packages.
+line to its own package's ``__init__`` (of training: ``registered``); this file only names the packages.
 """
 
-from pointcept_bsa import backbones, datasets, engine, losses, models  # noqa: F401
+from pointcept_bsa import backbones, datasets, losses, models  # noqa: F401
+from pointcept_bsa.training import registered  # noqa: F401

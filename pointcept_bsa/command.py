@@ -12,7 +12,7 @@ INSTALL = "python -m pip install -c constraints.txt -e . (in the checkout, in th
 def exit_code(run: Callable[[], int]) -> int:
     """Call ``run``; a user's mistake or an interrupt becomes one line on standard error and an exit code.
 
-    See :mod:`pointcept_bsa.host.embedded.cli`. A package that is not installed is such a mistake.
+    See :mod:`pointcept_bsa.training.cli`. A package that is not installed is such a mistake.
     """
     try:
         code = run()
@@ -26,7 +26,7 @@ def exit_code(run: Callable[[], int]) -> int:
         print(f"error: {where}; wanted {INSTALL}", file=sys.stderr, flush=True)
         return 2
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - raised again, where it is told
-        from pointcept_bsa.host.embedded.cli import exit_code as told
+        from pointcept_bsa.training.cli import exit_code as told
 
         fault = error
 

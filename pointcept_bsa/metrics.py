@@ -5,7 +5,7 @@ units and the cumulative ``offset`` (B,), and return (B,). What is reported of a
 cloud counts the same, however many points it has. Points and channels of a cloud count the same too. Those that serve
 as losses take ``valid``, see :func:`cloud_mean`.
 
-A target of several fields is judged field by field, see ``engine.target_fields``.
+A target of several fields is judged field by field, see ``training.evaluation.target_fields``.
 
 In *physical* units the values are those of the data set's card. In *normalised* units prediction and target have first
 been brought to (x - mean) / std with the model's target statistics, a channel at a time.

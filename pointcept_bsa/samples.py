@@ -216,3 +216,15 @@ def with_lengths(entries: Mapping[str, Any], lengths: Iterable[int], like: Tenso
     ends = tuple(accumulate(lengths))
     offset = torch.tensor(ends, dtype=like.dtype, device=like.device)
     return Batch.of({**entries, "offset": offset}, {"offset": ends})
+
+
+# Moving a batch to a device without making the host wait for it later.
+
+ANCHORS = "anchor_offset"  # (B,) cumulative: the anchors of each cloud, its first points; the rest are queries
+
+
+def to_device(batch: Mapping[str, Any], device: torch.device) -> Batch:
+    """The batch with its tensors on ``device``; it knows its lengths, which are read before they leave the host."""
+    moved = {k: v.to(device, non_blocking=True) if isinstance(v, Tensor) else v for k, v in batch.items()}
+    ends = {k: host_ends(batch, k) for k, v in batch.items() if isinstance(v, Tensor) and entry(k).rows == ENDS}
+    return Batch.of(moved, ends)

@@ -30,8 +30,8 @@ from pointcept_bsa.host import (
     collate_fn,
 )
 from pointcept_bsa.host.embedded.config import load_config
-from pointcept_bsa.host.embedded.optimizer import build_optimizer
-from pointcept_bsa.host.flat_config import flat_config
+from pointcept_bsa.training.optimizer import build_optimizer
+from pointcept_bsa.training.runs.flat_config import flat_config
 
 FOLDER = Path(__file__).resolve().parent.parent / "configs"
 CONFIGS = sorted(path.relative_to(FOLDER).as_posix() for path in FOLDER.glob("[!_]*/*.py"))

@@ -19,28 +19,28 @@ HOMES = {
     "np.load": set(),
     "pickle": set(),
     "yaml": set(),
-    "eval": {"pointcept/inside.py"},  # Pointcept's own tool, run in this process
+    "eval": {"host/pointcept/inside.py"},  # Pointcept's own tool, run in this process
     "import_module": set(),
     "extractall": set(),
     "np.save": {
         "files/npy_file.py",
-        "engine/molecular_dynamics_tester.py",  # archives, through write_file
+        "training/evaluation/molecular_dynamics_tester.py",  # archives, through write_file
         "mesh_io/numpy_mesh.py",
     },
-    "savefig": {"files/atomic.py", "engine/report/chart.py"},  # PNG files; SVG within a page
+    "savefig": {"files/atomic.py", "analysis/report/chart.py"},  # PNG files; SVG within a page
     "memory": {"host/memory.py"},  # whether memory ran out
     "CUDA graph": {"host/captured.py"},
     "replace": {
         "files/atomic.py",
-        "host/embedded/files.py",  # a second name for a checkpoint
+        "training/checkpoints/files.py",  # a second name for a checkpoint
         "datasets/prepare/download.py",  # archives: what has come of them is kept to go on from
     },
     "write": {
         "files/atomic.py",
         "files/npy_file.py",  # into a folder that gets its name when it is whole
-        "host/embedded/events.py",  # metrics.jsonl, appended to
-        "host/embedded/lock.py",  # the lock of a run, with the name of who has it
-        "engine/tune/study.py",  # the lock of a study: empty
+        "training/events.py",  # metrics.jsonl, appended to
+        "training/runs/folder.py",  # the lock of a run, with the name of who has it
+        "analysis/tune/study.py",  # the lock of a study: empty
         "datasets/prepare/download.py",  # archives, as they come
     },
 }

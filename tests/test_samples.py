@@ -11,8 +11,17 @@ import torch
 from pointcept_bsa.datasets.transforms import CollectPoints, SamplePoints
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.host import Point, collate_fn
-from pointcept_bsa.host.batch import to_device
-from pointcept_bsa.samples import Batch, declare, entry, host_ends, lengths, per_point_keys, rows_of, with_lengths
+from pointcept_bsa.samples import (
+    Batch,
+    declare,
+    entry,
+    host_ends,
+    lengths,
+    per_point_keys,
+    rows_of,
+    to_device,
+    with_lengths,
+)
 
 CPU = torch.device("cpu")
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from scipy.stats import norm
 
-from pointcept_bsa.engine.uncertainty import FRACTIONS, LEVELS, UncertaintyCurves, draw_uncertainty
 from pointcept_bsa.metrics import DISTRIBUTION_METRICS, coverage, gaussian_nll, sparsification, sparsification_error
+from pointcept_bsa.training.evaluation.uncertainty import FRACTIONS, LEVELS, UncertaintyCurves, draw_uncertainty
 
 LENGTHS = (50, 1, 23)
 ENDS = torch.tensor(LENGTHS).cumsum(0)

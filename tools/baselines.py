@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def work() -> int:
         arguments = build_parser().parse_args(argv)
-        from pointcept_bsa.engine.baselines import run_baselines
+        from pointcept_bsa.analysis.baselines import run_baselines
         from pointcept_bsa.host import get_root_logger
         from pointcept_bsa.host.embedded.config import load_config
 

@@ -30,15 +30,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def work() -> int:
         arguments = benchmark_parser().parse_args(argv)
-        from pointcept_bsa.host.embedded.launch import launch
+        from pointcept_bsa.training.processes.launch import launch
 
         return launch(measure, device=arguments.device, args=(arguments,))
 
     def measure(arguments: Any) -> int:
-        from pointcept_bsa.engine.benchmark.run import run
-        from pointcept_bsa.engine.benchmark.settings import Settings
-        from pointcept_bsa.host.embedded.optimizer import build_optimizer
-        from pointcept_bsa.host.embedded.scheduler import build_scheduler
+        from pointcept_bsa.analysis.benchmark.run import run
+        from pointcept_bsa.analysis.benchmark.settings import Settings
+        from pointcept_bsa.training.optimizer import build_optimizer
+        from pointcept_bsa.training.scheduler import build_scheduler
 
         run(Settings(**vars(arguments)), load, build_optimizer, build_scheduler=build_scheduler)
         return 0

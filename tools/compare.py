@@ -53,15 +53,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     def work() -> int:
         arguments = build_parser().parse_args(argv)
         if arguments.losses:
-            from pointcept_bsa.engine.loss_table import loss_table
+            from pointcept_bsa.training.evaluation.loss_table import loss_table
 
             print(loss_table(arguments.runs))
             return 0
-        from pointcept_bsa.engine.cloud_density import at_density
-        from pointcept_bsa.engine.comparison import compare
-        from pointcept_bsa.engine.comparison_tables import markdown, write_tables
-        from pointcept_bsa.engine.runs import find_runs
+        from pointcept_bsa.analysis.comparison.cloud_density import at_density
+        from pointcept_bsa.analysis.comparison.comparison import compare
+        from pointcept_bsa.analysis.comparison.tables import markdown, write_tables
         from pointcept_bsa.host.embedded.config import load_config
+        from pointcept_bsa.training.runs.finished import find_runs
 
         runs = at_density(find_runs(arguments.runs, load_config), arguments.density)
         found = compare(runs, arguments.metrics, arguments.units, arguments.force, arguments.reference)

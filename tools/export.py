@@ -22,9 +22,9 @@ from pointcept_bsa.errors import InputError
 
 def export(run: str, output: str) -> None:
     """Write the evaluated weights of ``run`` to ``output``."""
-    from pointcept_bsa.host.embedded.export import save_safetensors
     from pointcept_bsa.pretrained import WARNING, find_checkpoint
     from pointcept_bsa.pretrained import export as exported
+    from pointcept_bsa.training.checkpoints.export import save_safetensors
 
     source = find_checkpoint(run)
     weights, metadata = exported(source)

@@ -74,10 +74,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         for name, value in fields.items():
             if not name or not value:
                 raise InputError(f"--field {name}: wanted NAME=X, a name in the file or numbers")
-        from pointcept_bsa.engine.prediction.run import Settings, predict_files
-        from pointcept_bsa.host.embedded.launch import sharing_clouds
-        from pointcept_bsa.host.embedded.opened_run import open_run
-        from pointcept_bsa.host.embedded.parallel import check_shares_clouds
+        from pointcept_bsa.analysis.prediction.run import Settings, predict_files
+        from pointcept_bsa.training.processes.launch import sharing_clouds
+        from pointcept_bsa.training.processes.parallel import check_shares_clouds
+        from pointcept_bsa.training.runs.opened_run import open_run
 
         names = ("format", "max_points", "anchors", "density", "velocity", "area", "flow", "up", "about")
         settings = Settings(args.input, args.output, fields=fields, **{name: getattr(args, name) for name in names})

@@ -41,9 +41,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def work() -> int:
         args = build_parser().parse_args(argv)
-        from pointcept_bsa.engine.report.write import write_report
-        from pointcept_bsa.engine.runs import find_runs
+        from pointcept_bsa.analysis.report.write import write_report
         from pointcept_bsa.host.embedded.config import load_config
+        from pointcept_bsa.training.runs.finished import find_runs
 
         runs = find_runs(args.runs, load_config)
         path = write_report(runs, args.output, args.title, args.metrics, args.units, args.force, args.reference)

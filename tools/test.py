@@ -16,17 +16,17 @@ from pointcept_bsa.command import exit_code
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; see :mod:`pointcept_bsa.host.embedded.cli` for what it returns."""
+    """Run the command line; see :mod:`pointcept_bsa.training.cli` for what it returns."""
 
     def work() -> int:
         arguments = test_parser().parse_args(argv)
         if arguments.ensemble is not None:
-            from pointcept_bsa.engine.ensemble import test_ensemble
-            from pointcept_bsa.host.embedded.members import open_members
+            from pointcept_bsa.training.evaluation.ensemble import test_ensemble
+            from pointcept_bsa.training.runs.opened_run import open_members
 
             test_ensemble(*open_members(arguments))
             return 0
-        from pointcept_bsa.host.embedded.cli import test
+        from pointcept_bsa.training.cli import test
 
         return test(arguments)
 

@@ -18,15 +18,15 @@ from pointcept_bsa.command import exit_code
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; see :mod:`pointcept_bsa.host.embedded.cli` for what it returns."""
+    """Run the command line; see :mod:`pointcept_bsa.training.cli` for what it returns."""
 
     def work() -> int:
         arguments = train_parser().parse_args(argv)
         from functools import partial
 
-        from pointcept_bsa.engine.comparison_tables import summarize_seeds
-        from pointcept_bsa.host.embedded.cli import train
+        from pointcept_bsa.analysis.comparison.tables import summarize_seeds
         from pointcept_bsa.host.embedded.config import load_config
+        from pointcept_bsa.training.cli import train
 
         return train(arguments, partial(summarize_seeds, load_config))
 

@@ -54,10 +54,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def work() -> int:
         arguments = vars(build_parser().parse_args(argv))
-        from pointcept_bsa.engine.tune.lr_range import find_learning_rate
-        from pointcept_bsa.engine.tune.run import StudyInterrupted, Wanted, tune
-        from pointcept_bsa.engine.tune.worker import Engine
-        from pointcept_bsa.host.embedded import config, trial
+        from pointcept_bsa.analysis.tune.lr_range import find_learning_rate
+        from pointcept_bsa.analysis.tune.run import StudyInterrupted, Wanted, tune
+        from pointcept_bsa.analysis.tune.worker import Engine
+        from pointcept_bsa.host.embedded import config
+        from pointcept_bsa.training import trial
 
         engine = Engine(
             load=config.load_config,

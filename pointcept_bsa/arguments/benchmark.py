@@ -21,7 +21,7 @@ from anchors, whose number --sizes gives."""
 
 
 def benchmark_parser() -> argparse.ArgumentParser:
-    """Its arguments are those of :class:`pointcept_bsa.engine.benchmark.settings.Settings`."""
+    """Its arguments are those of :class:`pointcept_bsa.analysis.benchmark.settings.Settings`."""
     parser = Parser(description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", nargs="+", default=[], metavar="CONFIG", help="what to compare, see above")
     parser.add_argument(

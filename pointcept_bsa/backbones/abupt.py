@@ -5,11 +5,11 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from pointcept_bsa.backbones.base import Backbone
+from pointcept_bsa.geometry.neighborhood import Neighborhood
 from pointcept_bsa.geometry.padding import CloudPadding
 from pointcept_bsa.host import MODELS, Point
 from pointcept_bsa.layers.attention import check_counts, check_heads
 from pointcept_bsa.layers.linear import Linear
-from pointcept_bsa.layers.neighborhood import Neighborhood
 from pointcept_bsa.layers.perceiver import AnchorAttention, PerceiverAttention, SelfAttention, Tokens
 from pointcept_bsa.layers.prenorm import EPS, PrenormBlock, mlp
 from pointcept_bsa.layers.query_key import RotaryEmbedding

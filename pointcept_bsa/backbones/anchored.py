@@ -15,11 +15,11 @@ from pointcept_bsa.backbones.base import Backbone
 from pointcept_bsa.distributed.mesh import context_size
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.geometry.padding import VALID
+from pointcept_bsa.geometry.single_tree import SingleTree
 from pointcept_bsa.host import Point
 from pointcept_bsa.layers.anchored_stack import decode_stack
 from pointcept_bsa.layers.anchors import Memory, TreeMemory
 from pointcept_bsa.layers.norm import RMSNorm
-from pointcept_bsa.layers.single_tree import SingleTree
 from pointcept_bsa.layers.transformer import BallTreeStack
 
 

@@ -13,9 +13,8 @@ from pointcept_bsa.errors import InputError
 from pointcept_bsa.geometry.ball_tree import cloud_lengths
 from pointcept_bsa.geometry.padding import VALID, CloudPadding
 from pointcept_bsa.host import Point
-from pointcept_bsa.host.batch import ANCHORS
 from pointcept_bsa.layers.conditioning import Conditioning
-from pointcept_bsa.samples import PARAMETERS, host_ends
+from pointcept_bsa.samples import ANCHORS, PARAMETERS, host_ends
 
 
 class Backbone(nn.Module):

@@ -6,13 +6,13 @@ from torch import Tensor, nn
 
 from pointcept_bsa.backbones.anchored import AnchoredTree
 from pointcept_bsa.geometry.padding import CloudPadding
+from pointcept_bsa.geometry.single_tree import SingleTree
 from pointcept_bsa.geometry.token_tree import TokenTree, plan_tokens
 from pointcept_bsa.host import MODELS, Point
 from pointcept_bsa.layers.anchors import TreeMemory
 from pointcept_bsa.layers.ball_sparse_attention import BallSparseAttention
 from pointcept_bsa.layers.linear import Linear
 from pointcept_bsa.layers.norm import RMSNorm
-from pointcept_bsa.layers.single_tree import SingleTree
 from pointcept_bsa.layers.transformer import BallTreeStack, TransformerBlock, init_weights
 
 

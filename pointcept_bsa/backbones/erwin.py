@@ -15,14 +15,14 @@ from pointcept_bsa.backbones.base import Backbone
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.geometry.ball_tree import BallLayout, BallTree, tree_order
 from pointcept_bsa.geometry.host_tables import places
+from pointcept_bsa.geometry.level_trees import LevelTrees
 from pointcept_bsa.geometry.padding import VALID, CloudPadding, check_unit
+from pointcept_bsa.geometry.published_tree import published_levels
 from pointcept_bsa.geometry.tree_plan import plan_tree
 from pointcept_bsa.host import MODELS, Point
 from pointcept_bsa.layers.attention import BallAttention
 from pointcept_bsa.layers.ball_pooling import BallPooling, BallUnpooling
-from pointcept_bsa.layers.level_trees import LevelTrees
 from pointcept_bsa.layers.message_passing import PointEmbedding
-from pointcept_bsa.layers.published_tree import published_levels
 from pointcept_bsa.layers.transformer import BallTreeStack, TransformerBlock, init_weights
 
 TREES = ("own", "balltree")

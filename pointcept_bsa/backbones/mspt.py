@@ -6,12 +6,12 @@ from torch import Tensor, nn
 
 from pointcept_bsa.backbones.base import Backbone
 from pointcept_bsa.geometry.padding import CloudPadding
+from pointcept_bsa.geometry.single_tree import SingleTree
 from pointcept_bsa.geometry.tree_plan import plan_tree
 from pointcept_bsa.host import MODELS, Point
 from pointcept_bsa.layers.attention import check_counts
 from pointcept_bsa.layers.multi_scale_attention import MultiScaleAttention
 from pointcept_bsa.layers.prenorm import EPS, PrenormBlock, mlp
-from pointcept_bsa.layers.single_tree import SingleTree
 from pointcept_bsa.layers.transformer import init_weights
 
 

@@ -328,5 +328,5 @@ def _pooled_point(
     return point
 
 
-if MODELS.get("PT-v3m1") is None:
+if "PT-v3m1" not in MODELS._module_dict:
     MODELS.register_module("PT-v3m1")(PointTransformerV3)

@@ -75,10 +75,10 @@ class PointFieldDataset(Dataset):
         test_cfg: None, or how the evaluation goes through these clouds: ``dict(max_points=..., votes=1)`` bounds the
             points of one forward pass; ``piece_points="training"`` (or a number) predicts clouds with more points than
             those of training in random pieces of as many as these, every point once a vote; see
-            :mod:`pointcept_bsa.engine.bounded`. ``dict(anchors=2048, chunk=32768, votes=1, seed=0)`` predicts every
-            point as a query of so many points of its cloud (of each domain: ``anchors=dict(surface=1024, ...)``), see
-            :mod:`pointcept_bsa.engine.anchored`. Pointcept's other test-time views (voxels, crops) do not exist for
-            fields.
+            :mod:`pointcept_bsa.training.evaluation.bounded`. ``dict(anchors=2048, chunk=32768, votes=1, seed=0)``
+            predicts every point as a query of so many points of its cloud (of each domain: ``anchors=dict(surface=1024,
+            ...)``), see :mod:`pointcept_bsa.training.evaluation.anchored`. Pointcept's other test-time views (voxels,
+            crops) do not exist for fields.
         cache: keep the loaded fields in memory (in each process).
         loop: how many times an epoch runs through the samples.
         share: the share of the samples to use, in (0, 1], at least one: for learning curves. They are drawn with a

@@ -18,8 +18,7 @@ from pointcept_bsa.datasets.sample_anchors import IS_ANCHOR, num_anchors
 from pointcept_bsa.errors import InputError, nearest
 from pointcept_bsa.geometry.domains import DOMAIN, DOMAIN_NAMES, DOMAIN_OFFSET
 from pointcept_bsa.host import TRANSFORMS
-from pointcept_bsa.host.batch import ANCHORS
-from pointcept_bsa.samples import ENDS, PARAMETERS, SCALARS, WHOLE, entry, names_points, per_point_keys
+from pointcept_bsa.samples import ANCHORS, ENDS, PARAMETERS, SCALARS, WHOLE, entry, names_points, per_point_keys
 
 Sample = dict[str, Any]
 

@@ -218,9 +218,9 @@ class BallTree:
 
     def turned(self, x: Tensor, *, to_rotated: bool) -> Tensor:
         """(S, ...) in the order of the main tree -> in that of the rotated tree, or back. Raises as :meth:`turn`."""
-        return reorder(x, *self.turn(to_rotated=to_rotated))
+        return reorder(x, *self.permutation(to_rotated=to_rotated))
 
-    def turn(self, *, to_rotated: bool) -> tuple[Tensor, Tensor]:
+    def permutation(self, *, to_rotated: bool) -> tuple[Tensor, Tensor]:
         """The permutation of slots between the main and the rotated tree, and its inverse.
 
         Raises:

@@ -121,7 +121,7 @@ class PartTree(BallTree):
         return self.arrival.back(super().scatter(x))
 
     def turned(self, x: Tensor, *, to_rotated: bool) -> Tensor:
-        there, back = self.turn(to_rotated=True)
+        there, back = self.permutation(to_rotated=True)
         assert self.turning is not None
         if to_rotated:
             return reorder(self.turning.forth(x), there, back)

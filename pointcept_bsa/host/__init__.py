@@ -6,7 +6,7 @@ Everything else in the package imports registries, bases, collate, comm and logg
 from pointcept_bsa.host_choice import HOST
 
 if HOST == "pointcept":
-    from pointcept_bsa.host.pointcept import (
+    from pointcept_bsa.host.pointcept.binding import (
         DATASETS,
         HOOKS,
         LOSSES,
@@ -20,7 +20,6 @@ if HOST == "pointcept":
         Config,
         HookBase,
         Point,
-        TesterBase,
         build_dataset,
         build_model,
         collate_fn,
@@ -28,7 +27,7 @@ if HOST == "pointcept":
         get_root_logger,
     )
 else:
-    from pointcept_bsa.host.embedded import (  # type: ignore[assignment]
+    from pointcept_bsa.host.embedded import (
         DATASETS,
         HOOKS,
         LOSSES,
@@ -42,7 +41,6 @@ else:
         Config,
         HookBase,
         Point,
-        TesterBase,
         build_dataset,
         build_model,
         collate_fn,
@@ -65,7 +63,6 @@ __all__ = [
     "Config",
     "HookBase",
     "Point",
-    "TesterBase",
     "build_dataset",
     "build_model",
     "collate_fn",

@@ -5,15 +5,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from pointcept_bsa.errors import InputError
-from pointcept_bsa.geometry.ball_tree import BallLayout, BallTree, invert, rotate_layout
-from pointcept_bsa.geometry.host_tables import derived, places
+from pointcept_bsa.geometry.ball_tree import BallLayout
+from pointcept_bsa.geometry.host_tables import places
 from pointcept_bsa.layers.cloud_norm import CloudNorm
 from pointcept_bsa.layers.linear import Linear
 
@@ -106,33 +104,3 @@ def masked_batch_norm(norm: nn.Module, x: Tensor, valid: Tensor) -> Tensor:
         norm.running_var.lerp_(unbiased.to(norm.running_var.dtype), norm.momentum)
     out = centred * (variance + norm.eps).rsqrt() * norm.weight + norm.bias
     return (out * weight).to(x.dtype)
-
-
-def coarsen(fine: BallLayout, stride: int, ball_size: int) -> BallLayout:
-    """The layout after pooling ``stride`` consecutive slots: each holds the mean position of its children.
-
-    A slot without any real child is empty, and lies at the mean of its (empty) children.
-    """
-    slots, dims = fine.coord.shape
-    children = fine.coord.view(slots // stride, stride, dims)
-    centre = children.mean(1)
-    if fine.valid is not None:
-        weight = fine.valid.view(-1, stride, 1).to(children.dtype)
-        count = weight.sum(1)
-        centre = torch.where(count > 0, (children * weight).sum(1) / count.clamp(min=1), centre)
-    coarse_slots = tuple(s // stride for s in fine.slots)
-    known = fine.host_valid
-    if known is None:
-        assert fine.valid is not None
-        return BallLayout.masked(centre, fine.valid.view(-1, stride).any(1), coarse_slots, ball_size, ball_size)
-    host_valid = derived(known, ("pooled", stride), lambda: known.reshape(-1, stride).any(1))
-    return BallLayout.build(centre, host_valid, coarse_slots, ball_size, ball_size)
-
-
-def with_rotation(tree: BallTree, degrees: float, unit: int) -> BallTree:
-    """The tree with balls rebuilt on rotated coordinates beside its own; ``unit`` slots are the coarsest whole node."""
-    layout = tree.layout
-    wide = BallLayout.build(layout.coord, layout.known_valid, layout.slots, unit, layout.ball_size)
-    rotation, turned = rotate_layout(wide, degrees)
-    rotated = BallLayout.build(turned.coord, turned.known_valid, layout.slots, layout.ball_size, layout.ball_size)
-    return replace(tree, rotation=rotation, rotation_inverse=invert(rotation), rotated=rotated)

@@ -10,7 +10,7 @@ from pointcept_bsa.layers.fused.linear import linear
 from pointcept_bsa.layers.fused.switch import fused
 
 if TYPE_CHECKING:
-    from pointcept_bsa.host.cast_weights import Cast
+    from pointcept_bsa.layers.fused.cast_weights import Cast
 
 
 class Linear(nn.Linear):

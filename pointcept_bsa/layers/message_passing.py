@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pointcept_bsa.geometry.neighborhood import Neighborhood
 from pointcept_bsa.layers.linear import Linear
-from pointcept_bsa.layers.neighborhood import Neighborhood
 from pointcept_bsa.ops.mean_message import Senders, mean_message, plain_mean_message, senders_for_gradients
 
 Terms = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]

@@ -16,9 +16,9 @@ from torch import Tensor
 
 from pointcept_bsa.geometry.ball_tree import BallLayout, BallTree
 from pointcept_bsa.geometry.host_tables import host_table, on_device
+from pointcept_bsa.geometry.single_tree import SingleTree
 from pointcept_bsa.layers.perceiver import Tokens
 from pointcept_bsa.layers.query_key import RotaryEmbedding
-from pointcept_bsa.layers.single_tree import SingleTree
 
 # Ends at single points: slots are points, in an order that the order of the input does not change.
 POINT_TREE = SingleTree(ball_size=1, block_size=1, rotate=0.0)

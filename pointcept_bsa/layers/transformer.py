@@ -13,17 +13,16 @@ import torch
 from torch import Tensor, nn
 
 from pointcept_bsa.geometry.ball_tree import BallTree
+from pointcept_bsa.layers.prenorm import by_rows, check_recompute, recomputed
 from pointcept_bsa.ops.silu_product import silu_product
 
 from .attention_layer import AttentionLayer
-from .by_rows import by_rows
 from .conditioning import Film, films_of, scaled
 from .fused.block import hidden, run_block
 from .fused.stack import run_blocks, run_stack
 from .fused.switch import fused
 from .linear import Linear
 from .norm import RMSNorm
-from .recompute import check_recompute, recomputed
 
 
 class SwiGLU(nn.Module):

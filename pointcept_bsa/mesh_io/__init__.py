@@ -18,13 +18,13 @@ from typing import BinaryIO, cast
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.files.atomic import write_file
 from pointcept_bsa.mesh_io.conversion import ARRAYS, conversion
+from pointcept_bsa.mesh_io.merge import KINDS, index_parts, read_index
 from pointcept_bsa.mesh_io.mesh import Mesh, checked_mesh
 from pointcept_bsa.mesh_io.numpy_mesh import read_npy_mesh, read_npz_mesh, write_npy_mesh, write_npz_mesh
 from pointcept_bsa.mesh_io.ply import read_ply, write_ply
 from pointcept_bsa.mesh_io.stl import read_stl, write_stl
 from pointcept_bsa.mesh_io.through_pyvista import SUFFIXES as FOREIGN
 from pointcept_bsa.mesh_io.through_pyvista import read_through_pyvista
-from pointcept_bsa.mesh_io.vtk_index import KINDS, index_parts, read_index
 from pointcept_bsa.mesh_io.vtk_legacy import read_vtk, write_vtk
 from pointcept_bsa.mesh_io.vtk_xml import read_vtp, read_vtu
 from pointcept_bsa.mesh_io.vtk_xml_writer import write_vtp, write_vtu

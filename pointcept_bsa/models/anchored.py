@@ -24,8 +24,7 @@ from pointcept_bsa.backbones.anchored import AnchoredBackbone
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.geometry.host_tables import host_table, on_device
 from pointcept_bsa.geometry.padding import VALID
-from pointcept_bsa.host.batch import ANCHORS
-from pointcept_bsa.samples import CLOUD, POINT, Batch, entry, lengths, rows_of
+from pointcept_bsa.samples import ANCHORS, CLOUD, POINT, Batch, entry, lengths, rows_of
 
 ROWS = {"cpu": 512, "cuda": 32768}  # of queries that pass through the network together
 

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.geometry.padding import CloudPadding
 from pointcept_bsa.host import LOSSES, MODELS
-from pointcept_bsa.host.batch import ANCHORS
 from pointcept_bsa.layers.anchors import Memory
 from pointcept_bsa.layers.cloud_norm import refuse_batch_norms, replace_batch_norms
 from pointcept_bsa.models.anchored import anchored, by_rows, counted, features_of_both
@@ -18,7 +17,7 @@ from pointcept_bsa.models.heads import predicts_variance
 from pointcept_bsa.models.padding import backbone_padding, valid_slots
 from pointcept_bsa.models.scalars import scalar_branch, with_scalars
 from pointcept_bsa.models.widths import filled
-from pointcept_bsa.samples import SCALARS
+from pointcept_bsa.samples import ANCHORS, SCALARS
 
 
 @MODELS.register_module("DefaultRegressor")

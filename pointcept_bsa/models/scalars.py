@@ -12,13 +12,12 @@ from torch import Tensor, nn
 
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.host import LOSSES, MODELS
-from pointcept_bsa.host.batch import ANCHORS
 from pointcept_bsa.layers.linear import Linear
 from pointcept_bsa.metrics import cloud_mean
 from pointcept_bsa.models.anchored import anchors_alone
 from pointcept_bsa.models.padding import valid_slots
 from pointcept_bsa.models.widths import filled
-from pointcept_bsa.samples import SCALARS
+from pointcept_bsa.samples import ANCHORS, SCALARS
 
 
 @MODELS.register_module("ScalarHead")

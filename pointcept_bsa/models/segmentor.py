@@ -100,5 +100,5 @@ def features_of_all_points(encoded: Any) -> Tensor:
     return feat
 
 
-if MODELS.get("DefaultSegmentorV2") is None:
+if "DefaultSegmentorV2" not in MODELS._module_dict:
     MODELS.register_module("DefaultSegmentorV2")(DefaultSegmentorV2)

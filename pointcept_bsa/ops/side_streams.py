@@ -52,7 +52,7 @@ def _stream(device: torch.device, number: int) -> torch.cuda.Stream:
 
 
 @contextmanager
-def apart(x: Tensor) -> Iterator[None]:
+def on_side_stream(x: Tensor) -> Iterator[None]:
     """What runs within has its backward pass on a stream of its own, whose results autograd waits for in the end.
 
     Within, nothing may be computed; tensors that its backward pass reads must be recorded on that stream.
@@ -62,8 +62,8 @@ def apart(x: Tensor) -> Iterator[None]:
 
 
 @contextmanager
-def later(x: Tensor) -> Iterator[None]:
-    """Compute on a stream of its own, after everything so far, what nobody reads before :func:`wait_for_later`; what
+def deferred(x: Tensor) -> Iterator[None]:
+    """Compute on a stream of its own, after everything so far, what nobody reads before :func:`wait_for_deferred`; what
     it reads must live until then."""
     stream = _stream(x.device, LATER)
     stream.wait_stream(torch.cuda.current_stream(x.device))
@@ -71,7 +71,7 @@ def later(x: Tensor) -> Iterator[None]:
         yield
 
 
-def wait_for_later(x: Tensor) -> None:
+def wait_for_deferred(x: Tensor) -> None:
     """Go on only when everything is done that this capture put on the stream of :func:`later`."""
     if torch.compiler.is_compiling() or not x.is_cuda or (x.device, LATER) not in _streams:
         return
@@ -86,8 +86,8 @@ def wait_for_later(x: Tensor) -> None:
 class SideBySide:
     """Branches between which nothing is passed on.
 
-    Within ``with SideBySide(x) as branches`` what stands under ``with branches.aside()`` may run beside what follows.
-    Its results are there after the outer block; tensors it reads must live until then.
+    Within ``with SideBySide(x) as branches`` what stands under ``with branches.side_stream()`` may run beside what
+    follows. Its results are there after the outer block; tensors it reads must live until then.
 
     Args:
         x: (S, ...), on whose device and size it depends.
@@ -109,7 +109,7 @@ class SideBySide:
             torch.cuda.current_stream(self.device).wait_stream(stream)
 
     @contextmanager
-    def aside(self) -> Iterator[None]:
+    def side_stream(self) -> Iterator[None]:
         """Run on a stream of its own, after everything so far."""
         if not self.at_work:
             yield

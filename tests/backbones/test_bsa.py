@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from pointcept_bsa.engine.flops import count_flops
 from pointcept_bsa.geometry.ball_tree import BallTree
 from pointcept_bsa.host import MODELS
 from pointcept_bsa.layers.ball_sparse_attention import BallSparseAttention
+from pointcept_bsa.training.evaluation.flops import count_flops
 
 from .conftest import sample
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from pointcept_bsa.geometry.padding import VALID
-from pointcept_bsa.host.batch import to_device
-from pointcept_bsa.host.embedded.graph import GraphedStep
+from pointcept_bsa.samples import to_device
+from pointcept_bsa.training.graph import GraphedStep
 
 from .conftest import NETWORKS, sample, scale_weights
 

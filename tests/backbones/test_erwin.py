@@ -25,10 +25,10 @@ import numpy as np
 import pytest
 import torch
 
-from pointcept_bsa.engine.checkpoint_conversion import convert_erwin_state_dict
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.geometry.ball_tree import tree_order
 from pointcept_bsa.host import MODELS
+from pointcept_bsa.training.checkpoints.published_erwin import convert_erwin_state_dict
 
 from .conftest import ERWIN, ERWIN_UNET, sample
 

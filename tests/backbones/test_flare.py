@@ -14,8 +14,8 @@ import pytest
 import torch
 
 from pointcept_bsa.backbones.flare import LatentRouting
-from pointcept_bsa.engine.flops import count_flops
 from pointcept_bsa.host import MODELS
+from pointcept_bsa.training.evaluation.flops import count_flops
 
 from .conftest import FLARE, sample
 from .filled import fill, ragged_cloud

@@ -22,12 +22,11 @@ import numpy as np
 import pytest
 import torch
 
-from pointcept_bsa.engine.flops import count_flops
-from pointcept_bsa.geometry import ball_tree
+from pointcept_bsa.geometry import ball_tree, neighborhood
 from pointcept_bsa.geometry.ball_tree import BallTree
 from pointcept_bsa.host import MODELS, collate_fn
-from pointcept_bsa.layers import neighborhood
 from pointcept_bsa.layers.supernodes import POINT_TREE, Supernodes
+from pointcept_bsa.training.evaluation.flops import count_flops
 
 from .conftest import ABUPT, SMALL, UPT, sample
 

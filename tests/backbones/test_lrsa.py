@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 
 from pointcept_bsa.backbones.lrsa import LowRankSpatialAttention
-from pointcept_bsa.engine.flops import count_flops
 from pointcept_bsa.host import MODELS
+from pointcept_bsa.training.evaluation.flops import count_flops
 
 from .conftest import LRSA, sample, scale_weights
 

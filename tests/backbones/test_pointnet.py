@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pointcept_bsa.engine.flops import count_flops
 from pointcept_bsa.host import MODELS
+from pointcept_bsa.training.evaluation.flops import count_flops
 
 from .conftest import POINTNET, sample
 

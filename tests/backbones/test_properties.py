@@ -7,11 +7,11 @@ import copy
 import pytest
 import torch
 
-from pointcept_bsa.engine.flops import count_flops
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.geometry.ball_tree import BallTree
 from pointcept_bsa.host import MODELS
-from pointcept_bsa.host.embedded.export import load_safetensors, save_safetensors
+from pointcept_bsa.training.checkpoints.export import load_safetensors, save_safetensors
+from pointcept_bsa.training.evaluation.flops import count_flops
 
 from .conftest import NETWORKS, sample, scale_weights
 

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 import torch
 
-from pointcept_bsa.engine.flops import count_flops
 from pointcept_bsa.host import MODELS
 from pointcept_bsa.layers.slice_attention import PhysicsAttention, from_slices, slice_tokens
+from pointcept_bsa.training.evaluation.flops import count_flops
 
 from .conftest import TRANSOLVER, sample
 from .filled import fill, ragged_cloud

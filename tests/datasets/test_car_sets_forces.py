@@ -7,8 +7,8 @@ import pytest
 
 car_files = pytest.importorskip("car_files", reason="pyvista, which writes the raw files, is missing")
 
-from pointcept_bsa.engine.force_errors import ForceErrors  # noqa: E402
 from pointcept_bsa.host import build_dataset, collate_fn  # noqa: E402
+from pointcept_bsa.training.evaluation.force_errors import ForceErrors  # noqa: E402
 
 
 class Judged:

@@ -8,12 +8,7 @@ import pytest
 
 from pointcept_bsa.datasets import molecular_dynamics as raw_md
 from pointcept_bsa.datasets.base import split_hash
-from pointcept_bsa.datasets.molecular_dynamics import (
-    HISTORY,
-    PUBLISHED_STD,
-    MolecularDynamicsDataset,
-    check_noise,
-)
+from pointcept_bsa.datasets.molecular_dynamics import HISTORY, PUBLISHED_STD, MolecularDynamicsDataset, check_noise
 from pointcept_bsa.datasets.windows import WindowNames, neighbor_table
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.host import Compose, collate_fn

@@ -11,8 +11,8 @@ from own_files import MORE, open_all, prepare, surface, write_sample
 
 from pointcept_bsa.datasets.point_field import OwnPointFieldDataset
 from pointcept_bsa.errors import InputError
-from pointcept_bsa.host.embedded import cli
 from pointcept_bsa.mesh_io import Mesh, write_mesh
+from pointcept_bsa.training import cli
 
 ROOT = Path(__file__).resolve().parents[2]
 

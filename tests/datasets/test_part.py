@@ -9,7 +9,7 @@ import torch
 from pointcept_bsa.datasets.point_field import OwnPointFieldDataset
 from pointcept_bsa.distributed.parts import cut
 from pointcept_bsa.errors import InputError
-from pointcept_bsa.host.embedded.env import seeded
+from pointcept_bsa.training.env import seeded
 
 POINTS = 9
 COLLECT = dict(type="CollectPoints", keys=("coord", "target", "name"), feat_keys=("fourier", "mach"))

@@ -14,9 +14,9 @@ from pointcept_bsa.datasets.own.recipe import Recipe
 from pointcept_bsa.datasets.own.suggested_config import NETWORKS
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.host import MODELS, build_dataset, collate_fn
-from pointcept_bsa.host.embedded.cli import train_main
 from pointcept_bsa.host.embedded.config import load_config
 from pointcept_bsa.mesh_io import Mesh, read_mesh, write_mesh
+from pointcept_bsa.training.cli import train_main
 
 
 def write_clouds(folder, dtype=np.int32):

@@ -9,8 +9,8 @@ import torch
 from pointcept_bsa.datasets.tree_transforms import random_rotation
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.geometry import BallTree, ball_tree
+from pointcept_bsa.geometry.single_tree import SingleTree
 from pointcept_bsa.host import MODELS, TRANSFORMS, collate_fn
-from pointcept_bsa.layers.single_tree import SingleTree
 
 KEYS = ("coord", "tree_order", "neighbor_index")
 BACKBONES = {

@@ -9,16 +9,10 @@ import pytest
 import torch
 from together import together
 
-from pointcept_bsa.engine.benchmark.case import Plan
-from pointcept_bsa.engine.benchmark.parts import (
-    loss_table,
-    losses_of_parts,
-    measure_parts,
-    part_table,
-    write_parts,
-)
+from pointcept_bsa.analysis.benchmark.case import Plan
+from pointcept_bsa.analysis.benchmark.parts import loss_table, losses_of_parts, measure_parts, part_table, write_parts
 from pointcept_bsa.host.embedded.config import load_config
-from pointcept_bsa.host.embedded.optimizer import build_optimizer
+from pointcept_bsa.training.optimizer import build_optimizer
 
 CONFIG = Path(__file__).parents[2] / "configs/ellipsoid_flow/bsa.py"
 PLAN = Plan(torch.device("cpu"), repeats=2, warmup=1, batch_size=2)

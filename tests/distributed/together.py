@@ -15,7 +15,7 @@ import torch.distributed as dist
 
 from pointcept_bsa.distributed import mesh
 
-PRELOADED = ["pointcept_bsa.catalogue", "pointcept_bsa.host.embedded.cli", "torch.distributed.device_mesh"]
+PRELOADED = ["pointcept_bsa.catalogue", "pointcept_bsa.training.cli", "torch.distributed.device_mesh"]
 
 
 def together(count: int, function: Callable[..., Any], *arguments: Any, context_parallel: int | None = None) -> list:

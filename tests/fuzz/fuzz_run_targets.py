@@ -17,31 +17,31 @@ import torch
 from fuzz_targets import ROOT, Target, zip_of
 from fuzz_values import EXPRESSIONS, JSON, Raw, config_file, json_bytes
 
+from pointcept_bsa.analysis.comparison.comparison import compare
+from pointcept_bsa.analysis.comparison.tables import markdown, write_tables
+from pointcept_bsa.analysis.prediction.network import open_network
+from pointcept_bsa.analysis.report.page import page
+from pointcept_bsa.analysis.visualization.scaling import read_results
 from pointcept_bsa.arguments.train_and_test import run_parser
 from pointcept_bsa.datasets.prepare.download import extract
-from pointcept_bsa.engine.comparison import compare
-from pointcept_bsa.engine.comparison_tables import markdown, write_tables
-from pointcept_bsa.engine.prediction.network import open_network
-from pointcept_bsa.engine.provenance import provenance
-from pointcept_bsa.engine.report.page import page
-from pointcept_bsa.engine.runs import find_runs
-from pointcept_bsa.engine.training_points import training_points
-from pointcept_bsa.engine.training_range import read_training_range
-from pointcept_bsa.engine.visualization.scaling import read_results
 from pointcept_bsa.errors import InputError
-from pointcept_bsa.host.embedded.checkpoint import evaluated_weights, load_checkpoint, load_weights
-from pointcept_bsa.host.embedded.cli import train_main
 from pointcept_bsa.host.embedded.config import Config, complete_config, config_hash, config_text, load_config
 from pointcept_bsa.host.embedded.config_text import json_values
-from pointcept_bsa.host.embedded.env import default_setup
-from pointcept_bsa.host.embedded.lock import unlock_folders
-from pointcept_bsa.host.embedded.opened_run import open_run
-from pointcept_bsa.host.embedded.portable_config import portable_config, read_portable_config
-from pointcept_bsa.host.embedded.record import record_of
-from pointcept_bsa.host.embedded.state import check, restore
-from pointcept_bsa.host.embedded.store import load_newest
-from pointcept_bsa.host.embedded.trainer import DefaultTrainer
 from pointcept_bsa.host.memory import is_out_of_memory
+from pointcept_bsa.training.checkpoints.checkpoint import evaluated_weights, load_checkpoint, load_weights
+from pointcept_bsa.training.checkpoints.record import record_of
+from pointcept_bsa.training.checkpoints.state import check, restore
+from pointcept_bsa.training.checkpoints.store import load_newest
+from pointcept_bsa.training.cli import train_main
+from pointcept_bsa.training.env import default_setup
+from pointcept_bsa.training.evaluation.provenance import provenance
+from pointcept_bsa.training.evaluation.training_points import training_points
+from pointcept_bsa.training.evaluation.training_range import read_training_range
+from pointcept_bsa.training.runs.finished import find_runs
+from pointcept_bsa.training.runs.folder import unlock_folders
+from pointcept_bsa.training.runs.opened_run import open_run
+from pointcept_bsa.training.runs.portable_config import portable_config, read_portable_config
+from pointcept_bsa.training.trainer import DefaultTrainer
 
 TINY = ["device=cpu", "seed=0", "num_worker=0", "epoch=1", "eval_epoch=1", "max_iters=2", "evaluate=False"]
 TINY += ["test.pictures=False", "data.train.num_points=24", "data.train.num_samples=2"]

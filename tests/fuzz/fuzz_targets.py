@@ -41,10 +41,10 @@ from pointcept_bsa.datasets.prepare.matlab import read_mat
 from pointcept_bsa.datasets.prepare.mlcfd import read_quad_mesh
 from pointcept_bsa.datasets.prepare.tfrecord import scan_records
 from pointcept_bsa.datasets.prepared import PreparedFolder
-from pointcept_bsa.host.embedded.checkpoint import load_checkpoint
 from pointcept_bsa.host.embedded.config import load_config
-from pointcept_bsa.host.embedded.export import save_safetensors
 from pointcept_bsa.mesh_io import Mesh, read_mesh
+from pointcept_bsa.training.checkpoints.checkpoint import load_checkpoint
+from pointcept_bsa.training.checkpoints.export import save_safetensors
 
 ROOT = Path(__file__).resolve().parents[2]
 

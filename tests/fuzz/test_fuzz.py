@@ -27,7 +27,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from pointcept_bsa.errors import InputError
-from pointcept_bsa.host.embedded.checkpoint import load_checkpoint
+from pointcept_bsa.training.checkpoints.checkpoint import load_checkpoint
 
 LONG = "PCBSA_FUZZ_EXAMPLES" in os.environ
 EXAMPLES = int(os.environ.get("PCBSA_FUZZ_EXAMPLES", "0"))  # of a kind

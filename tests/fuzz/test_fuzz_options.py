@@ -16,8 +16,8 @@ from fuzz_sandbox import watched
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from pointcept_bsa.host.embedded.cli import train_main
 from pointcept_bsa.host.embedded.config import load_config
+from pointcept_bsa.training.cli import train_main
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "ellipsoid_flow"
 TINY = ["device=cpu", "seed=0", "num_worker=0", "epoch=1", "eval_epoch=1", "max_iters=1", "evaluate=False", "ema=None"]

@@ -6,9 +6,9 @@ import pytest
 from host_toys import REPOSITORY
 
 from pointcept_bsa.errors import InputError
-from pointcept_bsa.host.embedded.cli import test_main as run_test
-from pointcept_bsa.host.embedded.cli import train_main
 from pointcept_bsa.host.embedded.config import DEFAULTS, RULES, Config, check_values, load_config
+from pointcept_bsa.training.cli import test_main as run_test
+from pointcept_bsa.training.cli import train_main
 
 
 def test_defaults_are_those_of_default_runtime_and_each_keeps_its_rule():

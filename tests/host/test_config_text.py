@@ -13,10 +13,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pointcept_bsa.errors import InputError
-from pointcept_bsa.host.embedded.cli import train_main
 from pointcept_bsa.host.embedded.config import Config, complete_config, config_hash, config_text, load_config
 from pointcept_bsa.host.embedded.config_text import plain_values
-from pointcept_bsa.host.flat_config import canonical, config_differences, flat_config
+from pointcept_bsa.training.cli import train_main
+from pointcept_bsa.training.runs.flat_config import canonical, config_differences, flat_config
 
 BASE = REPOSITORY / "configs/ellipsoid_flow/bsa.py"
 TEXTS = st.one_of(

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from pointcept_bsa.geometry.ball_tree import BallTree
-from pointcept_bsa.layers.ball_pooling import BallPooling, BallUnpooling, coarsen, normalize_points, with_rotation
+from pointcept_bsa.geometry.level_trees import coarsen, with_rotation
+from pointcept_bsa.layers.ball_pooling import BallPooling, BallUnpooling, normalize_points
 
 LENGTHS = (50, 3, 64)
 

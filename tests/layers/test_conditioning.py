@@ -7,7 +7,7 @@ import torch
 
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.host import MODELS
-from pointcept_bsa.layers import by_rows
+from pointcept_bsa.layers import prenorm as by_rows
 from pointcept_bsa.layers.conditioning import Conditioning, Film
 
 TREE = dict(channels=16, depth=2, num_heads=2, ball_size=16, block_size=4, group_size=4, topk=2)

@@ -9,12 +9,12 @@ import torch
 from torch import nn
 
 from pointcept_bsa.geometry.ball_tree import BallTree
-from pointcept_bsa.host.cast_weights import CastWeights
-from pointcept_bsa.layers import by_rows
+from pointcept_bsa.layers import prenorm as by_rows
 from pointcept_bsa.layers.anchors import Memory
 from pointcept_bsa.layers.attention import BallAttention, FullAttention
 from pointcept_bsa.layers.ball_sparse_attention import BallSparseAttention
 from pointcept_bsa.layers.conditioning import films_of
+from pointcept_bsa.layers.fused.cast_weights import CastWeights
 from pointcept_bsa.layers.fused.residual import Normed, Residual
 from pointcept_bsa.layers.fused.switch import fused, switched
 from pointcept_bsa.layers.native_sparse_attention import NativeSparseAttention
@@ -175,7 +175,7 @@ def test_with_stand_ins_gradients_of_biases_arrive_at_the_biases():
         module = copy.deepcopy(stack)
         cast = CastWeights(module, torch.float32)
         names = {p: name for name, p in module.named_parameters()}
-        with cast.in_place(), switched(on):
+        with cast.swapped_in(), switched(on):
             module(x, own).sin().sum().backward()
         there = {names[p]: grad for p, grad in cast.gradients().items()}
         results.append(there | {names[p]: p.grad for p in names if p.grad is not None})

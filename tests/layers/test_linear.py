@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from pointcept_bsa.host.cast_weights import CastWeights
 from pointcept_bsa.layers.fused import product as products
+from pointcept_bsa.layers.fused.cast_weights import CastWeights
 from pointcept_bsa.layers.fused.linear import linear_parts
 from pointcept_bsa.layers.fused.product import lie_together
 from pointcept_bsa.layers.fused.switch import fused
@@ -38,7 +38,7 @@ def test_outputs_and_gradients_are_those_of_torch(layer):
 def test_a_bias_cast_beforehand_has_its_gradient_in_float32(layer):
     cast = CastWeights(layer, torch.bfloat16)
     x = torch.randn(4000, 5)
-    with cast.in_place():
+    with cast.swapped_in():
         with torch.autocast("cpu", torch.bfloat16):
             out = layer(x)
         assert out.dtype == torch.bfloat16
@@ -111,7 +111,7 @@ def test_parts_of_one_product_in_16_bits_copy_no_weights(fuse):
     wanted = outcome(copy.deepcopy(module), x)
     fuse()
     cast = CastWeights(module, torch.bfloat16)
-    with cast.in_place(), torch.autocast("cpu", torch.bfloat16):
+    with cast.swapped_in(), torch.autocast("cpu", torch.bfloat16):
         assert lie_together("weight", list(module.children()))
         got = outcome(module, x)[:2]
     grads = {p: p.grad for p in module.parameters() if p.grad is not None}
@@ -119,7 +119,7 @@ def test_parts_of_one_product_in_16_bits_copy_no_weights(fuse):
     got += [(grads | cast.gradients())[p] for p in module.parameters()]
     for a, b in zip(got, wanted, strict=True):
         assert (a.float() - b).norm() < 5e-2 * b.norm()
-    with cast.in_place(), torch.autocast("cpu", torch.bfloat16), torch.no_grad():
+    with cast.swapped_in(), torch.autocast("cpu", torch.bfloat16), torch.no_grad():
         assert torch.allclose(module(x), wanted[0], rtol=5e-2, atol=1)
 
 
@@ -131,7 +131,7 @@ def test_gradients_computed_apart_are_the_same(monkeypatch, layers, owed):
     leaves, found = [x, *(layer.weight for layer in several), *debts], []
     for apart in (False, True):
         monkeypatch.setattr(products, "_gradients_apart", lambda x, weights, apart=apart: apart)
-        monkeypatch.setattr(products, "apart", lambda x: nullcontext())
+        monkeypatch.setattr(products, "on_side_stream", lambda x: nullcontext())
         y = products.product(x, several, debts)
         found.append([y, *torch.autograd.grad(y.sin().sum(), leaves)])
     for one, other in zip(*found, strict=True):

@@ -8,15 +8,15 @@ import pytest
 import torch
 from torch import nn
 
-from pointcept_bsa.host.cast_weights import CastWeights
-from pointcept_bsa.host.flat_gradients import FlatGradients
 from pointcept_bsa.layers.attention import FullAttention
+from pointcept_bsa.layers.fused.cast_weights import CastWeights
 from pointcept_bsa.layers.fused.linear import worth_joining
 from pointcept_bsa.layers.fused.product import lie_together
 from pointcept_bsa.layers.fused.residual import Residual
 from pointcept_bsa.layers.linear import Linear
 from pointcept_bsa.layers.norm import RMSNorm
 from pointcept_bsa.layers.transformer import SwiGLU, TransformerBlock
+from pointcept_bsa.training.flat_gradients import FlatGradients
 
 
 def results(module, x, cast=None):
@@ -44,7 +44,7 @@ def test_two_layers_by_one_product_are_the_two_layers(fuse, launches, in_16_bits
         got = results(joined, x)
         tolerance = 1e-6
     else:
-        with cast.in_place():
+        with cast.swapped_in():
             assert all(lie_together(name, (joined.w1, joined.w2)) for name in ("weight", "bias"))
             with torch.autocast("cpu", torch.bfloat16), launches() as seen:
                 found = results(joined, x)
@@ -86,7 +86,7 @@ def test_a_block_is_its_parts_one_after_the_other(monkeypatch):
     first = x + block.attention(block.norm1(x), place, (40,))
     wanted = first + block.swiglu(block.norm2(first))
     assert torch.equal(block(x, place, (40,)), wanted)
-    monkeypatch.setattr("pointcept_bsa.layers.by_rows.ROWS_AT_ONCE", 16)
+    monkeypatch.setattr("pointcept_bsa.layers.prenorm.ROWS_AT_ONCE", 16)
     with torch.no_grad():
         assert torch.allclose(block(x, place, (40,)), wanted, atol=1e-6)
 

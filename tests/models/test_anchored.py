@@ -7,7 +7,7 @@ import torch
 
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.host import MODELS
-from pointcept_bsa.host.batch import ANCHORS, to_device
+from pointcept_bsa.samples import ANCHORS, to_device
 
 BACKBONES = {
     "bsa": dict(type="BSA-v1m1", channels=16, depth=2, num_heads=2, ball_size=32, topk=2, qk_norm=True),

@@ -8,9 +8,9 @@ import logging
 import pytest
 import torch
 
-from pointcept_bsa.engine.anchored import AnchoredModel
-from pointcept_bsa.host.batch import ANCHORS, to_device
-from pointcept_bsa.host.embedded.graph import GraphedStep
+from pointcept_bsa.samples import ANCHORS, to_device
+from pointcept_bsa.training.evaluation.anchored import AnchoredModel
+from pointcept_bsa.training.graph import GraphedStep
 
 from .test_anchored import BACKBONES, batch_of, model_of
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pointcept_bsa.engine.evaluation import evaluate
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.host import LOSSES, MODELS
+from pointcept_bsa.training.evaluation.evaluation import evaluate
 
 MEAN, STD = [1.0, -3.0], [2.0, 0.5]
 

@@ -11,11 +11,11 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.host import MODELS, collate_fn
-from pointcept_bsa.host.embedded.checkpoint import load_weights
-from pointcept_bsa.host.embedded.ema import MovingAverage
-from pointcept_bsa.host.embedded.export import load_safetensors, save_safetensors
 from pointcept_bsa.layers.cloud_norm import NORMS
 from pointcept_bsa.samples import Batch
+from pointcept_bsa.training.checkpoints.checkpoint import load_weights
+from pointcept_bsa.training.checkpoints.export import load_safetensors, save_safetensors
+from pointcept_bsa.training.ema import MovingAverage
 
 from .test_padding import BACKBONES as PADDED
 from .test_padding import ERWIN, PTV3, clouds, padded, same_step

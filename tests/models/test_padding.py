@@ -16,9 +16,9 @@ from pointcept_bsa.datasets.preparers import prepare
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.geometry.padding import VALID
 from pointcept_bsa.host import LOSSES, MODELS, collate_fn
-from pointcept_bsa.host.embedded.cli import train_main
 from pointcept_bsa.metrics import METRICS, cloud_mean
 from pointcept_bsa.samples import Batch, declare
+from pointcept_bsa.training.cli import train_main
 
 TREE = dict(channels=16, depth=2, num_heads=2, ball_size=32, block_size=4, group_size=4, topk=2)
 NSA = dict(type="ErwinNSA-v1m1", channels=16, depth=2, num_heads=4, local_ball_size=32, compressed_ball_size=8,

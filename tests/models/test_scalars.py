@@ -11,19 +11,19 @@ import torch
 from scipy.spatial import ConvexHull
 
 import pointcept_bsa
+from pointcept_bsa.analysis.prediction.run import Settings, predict_files
 from pointcept_bsa.datasets.ellipsoid_flow import EllipsoidFlowDataset
 from pointcept_bsa.datasets.point_field import OwnPointFieldDataset
 from pointcept_bsa.datasets.potential_flow import added_mass_coefficient, frontal_area
 from pointcept_bsa.datasets.prepare.custom import prepare_custom
-from pointcept_bsa.engine.bounded import BoundedModel
-from pointcept_bsa.engine.prediction.run import Settings, predict_files
-from pointcept_bsa.engine.scalar_errors import ScalarErrors
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.host import MODELS, collate_fn
-from pointcept_bsa.host.embedded.cli import train_main
-from pointcept_bsa.host.embedded.opened_run import open_run
 from pointcept_bsa.mesh_io import read_mesh
 from pointcept_bsa.models.scalars import ScalarHead
+from pointcept_bsa.training.cli import train_main
+from pointcept_bsa.training.evaluation.bounded import BoundedModel
+from pointcept_bsa.training.evaluation.scalar_errors import ScalarErrors
+from pointcept_bsa.training.runs.opened_run import open_run
 
 BRANCH = dict(
     head=dict(type="ScalarHead", in_channels=8, out_channels=2),

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pointcept_bsa.engine.flops import CPU_ATTENTION
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.geometry.ball_tree import BallTree
 from pointcept_bsa.ops import block_selection as selection
 from pointcept_bsa.ops.block_selection import triton_backend
+from pointcept_bsa.training.evaluation.flops import CPU_ATTENTION
 
 from .interpreter import DEVICE, INTERPRETED, kernel_test, run_in_interpreter
 

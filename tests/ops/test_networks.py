@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from pointcept_bsa.host import MODELS
-from pointcept_bsa.host.cast_weights import CastWeights
+from pointcept_bsa.layers.fused.cast_weights import CastWeights
 from pointcept_bsa.layers.fused.switch import switched
 from pointcept_bsa.samples import with_lengths
 
@@ -89,7 +89,7 @@ def gradients(network, data, probe, stand_ins):
         (out * probe).sum().backward()
     else:  # as captured steps have it, but in float32
         cast = CastWeights(network, torch.float32)
-        with cast.in_place():
+        with cast.swapped_in():
             out = network(data)["feat"]
             (out * probe).sum().backward()
         found = {names[parameter]: grad for parameter, grad in cast.gradients().items()}

@@ -11,7 +11,7 @@ def test_branches_run_in_place_where_nothing_is_captured():
     x = torch.ones(4, requires_grad=True)
     with SideBySide(x) as branches:
         assert not branches.at_work
-        with branches.aside():
+        with branches.side_stream():
             a = 2 * x
         b = 3 * x
     assert branches.used == []

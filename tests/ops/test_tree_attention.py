@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from pointcept_bsa.engine.flops import CPU_ATTENTION
 from pointcept_bsa.geometry.ball_tree import BallTree
 from pointcept_bsa.layers.token_levels import TokenLevels
 from pointcept_bsa.ops import tree_attention as attention
@@ -14,6 +13,7 @@ from pointcept_bsa.ops import tree_descent as descent
 from pointcept_bsa.ops.dense_attention import narrow
 from pointcept_bsa.ops.tree_attention import TokenLists, triton_backend
 from pointcept_bsa.ops.tree_descent import best_children
+from pointcept_bsa.training.evaluation.flops import CPU_ATTENTION
 
 from .interpreter import DEVICE, kernel_test, run_in_interpreter
 

@@ -19,7 +19,8 @@ import torch
 
 import pointcept_bsa.host as host
 from pointcept_bsa.errors import InputError
-from pointcept_bsa.host import warmup_cosine
+from pointcept_bsa.training import warmup_cosine
+from pointcept_bsa.training.evaluation.tester_base import TesterBase
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = sorted(path for path in (ROOT / "configs").rglob("*.py") if path.parent.name != "_base_")
@@ -100,10 +101,10 @@ def check_hooks_and_testers() -> None:
     hook = host.HookBase()
     for moment in ("train", "epoch", "step"):
         assert getattr(hook, f"before_{moment}")() is None and getattr(hook, f"after_{moment}")() is None
-    assert list(inspect.signature(host.TesterBase).parameters)[:4] == ["cfg", "model", "test_loader", "verbose"]
-    batch = host.TesterBase.collate_fn([dict(offset=torch.tensor([2])), dict(offset=torch.tensor([3]))])
+    assert list(inspect.signature(TesterBase).parameters)[:4] == ["cfg", "model", "test_loader", "verbose"]
+    batch = TesterBase.collate_fn([dict(offset=torch.tensor([2])), dict(offset=torch.tensor([3]))])
     assert batch["offset"].tolist() == [2, 5]
-    assert issubclass(host.TESTERS.get("RegressionTester"), host.TesterBase)
+    assert issubclass(host.TESTERS.get("RegressionTester"), TesterBase)
     assert issubclass(host.HOOKS.get("RegressionEvaluator"), host.HookBase)
 
 

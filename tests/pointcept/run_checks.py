@@ -10,7 +10,7 @@ import runpy
 import sys
 from pathlib import Path
 
-STAND_INS = Path(__file__).resolve().parents[2] / "pointcept_bsa" / "pointcept" / "stand_ins.py"
+STAND_INS = Path(__file__).resolve().parents[2] / "pointcept_bsa" / "host" / "pointcept" / "stand_ins.py"
 
 if sys.argv[2:]:
     sys.path.insert(0, sys.argv[2])

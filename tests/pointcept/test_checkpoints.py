@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from pointcept_bsa.errors import InputError
-from pointcept_bsa.host.embedded.checkpoint import load_checkpoint
-from pointcept_bsa.host.embedded.state import scaler_state
+from pointcept_bsa.training.checkpoints.checkpoint import load_checkpoint
+from pointcept_bsa.training.checkpoints.state import scaler_state
 
 
 def test_best_metric_may_be_a_number_of_numpy(tmp_path):

@@ -1,4 +1,5 @@
-"""``python -m pointcept_bsa.pointcept``: its arguments, stand-ins and CPU mode, with a Pointcept of a few lines."""
+"""``python -m pointcept_bsa.host.pointcept``: its arguments, stand-ins and CPU mode, with a Pointcept of a few
+lines."""
 
 from __future__ import annotations
 
@@ -8,8 +9,8 @@ import sys
 import pytest
 
 from pointcept_bsa.errors import InputError
-from pointcept_bsa.pointcept.__main__ import main, prepare
-from pointcept_bsa.pointcept.stand_ins import StandInFinder
+from pointcept_bsa.host.pointcept.__main__ import main, prepare
+from pointcept_bsa.host.pointcept.stand_ins import StandInFinder
 
 TOOL = """
 import json, os, sys
@@ -80,7 +81,15 @@ def small_pointcept(tmp_path):
 
 
 def command(folder, tool="train"):
-    return ["-m", "pointcept_bsa.pointcept", tool, "--pointcept", str(folder), "--config", str(folder / "config.py")]
+    return [
+        "-m",
+        "pointcept_bsa.host.pointcept",
+        tool,
+        "--pointcept",
+        str(folder),
+        "--config",
+        str(folder / "config.py"),
+    ]
 
 
 def test_tool_runs_unmodified_with_stand_ins_on_the_cpu_and_in_spawned_processes(small_pointcept, run_python, tmp_path):

@@ -30,7 +30,7 @@ EMBEDDED = dict(
 def plugin() -> dict[str, set[str]]:
     """What the plugin registers in either host."""
     found: dict[str, set[str]] = {}
-    for part in ("backbones", "datasets", "engine", "losses", "models"):
+    for part in ("backbones", "datasets", "losses", "models", "training/evaluation"):
         for registry, part_names in names.registered_names(ROOT / "pointcept_bsa" / part).items():
             found.setdefault(registry, set()).update(part_names)
     for registry, more in (*names.BOTH_REGISTER.items(), *names.HOSTS_OWN.items()):
@@ -47,13 +47,13 @@ def test_shipped_config_uses_names_of_both_hosts(path, plugin):
 
 def test_the_table_in_the_docs_is_complete(plugin):
     """Every name that a shipped config uses, with who brings it; and no name that is gone."""
-    table = names.documented_names(ROOT / "pointcept_bsa" / "pointcept" / "README.md")
+    table = names.documented_names(ROOT / "pointcept_bsa" / "host" / "pointcept" / "README.md")
     used: dict[str, set[str]] = {registry: set() for registry in EMBEDDED}
     for path in CONFIGS:
         for registry, name in names.names_in_config(Config.fromfile(str(path), lazy_import=False)):
             used[registry].add(name)
     for registry, wanted in used.items():
-        assert wanted - table[registry].keys() == set(), f"{registry}: not in the table of pointcept_bsa/pointcept"
+        assert wanted - table[registry].keys() == set(), f"{registry}: not in the table of host/pointcept"
         for name, source in table[registry].items():
             assert EMBEDDED[registry].get(name) is not None, f"{registry}: {name} is in the table and nowhere else"
             if name in names.HOST_NAMES[registry]:
@@ -65,10 +65,10 @@ def test_the_table_in_the_docs_is_complete(plugin):
 
 
 def test_hosts_offer_the_same_door():
-    """The lists of names in host, host.embedded and host.pointcept agree."""
+    """The lists of names in host, host.embedded and host.pointcept.binding agree."""
     lists = []
-    for module in ("", "embedded", "pointcept"):
-        source = (ROOT / "pointcept_bsa" / "host" / module / "__init__.py").read_text(encoding="utf-8")
+    for module in ("__init__", "embedded/__init__", "pointcept/binding"):
+        source = (ROOT / "pointcept_bsa" / "host" / f"{module}.py").read_text(encoding="utf-8")
         (value,) = (
             n.value for n in ast.parse(source).body if isinstance(n, ast.Assign) and n.targets[0].id == "__all__"
         )

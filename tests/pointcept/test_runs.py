@@ -43,7 +43,15 @@ def start(checkout, run_python, cars, tmp_path):
         roots = [f"data.{split}.data_root={cars}" for split in ("train", "val", "test")]
         sizes = [f"model.backbone.{size}" for size in SMALL[network]]
         if host == "pointcept":
-            command = ["-m", "pointcept_bsa.pointcept", tool, "--pointcept", str(checkout), "--stub-missing", "--cpu"]
+            command = [
+                "-m",
+                "pointcept_bsa.host.pointcept",
+                tool,
+                "--pointcept",
+                str(checkout),
+                "--stub-missing",
+                "--cpu",
+            ]
             return run_python(
                 *command, "--config", config, *launcher, "--options", *COMMON, *roots, *sizes, *options, **more
             )
@@ -125,7 +133,7 @@ def test_no_validation_samples_is_told_before_the_training(start, tmp_path):
 
 def test_a_mistake_is_one_line_under_pointcept_too(start, checkout, run_python, tmp_path):
     config = str(ROOT / "configs" / "ellipsoid_flow" / "bsa.py")
-    command = ["-m", "pointcept_bsa.pointcept", "train", "--pointcept", str(checkout), "--stub-missing", "--cpu"]
+    command = ["-m", "pointcept_bsa.host.pointcept", "train", "--pointcept", str(checkout), "--stub-missing", "--cpu"]
     wrong = ["--config", config, "--options", "data.train.split=trian", "num_worker=1", f"save_path={tmp_path}"]
     output = run_python(*command, *wrong, returncode=2)
     assert "error: " in output and "did you mean 'train'" in output and "Traceback" not in output

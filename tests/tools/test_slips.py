@@ -11,9 +11,9 @@ import pytest
 
 from pointcept_bsa.arguments import DictAction, Parser, given, parse_options
 from pointcept_bsa.errors import InputError
-from pointcept_bsa.host.embedded.cli import exit_code
 from pointcept_bsa.host.embedded.config import load_config
-from pointcept_bsa.pointcept.__main__ import main as pointcept_main
+from pointcept_bsa.host.pointcept.__main__ import main as pointcept_main
+from pointcept_bsa.training.cli import exit_code
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = str(ROOT / "configs" / "ellipsoid_flow" / "bsa.py")
@@ -193,7 +193,7 @@ def test_raw_data_that_is_none(capsys, wrong, name):
 
 def test_nobody_reads_any_more():
     """The reader of ``compare.py | head`` has gone: no traceback."""
-    code = "from pointcept_bsa.host.embedded.cli import exit_code\nimport sys\n"
+    code = "from pointcept_bsa.training.cli import exit_code\nimport sys\n"
     code += "def run():\n    while True:\n        print('x' * 1000)\nsys.exit(exit_code(run))"
     with subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT

@@ -55,7 +55,7 @@ def attend_ball_sparse(
         q, k = ((x,) * 4 for x in layer.query_key(q[0], k[0], layout.coord))
     with SideBySide(h) as branches:
         if not layout.is_part:
-            with branches.aside():
+            with branches.side_stream():
                 ball = layer.ball(q[1], k[1], v[1], layout)
         k_cmp, v_cmp = pool_both(layer.pool_k, layer.pool_v, k[0], v[0], layout.valid)
         q_cmp = layer.pool_q(q[0], layout.valid) if layer.group_size > 1 else q[0]
@@ -65,7 +65,7 @@ def attend_ball_sparse(
         k_cmp, v_cmp, tokens = coarse.wait()
         if memory is not None:
             memory.layers.append(KeysValues(k[2], v[2], k_cmp, v_cmp, tokens))
-        with branches.aside():
+        with branches.side_stream():
             selection = layer.selection(q[3], k[2], v[2], q_cmp, k_cmp, layout, tokens)
         compression = layer.compression(q[2], q_cmp, k_cmp, v_cmp, layout, tokens)
     return gated_sum((ball, compression, selection), gate).flatten(-2)
@@ -85,7 +85,7 @@ def attend_native_sparse(
         q, k = ((x,) * 3 for x in layer.query_key(q[0], k[0], layout.coord))
     with SideBySide(h) as branches:
         if not layout.is_part:
-            with branches.aside():
+            with branches.side_stream():
                 local = layer.local(q[0], k[1], v[1], layout)
         k_cmp, v_cmp = pool_both(layer.pool_k, layer.pool_v, k[0], v[0], layout.valid)
         if memory is not None:
@@ -94,7 +94,7 @@ def attend_native_sparse(
         if layout.is_part:  # while the blocks are on their way
             local = layer.local(q[0], k[1], v[1], layout)
         k_cmp, v_cmp, _ = coarse.wait()
-        with branches.aside():
+        with branches.side_stream():
             selected = layer.selection(q[2], k[2], v[2], k_cmp, layout)
         compressed = layer.compression(q[1], k_cmp, v_cmp, layout)
     return gated_sum((local, compressed, selected), gate).flatten(-2)

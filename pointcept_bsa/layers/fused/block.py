@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from pointcept_bsa.layers.by_rows import by_rows
 from pointcept_bsa.layers.conditioning import Film, scaled
 from pointcept_bsa.layers.fused.linear import Summand, joined_linear, summand, worth_joining
 from pointcept_bsa.layers.fused.residual import Normed, Residual
+from pointcept_bsa.layers.prenorm import by_rows
 from pointcept_bsa.ops.silu_product import silu_halves, silu_product
 
 if TYPE_CHECKING:

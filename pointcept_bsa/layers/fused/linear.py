@@ -40,7 +40,7 @@ def linear(layer: Linear, x: Tensor) -> Tensor:
     rest in 16 bits."""
     if not _sums_bias(layer):
         return F.linear(x, layer.weight, layer.bias)
-    return product(x, [layer], [in_full(layer, "bias")])
+    return product(x, [layer], [master_parameter(layer, "bias")])
 
 
 def summand(layer: Linear, x: Tensor, within: bool = True) -> Summand:
@@ -53,7 +53,7 @@ def summand(layer: Linear, x: Tensor, within: bool = True) -> Summand:
     """
     if not _sums_bias(layer) or not (within or has_stand_in(layer)) or _watched(layer):
         return Summand(layer(x))
-    return Summand(product(x, [layer]), in_full(layer, "bias"))
+    return Summand(product(x, [layer]), master_parameter(layer, "bias"))
 
 
 def has_stand_in(layer: Linear) -> bool:
@@ -61,7 +61,7 @@ def has_stand_in(layer: Linear) -> bool:
     return layer.cast is not None and layer.cast.bias is not None
 
 
-def in_full(layer: Linear, name: str) -> Tensor:
+def master_parameter(layer: Linear, name: str) -> Tensor:
     """The ``"weight"`` or ``"bias"`` of a layer, not the 16 bits that stand in for it (see host.cast_weights)."""
     own: Tensor | None = None if layer.cast is None else getattr(layer.cast, name)
     full: Tensor = getattr(layer, name) if own is None else own
@@ -73,7 +73,7 @@ def first_columns(layer: Linear, x: Tensor, columns: int) -> Tensor:
     weight, bias = layer.weight[:columns], layer.bias[:columns]
     if not _sums_bias(layer):
         return F.linear(x, weight, bias)
-    return product_of(x, [weight], [bias.detach()], [in_full(layer, "bias")[:columns]])
+    return product_of(x, [weight], [bias.detach()], [master_parameter(layer, "bias")[:columns]])
 
 
 def worth_joining(*layers: Linear) -> bool:
@@ -102,7 +102,7 @@ def joined_linear(x: Tensor, *layers: Linear) -> Tensor:
 
     In the backward pass one product gives the gradient of x, and one those of all weights.
     """
-    return product(x, layers, [in_full(layer, "bias") for layer in layers] if _sums_bias(layers[0]) else ())
+    return product(x, layers, [master_parameter(layer, "bias") for layer in layers] if _sums_bias(layers[0]) else ())
 
 
 def linear_parts(
@@ -145,5 +145,5 @@ def _parts_of(
         return [(layer(x).unflatten(-1, shapes[0]),)]
     if not others and (torch.compiler.is_compiling() or _watched(layer) or not _sums_bias(layer)):
         return fan_out(layer(x), uses, shapes)
-    biases = [in_full(each, "bias") for each in layers] if _sums_bias(layer) else []
+    biases = [master_parameter(each, "bias") for each in layers] if _sums_bias(layer) else []
     return fan_out(product(x, layers), uses, shapes, biases)

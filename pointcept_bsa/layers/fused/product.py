@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pointcept_bsa.ops.column_sum import column_sum, with_bias_gradient
-from pointcept_bsa.ops.side_streams import apart, worth_it
+from pointcept_bsa.ops.side_streams import on_side_stream, worth_it
 
 if TYPE_CHECKING:
     from pointcept_bsa.layers.linear import Linear
@@ -52,7 +52,7 @@ def join(parts: Sequence[Tensor], together: bool) -> Tensor:
     return out
 
 
-def product(x: Tensor, layers: Sequence[Linear], owed: Sequence[Tensor] = ()) -> Tensor:
+def product(x: Tensor, layers: Sequence[Linear], summed: Sequence[Tensor] = ()) -> Tensor:
     """x W^T + b of layers with the same input, weights and biases one below the other. Biases get no gradient here.
 
     In a captured graph of few rows the gradients of the weights are computed on a stream of their own: nobody waits
@@ -61,26 +61,26 @@ def product(x: Tensor, layers: Sequence[Linear], owed: Sequence[Tensor] = ()) ->
     Args:
         x: (..., C).
         layers: with biases.
-        owed: parameters that get the column sums of the gradient of the result, one behind the other.
+        summed: parameters that get the column sums of the gradient of the result, one behind the other.
     """
     weights, biases = [layer.weight for layer in layers], [layer.bias.detach() for layer in layers]
     together = lie_together("weight", layers), lie_together("bias", layers)
-    return product_of(x, weights, biases, owed, together)
+    return product_of(x, weights, biases, summed, together)
 
 
 def product_of(
     x: Tensor,
     weights: Sequence[Tensor],
     biases: Sequence[Tensor],
-    owed: Sequence[Tensor] = (),
+    summed: Sequence[Tensor] = (),
     together: tuple[bool, bool] = (False, False),
 ) -> Tensor:
     """The same of weights (C', C) and biases (C',), of which it is said whether they lie ``together`` in memory."""
     of_weights, of_biases = together
     if not _gradients_apart(x, weights):
-        return with_bias_gradient(F.linear(x, join(weights, of_weights), join(biases, of_biases)), owed)
-    with apart(x):
-        reminder = _WeightGradients.apply(x.detach(), len(weights), *weights, *owed)
+        return with_bias_gradient(F.linear(x, join(weights, of_weights), join(biases, of_biases)), summed)
+    with on_side_stream(x):
+        reminder = _WeightGradients.apply(x.detach(), len(weights), *weights, *summed)
     y = _InputGradient.apply(x, _below_each_other(weights, of_weights), _below_each_other(biases, of_biases))
     out: Tensor = _Both.apply(y, reminder)
     return out
@@ -119,8 +119,8 @@ class _WeightGradients(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, layers: int, *parameters: Tensor) -> Tensor:
         ctx.save_for_backward(x)
         ctx.sizes = [len(p) for p in parameters[:layers]]
-        ctx.owed = [len(p) for p in parameters[layers:]]
-        ctx.owed_dtype = parameters[-1].dtype
+        ctx.summed = [len(p) for p in parameters[layers:]]
+        ctx.summed_dtype = parameters[-1].dtype
         return x.as_strided((len(x), sum(ctx.sizes)), (0, 0))
 
     @staticmethod
@@ -129,8 +129,8 @@ class _WeightGradients(torch.autograd.Function):
         for tensor in (grad, x) if x.is_cuda else ():  # memory of another stream: kept until this one is done with it
             tensor.record_stream(torch.cuda.current_stream(x.device))
         out = list(grad.t().mm(x).split(ctx.sizes))
-        if ctx.owed:
-            out += column_sum(grad, ctx.owed_dtype).split(ctx.owed)
+        if ctx.summed:
+            out += column_sum(grad, ctx.summed_dtype).split(ctx.summed)
         return None, None, *out
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import Tensor
 
-from pointcept_bsa.layers.fused.linear import Summand, in_full
+from pointcept_bsa.layers.fused.linear import Summand, master_parameter
 from pointcept_bsa.ops.permute import permute
 from pointcept_bsa.ops.rms_norm import Place, residual_norm
 
@@ -34,7 +34,7 @@ class Residual(NamedTuple):
         """The stream in the order of the other tree: by the kernel that comes next, where its rows are all here."""
         if tree.is_part:
             return Residual(tree.turned(self.total(), to_rotated=to_rotated))
-        return self._replace(order=tree.turn(to_rotated=to_rotated))
+        return self._replace(order=tree.permutation(to_rotated=to_rotated))
 
     def total(self) -> Tensor:
         """(S, C)."""
@@ -80,4 +80,4 @@ def _in_place(place: Tensor, position: Linear) -> Place | None:
     """``position(place)`` as the kernel takes it, or None if it cannot."""
     if place.requires_grad or place.shape[-1] > 3 or position.bias is None:
         return None
-    return Place(place, in_full(position, "weight"), in_full(position, "bias"))
+    return Place(place, master_parameter(position, "weight"), master_parameter(position, "bias"))

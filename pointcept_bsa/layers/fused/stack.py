@@ -10,7 +10,7 @@ from torch import Tensor
 from pointcept_bsa.geometry.ball_tree import BallTree
 from pointcept_bsa.layers.fused.residual import Residual
 from pointcept_bsa.layers.norm import RMSNorm
-from pointcept_bsa.ops.side_streams import wait_for_later
+from pointcept_bsa.ops.side_streams import wait_for_deferred
 
 if TYPE_CHECKING:
     from pointcept_bsa.layers.conditioning import Film
@@ -37,5 +37,5 @@ def run_stack(stack: BallTreeStack, x: Tensor, tree: BallTree, *others: Any, fil
         if stack.skip_every and (i + 1) % stack.skip_every == 0:
             x = stream.total() + (tree.turned(skip, to_rotated=True) if rotated else skip)
             skip, stream = tree.turned(x, to_rotated=False) if rotated else x, Residual(x)
-    wait_for_later(x)
+    wait_for_deferred(x)
     return (stream.turned(tree, to_rotated=False) if rotated else stream).total()

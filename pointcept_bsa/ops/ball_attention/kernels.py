@@ -11,7 +11,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from pointcept_bsa.ops.last_program import is_last, sum_of_parts
+from pointcept_bsa.ops.launch import is_last, sum_of_parts
 from pointcept_bsa.ops.matrix_product import dot
 
 LOG2E = tl.constexpr(1.4426950408889634)

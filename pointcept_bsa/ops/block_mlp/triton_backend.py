@@ -112,7 +112,7 @@ def _backward(
     weight1, bias1, weight2, _ = _parts(weights)
     given = xs, weight1, bias1, weight2, grads
     with on_device_of(x), SideBySide(x, first=FIRST_STREAM) as kernels:
-        with kernels.aside():
+        with kernels.side_stream():
             sums = torch.empty(programs, sum(t.numel() for t in weights), dtype=torch.float32, device=x.device)
             weight_gradient_kernel[(programs, -(-weights[0].shape[0] // constants["HIDE"]), len(xs))](
                 *_sets(*given), sums, as_bytes(valid), rows, x.stride(0), x.stride(1), parts, **constants

@@ -169,7 +169,7 @@ def _backward(
             **constants,
         )  # fmt: skip
         with SideBySide(q, clouds * queries, FIRST_STREAM) as kernels:
-            with kernels.aside():
+            with kernels.side_stream():
                 tile, share = tile_of("queries", dim)
                 query_gradient_kernel[(-(-queries // tile["ROWS"]), all_heads)](
                     qx, gx, kx, vx, None, None, dq, queries, keys, padded, kx.shape[1],

@@ -12,7 +12,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from pointcept_bsa.ops.last_program import is_last, sum_of_parts
+from pointcept_bsa.ops.launch import is_last, sum_of_parts
 
 
 @triton.jit

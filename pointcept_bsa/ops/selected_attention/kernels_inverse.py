@@ -18,7 +18,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from pointcept_bsa.ops.last_program import is_last
+from pointcept_bsa.ops.launch import is_last
 
 from .kernels import load_rows, rows_of
 

@@ -14,7 +14,7 @@ from torch.utils.flop_counter import register_flop_formula
 
 from pointcept_bsa.dispatch import interpreted, on_device_of
 from pointcept_bsa.ops.launch import counters, power_of_2, precision, rows_together
-from pointcept_bsa.ops.side_streams import later, wait_for_later, worth_it
+from pointcept_bsa.ops.side_streams import deferred, wait_for_deferred, worth_it
 
 BLOCK_SIZES = (4, 8, 16, 32, 64)
 MAX_TOPK, MAX_HEAD_DIM, MAX_ROWS = 64, 256, 128
@@ -221,7 +221,7 @@ def _backward(ctx: Any, grad: Tensor | None, _grad_lse: Tensor | None) -> tuple[
         return None, None, None, *none
     q, k, v, index, valid, out, lse, *lists = ctx.saved_tensors
     if lists:
-        wait_for_later(q)
+        wait_for_deferred(q)
     grads = selected_attention_backward_op(grad, q, k, v, index, out, lse, ctx.block_size, valid, lists)
     return (*grads, *none)
 
@@ -278,7 +278,7 @@ def lists_for_later(q: Tensor, index: Tensor, blocks: int) -> list[Tensor]:
     """In a captured training step the lists, made beside the forward pass; else none: the backward pass makes them."""
     if not (torch.is_grad_enabled() and q.requires_grad and worth_it(q)):
         return []
-    with later(q):
+    with deferred(q):
         return selection_lists(index, blocks)
 
 

@@ -117,7 +117,7 @@ def backward(
             ROWS=narrow.PACKED, LISTED=True, num_warps=2, **constants,
         )  # fmt: skip
         with SideBySide(q, queries, narrow.FIRST_STREAM) as kernels:
-            with kernels.aside():
+            with kernels.side_stream():
                 tile, share = narrow.tile_of("queries", dim)
                 query_gradient_kernel[(-(-longest // tile["ROWS"]), nodes * heads)](
                     qx, gx, kx, vx, starts, lengths, dq, queries, 0, padded, kx.shape[1],

@@ -1,0 +1,106 @@
+"""All pictures of ``tools/visualize.py``: settings and opened runs in, files out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from torch import nn
+
+from pointcept_bsa.analysis.visualization.attention import draw_attention, draw_receptive_field, heading
+from pointcept_bsa.analysis.visualization.capture import Capture, capture, choose_layer
+from pointcept_bsa.analysis.visualization.drawing import Drawing, save
+from pointcept_bsa.analysis.visualization.gates import draw_gates
+from pointcept_bsa.analysis.visualization.influence import draw_influence, gradient_influence
+from pointcept_bsa.analysis.visualization.levels import draw_token_levels
+from pointcept_bsa.analysis.visualization.subject import Subject, choose_point, load_subject
+from pointcept_bsa.analysis.visualization.trees import draw_levels, draw_rotated
+from pointcept_bsa.arguments.words import WHAT
+from pointcept_bsa.errors import InputError
+from pointcept_bsa.training.evaluation.canvas import Canvas
+
+
+class OpenedRun(Protocol):
+    """What the host opens: a config, its model, a short name, the folder of the run if there is one."""
+
+    @property
+    def cfg(self) -> Mapping[str, Any]: ...
+    @property
+    def model(self) -> nn.Module: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def folder(self) -> Path | None: ...
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What to draw; see the options of ``tools/visualize.py``."""
+
+    what: str
+    split: str = "test"
+    sample: str = "0"
+    point: int | None = None
+    near: Sequence[float] | None = None
+    layer: int = -1
+    formats: Sequence[str] = ("png",)
+    view: tuple[float, float] = (22.0, 130.0)
+    output: Path | None = None
+
+
+def visualize(settings: Settings, runs: Sequence[OpenedRun]) -> list[Path]:
+    """Draw ``settings.what`` of the runs and return the files written.
+
+    Raises:
+        InputError: runs, sample, point or layer that are not there, or a network without what is to be drawn.
+    """
+    if settings.what != "influence" and len(runs) != 1:
+        raise InputError(f"{settings.what}: got {len(runs)} runs, wanted one")
+    if not runs:
+        raise InputError(f"{settings.what}: got no run, wanted a RUN or --config")
+    first = runs[0]
+    subject = load_subject(first.cfg, first.model, settings.split, settings.sample, first.folder)
+    canvas = Canvas(subject.coord, subject.face, subject.up, settings.view)
+    if settings.what == "influence":
+        drawing = _influence(settings, runs, subject, canvas)
+    else:
+        drawing = _network(settings, first, capture(first.model, subject.batch), subject, canvas)
+    folder = settings.output or (first.folder / "pictures" if first.folder else Path("exp/visualize"))
+    return save(drawing, folder / settings.what, settings.formats, subject)
+
+
+def _network(settings: Settings, run: OpenedRun, seen: Capture, subject: Subject, canvas: Canvas) -> Drawing:
+    """The pictures of what one network does."""
+    if settings.what == "gates":
+        return draw_gates(subject, seen.calls, run.name)
+    if settings.what in ("tree", "rotated"):
+        if seen.tree is None:
+            raise InputError(f"RUN: the network of {run.name!r} has no ball tree")
+        if settings.what == "tree":
+            return draw_levels(subject, canvas, seen.tree)
+        return draw_rotated(subject, canvas, seen.tree, choose_point(subject, canvas, settings.point, settings.near))
+    if settings.what == "levels":
+        point = choose_point(subject, canvas, settings.point, settings.near)
+        return draw_token_levels(subject, canvas, seen.calls, settings.layer, run.name, point)
+    call = choose_layer(seen.calls, settings.layer)
+    point = choose_point(subject, canvas, settings.point, settings.near)
+    title = f"{heading(call, settings.layer, len(seen.calls))}, {run.name}"
+    if settings.what == "attention":
+        return draw_attention(subject, canvas, call, f"Attention in {title}", point)
+    if settings.what == "receptive":
+        return draw_receptive_field(subject, canvas, call, title, point)
+    raise InputError(f"WHAT {settings.what!r}: wanted one of {list(WHAT)}")
+
+
+def _influence(settings: Settings, runs: Sequence[OpenedRun], subject: Subject, canvas: Canvas) -> Drawing:
+    """The influence in each run, on the same points."""
+    point = choose_point(subject, canvas, settings.point, settings.near)
+    influences = []
+    for run in runs:
+        own = load_subject(run.cfg, run.model, settings.split, settings.sample, run.folder)
+        if own.coord.shape != subject.coord.shape or abs(own.coord - subject.coord).max() > 1e-6:
+            raise InputError(f"RUN {run.name!r}: its sample {own.name!r} has other points than that of the first run")
+        influences.append((run.name, gradient_influence(run.model, own.batch, point)))
+    return draw_influence(subject, canvas, influences, point)

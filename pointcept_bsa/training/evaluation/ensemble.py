@@ -1,0 +1,133 @@
+"""Testing several finished runs as one: the mean of their predictions, and how far their spread can be trusted."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+
+from pointcept_bsa.errors import InputError
+from pointcept_bsa.host import TESTERS
+from pointcept_bsa.host.weight import identity
+from pointcept_bsa.models.ensemble import Ensemble
+from pointcept_bsa.training.evaluation.provenance import FILE, read_recorded
+from pointcept_bsa.training.evaluation.tester import RegressionTester
+
+
+class Member(Protocol):
+    """A finished run, opened (see ``training.runs.opened_run``)."""
+
+    @property
+    def cfg(self) -> Any: ...
+    @property
+    def model(self) -> nn.Module: ...
+    @property
+    def weight(self) -> Path | None: ...
+    @property
+    def folder(self) -> Path | None: ...
+    @property
+    def name(self) -> str: ...
+
+
+class EnsembleTester(RegressionTester):
+    """:class:`.RegressionTester` of an :class:`.Ensemble`; its report names the ``members``.
+
+    Args:
+        cfg: of the first run, with the ``save_path`` to write to.
+        members: opened runs of the same data.
+        options: of the tester.
+
+    Raises:
+        InputError: members with other target statistics, or trained on another split; before anything is written.
+    """
+
+    def __init__(self, cfg: Any, members: Sequence[Member], **options: Any) -> None:
+        self.members = members
+        refuse_strangers(members)
+        super().__init__(cfg, Ensemble([member.model for member in members]).eval(), **options)
+
+    def run_folder(self) -> Path | None:
+        return self.members[0].folder
+
+    def report(self, records: list[dict[str, Any]], seconds: float) -> dict[str, Any]:
+        report = super().report(records, seconds)
+        told = [
+            {
+                "run": member.name,
+                "backbone": dict(member.cfg.model.get("backbone", member.cfg.model)),
+                "seed": member.cfg.seed,
+                **identity(member.weight),
+            }
+            for member in self.members
+        ]
+        together = hashlib.sha256("".join(str(each["weight_sha256"]) for each in told).encode()).hexdigest()
+        names = ", ".join(member.name for member in self.members)
+        return report | {
+            "members": told,
+            "weight": f"ensemble of {len(told)}: {names}",
+            "weight_file": None,
+            "weight_sha256": together,
+            "seed": None,
+            "run": None,
+        }
+
+    def seed(self) -> int | None:
+        return None
+
+
+def refuse_strangers(members: Sequence[Member]) -> None:
+    """Raise InputError unless all members predict the same target and, as far as known, trained on the same samples."""
+    first = members[0]
+    statistics, split = _statistics(first), _training_split(first)
+    for other in members[1:]:
+        own, trained = _statistics(other), _training_split(other)
+        if own.shape != statistics.shape or not torch.allclose(own, statistics, rtol=1e-4):
+            raise InputError(
+                f"--ensemble: target statistics of {other.name!r} are {_shown(own)}, of {first.name!r} "
+                f"{_shown(statistics)}, wanted runs of the same data, split and fields"
+            )
+        if None not in (split, trained) and split != trained:
+            raise InputError(
+                f"--ensemble: {other.name!r} was trained on the split {trained}, {first.name!r} on {split}, wanted "
+                "runs of the same data, split and fields"
+            )
+
+
+def _statistics(member: Member) -> torch.Tensor:
+    """(2, K) mean and deviation of the target."""
+    normalizer = getattr(member.model, "normalizer", None)
+    if normalizer is None:
+        raise InputError(f"--ensemble: {member.name!r} has no normalizer, wanted runs of a DefaultRegressor")
+    return torch.stack([normalizer.mean, normalizer.std]).cpu()
+
+
+def _training_split(member: Member) -> str | None:
+    """The hash of the samples it was trained on; None where it was not recorded."""
+    path = None if member.folder is None else member.folder / FILE
+    if path is None or not path.is_file():
+        return None
+    card = (read_recorded(path).get("train") or {}).get("card") or {}
+    return card.get("split_hash")
+
+
+def _shown(statistics: torch.Tensor) -> str:
+    mean, std = ([f"{value:.4g}" for value in row] for row in statistics.tolist())
+    return f"mean {', '.join(mean)[:40]}, std {', '.join(std)[:40]}"
+
+
+def test_ensemble(cfg: Any, members: Sequence[Member]) -> Mapping[str, Any]:
+    """Test the members together as ``cfg.test`` says; what is written to ``{save_path}/test/metrics.json``.
+
+    Raises:
+        InputError: a tester that is no :class:`.RegressionTester`, or members that do not belong together.
+    """
+    kind = TESTERS.get(cfg.test["type"])
+    if not (isinstance(kind, type) and issubclass(kind, RegressionTester)):
+        raise InputError(f"--ensemble: got runs with test.type={cfg.test['type']!r}, wanted a RegressionTester")
+    known = set(inspect.signature(RegressionTester.__init__).parameters) - {"self", "cfg", "model", "test_loader"}
+    return EnsembleTester(cfg, members, **{key: value for key, value in cfg.test.items() if key in known}).test()

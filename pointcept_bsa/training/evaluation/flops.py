@@ -1,0 +1,56 @@
+"""Floating-point operations of a model on a given batch, counted where they are executed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
+
+# Choices that are made by variables of the environment, for a while.
+
+
+@contextlib.contextmanager
+def environment_variable(name: str, value: str) -> Iterator[None]:
+    """``name`` is ``value``, and afterwards what it was."""
+    before = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
+
+
+def _sdpa_on_cpu(query: Any, key: Any, value: Any, *args: Any, out_shape: Any = None, **kwargs: Any) -> int:
+    return sdpa_flop_count(query, key, value)
+
+
+CONVOLUTION = "PCBSA_SUBM_CONV"  # read by ops.submanifold_conv
+# torch counts the GPU's attention kernels, but not the CPU's.
+CPU_ATTENTION = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _sdpa_on_cpu}
+
+
+@torch.no_grad()
+def count_flops(model: nn.Module, batch: Mapping[str, Any], call: Callable[[Any], Any] | None = None) -> int:
+    """FLOPs (2 a multiply-add) of one forward pass in evaluation mode: matrix products, attention, convolutions.
+
+    Or of ``call(batch)``, which uses the model otherwise.
+
+    Elementwise operations, sorting and distances are not counted, as is usual.
+    """
+    training = model.training
+    model.eval()
+    try:
+        counter = FlopCounterMode(display=False, custom_mapping=CPU_ATTENTION)
+        with environment_variable(CONVOLUTION, "torch"), counter:  # spconv's own kernels would not be counted
+            (call or model)(batch)
+    finally:
+        model.train(training)
+    return counter.get_total_flops()

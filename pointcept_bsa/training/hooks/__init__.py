@@ -1,0 +1,1 @@
+"""Hooks of the embedded host, under Pointcept's names."""

@@ -1,0 +1,144 @@
+"""What tools/predict.py says of a raw file of own data is what the test says of that sample, for every option.
+
+The networks are not trained, but random ones of the shipped configs' kind: any difference of an input shows.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pointcept_bsa.datasets.prepare.custom import prepare_custom
+from pointcept_bsa.host import build_dataset, collate_fn
+from pointcept_bsa.mesh_io import read_mesh
+from pointcept_bsa.training.evaluation.export_fields import FieldExporter
+
+from .own_bodies import ALL, FOURIER, PREPARE, body, collect, compare, own_config, write_bodies
+
+GIVEN = ["--field", "alpha=ALPHA", "mass=MASS"]
+OPTIONS = {  # transforms, options of the data set, options of the test set
+    "box": ([FOURIER, collect("fourier")], dict(scale_to_box=True), {}),
+    "every field": ([collect("coord", *ALL, "alpha", "mass")], {}, {}),
+    "box and fields": ([FOURIER, collect("fourier", "normal", "mach")], dict(scale_to_box=True), {}),
+    "scaled": (
+        [
+            dict(type="ScaleField", key="velocity", std=[0.5, 2.0, 1.0], mean=[0.1, 0.2, 0.3]),
+            dict(type="ScaleCoord", min=(0, 0, -1), max=(2, 1, 1)),
+            collect("coord", "velocity"),
+        ],
+        {},
+        {},
+    ),
+    "mirrored": ([dict(type="RandomMirror", p=1.0, vector_keys=("velocity",)), collect("coord", "velocity")], {}, {}),
+    "sampled": ([dict(type="SamplePoints", num_points=1000), collect("coord", "wind")], {}, {}),
+    "bounded": ([collect("coord", "mach")], {}, dict(test_cfg=dict(max_points=20, votes=2))),
+    "tree": (
+        [
+            dict(type="AddGridCoord", grid_size=0.1),
+            dict(
+                type="CollectPoints",
+                keys=("coord", "target", "name", "grid_coord"),
+                feat_keys=("coord", "grid_coord"),
+            ),
+        ],
+        {},
+        {},
+    ),
+}
+
+
+@pytest.mark.parametrize("far", [False, True], ids=["near", "far"])
+@pytest.mark.parametrize("option", list(OPTIONS))
+def test_own_data_prepared(option, far, tmp_path, tool):
+    shift = dict(shift=(501234.0, 5212345.0, 300.0), constant=101325.0) if far else {}
+    mesh_of = write_bodies(tmp_path / "src", **shift)
+    prepare_custom(str(tmp_path / "src"), str(tmp_path / "data"), parameters=str(tmp_path / "src/cases.csv"), **PREPARE)
+    transform, options, test = OPTIONS[option]
+    if far:  # places in transforms are those of the files
+        low = np.array(shift["shift"])
+        places = {
+            "ScaleCoord": dict(min=(low - [0, 0, 1]).tolist(), max=(low + [2, 1, 1]).tolist()),
+            "RandomMirror": dict(center=float(low[0])),
+        }
+        transform = [{**step, **(places.get(step["type"]) or {})} for step in transform]
+    cfg = own_config(tmp_path / "data", transform, test, **options)
+    number = int(build_dataset(cfg.data.test).get_data_name(0).split()[1])
+    given = [text.replace("ALPHA", str(number - 3)).replace("MASS", str(1e9 + number)) for text in GIVEN]
+    arguments = given if "alpha" in str(transform) else []
+    wanted, test = compare(cfg, mesh_of, tmp_path, tool, *arguments)
+    truth = body(number, **shift)
+    used = slice(0, len(truth.points) - 1)
+    target = test[0]["target"].double().numpy() + test.target_offset()
+    np.testing.assert_allclose(target[:, 0], truth.point_data["q"][used], rtol=1e-12 if far else 1e-6, atol=1e-9)
+    assert wanted.std() > 1e-4 * target.std()  # the network says something that could differ
+
+
+@pytest.mark.parametrize(
+    ("suffix", "fields", "options"),
+    [
+        ("vtp", ["normal", "mach", "velocity[:2]"], dict(drop_loose_points=True)),
+        ("npz", ["wind", "temperature"], dict(drop_loose_points=False)),
+        ("vtk", ["area"], dict(cells_to_points=True, drop_loose_points=True)),
+    ],
+)
+@pytest.mark.parametrize("far", [False, True], ids=["near", "far"])
+def test_own_data_read_as_files(suffix, fields, options, far, tmp_path, tool):
+    shift = dict(shift=(501234.0, 5212345.0, 300.0), constant=101325.0) if far else {}
+    mesh_of = write_bodies(tmp_path / "src", suffix, **shift)
+    keys = [field.replace("[:2]", "_2") for field in fields]
+    transform = [FOURIER, collect("fourier", *keys)]
+    cfg = own_config(
+        tmp_path / "src", transform, target=["q", "velocity[2:3]"], fields=fields, scale_to_box=True, **options
+    )
+    compare(cfg, mesh_of, tmp_path, tool)
+
+
+def test_own_data_in_the_plane(tmp_path, tool):
+    mesh_of = write_bodies(tmp_path / "src", flat=True)
+    cfg = own_config(
+        tmp_path / "src",
+        [FOURIER, collect("fourier", "wall_distance")],
+        target=["q"],
+        fields=["wall_distance"],
+        wall_mask="wall",
+    )
+    cfg.model.backbone.dimensionality = 2
+    compare(cfg, mesh_of, tmp_path, tool)
+
+
+def test_exports_have_the_places_and_values_of_the_files(tmp_path):
+    shift = dict(shift=(501234.0, 5212345.0, 300.0), constant=101325.0)
+    write_bodies(tmp_path / "src", **shift)
+    prepare_custom(str(tmp_path / "src"), str(tmp_path / "data"), parameters=str(tmp_path / "src/cases.csv"), **PREPARE)
+    cfg = own_config(tmp_path / "data", [FOURIER, collect("fourier", "mach")], scale_to_box=True)
+    test = build_dataset(cfg.data.test)
+    name, sample = test.get_data_name(0), collate_fn([test[0]])
+    FieldExporter(tmp_path / "out", ["vtu"], test)(sample, sample["target"] + 0.001)
+    mesh, number = read_mesh(tmp_path / "out" / f"{name}.vtu"), int(name.split()[1])
+    truth = body(number, **shift)
+    np.testing.assert_allclose(mesh.points, truth.points[:-1], rtol=0, atol=1e-6)
+    values = mesh.point_data
+    np.testing.assert_allclose(values["truth_q"].ravel(), truth.point_data["q"][:-1], rtol=0, atol=1e-8)
+    np.testing.assert_allclose(values["predicted_q"] - values["truth_q"], 0.001, rtol=1e-4)
+    np.testing.assert_allclose(values["error_q"], 0.001, rtol=1e-4)
+    np.testing.assert_allclose(values["mach"], truth.field_data["mach"][0], rtol=1e-6)  # not standardised
+    np.testing.assert_allclose(values["temperature"].ravel(), truth.point_data["temperature"][:-1], rtol=0, atol=1e-9)
+
+
+def test_the_numbers_of_transforms_are_those_of_the_files(tmp_path, tool):
+    """A box, a mirror and a scale given in the coordinates and values that the files have."""
+    shift = dict(shift=(501234.0, 5212345.0, 300.0), constant=101325.0)
+    mesh_of = write_bodies(tmp_path / "src", **shift)
+    low = np.array(shift["shift"])
+    transform = [
+        dict(type="RandomMirror", axis=0, p=1.0, center=float(low[0] + 0.5)),
+        dict(type="ScaleField", key="temperature", std=[1e-3], mean=[1e5]),
+        dict(type="ScaleCoord", min=low.tolist(), max=(low + 2).tolist()),
+        collect("coord", "temperature"),
+    ]
+    cfg = own_config(tmp_path / "src", transform, target=["q"], fields=["temperature"], drop_loose_points=True)
+    _, test = compare(cfg, mesh_of, tmp_path, tool)
+    truth = body(int(test.get_data_name(0).split()[1]), **shift)
+    coord = (truth.points - low) * [-1, 1, 1] + [1, 0, 0]
+    feat = np.concatenate([coord / 2, (truth.point_data["temperature"][:, None] - 1e5) / 1e-3], axis=1)
+    np.testing.assert_allclose(test[0]["feat"].numpy(), feat[:-1], atol=1e-5)
