@@ -16,6 +16,7 @@ from pointcept_bsa.layers.anchors import CloudPlaces, Memory
 from pointcept_bsa.layers.attention import FullAttention
 from pointcept_bsa.layers.linear import Linear
 from pointcept_bsa.layers.norm import RMSNorm
+from pointcept_bsa.layers.shared_clouds import SharedPoints
 from pointcept_bsa.layers.transformer import BlockStack, TransformerBlock, init_weights
 from pointcept_bsa.metrics import cloud_mean
 
@@ -25,7 +26,8 @@ class FullAttentionTransformer(AnchoredBackbone):
     """Transformer with dense attention per cloud (Vaswani et al. 2017), otherwise the stack of BSA-v1m1.
 
     Linear embedding, ``depth`` blocks ``x += attention(RMSNorm(x)); x += SwiGLU(RMSNorm(x))``, RMSNorm. Positions
-    relative to the cloud's mean enter every layer through a linear map. No tree, no padding.
+    relative to the cloud's mean enter every layer through a linear map. No tree, no padding. Where processes share
+    clouds, keys and values of all points are gathered, see :class:`.SharedPoints`.
 
     Args:
         in_channels: channels of ``feat``.
@@ -38,6 +40,8 @@ class FullAttentionTransformer(AnchoredBackbone):
         qk_norm, rotary: see :class:`.FullAttention`.
         condition: see :class:`.BSATransformer`.
     """
+
+    shares_clouds = True
 
     def __init__(
         self,
@@ -76,8 +80,8 @@ class FullAttentionTransformer(AnchoredBackbone):
         mean = cloud_mean(point.coord, point.offset, valid)
         centred = point.coord - mean.repeat_interleave(counts, 0, output_size=point.coord.shape[0])
         x = self.embedding(point.feat).to(point.feat.dtype)  # under autocast the residual stays float32
-        films = self.films(point, lengths)
-        return self.blocks(x, self.norm, centred, lengths, valid, memory, rows=lengths, films=films)
+        films, shared = self.films(point, lengths), SharedPoints.of(lengths, x.device)
+        return self.blocks(x, self.norm, centred, lengths, valid, memory, shared, rows=lengths, films=films)
 
     def encode_anchors(self, point: Mapping[str, Any]) -> Memory:
         memory = Memory(self.check_anchors(point), point["offset"], point["coord"].detach())

@@ -18,6 +18,7 @@ from pointcept_bsa.layers.attention_layer import AttentionLayer
 from pointcept_bsa.layers.fused.attention import attend_heads
 from pointcept_bsa.layers.linear import Linear
 from pointcept_bsa.layers.query_key import QueryKey
+from pointcept_bsa.layers.shared_clouds import SharedPoints
 from pointcept_bsa.ops.ball_attention import ball_attention
 from pointcept_bsa.ops.dense_attention import dense_attention
 
@@ -117,14 +118,19 @@ class FullAttention(AttentionLayer):
         lengths: Sequence[int],
         valid: Tensor | None = None,
         memory: Memory | None = None,
+        shared: SharedPoints | None = None,
     ) -> Tensor:
         """(N, H, D) each, (N, d) positions relative to the cloud's mean, points of each cloud -> (N, C).
 
-        Nobody attends to points that are not ``valid`` (N,). Raises ValueError for lengths of other points.
+        ``shared`` knows of the points of the same clouds that other processes have. Nobody attends to points that are
+        not ``valid`` (N,). Raises ValueError for lengths of other points.
         """
         lengths = as_lengths(lengths, len(q))
         if self.query_key is not None:
             q, k = self.query_key(q, k, centred)
         if memory is not None:
             memory.layers.append(KeysValues(k, v))
-        return dense_attention(q, k, v, lengths, lengths, key_valid=valid).flatten(-2)
+        keys = lengths
+        if shared is not None:
+            keys, (k, v) = shared.whole, shared.keys_values(k, v)
+        return dense_attention(q, k, v, lengths, keys, key_valid=valid).flatten(-2)

@@ -6,12 +6,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
-from pointcept_bsa.distributed.collectives import Gathering
+from pointcept_bsa.distributed.collectives import Gathering, all_gather, numbers_of_all
+from pointcept_bsa.distributed.mesh import context_group
 from pointcept_bsa.geometry.ball_tree import BallLayout
 from pointcept_bsa.geometry.part_layout import PartLayout
+from pointcept_bsa.geometry.part_plan import pieces_of
 from pointcept_bsa.layers.far_rows import FarRows
 from pointcept_bsa.layers.token_levels import TokenLevels, Tokens
 from pointcept_bsa.layers.token_parts import TokensOfClouds
@@ -69,3 +75,37 @@ def with_rows(x: Tensor, rows: Tensor, points: Tensor, place: Tensor, head: Tens
     """x (S, Hkv, D), and behind it F blocks with ``rows`` (n, l, D) in their places and heads: (S + F l, Hkv, D)."""
     behind = x.new_zeros(len(points), x.shape[1], *rows.shape[1:]).index_put((place, head), rows)
     return torch.cat([x, behind.transpose(1, 2).flatten(0, 1)])
+
+
+@dataclass(frozen=True)
+class SharedPoints:
+    """Clouds of whose points each process has some, for attention to all points.
+
+    Attributes:
+        group: the processes.
+        lengths: points of each cloud in each part, (R, B).
+    """
+
+    group: dist.ProcessGroup
+    lengths: tuple[tuple[int, ...], ...]
+
+    @classmethod
+    def of(cls, lengths: Sequence[int], device: torch.device) -> SharedPoints | None:
+        """From the own points of each cloud; None where the clouds are not shared. The host waits."""
+        group = context_group()
+        if group is None:
+            return None
+        return cls(group, tuple(map(tuple, numbers_of_all(lengths, device, group))))
+
+    @property
+    def whole(self) -> tuple[int, ...]:
+        """Points of each cloud."""
+        return tuple(map(sum, zip(*self.lengths, strict=True)))
+
+    def keys_values(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Those (N, H, D) of all points of the whole clouds, cloud after cloud. Each process holds them all while it
+        attends, and for the backward pass: 2 C numbers a point and layer. Their gradients are reduce-scattered."""
+        rows = tuple(map(sum, self.lengths))
+        both = all_gather(torch.stack([k, v], 1), rows, self.group, "keys", pieces_of(self.lengths))
+        k, v = both.unbind(1)
+        return k, v

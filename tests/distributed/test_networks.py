@@ -27,6 +27,8 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "bsa one tree": BSA | dict(rotate=0, skip_every=2),
     "bsa skips, conditions": BSA | dict(skip_every=1, condition=2),
 }
+FULL = dict(type="FullAttention-v1m1", in_channels=3, channels=16, depth=2, num_heads=2)
+NETWORKS |= {"full": FULL, "full, all options": FULL | dict(qk_norm=True, rotary=6.0, condition=2)}
 LEVELS = dict(near=32, fan=2, beam=2)  # level J depends on how many near nodes a part must have
 SPARE = {"bsa hierarchical": 1, "bsa hierarchical coarse": 1, "bsa hierarchical mean": 2}
 NETWORKS |= {
@@ -36,9 +38,9 @@ NETWORKS |= {
     "bsa hierarchical, blocks for all": BSA | LEVELS | dict(near=64, checkpoint=True),
 }
 CLOUDS = {2: (83, 150), 3: (192,), 4: (201, 130)}  # points of the clouds of a batch, by processes
-RUN = {2: list(NETWORKS), 3: ["bsa", "bsa hierarchical"]}
+RUN = {2: list(NETWORKS), 3: ["bsa", "bsa hierarchical", "full"]}
 RUN[4] = [*RUN[3], "bsa mean", "bsa group compression", "bsa hierarchical mean", "bsa hierarchical, blocks for all"]
-FUSED = {"bsa", "bsa hierarchical", "bsa group compression"}  # also as on the GPU
+FUSED = {"full", "bsa", "bsa hierarchical", "bsa group compression"}  # also as on the GPU
 
 
 def build(name: str) -> nn.Module:
