@@ -58,7 +58,7 @@ def page(comparison: Comparison, other: Comparison | None, title: str) -> str:
 
 def _template() -> Any:
     environment = Environment(
-        loader=PackageLoader("pointcept_bsa.training.evaluation", "report"),
+        loader=PackageLoader("pointcept_bsa.analysis", "report"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
