@@ -310,7 +310,7 @@ def test_what_does_not_take_padding_says_so(monkeypatch):
 CONFIGS = Path(__file__).parents[2] / "configs" / "airfrans"
 SHORT = ("device=cpu", "num_worker=0", "seed=0", "batch_size=3", "max_iters=4", "eval_every=4", "log_interval=1",
          "test.pictures=False", "hooks.8.pictures=False")  # fmt: skip
-NARROW = ("model.backbone.channels=16", "model.head.in_channels=16", "model.backbone.depth=2")
+NARROW = ("model.backbone.channels=16", "model.backbone.ball_size=32", "model.backbone.depth=2")
 
 
 @pytest.fixture(scope="module")
