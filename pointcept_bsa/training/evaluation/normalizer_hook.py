@@ -79,6 +79,12 @@ class FitTargetNormalizer(DescribeTrainingData):
             self.trainer.logger.info("Target statistics: from the config")
             return
         statistics = dataset.target_statistics()
+        targets, width = len(statistics["mean"]), getattr(getattr(model, "head", None), "out_channels", None)
+        if width == len(normalizer.mean) != targets:
+            raise InputError(
+                f"target: got {targets} channels, the head has {width}; wanted head.out_channels equal to the targets "
+                "of the data set"
+            )
         normalizer.set(statistics["mean"], statistics["std"])
         self.trainer.logger.info(
             f"Target statistics: mean {statistics['mean']}, std {statistics['std']} ({statistics['source']})"
