@@ -25,7 +25,7 @@ from types import FrameType
 from typing import Any
 
 import torch
-from conftest import CONFIG
+from toy_config import CONFIG
 
 from pointcept_bsa.training.cli import train_main
 

@@ -19,7 +19,7 @@ import tempfile
 from pathlib import Path
 
 import torch
-from conftest import CONFIG
+from toy_config import CONFIG
 
 from pointcept_bsa.host import HOOKS, HookBase
 from pointcept_bsa.training.cli import train_main
