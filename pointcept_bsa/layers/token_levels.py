@@ -98,6 +98,7 @@ class Tokens:
         """See :meth:`TokenLevels.select`."""
         layout, plan, size = self.layout, self.plan, self.layout.ball_size
         groups = tuple(s // group_size for s in layout.slots) if queries is None else queries
+        own = layout.own_units(group_size, size) if ball is None else ball
         q, keys, top = q.detach(), [k.detach() for k in self.k], plan.top
         inside = [levels.in_a_ball(level, size) if mask_own_ball else 0 for level in range(top + 1)]
         chosen = select_blocks(
@@ -106,23 +107,32 @@ class Tokens:
             groups,
             plan.tokens[top],
             levels.beam if top else levels.topk,
-            balls=tuple(s // size for s in layout.slots) if inside[top] else None,
+            balls=tuple(s // size for s in layout.of_clouds.slots) if inside[top] else None,
             block_valid=~self.counts.empty[top],
-            own=ball if inside[top] else None,
+            own=own if inside[top] else None,
         )
         for level in range(top - 1, -1, -1):
-            chosen = best_children(
-                q,
-                keys[level],
-                chosen,
-                on_device(plan.first_child[level], q.device),
-                self.counts.empty[level],
-                plan.fan,
-                levels.beam if level else levels.topk,
-                (size // group_size, inside[level]) if inside[level] else None,
-                ball if inside[level] else None,
-            )
+            keep = levels.beam if level else levels.topk
+            sizes = (size // group_size, inside[level]) if inside[level] else None
+            chosen = self.step(q, keys[level], chosen, level, keep, sizes, own if sizes else None)
         return chosen
+
+    def step(
+        self,
+        q: Tensor,
+        k: Tensor,
+        parents: Tensor,
+        level: int,
+        keep: int,
+        sizes: tuple[int, int] | None,
+        ball: Tensor | None,
+    ) -> Tensor:
+        """The best children (G, H, keep) of parents (G, H, W) on a level with keys k.
+
+        ``sizes`` and ``ball`` are ``own`` and ``ball`` of :func:`.best_children`.
+        """
+        first = on_device(self.plan.first_child[level], q.device)
+        return best_children(q, k, parents, first, self.counts.empty[level], self.plan.fan, keep, sizes, ball)
 
     def lists(self, slots: int) -> TokenLists:
         """What the queries of each near node see, where a query stands for so many slots."""

@@ -21,7 +21,6 @@ from pointcept_bsa.geometry.part_layout import PartLayout
 from pointcept_bsa.geometry.token_part import TokenPart, plan_token_part, shared_level
 from pointcept_bsa.layers.far_rows import FarRows
 from pointcept_bsa.layers.token_levels import LevelCounts, TokenLevels, Tokens, kept_counts
-from pointcept_bsa.ops.block_selection import select_blocks
 from pointcept_bsa.ops.tree_descent import best_children
 
 
@@ -32,51 +31,22 @@ class PartTokens(Tokens):
     plan: TokenPart
     layout: PartLayout
 
-    def descend(
+    def step(
         self,
-        levels: TokenLevels,
         q: Tensor,
-        group_size: int,
-        mask_own_ball: bool,
-        queries: tuple[int, ...] | None = None,
-        ball: Tensor | None = None,
+        k: Tensor,
+        parents: Tensor,
+        level: int,
+        keep: int,
+        sizes: tuple[int, int] | None,
+        ball: Tensor | None,
     ) -> Tensor:
-        layout, plan, size = self.layout, self.plan, self.layout.ball_size
-        groups = tuple(s // group_size for s in layout.slots)
-        own = layout.own_units(group_size, size)
-        q, keys, top = q.detach(), [k.detach() for k in self.k], plan.top
-        inside = [levels.in_a_ball(level, size) if mask_own_ball else 0 for level in range(top + 1)]
-        chosen = select_blocks(
-            q,
-            keys[top],
-            groups,
-            plan.tokens[top],
-            levels.beam if top else levels.topk,
-            balls=tuple(s // size for s in layout.of_clouds.slots) if inside[top] else None,
-            block_valid=~self.counts.empty[top],
-            own=own if inside[top] else None,
-        )
-        for level in range(top - 1, -1, -1):
-            keep = levels.beam if level else levels.topk
-            step = self.own_step if level < plan.shared else self.shared_step
-            chosen = step(q, keys[level], chosen, level, keep, own, inside[level])
-        return chosen
-
-    def shared_step(
-        self, q: Tensor, k: Tensor, parents: Tensor, level: int, keep: int, own: Tensor, inside: int
-    ) -> Tensor:
-        """The best children of parents (G, H, W) on a level whose keys are all here: (G, H, keep)."""
-        first = on_device(self.plan.first_child[level], q.device)
-        sizes, ball = ((1, inside), own) if inside else (None, None)
-        return best_children(q, k, parents, first, self.counts.empty[level], self.plan.fan, keep, sizes, ball)
-
-    def own_step(
-        self, q: Tensor, k: Tensor, parents: Tensor, level: int, keep: int, own: Tensor, inside: int
-    ) -> Tensor:
-        """The same on a level of which ``k`` are the own keys: those of the others' children are fetched.
+        """Below level J ``k`` are the own keys: those of the others' children are fetched.
 
         Heads one behind the other, as if they were groups of one head: each has fetched others.
         """
+        if level >= self.plan.shared:
+            return super().step(q, k, parents, level, keep, sizes, ball)
         plan, heads, device = self.plan, q.shape[1], q.device
         far = FarRows.of(parents, self.layout.block_size * plan.fan ** (level + 1), self.layout.shared, "descent")
         index = on_device(plan.padded[level][0], device)
@@ -92,8 +62,8 @@ class PartTokens(Tokens):
             hidden.flatten(),
             plan.fan,
             keep,
-            ball=own.repeat(heads) if inside else None,
-            child_ball=(child // inside).flatten() if inside else None,
+            ball=None if ball is None else ball.repeat(heads),
+            child_ball=(child // sizes[1]).flatten() if sizes else None,
         )
         chosen = child.flatten()[best.clamp(min=0)].masked_fill(best < 0, -1)
         return chosen.squeeze(1).unflatten(0, (heads, -1)).transpose(0, 1)

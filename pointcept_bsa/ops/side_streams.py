@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 SLOTS = 16384  # of the batch, up to which it is worth it: above, kernels fill the GPU, and memory is freed later
-APART, LATER = -1, -2  # streams of :func:`apart` and :func:`later`; those of branches count from 0
+SIDE, DEFERRED = -1, -2  # streams of :func:`on_side_stream` and :func:`deferred`; those of branches count from 0
 _streams: dict[tuple[torch.device, int], torch.cuda.Stream] = {}
 _together = 0  # blocks of :func:`one_stream` that are open, in whatever thread
 
@@ -57,7 +57,7 @@ def on_side_stream(x: Tensor) -> Iterator[None]:
 
     Within, nothing may be computed; tensors that its backward pass reads must be recorded on that stream.
     """
-    with torch.cuda.stream(_stream(x.device, APART)):
+    with torch.cuda.stream(_stream(x.device, SIDE)):
         yield
 
 
@@ -65,18 +65,18 @@ def on_side_stream(x: Tensor) -> Iterator[None]:
 def deferred(x: Tensor) -> Iterator[None]:
     """Compute on a stream of its own, after everything so far, what nobody reads before :func:`wait_for_deferred`; what
     it reads must live until then."""
-    stream = _stream(x.device, LATER)
+    stream = _stream(x.device, DEFERRED)
     stream.wait_stream(torch.cuda.current_stream(x.device))
     with torch.cuda.stream(stream):
         yield
 
 
 def wait_for_deferred(x: Tensor) -> None:
-    """Go on only when everything is done that this capture put on the stream of :func:`later`."""
-    if torch.compiler.is_compiling() or not x.is_cuda or (x.device, LATER) not in _streams:
+    """Go on only when everything is done that this capture put on the stream of :func:`deferred`."""
+    if torch.compiler.is_compiling() or not x.is_cuda or (x.device, DEFERRED) not in _streams:
         return
     if torch.cuda.is_current_stream_capturing():
-        stream = _stream(x.device, LATER)
+        stream = _stream(x.device, DEFERRED)
         with torch.cuda.stream(stream):
             used = torch.cuda.is_current_stream_capturing()
         if used:

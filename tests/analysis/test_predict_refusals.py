@@ -88,6 +88,10 @@ def test_what_predict_cannot_know_is_named_in_one_line(tmp_path, tool, capsys):
     assert "how the data set scales" in refused(raw, "--field", "alpha=1")
 
 
+def of_a_mesh(folder, mesh_of):
+    return ["--weight", str(folder / "run"), "--input", str(mesh_of("case 1")), "--output", str(folder / "o.npz")]
+
+
 @pytest.mark.parametrize(
     ("transform", "message"),
     [
@@ -100,14 +104,7 @@ def test_a_test_that_is_not_of_the_cloud_as_it_is_is_not_repeated(transform, mes
     mesh_of = write_bodies(tmp_path / "src")
     cfg = own_config(tmp_path / "src", [transform, collect("coord")], target=["velocity"])
     make_run(cfg, tmp_path / "run")
-    command = [
-        "--weight",
-        str(tmp_path / "run"),
-        "--input",
-        str(mesh_of("case 1")),
-        "--output",
-        str(tmp_path / "o.npz"),
-    ]
+    command = of_a_mesh(tmp_path, mesh_of)
     assert tool("predict", *command) == 2 and message in capsys.readouterr().err
 
 
@@ -164,14 +161,7 @@ def test_edges_of_a_data_set_cannot_come_from_a_file(tmp_path, tool, capsys):
     cfg = own_config(tmp_path / "src", [collect("coord")], target=["q"])
     make_run(cfg, tmp_path / "run")
     option = "data.test.transform.0.keys=['coord','neighbor_index']"
-    command = [
-        "--weight",
-        str(tmp_path / "run"),
-        "--input",
-        str(mesh_of("case 1")),
-        "--output",
-        str(tmp_path / "o.npz"),
-    ]
+    command = of_a_mesh(tmp_path, mesh_of)
     assert tool("predict", *command, "--options", option) == 2
     assert "'neighbor_index' (CollectPoints), which the data set of its training makes" in capsys.readouterr().err
 

@@ -1,7 +1,7 @@
 """Two processes against one: the loss curve with the same global batch, and the points a second of each.
 
-    PYTHONPATH=. python tests/host/gpu_scaling.py --config configs/shapenet_car/bsa.py --iters 100 --options ...
-    PYTHONPATH=. python tests/host/gpu_scaling.py --config configs/ellipsoid_flow/bsa.py --device cpu --iters 8
+    PYTHONPATH=. python tests/training/gpu_scaling.py --config configs/shapenet_car/bsa.py --iters 100 --options ...
+    PYTHONPATH=. python tests/training/gpu_scaling.py --config configs/ellipsoid_flow/bsa.py --device cpu --iters 8
 
 Each run is a training of its own, started by torchrun (NCCL on CUDA, gloo on the CPU). Curve: the config's batch_size,
 on 1 process and on ``--processes``. Speed: ``--batch-per-process`` clouds each, so that twice the processes train on

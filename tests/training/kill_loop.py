@@ -1,6 +1,6 @@
 """Kills training runs with SIGKILL at random moments, resumes them, and compares their ends with the unbroken run.
 
-    PYTHONPATH=. python tests/host/kill_loop.py --kills 100 [--seed 0]
+    PYTHONPATH=. python tests/training/kill_loop.py --kills 100 [--seed 0]
 
 A run is a process forked from this one. It counts the lines of Python that it executes in each phase (training,
 evaluation, saving) inside the host and the toys, and kills itself at a line drawn beforehand: every

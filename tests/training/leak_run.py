@@ -1,6 +1,6 @@
 """A long run of tiny iterations, watched for memory and file handles that grow.
 
-    PYTHONPATH=. python tests/host/leak_run.py --iters 100000 [--device cuda] [--workers 2]
+    PYTHONPATH=. python tests/training/leak_run.py --iters 100000 [--device cuda] [--workers 2]
 
 Trains a toy model on toy clouds with all hooks, a checkpoint every tenth of the run and an evaluation every fifth, and
 notes at each reading the resident memory and the open files of the process and of the processes that load data.

@@ -28,6 +28,10 @@ hooks = [
 """
 
 
+FULL = NETWORK.replace(", ball_size=16, block_size=4, topk=2, group_size=4", "").replace(
+    "BSA-v1m1", "FullAttention-v1m1"
+)
+
 OTHERWISE = ("model.backbone.group_compression=True", "model.backbone.checkpoint=True")
 OTHERWISE += ("parallel=fsdp2", "optimizer.type=AdamW")
 
@@ -39,5 +43,13 @@ def test_bsa(tmp_path, options):
     parts = run(2, config, tmp_path / "parts", "context_parallel=2", *options)
     assert curve(parts) == pytest.approx(curve(whole), rel=1e-5)
     # AdamW divides gradients by their size, small ones with their rounding: a step is 2e-3
+    torch.testing.assert_close(load(parts)["state_dict"], load(whole)["state_dict"], rtol=1e-5, atol=1e-5)
+    assert_close(numbers(parts), numbers(whole))
+
+
+def test_full_attention(tmp_path):
+    config = written(tmp_path, "ellipsoid_flow", FULL)
+    whole, parts = run(1, config, tmp_path / "whole"), run(2, config, tmp_path / "parts", "context_parallel=2")
+    assert curve(parts) == pytest.approx(curve(whole), rel=1e-5)
     torch.testing.assert_close(load(parts)["state_dict"], load(whole)["state_dict"], rtol=1e-5, atol=1e-5)
     assert_close(numbers(parts), numbers(whole))

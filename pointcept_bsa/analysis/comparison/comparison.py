@@ -2,7 +2,7 @@
 
 A row is a config; its runs differ by seed alone. Runs whose data, samples or length of training differ are
 refused, and those whose test is not of the weights that lie in their folder.
-Whether a row is better than another is said by :mod:`.comparison_statistics` alone.
+Whether a row is better than another is said by :mod:`.statistics` alone.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+from pointcept_bsa.analysis.comparison.group import Group, errors, group_of
 from pointcept_bsa.analysis.comparison.statistics import (
     FEWEST,
     NEAR,
@@ -26,9 +27,9 @@ from pointcept_bsa.analysis.comparison.statistics import (
 )
 from pointcept_bsa.arguments.words import UNITS
 from pointcept_bsa.errors import InputError, nearest
-from pointcept_bsa.metrics import METRICS, VECTOR_METRICS, base_metric, higher_is_better
+from pointcept_bsa.metrics import higher_is_better
 from pointcept_bsa.training.evaluation.published import chosen_by, published_for
-from pointcept_bsa.training.runs.finished import Run, mean_and_std
+from pointcept_bsa.training.runs.finished import Run
 from pointcept_bsa.training.runs.flat_config import canonical
 
 # What must be the same for numbers to be comparable; None means not recorded.
@@ -44,35 +45,6 @@ CHECKS: dict[str, Callable[[Run], Any]] = {
     "iterations": lambda run: run.iterations,
     "clouds an iteration": lambda run: run.clouds_per_iteration,
 }
-
-
-@dataclass(frozen=True)
-class Value:
-    """A metric over the seeds: mean and sample standard deviation (nan for one) of the runs' means over samples."""
-
-    mean: float
-    std: float
-    values: tuple[float, ...]
-
-
-@dataclass(frozen=True)
-class Group:
-    """The runs of one config."""
-
-    label: str
-    backbone: str
-    runs: tuple[Run, ...]
-    metrics: Mapping[str, Value]
-    parameters: int | None
-    gflops: float | None
-    ms_per_iteration: float | None
-    memory_mb: float | None
-    train_seconds: float | None
-    validation: str
-
-    @property
-    def seeds(self) -> str:
-        return ", ".join("-" if run.seed is None else str(run.seed) for run in self.runs)
 
 
 @dataclass(frozen=True)
@@ -137,7 +109,7 @@ def compare(
     chosen = _metrics(runs, metrics, units)
     parts = _grouped(runs)
     labels = _labels([part[0].name for part in parts])
-    groups = tuple(_group(part, label, chosen, units) for part, label in zip(parts, labels, strict=True))
+    groups = tuple(group_of(part, label, chosen, units) for part, label in zip(parts, labels, strict=True))
     chief = _reference(groups, reference)
     verdicts = {metric: _verdicts(groups, chief, metric, units) for metric in chosen}
     leaders = {metric: _leaders(groups, metric, units) for metric in chosen}
@@ -235,35 +207,6 @@ def _headings(runs: Sequence[Run], metrics: Sequence[str], units: str) -> dict[s
     return found
 
 
-def _group(runs: Sequence[Run], label: str, metrics: Sequence[str], units: str) -> Group:
-    values = {}
-    for metric in metrics:
-        each = tuple(_number(run.report[UNITS[units]][metric]["mean"]) for run in runs)
-        values[metric] = Value(*mean_and_std(each), each)
-    first = runs[0].report
-    gflops = first.get("gflops") or {}
-    times = [run.ms_per_iteration for run in runs if run.ms_per_iteration is not None]
-    memory = [run.memory_mb for run in runs if run.memory_mb is not None]
-    seconds = [run.train_seconds for run in runs if run.train_seconds is not None]
-    kinds = dict.fromkeys(run.report.get("validation", {}).get("kind", "unknown") for run in runs)
-    return Group(
-        label=label,
-        backbone=runs[0].backbone,
-        runs=tuple(runs),
-        metrics=values,
-        parameters=first.get("parameters"),
-        gflops=gflops.get("value"),
-        ms_per_iteration=sum(times) / len(times) if times else None,
-        memory_mb=max(memory, default=None),
-        train_seconds=sum(seconds) / len(seconds) if seconds else None,
-        validation=", ".join(kinds),
-    )
-
-
-def _number(value: Any) -> float:
-    return math.nan if value is None else float(value)
-
-
 def _notes(runs: Sequence[Run], groups: Sequence[Group]) -> list[str]:
     card = runs[0].card
     notes = [
@@ -300,20 +243,8 @@ def _reference(groups: Sequence[Group], wanted: str | None) -> Group | None:
     raise InputError(f"--reference {wanted!r}: no config of that name, wanted one of {labels}{nearest(wanted, labels)}")
 
 
-def _errors(run: Run, metric: str, units: str) -> dict[str, float]:
-    """{sample: error, the smaller the better}; empty for a metric of which there is no ratio."""
-    if base_metric(metric) not in (*METRICS, *VECTOR_METRICS):
-        return {}
-    found = {}
-    for sample in run.report.get("samples", []):
-        values = sample if units == "physical" else sample.get("normalized") or {}
-        if isinstance(values.get(metric), int | float):
-            found[sample["name"]] = 1 - values[metric] if higher_is_better(metric) else values[metric]
-    return found
-
-
 def _verdict(mine: Group, other: Group, metric: str, units: str) -> Verdict | None:
-    return paired_verdict(*([_errors(run, metric, units) for run in group.runs] for group in (mine, other)))
+    return paired_verdict(*([errors(run, metric, units) for run in group.runs] for group in (mine, other)))
 
 
 def _verdicts(groups: Sequence[Group], chief: Group | None, metric: str, units: str) -> dict[str, Verdict | None]:

@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from pointcept_bsa.analysis.comparison.comparison import Comparison, Group, Value, compare
+from pointcept_bsa.analysis.comparison.comparison import Comparison, compare
+from pointcept_bsa.analysis.comparison.group import Group, Value
 from pointcept_bsa.analysis.comparison.statistics import Verdict
 from pointcept_bsa.files.atomic import write_text
 from pointcept_bsa.files.json_file import write_json

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-from pointcept_bsa.analysis.comparison.comparison import Comparison, Group
+from pointcept_bsa.analysis.comparison.comparison import Comparison
+from pointcept_bsa.analysis.comparison.group import Group
 from pointcept_bsa.analysis.report.chart import Line, chart
 from pointcept_bsa.training.runs.finished import Run
 

@@ -11,6 +11,11 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
+from pointcept_bsa.distributed import mesh
+from pointcept_bsa.distributed.parts import part_of, sum_over_parts, whole_lengths
+from pointcept_bsa.training.evaluation.anchored import AnchoredModel
+from pointcept_bsa.training.evaluation.bounded import BoundedModel, cut_points
+
 # Choices that are made by variables of the environment, for a while.
 
 
@@ -54,3 +59,19 @@ def count_flops(model: nn.Module, batch: Mapping[str, Any], call: Callable[[Any]
     finally:
         model.train(training)
     return counter.get_total_flops()
+
+
+def gflops_of(model: nn.Module, batch: Mapping[str, Any], predict: BoundedModel | AnchoredModel) -> dict[str, float]:
+    """GFLOPs, ``value``, of a forward pass over a batch of one cloud as a test predicts it, and its ``points``.
+
+    Of one piece where it goes in pieces; of all processes together that share the cloud.
+    """
+    if isinstance(predict, AnchoredModel):
+        return {"points": len(batch["coord"]), "value": count_flops(model, batch, predict) / 1e9}
+    split = predict.split(*whole_lengths(batch))
+    if split is not None:
+        own = part_of(split.size, mesh.context_rank(), mesh.context_size())
+        batch = cut_points(batch, torch.arange(own.stop - own.start, device=batch["coord"].device))
+    here = torch.tensor([len(batch["coord"]), count_flops(model, batch)], device=batch["coord"].device)
+    points, flops = sum_over_parts(here).tolist()
+    return {"points": points, "value": flops / 1e9}

@@ -12,7 +12,7 @@ from torch import nn
 
 from pointcept_bsa.datasets.inputs import in_files, physical_target
 from pointcept_bsa.distributed import mesh
-from pointcept_bsa.distributed.parts import part_of, sum_over_parts, whole_batch, whole_lengths
+from pointcept_bsa.distributed.parts import whole_batch
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.files.checkpoint_file import read_checkpoint
 from pointcept_bsa.files.json_file import read_json, write_json
@@ -26,7 +26,6 @@ from pointcept_bsa.training.evaluation.bounded import (
     WHOLE,
     both_ways,
     bounded,
-    cut_points,
     describe_way,
     test_settings,
 )
@@ -41,7 +40,7 @@ from pointcept_bsa.training.evaluation.evaluation import (
 )
 from pointcept_bsa.training.evaluation.export_fields import FieldExporter, check_export, faces_of
 from pointcept_bsa.training.evaluation.fit import KEY, ConstantErrors, beside_constant, constant_warning
-from pointcept_bsa.training.evaluation.flops import count_flops
+from pointcept_bsa.training.evaluation.flops import gflops_of
 from pointcept_bsa.training.evaluation.force_errors import ForceErrors
 from pointcept_bsa.training.evaluation.provenance import provenance, sample_names
 from pointcept_bsa.training.evaluation.published import comparison_lines, published_for
@@ -267,16 +266,7 @@ class RegressionTester(TesterBase):
         """GFLOPs of one forward pass over the first sample, and its number of points."""
         if len(self.test_loader.dataset) == 0:
             return None
-        batch = self.batch_of(0)
-        if isinstance(self.predict, AnchoredModel):
-            return {"points": len(batch["coord"]), "value": count_flops(model, batch, self.predict) / 1e9}
-        split = self.predict.split(*whole_lengths(batch))
-        if split is not None:  # the cost of one forward pass: of a piece
-            own = part_of(split.size, mesh.context_rank(), mesh.context_size())
-            batch = cut_points(batch, torch.arange(own.stop - own.start, device=batch["coord"].device))
-        here = torch.tensor([len(batch["coord"]), count_flops(model, batch)], device=batch["coord"].device)
-        points, flops = sum_over_parts(here).tolist()
-        return {"points": points, "value": flops / 1e9}
+        return gflops_of(model, self.batch_of(0), self.predict)
 
     def seed(self) -> int | None:
         """The seed of the training: the checkpoint's where it carries one."""

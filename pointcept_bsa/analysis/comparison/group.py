@@ -1,0 +1,83 @@
+"""The runs of one config: what of their reports is compared."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pointcept_bsa.arguments.words import UNITS
+from pointcept_bsa.metrics import METRICS, VECTOR_METRICS, base_metric, higher_is_better
+from pointcept_bsa.training.runs.finished import Run, mean_and_std
+
+
+@dataclass(frozen=True)
+class Value:
+    """A metric over the seeds: mean and sample standard deviation (nan for one) of the runs' means over samples."""
+
+    mean: float
+    std: float
+    values: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Group:
+    """The runs of one config."""
+
+    label: str
+    backbone: str
+    runs: tuple[Run, ...]
+    metrics: Mapping[str, Value]
+    parameters: int | None
+    gflops: float | None
+    ms_per_iteration: float | None
+    memory_mb: float | None
+    train_seconds: float | None
+    validation: str
+
+    @property
+    def seeds(self) -> str:
+        return ", ".join("-" if run.seed is None else str(run.seed) for run in self.runs)
+
+
+def group_of(runs: Sequence[Run], label: str, metrics: Sequence[str], units: str) -> Group:
+    """The group of runs that differ by seed alone; ``units`` is a key of ``UNITS``."""
+    values = {}
+    for metric in metrics:
+        each = tuple(_number(run.report[UNITS[units]][metric]["mean"]) for run in runs)
+        values[metric] = Value(*mean_and_std(each), each)
+    first = runs[0].report
+    gflops = first.get("gflops") or {}
+    times = [run.ms_per_iteration for run in runs if run.ms_per_iteration is not None]
+    memory = [run.memory_mb for run in runs if run.memory_mb is not None]
+    seconds = [run.train_seconds for run in runs if run.train_seconds is not None]
+    kinds = dict.fromkeys(run.report.get("validation", {}).get("kind", "unknown") for run in runs)
+    return Group(
+        label=label,
+        backbone=runs[0].backbone,
+        runs=tuple(runs),
+        metrics=values,
+        parameters=first.get("parameters"),
+        gflops=gflops.get("value"),
+        ms_per_iteration=sum(times) / len(times) if times else None,
+        memory_mb=max(memory, default=None),
+        train_seconds=sum(seconds) / len(seconds) if seconds else None,
+        validation=", ".join(kinds),
+    )
+
+
+def _number(value: Any) -> float:
+    return math.nan if value is None else float(value)
+
+
+def errors(run: Run, metric: str, units: str) -> dict[str, float]:
+    """{sample: error, the smaller the better}; empty for a metric of which there is no ratio."""
+    if base_metric(metric) not in (*METRICS, *VECTOR_METRICS):
+        return {}
+    found = {}
+    for sample in run.report.get("samples", []):
+        values = sample if units == "physical" else sample.get("normalized") or {}
+        if isinstance(values.get(metric), int | float):
+            found[sample["name"]] = 1 - values[metric] if higher_is_better(metric) else values[metric]
+    return found
