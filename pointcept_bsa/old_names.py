@@ -12,6 +12,7 @@ from typing import Any
 from pointcept_bsa.errors import InputError
 
 ARGUMENTS = {"checkpoint": "recompute"}  # of backbones: a checkpoint is a file of weights
+DATASETS = {"PointFieldDataset": "CustomFieldDataset", "PointLabelDataset": "CustomLabelDataset"}  # as registered
 _OF_BACKBONE = re.compile(rf"(.*\bbackbone\.)({'|'.join(ARGUMENTS)})")
 
 
@@ -50,7 +51,12 @@ def argument(cfg: Mapping[str, Any], name: str, default: Any) -> Any:
     return found[0] if found else default
 
 
-def present_key(key: str) -> str:
-    """A dotted key of a config with the name of now: ``...backbone.checkpoint`` becomes ``...backbone.recompute``."""
+def present(key: str, value: Any) -> tuple[str, Any]:
+    """A dotted key of a config and its value under the names of now.
+
+    ``model.backbone.checkpoint`` becomes ``model.backbone.recompute``; so with registered names, values of ``...type``.
+    """
     found = _OF_BACKBONE.fullmatch(key)
-    return key if found is None else found[1] + ARGUMENTS[found[2]]
+    key = key if found is None else found[1] + ARGUMENTS[found[2]]
+    is_type = key.rpartition(".")[2] in ("type", "dataset_type") and isinstance(value, str)
+    return key, DATASETS.get(value, value) if is_type else value

@@ -10,14 +10,16 @@ import pytest
 import torch
 
 import pointcept_bsa
+from pointcept_bsa import old_names
 from pointcept_bsa.backbones import FullAttentionTransformer
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.files.json_file import json_text, parse_json, write_json
-from pointcept_bsa.host import MODELS
+from pointcept_bsa.host import DATASETS, MODELS
 from pointcept_bsa.host.embedded.config import Config
 from pointcept_bsa.training.checkpoints.export import load_safetensors, save_safetensors
 from pointcept_bsa.training.cli import train_main
 from pointcept_bsa.training.memory_advice import training_advice
+from pointcept_bsa.training.runs.flat_config import flat_config
 
 SMALL_NETWORK = dict(channels=8, depth=1, num_heads=2)
 TAKES_RECOMPUTE = sorted(
@@ -87,3 +89,10 @@ def test_a_run_with_checkpoint_goes_on(small_run, tmp_path, capsys):
     assert "model.backbone.recompute: True there, 'selective' here" in capsys.readouterr().err
     assert train_main([*longer, "model.backbone.recompute=True"]) == 0
     assert train_main([*longer, "max_iters=3", "model.backbone.checkpoint=True"]) == 0
+
+
+@pytest.mark.parametrize(("old", "new"), old_names.DATASETS.items())
+def test_a_data_set_is_found_by_its_old_name(old, new):
+    assert DATASETS.get(old) is DATASETS.get(new) is not None
+    configs = [dict(dataset_type=name, data=dict(train=dict(type=name, split="train"))) for name in (old, new)]
+    assert flat_config(configs[0]) == flat_config(configs[1])
