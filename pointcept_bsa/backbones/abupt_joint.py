@@ -104,10 +104,10 @@ class JointAnchoredBranchedUPT(AnchoredBranchedUPT):
         x = self.embedding(self.position(coord)) + self.domain_embedding(point[DOMAIN][order.index])
         if self.features is not None:
             x = x + self.features(point.feat[order.index])
-        turns = self.rotary.turns(coord)
-        x = self.to_geometry(x.to(coord.dtype), Tokens(lengths, None, turns), geometry, supernodes)
+        cos_sin = self.rotary.cos_sin(coord)
+        x = self.to_geometry(x.to(coord.dtype), Tokens(lengths, None, cos_sin), geometry, supernodes)
         for kind, block in zip(self.pattern, self.blocks, strict=True):
-            x = block(x, Tokens(parts, None, turns), *seen[kind])
+            x = block(x, Tokens(parts, None, cos_sin), *seen[kind])
         x = self.decode(x, coord, parts, anchors)
         return self.projection(self.norm(x))[order.inverse]
 
@@ -129,7 +129,7 @@ class JointAnchoredBranchedUPT(AnchoredBranchedUPT):
                 for lengths in (parts, anchors.lengths)
             )
             there = Supernodes(places[own], anchors.lengths[number :: self.domains]).tokens(self.rotary, coord[rows])
-            here = Tokens(parts[number :: self.domains], None, self.rotary.turns(coord[rows]))
+            here = Tokens(parts[number :: self.domains], None, self.rotary.cos_sin(coord[rows]))
             y = x[rows]
             for block in blocks:
                 y = block(y, here, places[own], there)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from pointcept_bsa.backbones.base import Backbone
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.geometry.ball_tree import BallLayout, BallTree, tree_order
-from pointcept_bsa.geometry.host_tables import places
+from pointcept_bsa.geometry.host_tables import indices
 from pointcept_bsa.geometry.level_trees import LevelTrees
 from pointcept_bsa.geometry.padding import VALID, CloudPadding, check_unit
 from pointcept_bsa.geometry.published_tree import published_levels
@@ -244,7 +244,7 @@ class ErwinTransformer(Backbone):
 
 def bottleneck_point(x: Tensor, layout: BallLayout) -> Point:
     """The slots of a level that hold points, as a Point of their own."""
-    real = places(layout.known_valid, True, x.device)
+    real = indices(layout.known_valid, True, x.device)
     ends = np.cumsum(layout.slots)
     offset = torch.from_numpy(np.cumsum(layout.known_valid)[ends - 1]).to(x.device)
     return Point(coord=layout.coord[real], feat=x[real], offset=offset)

@@ -12,7 +12,7 @@ from pointcept_bsa.backbones.anchored import AnchoredBackbone
 from pointcept_bsa.geometry.padding import VALID, CloudPadding
 from pointcept_bsa.host import MODELS, Point
 from pointcept_bsa.layers.anchored_stack import decode_blocks
-from pointcept_bsa.layers.anchors import CloudPlaces, Memory
+from pointcept_bsa.layers.anchors import CloudQueryPositions, Memory
 from pointcept_bsa.layers.attention import FullAttention
 from pointcept_bsa.layers.linear import Linear
 from pointcept_bsa.layers.norm import RMSNorm
@@ -92,5 +92,5 @@ class FullAttentionTransformer(AnchoredBackbone):
         lengths, queries = self.check_queries(memory, point), Point(point)
         x = self.embedding(queries.feat).to(queries.feat.dtype)
         mean = cloud_mean(memory.coord, memory.offset)
-        places = CloudPlaces.of(queries.coord, lengths, mean, memory.lengths)
-        return self.norm(decode_blocks(self.blocks, x, places, memory, self.films(queries, lengths)))
+        positions = CloudQueryPositions.of(queries.coord, lengths, mean, memory.lengths)
+        return self.norm(decode_blocks(self.blocks, x, positions, memory, self.films(queries, lengths)))

@@ -91,8 +91,8 @@ class CustomFieldDataset(PointFieldDataset):
         self.target_names = tuple(name for field in self.store.target for name in _column_names(field.info))
         self.target_units = tuple(field.unit for field in self.store.target for _ in range(field.info.columns))
         self.box = [self._box()] if scale_to_box else []
-        placed = InputDescription(offsets=self.store.offsets, transform=tuple(self.box)).placed(transform or [])
-        super().__init__(split=split, data_root=data_root, transform=[*self.box, *placed], **options)
+        shifted = InputDescription(offsets=self.store.offsets, transform=tuple(self.box)).shifted(transform or [])
+        super().__init__(split=split, data_root=data_root, transform=[*self.box, *shifted], **options)
 
     def list_samples(self) -> list[str]:
         return samples_of(self.store.lists, self.split, self.validation)

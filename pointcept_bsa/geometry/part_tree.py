@@ -120,7 +120,7 @@ class PartTree(BallTree):
         assert self.arrival is not None
         return self.arrival.back(super().scatter(x))
 
-    def turned(self, x: Tensor, *, to_rotated: bool) -> Tensor:
+    def permuted(self, x: Tensor, *, to_rotated: bool) -> Tensor:
         there, back = self.permutation(to_rotated=True)
         assert self.turning is not None
         if to_rotated:

@@ -47,7 +47,7 @@ class MessagePassing(nn.Module):
         terms = self.terms(h, h, relative)
         return self.updated(h, mean_message(*terms, relative, index, weight, self.message_norm.eps, senders))
 
-    def hear(self, h: Tensor, others: Tensor, relative: Tensor, index: Tensor, weight: Tensor) -> Tensor:
+    def receive(self, h: Tensor, others: Tensor, relative: Tensor, index: Tensor, weight: Tensor) -> Tensor:
         """The same for points (N, C) that hear from ``others`` (M, C), whom ``index`` (N, k) names."""
         terms = self.terms(h, others, relative)
         return self.updated(h, plain_mean_message(*terms, relative, index, weight, self.message_norm.eps))
@@ -55,8 +55,8 @@ class MessagePassing(nn.Module):
     def terms(self, h: Tensor, others: Tensor, relative: Tensor) -> Terms:
         """What of a message comes from who sends, who hears, and as parameters, for :func:`.mean_message`."""
         from_neighbor, to_self, from_position = self.message.weight.split([self.dim, self.dim, relative.shape[-1]], 1)
-        sent, heard = F.linear(others, from_neighbor), F.linear(h, to_self)
-        return sent, heard, from_position, self.message.own_bias, self.message_norm.weight, self.message_norm.bias
+        sender, receiver = F.linear(others, from_neighbor), F.linear(h, to_self)
+        return sender, receiver, from_position, self.message.own_bias, self.message_norm.weight, self.message_norm.bias
 
     def updated(self, h: Tensor, mean: Tensor) -> Tensor:
         """h + LayerNorm(V [h, mean])."""

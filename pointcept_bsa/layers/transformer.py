@@ -139,12 +139,12 @@ class BallTreeStack(nn.ModuleList):
         for i, block in enumerate(self):
             if self.rotate and rotated != bool(i % 2):
                 rotated = not rotated
-                x = tree.turned(x, to_rotated=rotated)
+                x = tree.permuted(x, to_rotated=rotated)
             x = block(x, tree.rotated if rotated else tree.layout, *others, film=conditions[i])
             if self.skip_every and (i + 1) % self.skip_every == 0:
-                x = x + (tree.turned(skip, to_rotated=True) if rotated else skip)
-                skip = tree.turned(x, to_rotated=False) if rotated else x
-        return tree.turned(x, to_rotated=False) if rotated else x
+                x = x + (tree.permuted(skip, to_rotated=True) if rotated else skip)
+                skip = tree.permuted(x, to_rotated=False) if rotated else x
+        return tree.permuted(x, to_rotated=False) if rotated else x
 
 
 def init_weights(module: nn.Module, draw: Callable[[Tensor], Any] | None = None) -> None:

@@ -116,10 +116,10 @@ class _MatrixMuon(torch.optim.Optimizer):
         momentum = group["momentum"]
         torch._foreach_lerp_(momenta, grads, 1 - momentum)
         updates = torch._foreach_lerp(grads, momenta, momentum) if group["nesterov"] else momenta
-        turned = orthogonalize(torch.stack(list(updates)), group["ns_steps"]).to(params[0].dtype)
-        turned = turned * (-rate * _length(params[0].shape, group["adjust_lr_fn"]))
+        steps = orthogonalize(torch.stack(list(updates)), group["ns_steps"]).to(params[0].dtype)
+        steps = steps * (-rate * _length(params[0].shape, group["adjust_lr_fn"]))
         torch._foreach_mul_(params, 1 - rate * group["weight_decay"])
-        torch._foreach_add_(params, list(turned.unbind()))
+        torch._foreach_add_(params, list(steps.unbind()))
 
 
 @OPTIMIZERS.register_module()

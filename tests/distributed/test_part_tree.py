@@ -54,8 +54,8 @@ def parts(rank: int, count: int, levels: tuple[int, int] | None) -> dict:
         tree = PartTree.share(coord, lengths, BALL, BLOCK, mesh.context_group(), rotate=45.0, levels=levels)
         x = coord.clone().requires_grad_()
         there = tree.gather(x)
-        turned = tree.turned(there, to_rotated=True)
-        back = tree.scatter(tree.turned(turned, to_rotated=False))
+        turned = tree.permuted(there, to_rotated=True)
+        back = tree.scatter(tree.permuted(turned, to_rotated=False))
         back.square().sum().backward()
         assert torch.equal(back, coord) and torch.equal(x.grad, 2 * coord)
         found[case] = {

@@ -51,9 +51,9 @@ def test_attention_to_all_tokens_as_anchors_is_that_among_themselves():
     anchored.load_state_dict(among.state_dict())
     x, coord = torch.randn(9, 24), torch.randn(9, 2)
     order = torch.randperm(9)
-    here, there = (Tokens((9,), None, rotary.turns(at)) for at in (coord, coord[order]))
+    here, there = (Tokens((9,), None, rotary.cos_sin(at)) for at in (coord, coord[order]))
     torch.testing.assert_close(anchored(x, here, order, there), among(x, here), rtol=1e-5, atol=1e-6)
-    moved = Tokens((9,), None, rotary.turns(coord + 0.7))
+    moved = Tokens((9,), None, rotary.cos_sin(coord + 0.7))
     torch.testing.assert_close(among(x, moved), among(x, here), rtol=1e-4, atol=1e-5)
 
 

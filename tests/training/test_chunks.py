@@ -219,9 +219,9 @@ def test_what_is_computed_again_stays_on_one_stream(recompute):
     seen = []
 
     def run(x):
-        seen.append(side_streams._together)
+        seen.append(side_streams._single_stream)
         return x.sin().exp()
 
     x = torch.ones(3, requires_grad=True)
     recomputed(run, recompute, x).sum().backward()
-    assert seen == [1, 1] and side_streams._together == 0
+    assert seen == [1, 1] and side_streams._single_stream == 0

@@ -224,7 +224,7 @@ def open_network(
         remarks.append(remark)
     known = training or _from_class(kind, model)
     inputs = _inputs(kind, training, given, model, remarks)
-    transforms = [dict(transform) for transform in (*inputs.transform, *inputs.placed(given))]
+    transforms = [dict(transform) for transform in (*inputs.transform, *inputs.shifted(given))]
     for transform in transforms:
         if "keys" in transform:
             transform["keys"] = tuple(key for key in transform["keys"] if key not in ("target", "segment"))

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
 from pointcept_bsa.dispatch import on_device_of
-from pointcept_bsa.ops.launch import alignment, as_bytes, power_of_2, rows_together
+from pointcept_bsa.ops.launch import alignment, as_bytes, contiguous_rows, power_of_2
 
 MAX_KEEP = 64  # places, of which a thread holds all
 ROWS, WARPS = 64, 2  # groups of a program
@@ -41,7 +41,7 @@ def best_children_op(
     """See the reference for what it computes; scores in float32."""
     from .kernels import best_children_kernel
 
-    q, k = (rows_together(t.detach()) for t in (q, k))
+    q, k = (contiguous_rows(t.detach()) for t in (q, k))
     groups, heads, dim = q.shape
     width = parents.shape[2]
     out = torch.empty(groups, heads, keep, dtype=torch.int64, device=q.device)

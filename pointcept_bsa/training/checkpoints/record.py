@@ -71,7 +71,7 @@ def check_record(trainer: DefaultTrainer, checkpoint: Mapping[str, Any], path: s
 
     Raises ``InputError``.
     """
-    there = plain(checkpoint.get("record")) or _record_beside(trainer, checkpoint, path)
+    there = plain(checkpoint.get("record")) or _record_of_folder(trainer, checkpoint, path)
     if there is None:
         return
     here = record_of(trainer.cfg, trainer.train_loader.dataset)
@@ -167,7 +167,7 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _record_beside(trainer: DefaultTrainer, checkpoint: Mapping[str, Any], path: str) -> dict[str, Any] | None:
+def _record_of_folder(trainer: DefaultTrainer, checkpoint: Mapping[str, Any], path: str) -> dict[str, Any] | None:
     """For a checkpoint without a record, of an earlier version: from its hash, and the ``config.py`` that has it.
 
     None: its config is this one, or (Pointcept's own checkpoints) nothing is known.
