@@ -206,7 +206,8 @@ class TokenLevels(nn.Module):
         """Keys and values of the level above, from those at the places of its children (T_j f, H, D)."""
         if self.phi == "mlp":
             return pool_both(self.merge_k, self.merge_v, k, v, share.flatten() > 0)
-        k, v = ((x * share).unflatten(0, (-1, self.fan)).sum(1) for x in (k, v))
+        # autocast would sum in float32, and the levels have one type
+        k, v = ((x * share).unflatten(0, (-1, self.fan)).sum(1, dtype=x.dtype) for x in (k, v))
         return k, v
 
     def counts(self, layout: BallLayout, plan: TokenTree, dtype: torch.dtype) -> LevelCounts:
