@@ -52,7 +52,8 @@ class PartTokens(Tokens):
         index = on_device(plan.padded[level][0], device)
         near = k[index].unflatten(0, (-1, plan.fan))  # (P, f, H, D)
         rows = torch.cat([near.permute(2, 0, 1, 3).flatten(0, 1), far.requests.fetch(near).squeeze(1)])
-        child, there = self.children(torch.cat([self.own_tokens(level + 1).repeat(heads), far.names]), level)
+        above = torch.cat([on_device(plan.names[level + 1], device).repeat(heads), far.names])
+        child, there = self.children(above, level)
         hidden = ~there | self.counts.empty[level][child.clamp(max=sum(plan.tokens[level]) - 1)]
         best = best_children(
             q.transpose(0, 1).flatten(0, 1).unsqueeze(1),
@@ -67,14 +68,6 @@ class PartTokens(Tokens):
         )
         chosen = child.flatten()[best.clamp(min=0)].masked_fill(best < 0, -1)
         return chosen.squeeze(1).unflatten(0, (heads, -1)).transpose(0, 1)
-
-    def own_tokens(self, level: int) -> Tensor:
-        """Own tokens of a level up to J, counted over the whole clouds."""
-        plan, before, out = self.plan, 0, []
-        for first, own, tokens in zip(plan.first[level], plan.own[level], plan.tokens[level], strict=True):
-            out.append(torch.arange(before + first, before + first + own, device=self.k[0].device))
-            before += tokens
-        return torch.cat(out)
 
     def children(self, parents: Tensor, level: int) -> tuple[Tensor, Tensor]:
         """The f places of the children, on ``level``, of tokens one level above, (n, f), and which of them exist."""
@@ -93,7 +86,7 @@ class TokensOfClouds:
     def __init__(self, levels: TokenLevels, k: Tensor, v: Tensor, layout: PartLayout):
         parts, sizes = layout.shared, (levels.block_size, levels.near, levels.fan)
         shared = shared_level(parts.whole.slots, len(parts.slots), layout.ball_size, *sizes)
-        self.plan = plan_token_part(parts.slots, parts.rank, shared, *sizes)
+        self.plan = plan_token_part(parts.cuts, parts.rank, shared, *sizes)
         self.levels, self.layout = levels, layout
         self.counts = kept_counts(layout, (sizes, k.dtype), lambda: counts_of_parts(layout, self.plan, k.dtype))
         self.keys, self.values = [k], [v]
@@ -101,7 +94,8 @@ class TokensOfClouds:
             self.pool(level)
         both = torch.stack([self.keys.pop(), self.values.pop()], 1)
         size = levels.block_size * levels.fan**shared
-        self.gathering = Gathering(both, parts.rows(size), parts.group, "tokens", parts.pieces(size))
+        self.gathering = Gathering(both, parts.rows(size), parts.group, "tokens")
+        self.size = size
 
     def pool(self, level: int) -> None:
         """Add the tokens of a level."""
@@ -113,7 +107,7 @@ class TokensOfClouds:
 
     def wait(self) -> PartTokens:
         """Those of all levels."""
-        k, v = self.gathering.wait().unbind(1)
+        k, v = self.layout.shared.in_order(self.gathering.wait(), self.size).unbind(1)
         self.keys.append(k)
         self.values.append(v)
         for level in range(self.plan.shared + 1, len(self.plan.tokens)):
@@ -126,18 +120,14 @@ def counts_of_parts(layout: PartLayout, plan: TokenPart, dtype: torch.dtype) -> 
     filled, fan = layout.shared.filled, plan.fan
     if filled is None:
         filled = torch.full((sum(plan.tokens[0]),), layout.block_size, device=layout.coord.device)
-    whole = [list(filled.to(torch.promote_types(dtype, torch.float32)).split(plan.tokens[0]))]
-    for tokens in plan.tokens[1:]:
-        padded = [F.pad(x, (0, n * fan - len(x))) for x, n in zip(whole[-1], tokens, strict=True)]
-        whole.append([x.view(-1, fan).sum(1) for x in padded])
-    own = [
-        [x[start : start + n] for x, start, n in zip(level, first, numbers, strict=True)]
-        for level, first, numbers in zip(whole, plan.first, plan.own, strict=False)
-    ]
-    shares = []
-    for below, above in [*pairwise(own), *pairwise(whole[plan.shared :])]:
-        children = [F.pad(x, (0, len(n) * fan - len(x))).view(-1, fan) for x, n in zip(below, above, strict=True)]
-        shares.append(torch.cat(children) / torch.cat(above).clamp(min=1).unsqueeze(1))
-    table = [torch.cat(level) for level in [*own[: plan.shared], *whole[plan.shared :]]]
-    empty = tuple(torch.cat(level) == 0 for level in whole)
+    whole, shares = [filled.to(torch.promote_types(dtype, torch.float32))], []
+    for below, above in pairwise(plan.tokens):
+        parts = zip(whole[-1].split(below), above, strict=True)
+        children = torch.cat([F.pad(x, (0, n * fan - len(x))).view(-1, fan) for x, n in parts])
+        whole.append(children.sum(1))
+        shares.append(children / whole[-1].clamp(min=1).unsqueeze(1))
+    own = [on_device(names, filled.device) for names in plan.names]
+    shares = [share[own[j]] if j <= plan.shared else share for j, share in enumerate(shares, 1)]
+    table = [*(x[names] for x, names in zip(whole, own[: plan.shared], strict=False)), *whole[plan.shared :]]
+    empty = tuple(count == 0 for count in whole)
     return LevelCounts(torch.cat(table).log(), empty, tuple(share.view(-1, 1, 1).to(dtype) for share in shares))
