@@ -30,7 +30,7 @@ SPARE = 8  # near nodes of level J - 1 that a part has at least: so parts differ
 class TokenPart(TokenTree):
     """Static tables of the levels. Unlike in a :class:`TokenTree`, ``seen``, ``offsets`` and ``places`` name own tokens
     of the levels below J, then all tokens of the others; ``nodes`` are the own slots of near nodes; ``padded`` is about
-    own tokens up to level J; ``first_child`` is empty up to there.
+    own tokens up to level J; ``first_child`` is about those of the whole clouds.
 
     Attributes:
         shared: J.
@@ -39,6 +39,10 @@ class TokenPart(TokenTree):
 
     shared: int
     names: tuple[np.ndarray, ...]
+
+    def size(self, level: int, block_size: int) -> int:
+        """Slots of a token."""
+        return block_size * self.fan**level
 
 
 def multiple_of_parts(shared: int, ball_size: int, near: int, fan: int) -> int:
@@ -83,14 +87,12 @@ def plan_token_part(cuts: tuple[Runs, ...], rank: int, shared: int, block_size: 
             nodes += (np.minimum((inside_near + 1) * near, end) - np.maximum(inside_near * near, start)).tolist()
             lists.append(seen_by(inside_near, slots, tokens, there, near // block_size, near, fan))
     pairs = [*pairwise(own), *pairwise(levels[shared:])]
-    none = host_table(np.zeros(0, np.int32))
-    children = [host_table(first_child(below, above, fan)) for below, above in pairwise(levels[shared:])]
     return TokenPart(
         fan,
         tuple(levels),
         top,
         tuple(padded_children(below, above, fan) for below, above in pairs),
-        (*[none] * shared, *children),
+        tuple(host_table(first_child(below, above, fan)) for below, above in pairwise(levels)),
         tuple(nodes),
         *list_tables(nodes, np.concatenate(lists), begins[-1], block_size),
         shared,
