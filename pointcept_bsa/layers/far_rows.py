@@ -60,13 +60,6 @@ class FarRows:
         requests = Requests.of(wanted, rows, parts.group, name)
         return cls(chosen, local, runs[parts.rank], far, found, of_heads, names, requests)
 
-    def in_one_head(self) -> Tensor:
-        """(H G, 1, K) row of each chosen one in a table of the H P own rows, those of the first head first, and the n
-        fetched ones behind them; -1 for none."""
-        heads = self.chosen.shape[1]
-        places = torch.arange(heads, device=self.chosen.device).view(-1, 1) * self.own + self.local
-        return self._with_far(places, heads * self.own + self.found).transpose(0, 1).flatten(0, 1).unsqueeze(1)
-
     def in_heads(self, kinds: Tensor, number: int) -> tuple[Tensor, Tensor, Tensor]:
         """Put the fetched rows behind the own runs, head beside head.
 

@@ -37,7 +37,7 @@ class CoarseKeys:
                 self.coming = TokensOfClouds(levels, k, v, layout)
             else:
                 both = torch.stack([k, v], 1)
-                self.coming = Gathering(both, parts.rows(size), parts.group, "coarse", parts.pieces(size))
+                self.coming = Gathering(both, parts.rows(size), parts.group, "coarse")
 
     def wait(self) -> tuple[Tensor, Tensor, Tokens | None]:
         """Those of all blocks of the whole clouds (L, Hkv, D); with levels the own ones, and the tokens."""
@@ -45,7 +45,8 @@ class CoarseKeys:
             return self.k, self.v, None if self.levels is None else self.levels(self.k, self.v, self.layout)
         if isinstance(self.coming, TokensOfClouds):
             return self.k, self.v, self.coming.wait()
-        k, v = self.coming.wait().unbind(1)
+        assert isinstance(self.layout, PartLayout)
+        k, v = self.layout.shared.in_order(self.coming.wait(), self.layout.block_size).unbind(1)
         return k, v, None
 
 
