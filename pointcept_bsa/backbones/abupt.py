@@ -52,7 +52,7 @@ class AnchoredBranchedUPT(Backbone):
         features: see above.
         mlp_ratio: hidden width of the blocks' MLP over C.
         dimensionality: space dimensions of ``coord``.
-        checkpoint: less memory in training, see :class:`.TransformerBlock`.
+        recompute: less memory in training, see :class:`.TransformerBlock`.
 
     Raises:
         ValueError: arguments that do not fit each other.
@@ -76,7 +76,7 @@ class AnchoredBranchedUPT(Backbone):
         features: bool = True,
         mlp_ratio: int = 4,
         dimensionality: int = 3,
-        checkpoint: bool | str = False,
+        recompute: bool | str = False,
     ):
         super().__init__(in_channels, out_channels, dimensionality)
         check_counts(channels=channels, num_heads=num_heads, num_supernodes=num_supernodes, num_anchors=num_anchors)
@@ -87,7 +87,7 @@ class AnchoredBranchedUPT(Backbone):
         self.rotary = turn = RotaryEmbedding(channels // num_heads, dimensionality, rotary)
 
         def block(attention: nn.Module) -> PrenormBlock:
-            return PrenormBlock(attention, channels, mlp_ratio, checkpoint)
+            return PrenormBlock(attention, channels, mlp_ratio, recompute)
 
         self.geometry_pooling = GeometryPooling(channels, dimensionality, position_scale)
         self.geometry = nn.ModuleList(block(SelfAttention(channels, num_heads, turn)) for _ in range(geometry_depth))

@@ -54,7 +54,7 @@ class JointAnchoredBranchedUPT(AnchoredBranchedUPT):
         channels: int = 96,
         num_heads: int = 4,
         mlp_ratio: int = 4,
-        checkpoint: bool = False,
+        recompute: bool = False,
         **options: Any,
     ):
         check_counts(domains=domains)
@@ -66,14 +66,14 @@ class JointAnchoredBranchedUPT(AnchoredBranchedUPT):
             raise ValueError(
                 f"geometry_domain: got {geometry_domain}, wanted one of {domains} domains; domain_depth {domain_depth}"
             )
-        options |= dict(channels=channels, num_heads=num_heads, mlp_ratio=mlp_ratio, checkpoint=checkpoint)
+        options |= dict(channels=channels, num_heads=num_heads, mlp_ratio=mlp_ratio, recompute=recompute)
         super().__init__(depth=len(blocks), **options)
         self.domains, self.geometry_domain, self.pattern = domains, geometry_domain, blocks
         self.domain_embedding = nn.Embedding(domains, channels)
         nn.init.trunc_normal_(self.domain_embedding.weight, std=0.02)
         self.domain_blocks = nn.ModuleList(
             nn.ModuleList(
-                PrenormBlock(AnchorAttention(channels, num_heads, self.rotary), channels, mlp_ratio, checkpoint)
+                PrenormBlock(AnchorAttention(channels, num_heads, self.rotary), channels, mlp_ratio, recompute)
                 for _ in range(domain_depth)
             )
             for _ in range(domains)

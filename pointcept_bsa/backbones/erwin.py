@@ -61,7 +61,7 @@ class ErwinTransformer(Backbone):
             complete binary tree, as published, and their copies count in attention, pooling and BatchNorm.
         tree: ``"own"``; or, with ``pad="power_of_two"``, ``"balltree"``: built on the CPU by the published code's
             package, see :mod:`.published_tree`.
-        checkpoint: less memory in training, see :class:`.TransformerBlock`.
+        recompute: less memory in training, see :class:`.TransformerBlock`.
         condition: see :class:`.BSATransformer`.
 
     With ``decode=False`` the returned Point describes the bottleneck instead of the input: ``coord`` and ``feat``
@@ -95,7 +95,7 @@ class ErwinTransformer(Backbone):
         distance_bias: bool = True,
         pad: str = "ball",
         tree: str = "own",
-        checkpoint: bool | str = False,
+        recompute: bool | str = False,
         condition: int | None = None,
     ):
         super().__init__(in_channels, channels[0] if decode else channels[-1], dimensionality)
@@ -122,7 +122,7 @@ class ErwinTransformer(Backbone):
                     BallAttention(width, heads, dimensionality, distance_bias=distance_bias),
                     width,
                     mlp_ratio,
-                    checkpoint,
+                    recompute,
                 )
                 for _ in range(depth)
             ]

@@ -36,7 +36,7 @@ class FullAttentionTransformer(AnchoredBackbone):
         num_heads: H.
         mlp_ratio: hidden width of the SwiGLU over C.
         dimensionality: space dimensions of ``coord``.
-        checkpoint: less memory in training, see :class:`.TransformerBlock`.
+        recompute: less memory in training, see :class:`.TransformerBlock`.
         qk_norm, rotary: see :class:`.FullAttention`.
         condition: see :class:`.BSATransformer`.
     """
@@ -51,7 +51,7 @@ class FullAttentionTransformer(AnchoredBackbone):
         num_heads: int = 8,
         mlp_ratio: int = 4,
         dimensionality: int = 3,
-        checkpoint: bool | str = False,
+        recompute: bool | str = False,
         qk_norm: bool = False,
         rotary: float | None = None,
         condition: int | None = None,
@@ -63,7 +63,7 @@ class FullAttentionTransformer(AnchoredBackbone):
                 FullAttention(channels, num_heads, dimensionality, qk_norm=qk_norm, rotary=rotary),
                 channels,
                 mlp_ratio,
-                checkpoint,
+                recompute,
             )
             for _ in range(depth)
         )

@@ -21,8 +21,8 @@ BSA |= dict(topk=2)
 NETWORKS: dict[str, dict[str, Any]] = {
     "bsa": BSA,
     "bsa mean": BSA | dict(phi="mean", qk_norm=True, rotary=6.0),
-    "bsa group compression": BSA | dict(group_compression=True, query_pooling="mlp", checkpoint=True),
-    "bsa no group selection": BSA | dict(group_size=1, checkpoint="selective"),
+    "bsa group compression": BSA | dict(group_compression=True, query_pooling="mlp", recompute=True),
+    "bsa no group selection": BSA | dict(group_size=1, recompute="selective"),
     "bsa all blocks": BSA | dict(mask_own_ball=False, distance_bias=False, topk=40),
     "bsa one tree": BSA | dict(rotate=0, skip_every=2),
     "bsa skips, conditions": BSA | dict(skip_every=1, condition=2),
@@ -35,7 +35,7 @@ NETWORKS |= {
     "bsa hierarchical": BSA | LEVELS,
     "bsa hierarchical coarse": BSA | LEVELS | dict(group_compression=True, beam=4, mask_own_ball=False),
     "bsa hierarchical mean": BSA | LEVELS | dict(phi="mean", near=16, group_size=2),
-    "bsa hierarchical, blocks for all": BSA | LEVELS | dict(near=64, checkpoint=True),
+    "bsa hierarchical, blocks for all": BSA | LEVELS | dict(near=64, recompute=True),
 }
 CLOUDS = {2: (83, 150), 3: (192,), 4: (201, 130)}  # points of the clouds of a batch, by processes
 RUN = {2: list(NETWORKS), 3: ["bsa", "bsa hierarchical", "full"]}

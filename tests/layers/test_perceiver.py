@@ -59,7 +59,7 @@ def test_attention_to_all_tokens_as_anchors_is_that_among_themselves():
 
 def test_recomputed_blocks_have_the_same_gradients():
     x = torch.randn(6, 8, requires_grad=True)
-    plain, again = (PrenormBlock(SelfAttention(8, 2), 8, checkpoint=checkpoint) for checkpoint in (False, True))
+    plain, again = (PrenormBlock(SelfAttention(8, 2), 8, recompute=recompute) for recompute in (False, True))
     again.load_state_dict(plain.state_dict())
     for a, b in zip(*(torch.autograd.grad(block(x, Tokens((6,))).square().sum(), [x, *block.parameters()])
                       for block in (plain, again)), strict=True):  # fmt: skip

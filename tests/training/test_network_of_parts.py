@@ -32,7 +32,7 @@ FULL = NETWORK.replace(", ball_size=16, block_size=4, topk=2, group_size=4", "")
     "BSA-v1m1", "FullAttention-v1m1"
 )
 
-OTHERWISE = ("model.backbone.group_compression=True", "model.backbone.checkpoint=True")
+OTHERWISE = ("model.backbone.group_compression=True", "model.backbone.recompute=True")
 OTHERWISE += ("parallel=fsdp2", "optimizer.type=AdamW")
 
 
