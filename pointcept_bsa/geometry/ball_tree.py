@@ -365,9 +365,9 @@ def _orders(coord: Tensor, plan: TreePlan, cached: Tensor | None, rotate: float)
     """Orders (N,) of the main tree and, unless ``rotate`` is 0, the rotated one: cached, or sorted at the same time."""
     wanted = 2 if rotate else 1
     orders = [] if cached is None else [_cached_order(cached, i, plan) for i in range(min(wanted, cached.shape[1]))]
-    turned = [coord @ rotation_matrix(rotate, coord)] if rotate and len(orders) < 2 else []
+    rotated_coord = [coord @ rotation_matrix(rotate, coord)] if rotate and len(orders) < 2 else []
     if len(orders) < wanted:
-        orders += sort_into_tree(torch.stack([coord, *turned][len(orders) :]), plan)
+        orders += sort_into_tree(torch.stack([coord, *rotated_coord][len(orders) :]), plan)
     return orders
 
 

@@ -71,7 +71,8 @@ class _MatrixMuon(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
         stacks = list(self._stacks())
-        if not all(p.device.type == "cuda" and type(p.data) is Tensor for _, params in stacks for p in params):
+        on_cuda = all(p.device.type == "cuda" and type(p.data) is Tensor for _, params in stacks for p in params)
+        if not on_cuda or torch.cuda.is_current_stream_capturing():  # a graph holds no graph
             return self._update(stacks, [group["lr"] for group in self.param_groups])
         known = tuple(self._identity(number, params) for number, params in stacks)
         if known != self._known:
