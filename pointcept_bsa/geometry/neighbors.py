@@ -29,6 +29,7 @@ if triton_installed():
 EDGES = ("knn", "radius")
 # So many distances are held at once: 256 MiB in float32.
 MAX_DISTANCES = 2**26
+TIES = 8  # times as many neighbours, and some, are looked at where the last one is as far away as the next
 
 
 def check_edges(edges: str, num_neighbors: int, radius: float | None) -> None:
@@ -60,8 +61,9 @@ def find_neighbors(
         radius: in the unit of ``coord``.
 
     Returns:
-        (N, k) index into the N points, by rising distance; -1 where there are fewer. Which of several points at the
-        same distance comes first, or is the last one in, is not specified.
+        (N, k) index into the N points, by rising distance; -1 where there are fewer. Of points at the same distance
+        the one with the lower index comes first (the k-d tree sees a few times k of them; where all distances are
+        formed it is not specified).
 
     Raises:
         ValueError: see :func:`check_edges`; lengths of other points.
@@ -150,8 +152,19 @@ def _search_tree(queries: Tensor, cloud: Tensor, k: int) -> tuple[Tensor, Tensor
     """Indices and distances (n, k) from a k-d tree."""
     from scipy.spatial import cKDTree  # a tree need not wait for its import
 
-    distance, index = cKDTree(cloud.double().numpy()).query(queries.double().numpy(), k=range(1, k + 1))
-    return torch.from_numpy(index.astype(np.int64)), torch.from_numpy(distance)
+    tree, points, size = cKDTree(cloud.double().numpy()), queries.double().numpy(), len(cloud)
+
+    def nearest(points: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+        distance, index = tree.query(points, k=range(1, min(count, size) + 1))
+        order = np.lexsort((index, distance), axis=1)
+        return np.take_along_axis(index, order, 1), np.take_along_axis(distance, order, 1)
+
+    index, distance = nearest(points, k + 1)
+    if k < size:
+        tied = np.flatnonzero(distance[:, k - 1] == distance[:, k])
+        more = nearest(points[tied], TIES * k + TIES)
+        index[tied, :k], distance[tied, :k] = (table[:, :k] for table in more)
+    return torch.from_numpy(index[:, :k].astype(np.int64)), torch.from_numpy(distance[:, :k].copy())
 
 
 def _search_all(queries: Tensor, cloud: Tensor, k: int) -> tuple[Tensor, Tensor]:

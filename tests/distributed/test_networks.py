@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from pointcept_bsa.distributed.traffic import counted
 from pointcept_bsa.geometry import token_part
 from pointcept_bsa.host import MODELS
+from pointcept_bsa.layers.cloud_norm import replace_batch_norms
 from pointcept_bsa.layers.fused.switch import switched
 
 BSA = dict(type="BSA-v1m1", in_channels=3, channels=16, depth=3, num_heads=2, ball_size=16, block_size=4, group_size=4)
@@ -37,15 +38,36 @@ NETWORKS |= {
     "bsa hierarchical mean": BSA | LEVELS | dict(phi="mean", near=16, group_size=2),
     "bsa hierarchical, blocks for all": BSA | LEVELS | dict(near=64, checkpoint=True),
 }
+PASSING = dict(in_channels=3, mp_steps=2, num_neighbors=6)
+NSA = dict(type="ErwinNSA-v1m1", channels=16, depth=3, num_heads=2, local_ball_size=16, compressed_ball_size=4)
+NSA |= PASSING | dict(num_selected=3)
+ERWIN = dict(type="Erwin-v1m1", channels=(16, 16), ball_sizes=(16, 16), strides=(1,), enc_num_heads=(2, 2))
+ERWIN |= PASSING | dict(enc_depths=(2, 2), dec_num_heads=(2,), dec_depths=(2,))
+U_NET = ERWIN | dict(channels=(16, 24, 32), ball_sizes=(16, 8, 8), strides=(2, 2), enc_num_heads=(2, 2, 2))
+U_NET |= dict(enc_depths=(2, 2, 3), dec_num_heads=(2, 2), dec_depths=(2, 2))
+NETWORKS |= {
+    "erwin nsa": NSA,
+    "erwin nsa, all options": NSA | dict(num_kv_heads=2, phi="mlp", mask_own_ball=True, qk_norm=True, rotary=6.0)
+    | dict(condition=2, checkpoint="selective", edges="radius", radius=0.7),
+    "erwin nsa, linear embedding": NSA | dict(mp_steps=0, rotate=0),
+    "erwin": ERWIN,
+    "erwin, other balls, conditions": ERWIN | dict(ball_sizes=(16, 32), condition=2, checkpoint=True),
+    "erwin, neighbours everywhere": ERWIN | dict(num_neighbors=90, rotate=0),
+    "erwin u-net": U_NET,
+    "erwin u-net, radius": U_NET | dict(edges="radius", radius=0.9, strides=(4, 2), ball_sizes=(8, 8, 4)),
+}  # fmt: skip
 CLOUDS = {2: (83, 150), 3: (192,), 4: (201, 130)}  # points of the clouds of a batch, by processes
-RUN = {2: list(NETWORKS), 3: ["bsa", "bsa hierarchical", "full"]}
+ERWINS = ["erwin nsa", "erwin", "erwin u-net", "erwin u-net, radius"]
+RUN = {2: list(NETWORKS), 3: ["bsa", "bsa hierarchical", "full", *ERWINS]}
 RUN[4] = [*RUN[3], "bsa mean", "bsa group compression", "bsa hierarchical mean", "bsa hierarchical, blocks for all"]
-FUSED = {"full", "bsa", "bsa hierarchical", "bsa group compression"}  # also as on the GPU
+FUSED = {"erwin", "erwin nsa", "full", "bsa", "bsa hierarchical", "bsa group compression"}  # also as on the GPU
 
 
 def build(name: str) -> nn.Module:
     torch.manual_seed(0)
-    network = MODELS.build(NETWORKS[name]).double().train()
+    network = MODELS.build(NETWORKS[name])
+    replace_batch_norms(network, "cloud")
+    network = network.double().train()
     for parameter in network.parameters():  # far from where it begins: nothing is small
         parameter.data += 0.1 * torch.randn_like(parameter)
     return network

@@ -106,7 +106,7 @@ def _message_gradients(SENT, HEARD, RELATIVE, INDEX, WEIGHT, MATRIX, BIAS, GAMMA
 @triton.jit(do_not_specialize=["points"])
 def _sum_at_senders(D_EDGE, ORDER, STARTS, D_SENT, points, C: tl.constexpr, COLUMNS: tl.constexpr,
                     SENDERS: tl.constexpr):  # fmt: skip
-    """D_SENT (N, C): for each point the sum over the edges ORDER[STARTS[point]:STARTS[point + 1]], in turn."""
+    """D_SENT (M, C): for each point the sum over the edges ORDER[STARTS[point]:STARTS[point + 1]], in turn."""
     columns = tl.arange(0, COLUMNS)
     point = tl.program_id(0) * SENDERS + tl.arange(0, SENDERS)
     start = tl.load(STARTS + point, mask=point < points, other=0)

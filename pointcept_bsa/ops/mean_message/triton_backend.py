@@ -58,12 +58,12 @@ def _forward(
     from . import kernels
 
     sent, heard, matrix = sent.contiguous(), heard.contiguous(), matrix.contiguous()
-    out = torch.empty(sent.shape, dtype=dtype, device=sent.device)
+    out = torch.empty(heard.shape, dtype=dtype, device=sent.device)
     constants = _constants(sent, index, relative)
     with on_device_of(sent):
-        kernels._messages[(-(-len(sent) // constants["POINTS"]),)](
+        kernels._messages[(-(-len(heard) // constants["POINTS"]),)](
             sent, heard, relative.contiguous(), index.contiguous(), weight.contiguous(), matrix, bias, gamma, beta, out,
-            len(sent), eps, num_warps=_warps(constants), **constants,
+            len(heard), eps, num_warps=_warps(constants), **constants,
         )  # fmt: skip
     return out
 
@@ -84,7 +84,7 @@ def _(
     eps: float,
     dtype: torch.dtype,
 ) -> Tensor:
-    return torch.empty(sent.shape, dtype=dtype, device=sent.device)
+    return torch.empty(heard.shape, dtype=dtype, device=sent.device)
 
 
 @torch.library.custom_op("pcbsa::mean_message_backward", mutates_args=())
@@ -107,7 +107,7 @@ def _backward(
 
     sent, heard, matrix, grad = (t.contiguous() for t in (sent, heard, matrix, grad))
     constants = _constants(sent, index, relative)
-    tiles = -(-len(sent) // constants["POINTS"])
+    tiles = -(-len(heard) // constants["POINTS"])
     parts = -(-tiles // PROGRAMS)
     programs = -(-tiles // parts)
     of_edges = sent.new_empty((*index.shape, sent.shape[1]))
@@ -117,7 +117,7 @@ def _backward(
     with on_device_of(sent):
         kernels._message_gradients[(programs,)](
             sent, heard, relative.contiguous(), index.contiguous(), weight.contiguous(), matrix, bias, gamma, grad,
-            of_edges, d_heard, sums, len(sent), eps, PARTS=parts, ROWS=rows, num_warps=_warps(constants), **constants,
+            of_edges, d_heard, sums, len(heard), eps, PARTS=parts, ROWS=rows, num_warps=_warps(constants), **constants,
         )  # fmt: skip
         kernels._sum_at_senders[(-(-len(sent) // SENDERS),)](
             of_edges, order, starts, d_sent, len(sent), C=constants["C"], COLUMNS=constants["COLUMNS"], SENDERS=SENDERS
