@@ -75,7 +75,7 @@ class ErwinTransformer(Backbone):
         ValueError: lists of unequal lengths, or sizes that do not fit each other.
     """
 
-    shares_clouds = True
+    shares_clouds = batch_norms_of_parts = True
     tells_clouds = True  # its norms are told which rows are of which cloud
 
     def __init__(

@@ -74,7 +74,7 @@ class OwnPoints:
     def cloud_of(self, rows: Tensor) -> Tensor:
         """The cloud of points that are counted over all parts, one part after the other."""
         ends = torch.tensor(list(accumulate(chain.from_iterable(self.lengths))), device=rows.device)
-        return torch.bucketize(rows, ends, right=True) % len(self.own)
+        return torch.bucketize(rows.contiguous(), ends, right=True) % len(self.own)
 
     def take(self, x: Tensor) -> Tensor:
         """Rows of slots (S, ...) -> of points (n, ...)."""

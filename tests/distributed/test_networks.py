@@ -54,6 +54,7 @@ NETWORKS |= {
     "erwin, other balls, conditions": ERWIN | dict(ball_sizes=(16, 32), condition=2, checkpoint=True),
     "erwin, neighbours everywhere": ERWIN | dict(num_neighbors=90, rotate=0),
     "erwin u-net": U_NET,
+    "erwin u-net, BatchNorm": U_NET,
     "erwin u-net, radius": U_NET | dict(edges="radius", radius=0.9, strides=(4, 2), ball_sizes=(8, 8, 4)),
 }  # fmt: skip
 CLOUDS = {2: (83, 150), 3: (192,), 4: (201, 130)}  # points of the clouds of a batch, by processes
@@ -66,7 +67,7 @@ FUSED = {"erwin", "erwin nsa", "full", "bsa", "bsa hierarchical", "bsa group com
 def build(name: str) -> nn.Module:
     torch.manual_seed(0)
     network = MODELS.build(NETWORKS[name])
-    replace_batch_norms(network, "cloud")
+    replace_batch_norms(network, "batch" if "BatchNorm" in name else "cloud")
     network = network.double().train()
     for parameter in network.parameters():  # far from where it begins: nothing is small
         parameter.data += 0.1 * torch.randn_like(parameter)
@@ -96,7 +97,7 @@ def part_of(clouds: list[dict[str, Tensor]], rank: int, count: int) -> dict[str,
 
 
 def results(network: nn.Module, sample: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Outputs, and gradients of features and parameters."""
+    """Outputs, gradients of features and parameters, and statistics of norms."""
     data = dict(sample)
     if network.condition is None:
         del data["parameters"]
@@ -106,6 +107,7 @@ def results(network: nn.Module, sample: dict[str, Tensor]) -> dict[str, Tensor]:
     out = network(data)["feat"]
     (out * weight[:, : out.shape[1]]).sum().backward()
     found = {"out": out.detach(), "feat": feat.grad}
+    found |= {f"buffer {name}": buffer for name, buffer in network.named_buffers() if "running" in name}
     return found | {name: p.grad.clone() for name, p in network.named_parameters() if p.grad is not None}
 
 
@@ -137,6 +139,8 @@ def test_outputs_and_gradients_are_those_of_one_process(count, name, parts):
         for key, value in wanted.items():
             if key in ("out", "feat"):
                 got = in_order([each[key] for each in of_processes], own)
+            elif key.startswith("buffer"):
+                got = of_processes[-1][key]
             else:
                 got = sum(each[key] for each in of_processes)
             torch.testing.assert_close(got, value, rtol=1e-8, atol=1e-11 * size, msg=f"{name} {key}")

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
 from parts_runs import assert_close, curve, numbers, run, written
+from processes import run_in, train_in
 from test_training import load
+
+from pointcept_bsa.__main__ import main as command
+from pointcept_bsa.mesh_io import read_mesh
 
 NETWORK = """
 network = dict(channels=16, depth=2, num_heads=2, ball_size=16, block_size=4, topk=2, group_size=4)
@@ -15,7 +22,7 @@ data = dict(train=dict(cache=False, **common), val=dict(cache=False, **common), 
 del common, network
 max_iters = 4
 eval_every = 4
-test = dict(pictures=False)
+test = dict(pictures=False, export=("vtp",))
 hooks = [
     dict(type="FitTargetNormalizer"),
     dict(type="CheckpointLoader"),
@@ -24,6 +31,7 @@ hooks = [
     dict(type="RegressionEvaluator"),
     dict(type="CheckpointSaver"),
     dict(type="PreciseEvaluator"),
+    dict(type="Diary"),
 ]
 """
 
@@ -40,6 +48,7 @@ OTHERS = {  # in the place of type and sizes
 }
 
 NOT_HEARD = ".pooling.0.projection.bias"  # behind it the mean of the cloud is taken off: its gradient is rounding
+SMALL = ("data.train.num_points=15",)
 OTHERWISE = ("model.backbone.group_compression=True", "model.backbone.checkpoint=True")
 OTHERWISE += ("parallel=fsdp2", "optimizer.type=AdamW")
 
@@ -60,14 +69,44 @@ def test_bsa(tmp_path, options):
     assert_close(numbers(parts), numbers(whole))
 
 
-@pytest.mark.parametrize("name", OTHERS)
-def test_other_networks(tmp_path, name):
+def other(name: str, folder: Path) -> str:
+    """The config of another network."""
     kind, sizes = OTHERS[name]
     text = NETWORK.replace(SIZES, sizes).replace("BSA-v1m1", kind)
     if name == "Erwin":
         text = text.replace("channels=16, depth=2, num_heads=2", "channels=(16, 24)")
-    config = written(tmp_path, "ellipsoid_flow", text)
+    return written(folder, "ellipsoid_flow", text)
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_other_networks(tmp_path, name):
+    config = other(name, tmp_path)
     whole, parts = run(1, config, tmp_path / "whole"), run(2, config, tmp_path / "parts", "context_parallel=2")
     assert curve(parts) == pytest.approx(curve(whole), rel=1e-5)
     assert_same_weights(parts, whole)
     assert_close(numbers(parts), numbers(whole))
+
+
+def test_erwin_goes_on_with_another_number_of_processes_and_predicts(tmp_path):
+    config = other("Erwin", tmp_path)
+    whole = run(1, config, tmp_path / "whole")
+    kill = ("save_every=2", "hooks.7.type=KillAt", "hooks.7.iteration=3", "hooks.7.rank=1")
+    codes, said = train_in(2, config, f"save_path={tmp_path}/parts", "context_parallel=2", *kill)
+    assert codes == [2, -9] and "Traceback" not in said, said
+    parts = run(4, config, tmp_path / "parts", "context_parallel=4", resume=True)
+    assert curve(parts) == pytest.approx(curve(whole), rel=1e-5)
+    assert_same_weights(parts, whole)
+    source, found = whole / "test" / "export" / "ellipsoid_test_0.vtp", []
+    for count in (1, 2):
+        words = ["predict", "--weight", str(whole), "--input", str(source), "--output", f"{tmp_path}/{count}.vtp"]
+        codes, said = run_in(count, command, [*words, "--options", "device=cpu"])
+        assert codes == [0] * count, said
+        found.append(read_mesh(tmp_path / f"{count}.vtp").point_data)
+    for key in found[0]:
+        np.testing.assert_allclose(found[1][key], found[0][key], rtol=1e-4, atol=1e-5)
+
+
+def test_clouds_too_small_for_the_processes(tmp_path):
+    codes, said = train_in(2, other("Erwin", tmp_path), f"save_path={tmp_path}/run", "context_parallel=2", *SMALL)
+    assert codes == [2, 2] and "Traceback" not in said, said
+    assert "got a cloud of 15 points for 2 processes, wanted at least 2 times 16 slots" in said
