@@ -29,7 +29,7 @@ if triton_installed():
 EDGES = ("knn", "radius")
 # So many distances are held at once: 256 MiB in float32.
 MAX_DISTANCES = 2**26
-TIES = 8  # times as many neighbours, and some, are looked at where the last one is as far away as the next
+TIES = 8  # times as many neighbours are looked at, at least, where the last one is as far away as the next
 
 
 def check_edges(edges: str, num_neighbors: int, radius: float | None) -> None:
@@ -153,17 +153,18 @@ def _search_tree(queries: Tensor, cloud: Tensor, k: int) -> tuple[Tensor, Tensor
     from scipy.spatial import cKDTree  # a tree need not wait for its import
 
     tree, points, size = cKDTree(cloud.double().numpy()), queries.double().numpy(), len(cloud)
-
-    def nearest(points: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-        distance, index = tree.query(points, k=range(1, min(count, size) + 1))
-        order = np.lexsort((index, distance), axis=1)
-        return np.take_along_axis(index, order, 1), np.take_along_axis(distance, order, 1)
-
-    index, distance = nearest(points, k + 1)
-    if k < size:
-        tied = np.flatnonzero(distance[:, k - 1] == distance[:, k])
-        more = nearest(points[tied], TIES * k + TIES)
-        index[tied, :k], distance[tied, :k] = (table[:, :k] for table in more)
+    count = min(k + 1, size)
+    distance, index = tree.query(points, k=range(1, count + 1))
+    rows = np.flatnonzero((distance[:, 1:] == distance[:, :-1]).any(1))
+    far, found = distance[rows], index[rows]
+    while len(rows):  # more and more neighbours, up to where the next one is farther away than the last
+        order = np.lexsort((found, far), axis=1)[:, :k]
+        index[rows, :k], distance[rows, :k] = np.take_along_axis(found, order, 1), np.take_along_axis(far, order, 1)
+        rows = rows[far[:, k - 1] == far[:, -1]]
+        if count >= min(TIES * k, size):
+            break
+        count = min(2 * count, size)
+        far, found = tree.query(points[rows], k=range(1, count + 1))
     return torch.from_numpy(index[:, :k].astype(np.int64)), torch.from_numpy(distance[:, :k].copy())
 
 
