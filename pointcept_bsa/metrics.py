@@ -181,8 +181,8 @@ def angle(pred: Tensor, target: Tensor, offset: Tensor) -> Tensor:
     """
     length = target.norm(dim=1)
     cosine = (pred * target).sum(1) / (pred.norm(dim=1) * length).clamp_min(torch.finfo(target.dtype).tiny)
-    turned = torch.rad2deg(torch.arccos(cosine.clamp(-1, 1)))
-    return cloud_mean(turned * length, offset) / cloud_mean(length, offset)
+    angle = torch.rad2deg(torch.arccos(cosine.clamp(-1, 1)))
+    return cloud_mean(angle * length, offset) / cloud_mean(length, offset)
 
 
 METRICS = {"mse": mse, "rmse": rmse, "mae": mae, "relative_l2": relative_l2, "r2": r2}

@@ -168,10 +168,12 @@ def export(source: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 def _check_config(weights: Path) -> None:
     """``config.json`` says for readers what the weights carry; one that was changed would be without effect."""
-    beside = weights.with_name(CONFIG)
+    config_file = weights.with_name(CONFIG)
     carried = load_metadata(weights).get("config")
-    if carried is not None and beside.is_file() and read_json(beside) != parse_json(carried, weights):
-        raise InputError(f"{beside}: is not the config in {weights.name}, wanted both as save_pretrained wrote them")
+    if carried is not None and config_file.is_file() and read_json(config_file) != parse_json(carried, weights):
+        raise InputError(
+            f"{config_file}: is not the config in {weights.name}, wanted both as save_pretrained wrote them"
+        )
 
 
 def _downloaded(source: str, revision: str | None) -> Path:

@@ -56,7 +56,7 @@ FIELDS = {  # data set -> space dimensions, target channels, channels of further
     "AirfoilDataset": (2, 1, dict()),
     "PipeDataset": (2, 1, dict()),
     "PlasticityDataset": (2, 4, dict(die=1, time=1)),
-    "PointFieldDataset": (3, 1, dict(position=3)),  # which the data set keeps where it scales to the box
+    "CustomFieldDataset": (3, 1, dict(position=3)),  # which the data set keeps where it scales to the box
     "EagleDataset": (2, 4, dict(state=4, node_type=9)),
     "MolecularDynamicsDataset": (3, 3, dict(velocity=45, particle_type=4)),
 }

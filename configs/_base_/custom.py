@@ -11,7 +11,7 @@ batch_size = 2
 max_iters = 20000
 eval_every = 1000
 
-dataset_type = "PointFieldDataset"
+dataset_type = "CustomFieldDataset"
 data_root = "data/custom"
 _transform = [
     dict(type="FourierFeatures", keys=("coord",), num_bands=3),  # 7 features an axis

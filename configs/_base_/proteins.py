@@ -16,8 +16,8 @@ eval_epoch = 7  # evaluated every 570
 dataset_type = "ProteinSurfaceDataset"
 data_root = "data/proteins"
 _fields = ("normal", "coulomb", "atom_density", "atom_distance", "hbond", "hydropathy")
-_turn = dict(type="RandomRotate", angle=[-1, 1], center=[0, 0, 0], always_apply=True)
-_turns = [dict(_turn, axis="z"), dict(_turn, axis="y"), dict(_turn, axis="x")]
+_rotation = dict(type="RandomRotate", angle=[-1, 1], center=[0, 0, 0], always_apply=True)
+_rotations = [dict(_rotation, axis="z"), dict(_rotation, axis="y"), dict(_rotation, axis="x")]
 _features = [
     dict(type="ScaleCoord", min=(-80.0, -80.0, -80.0), max=(80.0, 80.0, 80.0), to=(-1.0, 1.0)),
     dict(type="FourierFeatures", keys=("coord",), num_bands=3),
@@ -38,7 +38,7 @@ _features = [
 _set = dict(type=dataset_type, data_root=data_root, fields=_fields, transform=_features)
 _kept = dict(_set, with_face=False, cache=True)
 data = dict(
-    train=dict(_kept, transform=[dict(type="SamplePoints", num_points=4096)] + _turns + _features),
+    train=dict(_kept, transform=[dict(type="SamplePoints", num_points=4096)] + _rotations + _features),
     val=_kept,
     test=_set,  # whole: in pieces of 4096 points no network is better in validation by more than .002
 )

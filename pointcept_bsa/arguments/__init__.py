@@ -9,7 +9,7 @@ import argparse
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from pointcept_bsa.arguments.given import note_places
+from pointcept_bsa.arguments.given import note_paths
 from pointcept_bsa.errors import InputError
 
 __all__ = ["DictAction", "Parser", "parse_options"]
@@ -27,7 +27,7 @@ class Parser(argparse.ArgumentParser):
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """As argparse does; texts among the values count as places that the user has named."""
         known, rest = super().parse_known_args(args, namespace)
-        note_places([vars(known), rest])
+        note_paths([vars(known), rest])
         return known, rest
 
 

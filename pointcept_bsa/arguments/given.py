@@ -10,19 +10,19 @@ from collections.abc import Mapping
 from typing import Any
 
 PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-_places: set[str] = set()
+_paths: set[str] = set()
 
 
-def note_places(values: Any) -> None:
+def note_paths(values: Any) -> None:
     """Remember all texts in ``values`` (nested dicts and lists) as places that were named."""
     if isinstance(values, str | os.PathLike):
         if values:
-            _places.add(os.path.abspath(values))
+            _paths.add(os.path.abspath(values))
     elif isinstance(values, Mapping):
-        note_places(list(values.values()))
+        note_paths(list(values.values()))
     elif isinstance(values, list | tuple | set):
         for value in values:
-            note_places(value)
+            note_paths(value)
 
 
 def is_given(path: str | bytes | int | os.PathLike[str]) -> bool:
@@ -30,7 +30,7 @@ def is_given(path: str | bytes | int | os.PathLike[str]) -> bool:
     if isinstance(path, int):  # a descriptor
         return False
     place = os.path.abspath(os.fsdecode(path))
-    return not _below(place, PACKAGE) and any(_below(place, given) or _below(given, place) for given in _places)
+    return not _below(place, PACKAGE) and any(_below(place, given) or _below(given, place) for given in _paths)
 
 
 def _below(place: str, folder: str) -> bool:

@@ -52,7 +52,7 @@ class AnchoredBranchedUPT(Backbone):
         features: see above.
         mlp_ratio: hidden width of the blocks' MLP over C.
         dimensionality: space dimensions of ``coord``.
-        checkpoint: less memory in training, see :class:`.TransformerBlock`.
+        recompute: less memory in training, see :class:`.TransformerBlock`.
 
     Raises:
         ValueError: arguments that do not fit each other.
@@ -76,7 +76,7 @@ class AnchoredBranchedUPT(Backbone):
         features: bool = True,
         mlp_ratio: int = 4,
         dimensionality: int = 3,
-        checkpoint: bool | str = False,
+        recompute: bool | str = False,
     ):
         super().__init__(in_channels, out_channels, dimensionality)
         check_counts(channels=channels, num_heads=num_heads, num_supernodes=num_supernodes, num_anchors=num_anchors)
@@ -84,18 +84,20 @@ class AnchoredBranchedUPT(Backbone):
         self.num_supernodes, self.num_anchors = num_supernodes, num_anchors
         check_counts(num_neighbors=num_neighbors)
         self.neighborhood = Neighborhood(num_neighbors, edges, radius)
-        self.rotary = turn = RotaryEmbedding(channels // num_heads, dimensionality, rotary)
+        self.rotary = embedding = RotaryEmbedding(channels // num_heads, dimensionality, rotary)
 
         def block(attention: nn.Module) -> PrenormBlock:
-            return PrenormBlock(attention, channels, mlp_ratio, checkpoint)
+            return PrenormBlock(attention, channels, mlp_ratio, recompute)
 
         self.geometry_pooling = GeometryPooling(channels, dimensionality, position_scale)
-        self.geometry = nn.ModuleList(block(SelfAttention(channels, num_heads, turn)) for _ in range(geometry_depth))
+        self.geometry = nn.ModuleList(
+            block(SelfAttention(channels, num_heads, embedding)) for _ in range(geometry_depth)
+        )
         self.position = SinusoidalEmbedding(channels, dimensionality, position_scale)
         self.embedding = mlp(channels, channels, channels)
         self.features = Linear(in_channels, channels) if features else None
-        self.to_geometry = block(PerceiverAttention(channels, num_heads, turn))
-        self.blocks = nn.ModuleList(block(AnchorAttention(channels, num_heads, turn)) for _ in range(depth))
+        self.to_geometry = block(PerceiverAttention(channels, num_heads, embedding))
+        self.blocks = nn.ModuleList(block(AnchorAttention(channels, num_heads, embedding)) for _ in range(depth))
         self.norm = nn.LayerNorm(channels, eps=EPS)
         self.projection = Linear(channels, out_channels)
         init_weights(self, nn.init.xavier_uniform_)
@@ -109,12 +111,12 @@ class AnchoredBranchedUPT(Backbone):
     def encode(self, point: Point, lengths: tuple[int, ...]) -> Tensor:
         coord = point.coord
         tree = POINT_TREE.build(point, lengths)
-        heard = self.neighborhood.table(point, lengths)
-        geometry, supernodes = self.encode_geometry(coord, heard, Supernodes.choose(tree, self.num_supernodes))
+        neighbors = self.neighborhood.table(point, lengths)
+        geometry, supernodes = self.encode_geometry(coord, neighbors, Supernodes.choose(tree, self.num_supernodes))
         x = self.embedding(self.position(coord))
         if self.features is not None:
             x = x + self.features(point.feat)
-        points = Tokens(lengths, None, self.rotary.turns(coord))  # nobody attends to points as such
+        points = Tokens(lengths, None, self.rotary.cos_sin(coord))  # nobody attends to points as such
         x = self.to_geometry(x.to(coord.dtype), points, geometry, supernodes)
         anchors = Supernodes.choose(tree, self.num_anchors)
         of_anchors = anchors.tokens(self.rotary, coord)
@@ -122,9 +124,9 @@ class AnchoredBranchedUPT(Backbone):
             x = block(x, points, anchors.index, of_anchors)
         return self.projection(self.norm(x))
 
-    def encode_geometry(self, coord: Tensor, heard: Tensor, supernodes: Supernodes) -> tuple[Tensor, Tokens]:
-        """(S, C) of the supernodes, and where they are; ``heard`` (N, k) are the neighbours of points at (N, d)."""
-        x = self.geometry_pooling(coord, supernodes.index, heard.index_select(0, supernodes.index)).to(coord.dtype)
+    def encode_geometry(self, coord: Tensor, neighbors: Tensor, supernodes: Supernodes) -> tuple[Tensor, Tokens]:
+        """(S, C) of the supernodes, and where they are; ``neighbors`` (N, k) are the neighbours of points at (N, d)."""
+        x = self.geometry_pooling(coord, supernodes.index, neighbors.index_select(0, supernodes.index)).to(coord.dtype)
         tokens = supernodes.tokens(self.rotary, coord)
         for block in self.geometry:
             x = block(x, tokens)

@@ -54,7 +54,7 @@ class JointAnchoredBranchedUPT(AnchoredBranchedUPT):
         channels: int = 96,
         num_heads: int = 4,
         mlp_ratio: int = 4,
-        checkpoint: bool = False,
+        recompute: bool = False,
         **options: Any,
     ):
         check_counts(domains=domains)
@@ -66,14 +66,14 @@ class JointAnchoredBranchedUPT(AnchoredBranchedUPT):
             raise ValueError(
                 f"geometry_domain: got {geometry_domain}, wanted one of {domains} domains; domain_depth {domain_depth}"
             )
-        options |= dict(channels=channels, num_heads=num_heads, mlp_ratio=mlp_ratio, checkpoint=checkpoint)
+        options |= dict(channels=channels, num_heads=num_heads, mlp_ratio=mlp_ratio, recompute=recompute)
         super().__init__(depth=len(blocks), **options)
         self.domains, self.geometry_domain, self.pattern = domains, geometry_domain, blocks
         self.domain_embedding = nn.Embedding(domains, channels)
         nn.init.trunc_normal_(self.domain_embedding.weight, std=0.02)
         self.domain_blocks = nn.ModuleList(
             nn.ModuleList(
-                PrenormBlock(AnchorAttention(channels, num_heads, self.rotary), channels, mlp_ratio, checkpoint)
+                PrenormBlock(AnchorAttention(channels, num_heads, self.rotary), channels, mlp_ratio, recompute)
                 for _ in range(domain_depth)
             )
             for _ in range(domains)
@@ -104,10 +104,10 @@ class JointAnchoredBranchedUPT(AnchoredBranchedUPT):
         x = self.embedding(self.position(coord)) + self.domain_embedding(point[DOMAIN][order.index])
         if self.features is not None:
             x = x + self.features(point.feat[order.index])
-        turns = self.rotary.turns(coord)
-        x = self.to_geometry(x.to(coord.dtype), Tokens(lengths, None, turns), geometry, supernodes)
+        cos_sin = self.rotary.cos_sin(coord)
+        x = self.to_geometry(x.to(coord.dtype), Tokens(lengths, None, cos_sin), geometry, supernodes)
         for kind, block in zip(self.pattern, self.blocks, strict=True):
-            x = block(x, Tokens(parts, None, turns), *seen[kind])
+            x = block(x, Tokens(parts, None, cos_sin), *seen[kind])
         x = self.decode(x, coord, parts, anchors)
         return self.projection(self.norm(x))[order.inverse]
 
@@ -129,7 +129,7 @@ class JointAnchoredBranchedUPT(AnchoredBranchedUPT):
                 for lengths in (parts, anchors.lengths)
             )
             there = Supernodes(places[own], anchors.lengths[number :: self.domains]).tokens(self.rotary, coord[rows])
-            here = Tokens(parts[number :: self.domains], None, self.rotary.turns(coord[rows]))
+            here = Tokens(parts[number :: self.domains], None, self.rotary.cos_sin(coord[rows]))
             y = x[rows]
             for block in blocks:
                 y = block(y, here, places[own], there)

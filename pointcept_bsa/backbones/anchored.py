@@ -78,5 +78,5 @@ class AnchoredTree(AnchoredBackbone):
         assert isinstance(memory, TreeMemory)
         lengths, queries = self.check_queries(memory, point), Point(point)
         x = self.embed_queries(queries, lengths, memory)
-        places = memory.places(queries.coord, lengths)
-        return self.norm(decode_stack(self.blocks, x, places, memory, self.films(queries, lengths)))
+        positions = memory.positions(queries.coord, lengths)
+        return self.norm(decode_stack(self.blocks, x, positions, memory, self.films(queries, lengths)))

@@ -14,6 +14,7 @@ from pointcept_bsa.geometry.ball_tree import cloud_lengths
 from pointcept_bsa.geometry.padding import VALID, CloudPadding
 from pointcept_bsa.host import Point
 from pointcept_bsa.layers.conditioning import Conditioning
+from pointcept_bsa.old_names import takes_old_arguments
 from pointcept_bsa.samples import ANCHORS, PARAMETERS, host_ends
 
 
@@ -31,6 +32,11 @@ class Backbone(nn.Module):
     """
 
     shares_clouds = False
+
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        super().__init_subclass__(**arguments)
+        if "__init__" in vars(cls):
+            cls.__init__ = takes_old_arguments(cls.__init__)  # type: ignore[method-assign]
 
     def __init__(self, in_channels: int, out_channels: int, dimensionality: int):
         super().__init__()

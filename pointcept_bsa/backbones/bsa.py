@@ -34,7 +34,7 @@ class BSATransformer(AnchoredTree):
         rotate: degrees by which the second tree is rotated; 0 for one tree.
         skip_every: an extra residual connection around each so many blocks; 0 for none.
         dimensionality: space dimensions of ``coord``, 2 or 3.
-        checkpoint: less memory in training, see :class:`.TransformerBlock`.
+        recompute: less memory in training, see :class:`.TransformerBlock`.
         qk_norm, rotary: see :class:`.BallSparseAttention`.
         near, fan, beam: compression and selection in O(N log N) over levels of coarse tokens, with ``near`` the slots
             that see each other's blocks (a multiple of ``block_size * fan``); None: as published. See
@@ -64,7 +64,7 @@ class BSATransformer(AnchoredTree):
         rotate: float = 45.0,
         skip_every: int = 0,
         dimensionality: int = 3,
-        checkpoint: bool | str = False,
+        recompute: bool | str = False,
         qk_norm: bool = False,
         rotary: float | None = None,
         near: int | None = None,
@@ -99,7 +99,7 @@ class BSATransformer(AnchoredTree):
                 ),
                 channels,
                 mlp_ratio,
-                checkpoint,
+                recompute,
             )
             for _ in range(depth)
         ]

@@ -15,7 +15,7 @@ from pointcept_bsa.backbones.base import Backbone
 from pointcept_bsa.distributed.mesh import context_group
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.geometry.ball_tree import BallLayout, BallTree, tree_order
-from pointcept_bsa.geometry.host_tables import places
+from pointcept_bsa.geometry.host_tables import indices
 from pointcept_bsa.geometry.level_trees import LevelTrees
 from pointcept_bsa.geometry.padding import VALID, CloudPadding, check_unit
 from pointcept_bsa.geometry.published_tree import published_levels
@@ -62,7 +62,7 @@ class ErwinTransformer(Backbone):
             complete binary tree, as published, and their copies count in attention, pooling and BatchNorm.
         tree: ``"own"``; or, with ``pad="power_of_two"``, ``"balltree"``: built on the CPU by the published code's
             package, see :mod:`.published_tree`.
-        checkpoint: less memory in training, see :class:`.TransformerBlock`.
+        recompute: less memory in training, see :class:`.TransformerBlock`.
         condition: see :class:`.BSATransformer`.
 
     Parts of clouds (``context_parallel``) have whole balls of every level; for ``pad="ball"`` with ``decode=True``.
@@ -99,7 +99,7 @@ class ErwinTransformer(Backbone):
         distance_bias: bool = True,
         pad: str = "ball",
         tree: str = "own",
-        checkpoint: bool | str = False,
+        recompute: bool | str = False,
         condition: int | None = None,
     ):
         super().__init__(in_channels, channels[0] if decode else channels[-1], dimensionality)
@@ -128,7 +128,7 @@ class ErwinTransformer(Backbone):
                     BallAttention(width, heads, dimensionality, distance_bias=distance_bias),
                     width,
                     mlp_ratio,
-                    checkpoint,
+                    recompute,
                 )
                 for _ in range(depth)
             ]
@@ -253,7 +253,7 @@ class ErwinTransformer(Backbone):
 
 def bottleneck_point(x: Tensor, layout: BallLayout) -> Point:
     """The slots of a level that hold points, as a Point of their own."""
-    real = places(layout.known_valid, True, x.device)
+    real = indices(layout.known_valid, True, x.device)
     ends = np.cumsum(layout.slots)
     offset = torch.from_numpy(np.cumsum(layout.known_valid)[ends - 1]).to(x.device)
     return Point(coord=layout.coord[real], feat=x[real], offset=offset)

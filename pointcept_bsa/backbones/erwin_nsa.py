@@ -41,7 +41,7 @@ class ErwinNSATransformer(AnchoredTree):
         edges, num_neighbors, radius: whom a point hears from, see :func:`.find_neighbors`; a sample's
             ``neighbor_index`` (N, k) replaces the search, see :class:`.PointEmbedding`.
         dimensionality: space dimensions of ``coord``, 2 or 3.
-        checkpoint: less memory in training, see :class:`.TransformerBlock`.
+        recompute: less memory in training, see :class:`.TransformerBlock`.
         qk_norm, rotary: see :class:`.NativeSparseAttention`.
         condition: see :class:`.BSATransformer`.
 
@@ -71,7 +71,7 @@ class ErwinNSATransformer(AnchoredTree):
         num_neighbors: int = 16,
         radius: float | None = None,
         dimensionality: int = 3,
-        checkpoint: bool | str = False,
+        recompute: bool | str = False,
         qk_norm: bool = False,
         rotary: float | None = None,
         condition: int | None = None,
@@ -102,7 +102,7 @@ class ErwinNSATransformer(AnchoredTree):
                 ),
                 channels,
                 mlp_ratio,
-                checkpoint,
+                recompute,
             )
             for _ in range(depth)
         ]

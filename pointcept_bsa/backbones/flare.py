@@ -95,7 +95,7 @@ class FLARE(Backbone):
         mlp_depth: inner layers of the MLPs of keys, values and block.
         qk_norm: see :class:`LatentRouting`.
         dimensionality: space dimensions of ``coord``.
-        checkpoint: less memory in training, see :class:`.TransformerBlock`.
+        recompute: less memory in training, see :class:`.TransformerBlock`.
 
     Raises:
         ValueError: heads that do not divide the channels, or a width or number below 1.
@@ -111,7 +111,7 @@ class FLARE(Backbone):
         mlp_depth: int = 3,
         qk_norm: bool = False,
         dimensionality: int = 3,
-        checkpoint: bool | str = False,
+        recompute: bool | str = False,
     ):
         super().__init__(in_channels, channels, dimensionality)
         check_counts(channels=channels, num_latents=num_latents)
@@ -120,7 +120,7 @@ class FLARE(Backbone):
             PrenormBlock(
                 LatentRouting(channels, num_heads, num_latents, mlp_depth, qk_norm),
                 channels,
-                checkpoint=checkpoint,
+                recompute=recompute,
                 norm=nn.LayerNorm,
                 feed_forward=ResidualMLP(channels, channels, mlp_depth),
             )

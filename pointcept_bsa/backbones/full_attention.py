@@ -12,7 +12,7 @@ from pointcept_bsa.backbones.anchored import AnchoredBackbone
 from pointcept_bsa.geometry.padding import VALID, CloudPadding
 from pointcept_bsa.host import MODELS, Point
 from pointcept_bsa.layers.anchored_stack import decode_blocks
-from pointcept_bsa.layers.anchors import CloudPlaces, Memory
+from pointcept_bsa.layers.anchors import CloudQueryPositions, Memory
 from pointcept_bsa.layers.attention import FullAttention
 from pointcept_bsa.layers.linear import Linear
 from pointcept_bsa.layers.norm import RMSNorm
@@ -36,7 +36,7 @@ class FullAttentionTransformer(AnchoredBackbone):
         num_heads: H.
         mlp_ratio: hidden width of the SwiGLU over C.
         dimensionality: space dimensions of ``coord``.
-        checkpoint: less memory in training, see :class:`.TransformerBlock`.
+        recompute: less memory in training, see :class:`.TransformerBlock`.
         qk_norm, rotary: see :class:`.FullAttention`.
         condition: see :class:`.BSATransformer`.
     """
@@ -51,7 +51,7 @@ class FullAttentionTransformer(AnchoredBackbone):
         num_heads: int = 8,
         mlp_ratio: int = 4,
         dimensionality: int = 3,
-        checkpoint: bool | str = False,
+        recompute: bool | str = False,
         qk_norm: bool = False,
         rotary: float | None = None,
         condition: int | None = None,
@@ -63,7 +63,7 @@ class FullAttentionTransformer(AnchoredBackbone):
                 FullAttention(channels, num_heads, dimensionality, qk_norm=qk_norm, rotary=rotary),
                 channels,
                 mlp_ratio,
-                checkpoint,
+                recompute,
             )
             for _ in range(depth)
         )
@@ -92,5 +92,5 @@ class FullAttentionTransformer(AnchoredBackbone):
         lengths, queries = self.check_queries(memory, point), Point(point)
         x = self.embedding(queries.feat).to(queries.feat.dtype)
         mean = cloud_mean(memory.coord, memory.offset)
-        places = CloudPlaces.of(queries.coord, lengths, mean, memory.lengths)
-        return self.norm(decode_blocks(self.blocks, x, places, memory, self.films(queries, lengths)))
+        positions = CloudQueryPositions.of(queries.coord, lengths, mean, memory.lengths)
+        return self.norm(decode_blocks(self.blocks, x, positions, memory, self.films(queries, lengths)))

@@ -98,7 +98,7 @@ class LRSA(Backbone):
         num_latents: M.
         mlp_ratio: hidden width of all MLPs over C.
         dimensionality: space dimensions of ``coord``.
-        checkpoint: less memory in training, see :class:`.TransformerBlock`.
+        recompute: less memory in training, see :class:`.TransformerBlock`.
 
     Raises:
         ValueError: heads that do not divide the channels, or a width or number below 1.
@@ -113,7 +113,7 @@ class LRSA(Backbone):
         num_latents: int = 64,
         mlp_ratio: int = 2,
         dimensionality: int = 3,
-        checkpoint: bool | str = False,
+        recompute: bool | str = False,
     ):
         super().__init__(in_channels, channels, dimensionality)
         check_counts(channels=channels, num_latents=num_latents, mlp_ratio=mlp_ratio)
@@ -123,7 +123,7 @@ class LRSA(Backbone):
                 LowRankSpatialAttention(channels, num_heads, num_latents, mlp_ratio),
                 channels,
                 mlp_ratio,
-                checkpoint,
+                recompute,
                 norm=RMSNorm,
             )
             for _ in range(depth)

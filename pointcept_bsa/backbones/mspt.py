@@ -37,7 +37,7 @@ class MultiScalePatchTransformer(Backbone):
         block_size: slots that a supernode stands for.
         mlp_ratio: hidden width of the blocks' MLP over C.
         dimensionality: space dimensions of ``coord``.
-        checkpoint: less memory in training, see :class:`.TransformerBlock`.
+        recompute: less memory in training, see :class:`.TransformerBlock`.
 
     Raises:
         ValueError: sizes that do not fit each other.
@@ -53,7 +53,7 @@ class MultiScalePatchTransformer(Backbone):
         block_size: int = 64,
         mlp_ratio: int = 4,
         dimensionality: int = 3,
-        checkpoint: bool | str = False,
+        recompute: bool | str = False,
     ):
         super().__init__(in_channels, channels, dimensionality)
         check_counts(channels=channels, num_heads=num_heads, ball_size=ball_size, block_size=block_size)
@@ -61,8 +61,7 @@ class MultiScalePatchTransformer(Backbone):
         self.tree = SingleTree(ball_size, block_size, rotate=0.0)
         self.embedding = mlp(in_channels, 2 * channels, channels)
         self.blocks = nn.ModuleList(
-            PrenormBlock(MultiScaleAttention(channels, num_heads), channels, mlp_ratio, checkpoint)
-            for _ in range(depth)
+            PrenormBlock(MultiScaleAttention(channels, num_heads), channels, mlp_ratio, recompute) for _ in range(depth)
         )
         self.norm = nn.LayerNorm(channels, eps=EPS)
         init_weights(self)

@@ -37,7 +37,7 @@ class Transolver(Backbone):
         mlp_ratio: hidden width of the MLP over C.
         out_channels: of the linear layer at the end; None for C.
         dimensionality: space dimensions of ``coord``.
-        checkpoint: less memory in training, see :class:`.TransformerBlock`.
+        recompute: less memory in training, see :class:`.TransformerBlock`.
 
     Raises:
         ValueError: heads that do not divide the channels, or a width or number below 1.
@@ -53,7 +53,7 @@ class Transolver(Backbone):
         mlp_ratio: int = 2,
         out_channels: int | None = None,
         dimensionality: int = 3,
-        checkpoint: bool | str = False,
+        recompute: bool | str = False,
     ):
         super().__init__(in_channels, channels if out_channels is None else out_channels, dimensionality)
         check_counts(channels=channels, num_slices=num_slices, mlp_ratio=mlp_ratio, out_channels=self.out_channels)
@@ -61,7 +61,7 @@ class Transolver(Backbone):
         self.placeholder = nn.Parameter(torch.rand(channels) / channels)
         self.blocks = nn.ModuleList(
             PrenormBlock(
-                PhysicsAttention(channels, num_heads, num_slices), channels, mlp_ratio, checkpoint, norm=nn.LayerNorm
+                PhysicsAttention(channels, num_heads, num_slices), channels, mlp_ratio, recompute, norm=nn.LayerNorm
             )
             for _ in range(depth)
         )

@@ -50,7 +50,7 @@ class UniversalPhysicsTransformer(Backbone):
         query_features: see above.
         mlp_ratio: hidden width of the blocks' MLP over C.
         dimensionality: space dimensions of ``coord``.
-        checkpoint: less memory in training, see :class:`.TransformerBlock`.
+        recompute: less memory in training, see :class:`.TransformerBlock`.
 
     Raises:
         ValueError: arguments that do not fit each other.
@@ -73,7 +73,7 @@ class UniversalPhysicsTransformer(Backbone):
         query_features: bool = True,
         mlp_ratio: int = 4,
         dimensionality: int = 3,
-        checkpoint: bool | str = False,
+        recompute: bool | str = False,
     ):
         super().__init__(in_channels, out_channels, dimensionality)
         check_counts(channels=channels, num_heads=num_heads, num_supernodes=num_supernodes, num_latents=num_latents)
@@ -82,7 +82,7 @@ class UniversalPhysicsTransformer(Backbone):
         self.neighborhood = Neighborhood(num_neighbors, edges, radius)
 
         def block(attention: nn.Module) -> PrenormBlock:
-            return PrenormBlock(attention, channels, mlp_ratio, checkpoint)
+            return PrenormBlock(attention, channels, mlp_ratio, recompute)
 
         self.position = SinusoidalEmbedding(channels, dimensionality, position_scale)
         self.embedding = mlp(in_channels, channels, channels, channels)

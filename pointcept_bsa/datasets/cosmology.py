@@ -14,7 +14,7 @@ import numpy as np
 
 from pointcept_bsa.datasets.folder_dataset import FolderDataset
 from pointcept_bsa.datasets.prepare.samples import Arrays, write_samples
-from pointcept_bsa.datasets.prepare.tfrecord import RecordPlace, parse_example, read_record, scan_records
+from pointcept_bsa.datasets.prepare.tfrecord import RecordSpan, parse_example, read_record, scan_records
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.host import DATASETS
 
@@ -113,7 +113,7 @@ def prepare_cosmology(
     write_samples(dst, protocols, FIELDS, load, CARD, dry_run=dry_run, overwrite=overwrite, unit="simulations")
 
 
-def find_records(src: str | None, split: str) -> list[RecordPlace]:
+def find_records(src: str | None, split: str) -> list[RecordSpan]:
     """Return the places of the records of ``halos*{split}*.tfrecord`` in ``src``, files in the order of their names.
 
     Raises:
@@ -125,7 +125,7 @@ def find_records(src: str | None, split: str) -> list[RecordPlace]:
     return [place for file in files for place in scan_records(file)]
 
 
-def read_halos(place: RecordPlace) -> dict[str, np.ndarray]:
+def read_halos(place: RecordSpan) -> dict[str, np.ndarray]:
     """Return ``coord`` and ``velocity`` (N, 3) of one record.
 
     Raises:

@@ -78,7 +78,7 @@ class InputDescription:
         parts = [np.asarray(self.offsets.get(name, [0.0] * width), np.float64) for name, width in targets]
         return np.concatenate(parts) if parts else np.zeros(0)
 
-    def placed(self, transforms: Iterable[Any]) -> list[Any]:
+    def shifted(self, transforms: Iterable[Any]) -> list[Any]:
         """Configs of transforms whose numbers are places or values of the files, for samples without the constants."""
         found, scaled = [], any(transform["type"] == "ScaleCoord" for transform in self.transform)
         for transform in transforms:

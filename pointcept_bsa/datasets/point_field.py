@@ -23,8 +23,8 @@ FILE_OPTIONS: tuple[str, ...] = ("parameters", "units", "split_file", "fractions
 FILE_OPTIONS += ("cells_to_points", "drop_loose_points", "columns", "surface_pressure")
 
 
-@DATASETS.register_module("PointFieldDataset")
-class OwnPointFieldDataset(PointFieldDataset):
+@DATASETS.register_module("CustomFieldDataset")
+class CustomFieldDataset(PointFieldDataset):
     """Points (N, d), d = 2 or 3, N as it comes -> the fields named as target (N, K).
 
     ``data_root`` is either the folder that ``tools/prepare_data.py custom`` wrote (fast, checked once), or a folder of
@@ -85,14 +85,14 @@ class OwnPointFieldDataset(PointFieldDataset):
         declared = own.get("surface_pressure"), infos, self.store.dimension, "surface_pressure"
         self.surface_pressure = self.store.surface_pressure or checked_surface_pressure(*declared)
         if self.store.labels is not None and not self.gives_labels:
-            raise InputError(f"data_root: {data_root!r} holds labels, wanted type='PointLabelDataset' to read them")
+            raise InputError(f"data_root: {data_root!r} holds labels, wanted type='CustomLabelDataset' to read them")
         self.validation = validation
         self.target_fields = tuple(field.info.key for field in self.store.target)
         self.target_names = tuple(name for field in self.store.target for name in _column_names(field.info))
         self.target_units = tuple(field.unit for field in self.store.target for _ in range(field.info.columns))
         self.box = [self._box()] if scale_to_box else []
-        placed = InputDescription(offsets=self.store.offsets, transform=tuple(self.box)).placed(transform or [])
-        super().__init__(split=split, data_root=data_root, transform=[*self.box, *placed], **options)
+        shifted = InputDescription(offsets=self.store.offsets, transform=tuple(self.box)).shifted(transform or [])
+        super().__init__(split=split, data_root=data_root, transform=[*self.box, *shifted], **options)
 
     def list_samples(self) -> list[str]:
         return samples_of(self.store.lists, self.split, self.validation)

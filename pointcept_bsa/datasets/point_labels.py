@@ -9,13 +9,13 @@ import torch
 
 from pointcept_bsa.datasets.own.labels import IGNORED
 from pointcept_bsa.datasets.own.stores import is_prepared
-from pointcept_bsa.datasets.point_field import OwnPointFieldDataset
+from pointcept_bsa.datasets.point_field import CustomFieldDataset
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.host import DATASETS
 
 
-@DATASETS.register_module("PointLabelDataset")
-class PointLabelDataset(OwnPointFieldDataset):
+@DATASETS.register_module("CustomLabelDataset")
+class CustomLabelDataset(CustomFieldDataset):
     """Points (N, d) -> ``segment`` (N,): which of the K labels of the preparation a point has, -1 for none.
 
     In a test (``test_mode``) a sample is what ``SemSegTester`` takes: ``segment``, ``name`` and, as the one fragment,
@@ -24,7 +24,7 @@ class PointLabelDataset(OwnPointFieldDataset):
     Args:
         data_root: the folder that ``tools/prepare_data.py custom --label`` made.
         fields, protocol, validation, scale_to_box, split, transform, test_mode, test_cfg, cache, loop: see
-            ``PointFieldDataset``.
+            ``CustomFieldDataset``.
 
     Raises:
         InputError: no such folder.

@@ -97,8 +97,8 @@ def ellipsoid_velocity(points: np.ndarray, axes: np.ndarray, stream: np.ndarray)
     alpha = (2.0 / 3.0) * volume * np.stack(integral, axis=1)
     slope = -volume / (square * np.sqrt(square.prod(1))[:, None])
     scaled = points / square
-    turn = 2.0 * scaled / np.square(scaled).sum(1, keepdims=True)
-    return stream + alpha * strength + turn * (points * slope * strength).sum(1, keepdims=True)
+    reflection = 2.0 * scaled / np.square(scaled).sum(1, keepdims=True)
+    return stream + alpha * strength + reflection * (points * slope * strength).sum(1, keepdims=True)
 
 
 def sample_ellipsoid_surface(num_points: int, axes: np.ndarray, rng: np.random.Generator) -> np.ndarray:

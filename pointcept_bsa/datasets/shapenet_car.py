@@ -20,7 +20,7 @@ from pointcept_bsa.datasets.inputs import InputDescription
 from pointcept_bsa.datasets.prepare.download import download, extract, verify
 from pointcept_bsa.datasets.prepare.layout import (
     Protocols,
-    check_place,
+    check_destination,
     finish,
     is_finished,
     refuse_other_data,
@@ -240,7 +240,7 @@ def _fetch(src: str | None, root: Path, url: str, dry_run: bool) -> str | None:
         print(f"{folder} is there: not downloaded again")
         return str(folder)
     if dry_run:
-        check_place(root)
+        check_destination(root)
         print(f"would fetch {url} to {archive} and unpack {' and '.join(RAW_FILES)} of every car into {folder}")
         return None
     if not archive.is_file():

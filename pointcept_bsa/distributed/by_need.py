@@ -1,6 +1,6 @@
 """Rows that a process wants of tables of which the others have the parts.
 
-``n`` wanted rows, ``P`` own runs of slots, ``H`` heads, ``w`` times ``D`` numbers of a run and head.
+``n`` wanted rows, ``P`` own ones.
 """
 
 from __future__ import annotations
@@ -50,10 +50,7 @@ class Requests:
         return cls(asked - sum(rows[:rank]), send, receive, group, name)
 
     def fetch(self, *tables: Tensor) -> Tensor:
-        """The wanted rows (n, tables, w, D) of tables of which these are the own parts (P, w, H, D).
-
-        Row ``h P + p`` is what head h has at p: (w, D).
-        """
+        """The wanted rows (n, tables, ...) of tables of which these are the own parts (P, ...)."""
         given = torch.stack([_Given.apply(table, self.rows, self.send) for table in tables], 1)
         return all_to_all(given, self.send, self.receive, self.group, self.name)
 
@@ -65,14 +62,12 @@ class _Given(torch.autograd.Function):
     def forward(ctx: Any, table: Tensor, rows: Tensor, send: tuple[int, ...]) -> Tensor:
         ctx.save_for_backward(rows)
         ctx.there = send, table.shape
-        return table.transpose(1, 2)[rows % len(table), rows // len(table)]
+        return table[rows]
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
         (rows,), (send, shape) = ctx.saved_tensors, ctx.there
         out = grads[0].new_zeros(shape)
-        of_heads = out.transpose(1, 2)
         for part, grad in zip(rows.split(send), grads[0].split(send), strict=True):
-            where = part % len(out), part // len(out)
-            of_heads[where] = of_heads[where] + grad
+            out[part] = out[part] + grad
         return out, None, None

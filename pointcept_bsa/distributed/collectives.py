@@ -149,17 +149,25 @@ def all_to_all(x: Tensor, send: Sequence[int], receive: Sequence[int], group: di
     return out
 
 
+def begin_all_to_all(
+    x: Tensor, send: Sequence[int], receive: Sequence[int], group: dist.ProcessGroup, name: str
+) -> tuple[Tensor, Any]:
+    """Rows as :func:`all_to_all` takes them -> those that are on their way, and what to ``wait()`` for. No gradient."""
+    x = x.contiguous()
+    out = x.new_empty(sum(receive), *x.shape[1:])
+    others = sum(send) - send[dist.get_rank(group)]
+    count(name, others * x[:1].numel() if len(x) else 0, x)
+    return out, dist.all_to_all_single(out, x, list(receive), list(send), group=group, async_op=True)
+
+
 class _AllToAll(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, x: Tensor, send: tuple[int, ...], receive: tuple[int, ...], group: dist.ProcessGroup, name: str
     ) -> Tensor:
         ctx.there = send, receive, group, name
-        x = x.contiguous()
-        out = x.new_empty(sum(receive), *x.shape[1:])
-        others = sum(send) - send[dist.get_rank(group)]
-        count(name, others * x[:1].numel() if len(x) else 0, x)
-        dist.all_to_all_single(out, x, list(receive), list(send), group=group)
+        out, work = begin_all_to_all(x, send, receive, group, name)
+        work.wait()
         return out
 
     @staticmethod

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from pointcept_bsa.dispatch import triton_installed, use_triton
 from pointcept_bsa.errors import InputError
-from pointcept_bsa.geometry.host_tables import derived, host_table, on_device, places
+from pointcept_bsa.geometry.host_tables import derived, host_table, indices, on_device
 from pointcept_bsa.geometry.reorder import reorder
 from pointcept_bsa.geometry.split_keys import split_keys
 from pointcept_bsa.geometry.tree_plan import TreePlan, as_lengths, plan_tree
@@ -216,7 +216,7 @@ class BallTree:
         """(S, ...) in tree order -> (N, ...) in input order."""
         return x[self.inverse] if self.copies else reorder(x, self.inverse, self.index, self.layout.valid)
 
-    def turned(self, x: Tensor, *, to_rotated: bool) -> Tensor:
+    def permuted(self, x: Tensor, *, to_rotated: bool) -> Tensor:
         """(S, ...) in the order of the main tree -> in that of the rotated tree, or back. Raises as :meth:`turn`."""
         return reorder(x, *self.permutation(to_rotated=to_rotated))
 
@@ -256,11 +256,11 @@ def rotate_layout(layout: BallLayout, degrees: float) -> tuple[Tensor, BallLayou
     plan = plan_tree(counts, layout.ball_size, layout.block_size)
     if plan.slots != layout.slots:
         raise ValueError(f"slots: {layout.slots} hold {counts} points, which a tree keeps in {plan.slots} slots")
-    real, empty = places(layout.known_valid, True, device), places(layout.known_valid, False, device)
+    real, empty = indices(layout.known_valid, True, device), indices(layout.known_valid, False, device)
     coord = layout.coord[real] @ rotation_matrix(degrees, layout.coord)
     rotation = torch.empty(plan.num_slots, dtype=torch.long, device=device)
     rotation[on_device(plan.slot_of_rank, device)] = real[sort_into_tree(coord, plan)]
-    rotation[places(plan.valid, False, device)] = empty
+    rotation[indices(plan.valid, False, device)] = empty
     return rotation, _permuted(layout, rotation, plan.valid)
 
 
@@ -365,9 +365,9 @@ def _orders(coord: Tensor, plan: TreePlan, cached: Tensor | None, rotate: float)
     """Orders (N,) of the main tree and, unless ``rotate`` is 0, the rotated one: cached, or sorted at the same time."""
     wanted = 2 if rotate else 1
     orders = [] if cached is None else [_cached_order(cached, i, plan) for i in range(min(wanted, cached.shape[1]))]
-    turned = [coord @ rotation_matrix(rotate, coord)] if rotate and len(orders) < 2 else []
+    rotated_coord = [coord @ rotation_matrix(rotate, coord)] if rotate and len(orders) < 2 else []
     if len(orders) < wanted:
-        orders += sort_into_tree(torch.stack([coord, *turned][len(orders) :]), plan)
+        orders += sort_into_tree(torch.stack([coord, *rotated_coord][len(orders) :]), plan)
     return orders
 
 

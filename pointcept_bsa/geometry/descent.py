@@ -59,7 +59,7 @@ class Descent:
 
     def __call__(self, coord: Tensor, cloud: Tensor) -> Tensor:
         """(Q,) block of the layout into which each point at (Q, d) falls, in the tree of its ``cloud`` (Q,)."""
-        coord, node = _turned(coord, self.degrees), cloud
+        coord, node = _rotated(coord, self.degrees), cloud
         for axis, plane, first, halves in zip(self.axis, self.plane, self.first, self.halves, strict=True):
             along = coord.gather(1, axis[node].unsqueeze(1)).squeeze(1)
             node = first[node] + (halves[node] & (along >= plane[node]))
@@ -83,7 +83,7 @@ def _children(slots: tuple[int, ...], ball_size: int, block_size: int) -> tuple[
 
 def _block_boxes(layout: BallLayout, degrees: float) -> tuple[Tensor, Tensor]:
     """Lowest and highest coordinates (S / l, d) of the points of each block; inf and -inf where there are none."""
-    coord = _turned(layout.coord, degrees)
+    coord = _rotated(layout.coord, degrees)
     low, high = coord, coord
     if layout.valid is not None:
         empty = ~layout.valid.unsqueeze(1)
@@ -92,6 +92,6 @@ def _block_boxes(layout: BallLayout, degrees: float) -> tuple[Tensor, Tensor]:
     return low.view(shape).amin(1), high.view(shape).amax(1)
 
 
-def _turned(coord: Tensor, degrees: float) -> Tensor:
+def _rotated(coord: Tensor, degrees: float) -> Tensor:
     coord = coord.detach()
     return (coord @ rotation_matrix(degrees, coord) if degrees else coord).float()

@@ -56,6 +56,6 @@ def on_device(array: np.ndarray, device: torch.device) -> Tensor:
     return kept_for_graphs(derived(array, device, lambda: torch.tensor(np.asarray(array), device=device)))
 
 
-def places(mask: np.ndarray, value: bool, device: torch.device) -> Tensor:
+def indices(mask: np.ndarray, value: bool, device: torch.device) -> Tensor:
     """Indices at which ``mask`` is ``value``, on ``device``."""
     return on_device(derived(mask, value, lambda: np.flatnonzero(mask == value)), device)

@@ -144,6 +144,6 @@ def with_rotation(tree: BallTree, degrees: float, unit: int) -> BallTree:
     """The tree with balls rebuilt on rotated coordinates beside its own; ``unit`` slots are the coarsest whole node."""
     layout = tree.layout
     wide = BallLayout.build(layout.coord, layout.known_valid, layout.slots, unit, layout.ball_size)
-    rotation, turned = rotate_layout(wide, degrees)
-    rotated = BallLayout.build(turned.coord, turned.known_valid, layout.slots, layout.ball_size, layout.ball_size)
+    rotation, wide = rotate_layout(wide, degrees)
+    rotated = BallLayout.build(wide.coord, wide.known_valid, layout.slots, layout.ball_size, layout.ball_size)
     return replace(tree, rotation=rotation, rotation_inverse=invert(rotation), rotated=rotated)

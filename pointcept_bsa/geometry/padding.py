@@ -199,10 +199,10 @@ def slot_tree(point: Mapping[str, Any], layout: BallLayout, rotate: float, level
         raise InputError(f"{key}: got {got}, wanted a row for each of {len(every)} slots as the network's padding has")
     rotation = local + first_slots(point, len(every))
     assert layout.valid is not None
-    turned = BallLayout.masked(
+    rotated = BallLayout.masked(
         layout.coord[rotation], layout.valid[rotation], layout.slots, layout.ball_size, layout.block_size
     )
-    return SlotTree(layout, every, every, rotation, invert(rotation), turned)
+    return SlotTree(layout, every, every, rotation, invert(rotation), rotated)
 
 
 def slot_neighbors(point: Mapping[str, Any]) -> Tensor:

@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
-from itertools import accumulate
+from itertools import accumulate, chain, pairwise
 from typing import Any
 
 import torch
@@ -15,8 +15,9 @@ import torch.distributed as dist
 from torch import Tensor
 
 from pointcept_bsa.distributed.collectives import all_gather, numbers_of_all
-from pointcept_bsa.geometry.ball_tree import BallLayout, WholeClouds
-from pointcept_bsa.geometry.part_plan import pieces_of
+from pointcept_bsa.geometry.ball_tree import BallLayout, WholeClouds, invert
+from pointcept_bsa.geometry.part_plan import Runs, own_runs
+from pointcept_bsa.geometry.reorder import reorder
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +29,8 @@ class Parts:
         rank: this one.
         slots: of each cloud in each part, (R, B).
         block_size: l.
+        cuts: of each cloud the runs of slots, as (part, slots) in the order of the cloud. A part has its slots cloud
+            after cloud, the runs of a cloud in that order. All but the last of a cloud are whole balls.
         filled: (L,) points of each block of the clouds, cloud after cloud; None where all are full.
         kept: tables on the device.
     """
@@ -36,6 +39,7 @@ class Parts:
     rank: int
     slots: tuple[tuple[int, ...], ...]
     block_size: int
+    cuts: tuple[Runs, ...]
     filled: Tensor | None = None
     kept: dict[Any, Any] = field(default_factory=dict, repr=False)
 
@@ -43,15 +47,20 @@ class Parts:
     def of(
         cls, group: dist.ProcessGroup, slots: tuple[tuple[int, ...], ...], block_size: int, layout: BallLayout
     ) -> Parts:
-        """The parts, and the points of all blocks from those of the own layout."""
-        parts = cls(group, dist.get_rank(group), slots, block_size)
+        """One run of each cloud for each process, and the points of all blocks from those of the own layout."""
+        cuts = tuple(tuple(enumerate(of_cloud)) for of_cloud in zip(*slots, strict=True))
+        return cls(group, dist.get_rank(group), slots, block_size, cuts).counted(layout)
+
+    def counted(self, layout: BallLayout) -> Parts:
+        """With ``filled`` as the own layout and those of the others have it."""
+        size, group = self.block_size, self.group
         full = bool(layout.known_valid.all())
         if all(others for (others,) in numbers_of_all([full], layout.coord.device, group)):
-            return parts
+            return self
         valid = layout.coord.new_ones(len(layout.coord), dtype=torch.bool) if layout.valid is None else layout.valid
-        own = valid.view(-1, block_size).sum(1, dtype=torch.int32)
-        filled = all_gather(own, parts.rows(block_size), group, "tree", parts.pieces(block_size))
-        return cls(group, parts.rank, slots, block_size, filled)
+        own = valid.view(-1, size).sum(1, dtype=torch.int32)
+        filled = self.in_order(all_gather(own, self.rows(size), group, "tree"), size)
+        return replace(self, filled=filled, kept={})
 
     def rows(self, size: int) -> tuple[int, ...]:
         """Runs of so many slots in each part; the last one of a cloud may be shorter."""
@@ -61,9 +70,27 @@ class Parts:
         """The same by cloud, (R, B)."""
         return tuple(tuple(-(-s // size) for s in part) for part in self.slots)
 
-    def pieces(self, size: int) -> list[tuple[int, int]]:
-        """Where the runs of each cloud lie among those of all parts, see :func:`.pieces_of`."""
-        return pieces_of(self.runs(size))
+    def pieces(self, size: int) -> list[tuple[int, int, int]]:
+        """Of each of the ``cuts``, cloud after cloud: its part, and where it begins and ends among the runs of ``size``
+        slots of all parts, one part after the other."""
+        upto = list(accumulate(self.rows(size), initial=0))
+        found = []
+        for part, slots in chain.from_iterable(self.cuts):
+            start = upto[part]
+            upto[part] += -(-slots // size)
+            found.append((part, start, upto[part]))
+        return found
+
+    def in_order(self, x: Tensor, size: int) -> Tensor:
+        """Rows (n, ...) of runs of ``size`` slots, part after part -> cloud after cloud."""
+        if ("order", size) not in self.kept:
+            pieces, order = self.pieces(size), None
+            if any(before[2] != after[1] for before, after in pairwise(pieces)):
+                there = torch.cat([torch.arange(start, end, device=x.device) for _, start, end in pieces])
+                order = there, invert(there)
+            self.kept["order", size] = order
+        order = self.kept["order", size]
+        return x if order is None else reorder(x, *order)
 
     @cached_property
     def whole(self) -> WholeClouds:
@@ -81,10 +108,8 @@ class Parts:
     def _pieces_on(self, size: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
         """Of each piece the run behind its last one, its part, and what makes of its runs those of the part."""
         if ("pieces", size) not in self.kept:
-            runs, table, last = self.pieces(size), [], 0
-            first = list(accumulate(self.rows(size), initial=0))
-            for number, (start, end) in enumerate(runs):
-                part = number % len(self.slots)
+            first, table, last = list(accumulate(self.rows(size), initial=0)), [], 0
+            for part, start, end in self.pieces(size):
                 table.append((last + end - start, part, start - first[part] - last))
                 last += end - start
             self.kept["pieces", size] = torch.tensor(table, device=device).t().contiguous().unbind(0)
@@ -99,12 +124,22 @@ class Parts:
         rows, before = self.kept["rows", size]
         return rows, before
 
+    def own_slots(self, device: torch.device) -> Tensor:
+        """(S,) own slots, counted over the whole clouds of the batch."""
+        if "own" not in self.kept:
+            runs = [
+                torch.arange(first + start, first + end, device=device)
+                for first, of_cloud in zip(accumulate(self.whole.slots, initial=0), self.own_runs, strict=False)
+                for start, end in of_cloud
+            ]
+            self.kept["own"] = torch.cat(runs)
+        own: Tensor = self.kept["own"]
+        return own
+
     @property
-    def first_slots(self) -> list[int]:
-        """The first own slot of each cloud, counted over the whole clouds of the batch."""
-        clouds = accumulate(self.whole.slots, initial=0)
-        before = (sum(part[cloud] for part in self.slots[: self.rank]) for cloud in range(len(self.slots[0])))
-        return [first + own for first, own in zip(clouds, before, strict=False)]
+    def own_runs(self) -> list[list[tuple[int, int]]]:
+        """First and last slot of the own runs of each cloud, counted inside it."""
+        return [own_runs(of_cloud, self.rank) for of_cloud in self.cuts]
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,9 +164,8 @@ class PartLayout(BallLayout):
         return self.shared.whole
 
     def own_units(self, group_size: int, unit: int) -> Tensor:
-        first = self.shared.first_slots
-        units = [torch.arange(s, s + n, unit, device=self.coord.device) for s, n in zip(first, self.slots, strict=True)]
-        return torch.cat(units).div(unit, rounding_mode="floor").repeat_interleave(unit // group_size)
+        units = self.shared.own_slots(self.coord.device)[::unit].div(unit, rounding_mode="floor")
+        return units.repeat_interleave(unit // group_size)
 
     @property
     def is_part(self) -> bool:

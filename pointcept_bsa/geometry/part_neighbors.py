@@ -22,7 +22,7 @@ from pointcept_bsa.distributed.by_need import Requests
 from pointcept_bsa.distributed.collectives import all_gather, numbers_of_all
 from pointcept_bsa.geometry.ball_tree import invert
 from pointcept_bsa.geometry.exchange import Exchange
-from pointcept_bsa.geometry.host_tables import derived, on_device, places
+from pointcept_bsa.geometry.host_tables import derived, indices, on_device
 from pointcept_bsa.geometry.neighbors import find_neighbors
 from pointcept_bsa.geometry.part_layout import PartLayout
 from pointcept_bsa.geometry.part_tree import PartTree
@@ -57,7 +57,7 @@ class OwnPoints:
         device, group = layout.coord.device, layout.shared.group
         own = [int(valid.sum()) for valid in np.split(layout.known_valid, np.cumsum(layout.slots)[:-1])]
         rank_of_slot = derived(layout.known_valid, "rank", lambda: np.maximum(np.cumsum(layout.known_valid) - 1, 0))
-        slot, point = places(layout.known_valid, True, device), on_device(rank_of_slot, device)
+        slot, point = indices(layout.known_valid, True, device), on_device(rank_of_slot, device)
         lengths = tuple(map(tuple, numbers_of_all(own, device, group)))
         return cls(slot, point, layout.valid, lengths, layout.shared.rank)
 

@@ -18,6 +18,8 @@ from pointcept_bsa.errors import InputError
 from pointcept_bsa.geometry.host_tables import host_table
 from pointcept_bsa.geometry.tree_plan import Nodes, TreePlan, grow, num_slots
 
+Runs = tuple[tuple[int, int], ...]  # of slots of a cloud: (part, slots), in their order
+
 
 @dataclass(frozen=True, eq=False)
 class SharedLevel:
@@ -44,6 +46,7 @@ class PartPlan:
         levels: what is split together, from the roots (one a cloud) down.
         owner: the part of each node below these levels.
         own: what is left for this process: a plan over its own points and slots.
+        multiple: slots of which parts are whole numbers.
     """
 
     lengths: tuple[int, ...]
@@ -51,6 +54,7 @@ class PartPlan:
     levels: tuple[SharedLevel, ...]
     owner: np.ndarray
     own: TreePlan
+    multiple: int
 
 
 @lru_cache(maxsize=16)
@@ -102,18 +106,29 @@ def plan_part(
     points = np.bincount(cloud[mine], nodes.points[mine], len(lengths)).astype(np.int64)
     roots = Nodes.of(nodes.points[mine], nodes.leaves[mine], leaf)
     own = grow(roots, tuple(points.tolist()), own_slots[rank], unit, leaf)
-    return PartPlan(lengths, own_slots, tuple(levels), host_table(owner), own)
+    return PartPlan(lengths, own_slots, tuple(levels), host_table(owner), own, multiple)
 
 
 def _cuts(slots: int, parts: int, multiple: int, length: int) -> list[int]:
-    """First slot of each part of a cloud, and its last one."""
-    units = -(-slots // multiple)
-    if units < parts:
+    """As :func:`cuts_of`; raises InputError for too many parts."""
+    if -(-slots // multiple) < parts:
         raise InputError(
             f"context_parallel: got a cloud of {length} points for {parts} processes, wanted at least {parts} times "
             f"{multiple} slots"
         )
+    return cuts_of(slots, parts, multiple)
+
+
+def cuts_of(slots: int, parts: int, multiple: int) -> list[int]:
+    """First slot of each part of a cloud, and the number of all slots."""
+    units = -(-slots // multiple)
     return [*(-(-units * part // parts) * multiple for part in range(parts)), slots]
+
+
+def own_runs(runs: Runs, part: int) -> list[tuple[int, int]]:
+    """First and last slot of the runs of a part, counted inside the cloud."""
+    ends = list(accumulate((slots for _, slots in runs), initial=0))
+    return [run for run, (owner, _) in zip(pairwise(ends), runs, strict=True) if owner == part]
 
 
 def pieces_of(rows: tuple[tuple[int, ...], ...]) -> list[tuple[int, int]]:

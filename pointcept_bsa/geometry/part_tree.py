@@ -3,7 +3,8 @@
 Every process comes with some of the points of each cloud, whichever; it leaves with a run of whole balls of the tree
 that :class:`.BallTree` builds over all of them, the same to the last slot. No process ever has a whole cloud: the
 upper levels are split where the points lie (:mod:`.shared_split`), then each point goes to the process of its part,
-which sorts on by itself. The same for the rotated tree. Each tree costs a few small sums a level, and 8 bytes a number
+which sorts on by itself. The same for the rotated tree, of which a process then gets the pieces whose points it has
+already, as far as that goes (:mod:`.part_assignment`). Each tree costs a few small sums a level, and 8 bytes a number
 of coordinates and of places that move.
 
 ``n`` own points, ``S`` own slots, ``d`` dimensions, ``B`` clouds, ``R`` processes.
@@ -11,8 +12,8 @@ of coordinates and of places that move.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from itertools import accumulate
+from dataclasses import dataclass, replace
+from itertools import accumulate, chain
 
 import numpy as np
 import torch
@@ -20,17 +21,16 @@ import torch.distributed as dist
 from torch import Tensor
 
 from pointcept_bsa.distributed.collectives import all_gather, numbers_of_all
-from pointcept_bsa.geometry.ball_tree import BallLayout, BallTree, invert, occupy, rotation_matrix, sort_into_tree
+from pointcept_bsa.geometry.ball_tree import BallLayout, BallTree, occupy, rotation_matrix, sort_into_tree
 from pointcept_bsa.geometry.exchange import Exchange, places_of
-from pointcept_bsa.geometry.host_tables import places
+from pointcept_bsa.geometry.host_tables import indices, on_device
+from pointcept_bsa.geometry.part_assignment import assign, pieces_of_cloud
 from pointcept_bsa.geometry.part_layout import PartLayout, Parts
-from pointcept_bsa.geometry.part_plan import PartPlan, pieces_of, plan_part
-from pointcept_bsa.geometry.reorder import reorder
+from pointcept_bsa.geometry.part_plan import PartPlan, Runs, pieces_of, plan_part
+from pointcept_bsa.geometry.part_turn import Turn
 from pointcept_bsa.geometry.shared_split import NAME, sort_within, split_together
 from pointcept_bsa.geometry.token_part import multiple_of_parts, shared_level
 from pointcept_bsa.geometry.tree_plan import num_slots
-
-TURN = "rotation"  # between the trees, for the count of bytes
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,12 +39,12 @@ class PartTree(BallTree):
 
     Attributes:
         arrival: from the order of the input to the process of the main tree's slot.
-        turning: from the slots of the main tree to the process of the rotated tree's slot; None without rotation.
-            ``rotation`` is the row that has arrived so at each slot of the rotated tree.
+        turn: from the slots of the main tree to those of the rotated one, of which the process has other pieces, see
+            :mod:`.part_assignment`; None without rotation. ``rotation`` there is none.
     """
 
     arrival: Exchange | None = None
-    turning: Exchange | None = None
+    turn: Turn | None = None
 
     @classmethod
     def share(
@@ -91,24 +91,16 @@ class PartTree(BallTree):
         return tree._with_rotated(_targets(main, turned, plan, parts), plan)
 
     def _with_rotated(self, target: Tensor, plan: PartPlan) -> PartTree:
-        """With the rotated tree, given for each own slot of the main tree where it goes: see :func:`_targets`."""
-        layout = self.layout
-        assert isinstance(layout, PartLayout) and layout.parts is not None
-        parts, longest = layout.parts, max(map(sum, layout.parts.slots))
-        turning = Exchange.to(target // longest, parts.group, TURN, key=target)
-        there = invert(turning.forth(target) % longest)
-        coord = reorder(turning.forth(layout.coord), there, invert(there))
-        rotated = BallLayout.build(coord, plan.own.valid, layout.slots, layout.ball_size, layout.block_size)
-        return PartTree(
-            layout,
-            self.index,
-            self.inverse,
-            there,
-            invert(there),
-            PartLayout.of(rotated, parts),
-            arrival=self.arrival,
-            turning=turning,
-        )
+        """With the rotated tree, given where each own slot of the main tree is in it: see :func:`_targets`."""
+        layout = self.part
+        parts = replace(layout.shared, cuts=_assigned(target, layout.shared, plan.multiple), kept={})
+        turn = Turn.of(*parts.locate(target, 1), parts.group)
+        valid = layout.known_valid
+        if layout.shared.filled is not None:
+            there = torch.tensor(np.asarray(valid), device=target.device)
+            valid = turn(there).cpu().numpy()
+        rotated = BallLayout.build(turn(layout.coord), valid, layout.slots, layout.ball_size, layout.block_size)
+        return replace(self, rotated=PartLayout.of(rotated, parts), turn=turn)
 
     def coarser(self, layout: BallLayout, rotate: float, unit: int) -> PartTree:
         """The own part of the tree over pooled slots, as :func:`.with_rotation` rotates it.
@@ -130,13 +122,16 @@ class PartTree(BallTree):
         everyone = tuple(map(tuple, numbers_of_all(_counts(layout, True), device, parts.group)))
         whole = tuple(map(sum, zip(*everyone, strict=True)))
         plan = plan_part(whole, unit, layout.block_size, len(slots), parts.rank)
-        real = places(layout.known_valid, True, device)
+        real = indices(layout.known_valid, True, device)
         coord = layout.coord[real] @ rotation_matrix(rotate, layout.coord)
         turned = _Sorted.of(coord, everyone, plan, parts.group)
         target = torch.empty(len(layout.coord), dtype=torch.long, device=device)
-        target[real] = turned.arrival.back(turned.inverse + parts.rank * max(map(sum, slots)))
-        target[places(layout.known_valid, False, device)] = _empty_targets(layout, plan, parts)
-        return tree._with_rotated(target, plan)
+        target[real] = turned.arrival.back(parts.own_slots(device)[turned.inverse])
+        target[indices(layout.known_valid, False, device)] = _empty_targets(layout, plan, parts)
+        tree = tree._with_rotated(target, plan)
+        rotated = tree.rotated
+        assert isinstance(rotated, PartLayout)
+        return replace(tree, rotated=PartLayout.of(rotated, rotated.shared.counted(rotated)))
 
     @property
     def is_part(self) -> bool:
@@ -156,12 +151,10 @@ class PartTree(BallTree):
         assert self.arrival is not None
         return self.arrival.back(super().scatter(x))
 
-    def turned(self, x: Tensor, *, to_rotated: bool) -> Tensor:
-        there, back = self.permutation(to_rotated=True)
-        assert self.turning is not None
-        if to_rotated:
-            return reorder(self.turning.forth(x), there, back)
-        return self.turning.back(reorder(x, back, there))
+    def permuted(self, x: Tensor, *, to_rotated: bool) -> Tensor:
+        if self.turn is None:
+            raise ValueError("tree: got one without rotation, wanted PartTree.share(..., rotate=degrees)")
+        return self.turn(x, back=not to_rotated)
 
 
 @dataclass(frozen=True, eq=False)
@@ -196,23 +189,19 @@ class _Sorted:
 
 
 def _targets(main: _Sorted, turned: _Sorted, plan: PartPlan, parts: Parts) -> Tensor:
-    """(S,) for each own slot of the main tree, where it lies in the rotated one: part times the slots of the largest
-    part, plus the slot there. Empty slots stay where they are: both trees have them at the same places."""
-    longest = max(map(sum, parts.slots))
-    target = turned.arrival.back(turned.inverse + parts.rank * longest)
-    target = main.arrival.forth(target)[main.index]
-    empty = torch.tensor(~np.asarray(plan.own.valid), device=target.device)
-    stays = torch.arange(len(target), device=target.device) + parts.rank * longest
-    return torch.where(empty, stays, target)
+    """(S,) for each own slot of the main tree, where it lies in the rotated one, counted over the whole clouds. Empty
+    slots stay where they are: both trees have them at the same places."""
+    own = parts.own_slots(turned.inverse.device)
+    target = main.arrival.forth(turned.arrival.back(own[turned.inverse]))[main.index]
+    return target.where(on_device(plan.own.valid, own.device), own)
 
 
 def _empty_targets(layout: BallLayout, plan: PartPlan, parts: Parts) -> Tensor:
     """(E,) the same for the own empty slots of a level, which lie elsewhere in its rotated tree: the i-th of a cloud
     goes to the i-th there. A cloud has fewer than a unit."""
-    device, longest = layout.coord.device, max(map(sum, parts.slots))
-    free = places(plan.own.valid, False, device) + parts.rank * longest
+    device, clouds = layout.coord.device, len(layout.slots)
+    free = parts.own_slots(device)[indices(plan.own.valid, False, device)]
     numbers = numbers_of_all([*_counts(layout, False), *_counts(layout, False, plan.own.valid)], device, parts.group)
-    clouds = len(layout.slots)
     here, there = (tuple(tuple(row[half]) for row in numbers) for half in (slice(clouds), slice(clouds, None)))
     if not any(map(any, here)):
         return free
@@ -225,3 +214,14 @@ def _counts(layout: BallLayout, value: bool, valid: np.ndarray | None = None) ->
     """Slots of each cloud at which ``valid``, default that of the layout, has this value."""
     valid = layout.known_valid if valid is None else valid
     return [int((part == value).sum()) for part in np.split(valid, np.cumsum(layout.slots)[:-1])]
+
+
+def _assigned(target: Tensor, parts: Parts, multiple: int) -> tuple[Runs, ...]:
+    """The rotated tree's runs of each cloud, with the fewest rows to move. The host waits."""
+    pieces = [pieces_of_cloud(slots, len(parts.slots), multiple) for slots in parts.whole.slots]
+    ends = torch.tensor(list(chain.from_iterable(pieces)), device=target.device).cumsum(0)
+    piece = torch.bucketize(target, ends, right=True)
+    rows = torch.zeros_like(ends).scatter_add_(0, piece, torch.ones_like(piece))
+    of_all = np.asarray(numbers_of_all(rows, target.device, parts.group))
+    clouds = np.split(of_all, np.cumsum([len(of_cloud) for of_cloud in pieces])[:-1], axis=1)
+    return tuple(assign(of_cloud, slots) for of_cloud, slots in zip(clouds, pieces, strict=True))

@@ -13,6 +13,7 @@ from itertools import accumulate, pairwise
 import numpy as np
 
 from pointcept_bsa.geometry.host_tables import host_table
+from pointcept_bsa.geometry.part_plan import Runs, own_runs
 from pointcept_bsa.geometry.token_tree import (
     TokenTree,
     first_child,
@@ -29,17 +30,19 @@ SPARE = 8  # near nodes of level J - 1 that a part has at least: so parts differ
 class TokenPart(TokenTree):
     """Static tables of the levels. Unlike in a :class:`TokenTree`, ``seen``, ``offsets`` and ``places`` name own tokens
     of the levels below J, then all tokens of the others; ``nodes`` are the own slots of near nodes; ``padded`` is about
-    own tokens up to level J; ``first_child`` is empty up to there.
+    own tokens up to level J; ``first_child`` is about those of the whole clouds.
 
     Attributes:
         shared: J.
-        own: own tokens of each level up to J, by cloud.
-        first: the first own token of these levels, counted inside the cloud.
+        names: own tokens of each level up to J, counted over the whole clouds.
     """
 
     shared: int
-    own: tuple[tuple[int, ...], ...]
-    first: tuple[tuple[int, ...], ...]
+    names: tuple[np.ndarray, ...]
+
+    def size(self, level: int, block_size: int) -> int:
+        """Slots of a token."""
+        return block_size * self.fan**level
 
 
 def multiple_of_parts(shared: int, ball_size: int, near: int, fan: int) -> int:
@@ -59,39 +62,39 @@ def shared_level(slots: tuple[int, ...], parts: int, ball_size: int, block_size:
 
 
 @lru_cache(maxsize=16)
-def plan_token_part(
-    slots: tuple[tuple[int, ...], ...], rank: int, shared: int, block_size: int, near: int, fan: int
-) -> TokenPart:
-    """The levels for part ``rank`` of clouds of ``slots`` (R, B), cut as :func:`multiple_of_parts` says."""
-    whole = tuple(map(sum, zip(*slots, strict=True)))
-    before = tuple(sum(part[cloud] for part in slots[:rank]) for cloud in range(len(whole)))
+def plan_token_part(cuts: tuple[Runs, ...], rank: int, shared: int, block_size: int, near: int, fan: int) -> TokenPart:
+    """The levels for part ``rank`` of clouds with these ``cuts`` (see :class:`.Parts`), which are where
+    :func:`multiple_of_parts` says."""
+    whole = tuple(sum(slots for _, slots in runs) for runs in cuts)
+    runs = [own_runs(of_cloud, rank) for of_cloud in cuts]
     levels, top = level_tokens(whole, block_size, near, fan)
     sizes = [block_size * fan**level for level in range(shared + 1)]
-    own = tuple(tuple(-(-s // size) for s in slots[rank]) for size in sizes)
-    first = tuple(tuple(start // size for start in before) for size in sizes)
+    own = [tuple(sum(-(-(end - start) // size) for start, end in of_cloud) for of_cloud in runs) for size in sizes]
     table = [*own[:shared], *levels[shared:]]
     begins = list(accumulate((sum(level) for level in table), initial=0))
+    names: list[list[np.ndarray]] = [[] for _ in sizes]
     nodes, lists = [], []
-    for cloud, (s, mine, start) in enumerate(zip(whole, slots[rank], before, strict=True)):
+    for cloud, (slots, of_cloud) in enumerate(zip(whole, runs, strict=True)):
         tokens = [level[cloud] for level in levels]
         starts = [begin + sum(level[:cloud]) for begin, level in zip(begins, table, strict=False)]
-        for level in range(shared):
-            starts[level] -= first[level][cloud]
-        for node in range(start // near, -(-(start + mine) // near)):
-            nodes.append(min((node + 1) * near, start + mine) - max(node * near, start))
-            lists.append(seen_by(node, s, tokens, starts, near // block_size, near, fan))
+        for start, end in of_cloud:
+            inside = [np.arange(start // size, -(-end // size)) for size in sizes]
+            for level, of_run in enumerate(inside):
+                names[level].append(sum(levels[level][:cloud]) + of_run)
+            there = [n - of_run[0] for n, of_run in zip(starts, inside[:shared], strict=False)] + starts[shared:]
+            starts = [n + len(of_run) for n, of_run in zip(starts, inside[:shared], strict=False)] + starts[shared:]
+            inside_near = np.arange(start // near, -(-end // near))
+            nodes += (np.minimum((inside_near + 1) * near, end) - np.maximum(inside_near * near, start)).tolist()
+            lists.append(seen_by(inside_near, slots, tokens, there, near // block_size, near, fan))
     pairs = [*pairwise(own), *pairwise(levels[shared:])]
-    none = host_table(np.zeros(0, np.int32))
-    children = [host_table(first_child(below, above, fan)) for below, above in pairwise(levels[shared:])]
     return TokenPart(
         fan,
         tuple(levels),
         top,
         tuple(padded_children(below, above, fan) for below, above in pairs),
-        (*[none] * shared, *children),
+        tuple(host_table(first_child(below, above, fan)) for below, above in pairwise(levels)),
         tuple(nodes),
-        *list_tables(nodes, lists, begins[-1], block_size),
+        *list_tables(nodes, np.concatenate(lists), begins[-1], block_size),
         shared,
-        own,
-        first,
+        tuple(host_table(np.concatenate(of_level)) for of_level in names),
     )

@@ -77,7 +77,7 @@ def plan_tokens(slots: tuple[int, ...], block_size: int, near: int, fan: int) ->
     for cloud, s in enumerate(slots):
         tokens = [level[cloud] for level in levels]
         starts = [start + sum(level[:cloud]) for start, level in zip(first, levels, strict=False)]
-        lists += [seen_by(node, s, tokens, starts, near // block_size, near, fan) for node in range(-(-s // near))]
+        lists.append(seen_by(np.arange(-(-s // near)), s, tokens, starts, near // block_size, near, fan))
     pairs = list(zip(levels, levels[1:], strict=False))
     return TokenTree(
         fan,
@@ -86,7 +86,7 @@ def plan_tokens(slots: tuple[int, ...], block_size: int, near: int, fan: int) ->
         tuple(padded_children(below, above, fan) for below, above in pairs),
         tuple(host_table(first_child(below, above, fan)) for below, above in pairs),
         tuple(nodes),
-        *list_tables(nodes, lists, first[-1], block_size),
+        *list_tables(nodes, np.concatenate(lists), first[-1], block_size),
     )
 
 
@@ -103,20 +103,19 @@ def level_tokens(slots: tuple[int, ...], block_size: int, near: int, fan: int) -
 
 
 def list_tables(
-    nodes: list[int], lists: list[np.ndarray], tokens: int, block_size: int
+    nodes: list[int], candidates: np.ndarray, tokens: int, block_size: int
 ) -> tuple[np.ndarray, np.ndarray, tuple[int, ...], np.ndarray, np.ndarray]:
     """``node``, ``seen``, ``numbers``, ``offsets`` and ``places`` of a :class:`TokenTree`, from the slots of near nodes
-    and what each of them sees of so many ``tokens``."""
-    numbers = tuple(map(len, lists))
-    seen = np.full((len(lists), max(numbers)), -1, np.int32)
-    for row, own in zip(seen, lists, strict=True):
-        row[: len(own)] = own
+    and what each of them sees of so many ``tokens``, -1 for nothing."""
+    there = candidates >= 0
+    numbers = there.sum(1)
+    seen = np.full((len(nodes), numbers.max()), -1, np.int32)
+    seen[np.arange(seen.shape[1]) < numbers[:, None]] = candidates[there]
     flat = seen.ravel()
-    order = np.argsort(flat, kind="stable")
-    places = order[np.count_nonzero(flat < 0) :].astype(np.int32)
-    offsets = np.searchsorted(flat[places], np.arange(tokens + 1)).astype(np.int32)
+    places = np.argsort(flat, kind="stable")[flat.size - numbers.sum() :].astype(np.int32)
+    offsets = np.concatenate([[0], np.cumsum(np.bincount(candidates[there], minlength=tokens))]).astype(np.int32)
     node = np.repeat(np.arange(len(nodes)), [slots // block_size for slots in nodes])
-    return host_table(node), host_table(seen), numbers, host_table(offsets), host_table(places)
+    return host_table(node), host_table(seen), tuple(numbers.tolist()), host_table(offsets), host_table(places)
 
 
 def check_tokens(block_size: int, near: int, fan: int) -> None:
@@ -127,26 +126,26 @@ def check_tokens(block_size: int, near: int, fan: int) -> None:
         raise ValueError(f"near: got {near}, wanted a multiple of block_size {block_size} times fan {fan}")
 
 
-def seen_by(node: int, slots: int, tokens: list[int], starts: list[int], width: int, near: int, fan: int) -> np.ndarray:
-    """What a near node of a cloud sees, level by level: at most ``width`` tokens each.
+def seen_by(
+    nodes: np.ndarray, slots: int, tokens: list[int], starts: list[int], width: int, near: int, fan: int
+) -> np.ndarray:
+    """What near nodes of a cloud see, level by level, ``width`` places each; -1 where there is nothing to see.
 
     Args:
-        node: counted inside the cloud, of so many ``slots``.
+        nodes: counted inside the cloud, of so many ``slots``.
         tokens: of the cloud, by level.
         starts: added to the numbers of its tokens, by level.
     """
-    own, lists = node, []
+    own, lists = nodes[:, None], []
     for level, (number, start) in enumerate(zip(tokens, starts, strict=True)):
-        inside = np.arange(0)
-        if level == 0:
-            inside = np.arange(node * width, min((node + 1) * width, number))
-        elif near * fan ** (level - 1) < slots:
-            parent = own // fan
-            inside = np.arange(parent * width, min((parent + 1) * width, number))
-            inside = inside[inside // (width // fan) != own]
-            own = parent
-        lists.append(inside + start)
-    return np.concatenate(lists)
+        parent = own // fan if level else own
+        inside = parent * width + np.arange(width)
+        seen = inside < number
+        if level:
+            seen &= (inside // (width // fan) != own) & (near * fan ** (level - 1) < slots)
+        lists.append(np.where(seen, inside + start, -1))
+        own = parent
+    return np.concatenate(lists, 1)
 
 
 def padded_children(below: tuple[int, ...], above: tuple[int, ...], fan: int) -> tuple[np.ndarray, np.ndarray]:

@@ -22,7 +22,7 @@ MOST_RUNS = 16  # of a node
 RUNS = (1024, 2048, 4096)  # points of a run: the least of which half of MOST_RUNS hold the node, or the last
 LANES = 256  # points that a program moves
 LANES_A_WARP = 128  # of a program that sorts
-TOGETHER = 4  # runs in which it looks them up at the same time
+AT_ONCE = 4  # runs in which it looks them up at the same time
 
 
 @triton.jit
@@ -64,7 +64,7 @@ def _sort_runs(COORD, STARTS, SPLIT, LOW, HIGH, KEYS, parts, SPACE: tl.constexpr
 
 @triton.jit(do_not_specialize=["groups"])
 def _merge_runs(KEYS, COORD, ORDER, STARTS, COORD_OUT, ORDER_OUT, groups, SPACE: tl.constexpr, RUN: tl.constexpr,
-                TOGETHER: tl.constexpr, LANES: tl.constexpr):  # fmt: skip
+                AT_ONCE: tl.constexpr, LANES: tl.constexpr):  # fmt: skip
     """Move each point of sorted runs to its place in the node: where the smaller keys of all runs end."""
     node = tl.program_id(0)
     first, last = tl.load(STARTS + node), tl.load(STARTS + node + 1)
@@ -73,9 +73,9 @@ def _merge_runs(KEYS, COORD, ORDER, STARTS, COORD_OUT, ORDER_OUT, groups, SPACE:
     key = tl.load(KEYS + rank, mask=real, other=0)
     place = tl.zeros([LANES], tl.int32)
     for group in range(groups):
-        begins = first + (group * TOGETHER + tl.arange(0, TOGETHER)) * RUN
+        begins = first + (group * AT_ONCE + tl.arange(0, AT_ONCE)) * RUN
         length = tl.minimum(last - begins, RUN)[None, :]  # less than 1: no such run
-        smaller = tl.zeros([LANES, TOGETHER], tl.int32)
+        smaller = tl.zeros([LANES, AT_ONCE], tl.int32)
         for halving in tl.static_range(RUN.bit_length()):
             probe = smaller + (RUN >> halving)
             inside = real[:, None] & (probe <= length)
@@ -131,7 +131,7 @@ def sort_level_triton(
             num_warps=sorting_warps(run),
         )  # fmt: skip
         _merge_runs[(len(starts), -(-largest // LANES))](
-            keys, coord, order, first, coord_out, order_out, -(-runs // TOGETHER),
-            SPACE=space, RUN=run, TOGETHER=TOGETHER, LANES=LANES, num_warps=8,
+            keys, coord, order, first, coord_out, order_out, -(-runs // AT_ONCE),
+            SPACE=space, RUN=run, AT_ONCE=AT_ONCE, LANES=LANES, num_warps=8,
         )  # fmt: skip
     return coord_out, order_out

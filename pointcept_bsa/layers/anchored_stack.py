@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.geometry.neighbors import find_among
 from pointcept_bsa.layers.anchored_attention import decode_ball_sparse, decode_full, decode_native_sparse
-from pointcept_bsa.layers.anchors import CloudPlaces, KeysValues, Memory, Places
+from pointcept_bsa.layers.anchors import CloudQueryPositions, KeysValues, Memory, QueryPositions
 from pointcept_bsa.layers.attention import FullAttention
 from pointcept_bsa.layers.ball_sparse_attention import BallSparseAttention
 from pointcept_bsa.layers.conditioning import Film
@@ -32,7 +32,11 @@ DECODERS: dict[type, Any] = {
 
 
 def decode_block(
-    block: TransformerBlock, x: Tensor, places: Places | CloudPlaces, kept: KeysValues, film: Film | None = None
+    block: TransformerBlock,
+    x: Tensor,
+    positions: QueryPositions | CloudQueryPositions,
+    kept: KeysValues,
+    film: Film | None = None,
 ) -> Tensor:
     """x += attention(RMSNorm(x)) to the anchors; x += SwiGLU(RMSNorm(x)): (Q, C) -> (Q, C).
 
@@ -40,12 +44,12 @@ def decode_block(
     """
     layer = block.attention
     if fused(x):
-        h = norm_with_position(x, block.norm1, places.relative, layer.position)
+        h = norm_with_position(x, block.norm1, positions.relative, layer.position)
     else:
-        h = block.norm1(x) + layer.position(places.relative)
+        h = block.norm1(x) + layer.position(positions.relative)
     if film is not None:
         h = film.of_attention(h)
-    x = x + layer.projection(DECODERS[type(layer)](layer, h, places, kept))
+    x = x + layer.projection(DECODERS[type(layer)](layer, h, positions, kept))
     h = block.norm2(x)
     if film is not None:
         h = film.of_feed_forward(h)
@@ -53,22 +57,26 @@ def decode_block(
 
 
 def decode_blocks(
-    blocks: Iterable[nn.Module], x: Tensor, places: CloudPlaces, memory: Memory, films: Films = None
+    blocks: Iterable[nn.Module], x: Tensor, positions: CloudQueryPositions, memory: Memory, films: Films = None
 ) -> Tensor:
     """Blocks in sequence: (Q, C) -> (Q, C). ``films``: (B, 4, C) for each block."""
     for i, (block, kept) in enumerate(zip(blocks, memory.layers, strict=True)):
-        x = block(x, places, kept, run=decode_block, film=_film(films, i, places))
+        x = block(x, positions, kept, run=decode_block, film=_film(films, i, positions))
     return x
 
 
 def decode_stack(
-    blocks: BallTreeStack, x: Tensor, places: tuple[Places, Places | None], memory: Memory, films: Films = None
+    blocks: BallTreeStack,
+    x: Tensor,
+    positions: tuple[QueryPositions, QueryPositions | None],
+    memory: Memory,
+    films: Films = None,
 ) -> Tensor:
     """The blocks of a stack over a tree, odd ones in the balls of the rotated tree: (Q, C) -> (Q, C)."""
-    main, turned = places
+    main, rotated = positions
     skip = x
     for i, (block, kept) in enumerate(zip(blocks, memory.layers, strict=True)):
-        own = turned if blocks.rotate and i % 2 else main
+        own = rotated if blocks.rotate and i % 2 else main
         assert own is not None
         x = block(x, own, kept, run=decode_block, film=_film(films, i, own))
         if blocks.skip_every and (i + 1) % blocks.skip_every == 0:
@@ -76,8 +84,8 @@ def decode_stack(
     return x
 
 
-def _film(films: Films, block: int, places: Places | CloudPlaces) -> Film | None:
-    return None if films is None else Film(films[block], places.lengths)
+def _film(films: Films, block: int, positions: QueryPositions | CloudQueryPositions) -> Film | None:
+    return None if films is None else Film(films[block], positions.lengths)
 
 
 def embed_queries(
@@ -99,7 +107,7 @@ def embed_queries(
     index = index.clamp(min=0)
     relative = memory.coord[index] - coord.unsqueeze(1)
     weight = (there / there.sum(1, keepdim=True).clamp(min=1)).unsqueeze(-1).to(x.dtype)
-    for step, sent in zip(embedding.steps, memory.embedded, strict=True):
+    for step, sender in zip(embedding.steps, memory.embedded, strict=True):
         assert isinstance(step, MessagePassing)
-        x = step.hear(x, sent, relative, index, weight)
+        x = step.receive(x, sender, relative, index, weight)
     return x

@@ -76,31 +76,31 @@ class TreeMemory(Memory):
 
     Attributes:
         tree: of the anchors.
-        main, turned: the planes by which queries descend the tree, and the rotated one.
+        main, rotated: the planes by which queries descend the tree, and the rotated one.
         plan: which tokens of several levels are seen from where; None: there is one level, which all see.
     """
 
     tree: BallTree
     main: Descent
-    turned: Descent | None = None
+    rotated: Descent | None = None
     plan: TokenTree | None = None
 
     def remember(self, tree: BallTree, degrees: float, plan: TokenTree | None = None) -> None:
         """Take in the tree of the anchors, the second one rotated by ``degrees``; 0 for none."""
         self.tree, self.main, self.plan = tree, Descent.of(tree.layout), plan
         if tree.rotated is not None:
-            self.turned = Descent.of(tree.rotated, degrees)
+            self.rotated = Descent.of(tree.rotated, degrees)
 
-    def places(self, coord: Tensor, lengths: tuple[int, ...]) -> tuple[Places, Places | None]:
+    def positions(self, coord: Tensor, lengths: tuple[int, ...]) -> tuple[QueryPositions, QueryPositions | None]:
         """Where queries at (Q, d) lie in the main and in the rotated tree."""
-        main = Places.of(coord, lengths, self.tree.layout, self.main, self.plan)
-        if self.turned is None or self.tree.rotated is None:
+        main = QueryPositions.of(coord, lengths, self.tree.layout, self.main, self.plan)
+        if self.rotated is None or self.tree.rotated is None:
             return main, None
-        return main, Places.of(coord, lengths, self.tree.rotated, self.turned, self.plan)
+        return main, QueryPositions.of(coord, lengths, self.tree.rotated, self.rotated, self.plan)
 
 
 @dataclass(frozen=True, eq=False)
-class CloudPlaces:
+class CloudQueryPositions:
     """Where queries lie in clouds without a tree.
 
     Attributes:
@@ -118,13 +118,13 @@ class CloudPlaces:
         return self.relative
 
     @classmethod
-    def of(cls, coord: Tensor, lengths: tuple[int, ...], mean: Tensor, anchors: tuple[int, ...]) -> CloudPlaces:
+    def of(cls, coord: Tensor, lengths: tuple[int, ...], mean: Tensor, anchors: tuple[int, ...]) -> CloudQueryPositions:
         """Of queries at (Q, d), where the anchors of each cloud have the mean (B, d)."""
         return cls(coord - mean[cloud_of(lengths, coord.device)], lengths, anchors)
 
 
 @dataclass(frozen=True, eq=False)
-class Places:
+class QueryPositions:
     """Where queries lie among the balls of anchors.
 
     Attributes:
@@ -154,7 +154,7 @@ class Places:
         layout: BallLayout,
         descent: Descent,
         plan: TokenTree | None = None,
-    ) -> Places:
+    ) -> QueryPositions:
         """Let queries at (Q, d) descend."""
         coord = coord.detach()
         block = descent(coord, cloud_of(lengths, coord.device))
@@ -174,14 +174,14 @@ class Tiles:
     Attributes:
         rows: r.
         ball: (G,) whose queries a tile holds.
-        place: (Q,) row of each query among the G r.
+        slot_of_query: (Q,) row of each query among the G r.
         query: (G r,) the query of each row, some query in rows of none.
         used: (G r,) False in rows of none.
     """
 
     rows: int
     ball: Tensor
-    place: Tensor
+    slot_of_query: Tensor
     query: Tensor
     used: Tensor
 
@@ -197,19 +197,19 @@ class Tiles:
         ends = ((starts.diff() + rows - 1) // rows).cumsum(0)
         first = ends - (starts.diff() + rows - 1) // rows
         rank = torch.arange(queries, device=device) - starts[own]
-        place = torch.empty_like(ball).index_copy_(0, order, first[own] * rows + rank)
-        query = ball.new_zeros(tiles * rows).index_copy_(0, place, torch.arange(queries, device=device))
-        used = torch.zeros(tiles * rows, dtype=torch.bool, device=device).index_fill_(0, place, True)
+        slot_of_query = torch.empty_like(ball).index_copy_(0, order, first[own] * rows + rank)
+        query = ball.new_zeros(tiles * rows).index_copy_(0, slot_of_query, torch.arange(queries, device=device))
+        used = torch.zeros(tiles * rows, dtype=torch.bool, device=device).index_fill_(0, slot_of_query, True)
         of_tile = torch.searchsorted(ends, torch.arange(tiles, device=device), right=True).clamp(max=balls - 1)
-        return cls(rows, of_tile, place, query, used)
+        return cls(rows, of_tile, slot_of_query, query, used)
 
     def spread(self, x: Tensor) -> Tensor:
         """(Q, ...) -> (G r, ...)."""
-        return reorder(x, self.query, self.place)
+        return reorder(x, self.query, self.slot_of_query)
 
     def collect(self, x: Tensor) -> Tensor:
         """(G r, ...) -> (Q, ...)."""
-        return reorder(x, self.place, self.query, self.used)
+        return reorder(x, self.slot_of_query, self.query, self.used)
 
 
 @dataclass(frozen=True, eq=False)

@@ -101,7 +101,7 @@ class FullAttention(AttentionLayer):
         self.query_key = QueryKey.wanted(dim // num_heads, dimensionality, qk_norm, rotary)
         self.projection = Linear(dim, dim)
 
-    def place(self, *geometry: Any) -> Tensor:
+    def relative_position(self, *geometry: Any) -> Tensor:
         centred: Tensor = geometry[0]
         return centred
 

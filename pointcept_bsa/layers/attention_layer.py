@@ -30,7 +30,7 @@ class AttentionLayer(nn.Module):
     def attend(self, h: Tensor, *geometry: Any) -> Tensor:
         """(S, C), and where the slots are -> (S, ...) that the projection takes."""
 
-    def place(self, *geometry: Any) -> Tensor:
+    def relative_position(self, *geometry: Any) -> Tensor:
         """(S, d) positions that are added to the features."""
         layout: BallLayout = geometry[0]
         return layout.relative
@@ -41,10 +41,10 @@ class AttentionLayer(nn.Module):
         Raises:
             ValueError: x without a row for each position.
         """
-        place = self.place(*geometry)
-        if len(place) != len(x):
-            raise ValueError(f"x: got {len(x)} rows, wanted {len(place)}, one for each slot or point")
-        return x + self.position(place)
+        relative_position = self.relative_position(*geometry)
+        if len(relative_position) != len(x):
+            raise ValueError(f"x: got {len(x)} rows, wanted {len(relative_position)}, one for each slot or point")
+        return x + self.position(relative_position)
 
     def forward(self, x: Tensor, *geometry: Any, film: Film | None = None) -> Tensor:
         """(S, C) -> (S, C); ``film`` scales and shifts h. Raises ValueError as :meth:`with_position`."""

@@ -13,7 +13,7 @@ from pointcept_bsa.distributed.mesh import context_size
 from pointcept_bsa.distributed.parts import sum_over_parts
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.geometry.ball_tree import BallLayout
-from pointcept_bsa.geometry.host_tables import places
+from pointcept_bsa.geometry.host_tables import indices
 from pointcept_bsa.layers.cloud_norm import CloudNorm
 from pointcept_bsa.layers.linear import Linear
 
@@ -81,7 +81,7 @@ def normalize_points(norm: nn.Module, x: Tensor, layout: BallLayout) -> Tensor:
         return masked_batch_norm(norm, x, layout.valid)
     if layout.valid is None or layout.host_valid is None:
         return norm(x)
-    real = places(layout.host_valid, True, x.device)
+    real = indices(layout.host_valid, True, x.device)
     out = norm(x.index_select(0, real))
     return out.new_zeros(x.shape).index_copy(0, real, out)
 

@@ -55,13 +55,13 @@ class MessagePassing(nn.Module):
         the own N.
         """
         terms = self.terms(h, h, relative)
-        sent = terms[0]
+        sender = terms[0]
         if far is not None:
-            sent = torch.cat([sent, far.fetch(sent.view(len(h), 1, 1, -1)).flatten(1)])
-        mean = mean_message(sent, *terms[1:], relative, index, weight, self.message_norm.eps, senders)
+            sender = torch.cat([sender, far.fetch(sender)[:, 0]])
+        mean = mean_message(sender, *terms[1:], relative, index, weight, self.message_norm.eps, senders)
         return self.updated(h, mean)
 
-    def hear(self, h: Tensor, others: Tensor, relative: Tensor, index: Tensor, weight: Tensor) -> Tensor:
+    def receive(self, h: Tensor, others: Tensor, relative: Tensor, index: Tensor, weight: Tensor) -> Tensor:
         """The same for points (N, C) that hear from ``others`` (M, C), whom ``index`` (N, k) names."""
         terms = self.terms(h, others, relative)
         return self.updated(h, plain_mean_message(*terms, relative, index, weight, self.message_norm.eps))
@@ -69,8 +69,8 @@ class MessagePassing(nn.Module):
     def terms(self, h: Tensor, others: Tensor, relative: Tensor) -> Terms:
         """What of a message comes from who sends, who hears, and as parameters, for :func:`.mean_message`."""
         from_neighbor, to_self, from_position = self.message.weight.split([self.dim, self.dim, relative.shape[-1]], 1)
-        sent, heard = F.linear(others, from_neighbor), F.linear(h, to_self)
-        return sent, heard, from_position, self.message.own_bias, self.message_norm.weight, self.message_norm.bias
+        sender, receiver = F.linear(others, from_neighbor), F.linear(h, to_self)
+        return sender, receiver, from_position, self.message.own_bias, self.message_norm.weight, self.message_norm.bias
 
     def updated(self, h: Tensor, mean: Tensor) -> Tensor:
         """h + LayerNorm(V [h, mean])."""

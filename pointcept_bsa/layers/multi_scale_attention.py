@@ -42,15 +42,15 @@ class MultiScaleAttention(nn.Module):
             slot, first = rows.stop, blocks.stop
             balls = slots // layout.ball_size
             shape = clouds, balls, layout.ball_size
-            k, v = (beside(own[rows], pooled[blocks], shape) for own, pooled in (keys, values))
-            mask = None if valid is None else beside(valid[0][rows], valid[1][blocks], shape)
+            k, v = (concatenated(own[rows], pooled[blocks], shape) for own, pooled in (keys, values))
+            mask = None if valid is None else concatenated(valid[0][rows], valid[1][blocks], shape)
             width = layout.ball_size + slots // block
             lengths = (layout.ball_size,) * (clouds * balls), (width,) * (clouds * balls)
             out.append(dense_attention(q[rows], k, v, *lengths, key_valid=mask))
         return self.projection(torch.cat(out).flatten(-2))
 
 
-def beside(own: Tensor, pooled: Tensor, shape: tuple[int, int, int]) -> Tensor:
+def concatenated(own: Tensor, pooled: Tensor, shape: tuple[int, int, int]) -> Tensor:
     """What each ball attends to, one ball after the other.
 
     Args:

@@ -24,12 +24,12 @@ class Tokens:
     Attributes:
         lengths: tokens of each cloud.
         valid: (N,) False for those that nobody may attend to; None if there are none.
-        turns: their rotations by position, see :meth:`.RotaryEmbedding.turns`; None for none.
+        cos_sin: their rotations by position, see :meth:`.RotaryEmbedding.cos_sin`; None for none.
     """
 
     lengths: tuple[int, ...]
     valid: Tensor | None = None
-    turns: tuple[Tensor, Tensor] | None = None
+    cos_sin: tuple[Tensor, Tensor] | None = None
 
 
 class CrossAttention(nn.Module):
@@ -40,7 +40,7 @@ class CrossAttention(nn.Module):
     Args:
         dim: C.
         num_heads: H.
-        rotary: turns queries and keys by the ``turns`` of their tokens.
+        rotary: turns queries and keys by the ``cos_sin`` of their tokens.
     """
 
     def __init__(self, dim: int, num_heads: int, rotary: RotaryEmbedding | None = None):
@@ -56,15 +56,15 @@ class CrossAttention(nn.Module):
         """(N, C) and (M, C), each with where they are -> (N, C)."""
         q = self.q(x).unflatten(-1, (self.num_heads, -1))
         k, v = self.kv(y).unflatten(-1, (2, self.num_heads, -1)).unbind(1)
-        q, k = self.turned(q, here), self.turned(k, there)
+        q, k = self.rotated(q, here), self.rotated(k, there)
         out = dense_attention(q, k, v, here.lengths, there.lengths, key_valid=there.valid)
         return self.projection(out.flatten(-2))
 
-    def turned(self, x: Tensor, tokens: Tokens) -> Tensor:
+    def rotated(self, x: Tensor, tokens: Tokens) -> Tensor:
         """(N, H, D) turned by position, in its own type; computed in single precision or better."""
-        if self.rotary is None or tokens.turns is None:
+        if self.rotary is None or tokens.cos_sin is None:
             return x
-        return self.rotary(x.to(torch.promote_types(x.dtype, torch.float32)), tokens.turns).to(x.dtype)
+        return self.rotary(x.to(torch.promote_types(x.dtype, torch.float32)), tokens.cos_sin).to(x.dtype)
 
 
 class SelfAttention(CrossAttention):

@@ -39,7 +39,7 @@ def by_rows(function: Callable[..., tuple[Tensor, ...]], *inputs: Tensor) -> tup
     return out
 
 
-# Activation checkpointing: what the backward pass needs is computed once more there instead of kept.
+# Recomputation: what the backward pass needs is computed once more there instead of kept.
 
 SELECTIVE = "selective"
 # What costs most to compute and little to keep: attention, C numbers a slot, and the choice of blocks.
@@ -63,13 +63,13 @@ Out = TypeVar("Out")
 
 
 def check_recompute(how: bool | str) -> bool | str:
-    """The value of an argument ``checkpoint``.
+    """The value of an argument ``recompute``.
 
     Raises:
         ValueError: it is none.
     """
     if not isinstance(how, bool) and how != SELECTIVE:
-        raise ValueError(f"checkpoint: got {how!r}, wanted True, False or {SELECTIVE!r}")
+        raise ValueError(f"recompute: got {how!r}, wanted True, False or {SELECTIVE!r}")
     return how
 
 
@@ -114,7 +114,7 @@ class PrenormBlock(nn.Module):
         attention: called with the norm of x and whatever else the block is called with.
         dim: C.
         mlp_ratio: hidden width of the MLP over C.
-        checkpoint: see :class:`.TransformerBlock`.
+        recompute: see :class:`.TransformerBlock`.
         norm: makes a norm of C channels.
         feed_forward: in place of the MLP, which is linear, GELU, linear; each row for itself.
     """
@@ -126,21 +126,21 @@ class PrenormBlock(nn.Module):
         attention: nn.Module,
         dim: int,
         mlp_ratio: int = 4,
-        checkpoint: bool | str = False,
+        recompute: bool | str = False,
         *,
         norm: Callable[[int], nn.Module] = LAYER_NORM,
         feed_forward: nn.Module | None = None,
     ):
         super().__init__()
-        self.checkpoint = check_recompute(checkpoint)
+        self.recompute = check_recompute(recompute)
         self.norm1 = norm(dim)
         self.attention = attention
         self.norm2 = norm(dim)
         self.mlp = mlp(dim, dim * mlp_ratio, dim) if feed_forward is None else feed_forward
 
     def forward(self, x: Tensor, *others: Any) -> Tensor:
-        if self.checkpoint and torch.is_grad_enabled():
-            return recomputed(self.run, self.checkpoint, x, *others)
+        if self.recompute and torch.is_grad_enabled():
+            return recomputed(self.run, self.recompute, x, *others)
         return self.run(x, *others)
 
     def run(self, x: Tensor, *others: Any) -> Tensor:

@@ -41,15 +41,15 @@ class RotaryEmbedding(nn.Module):
             raise ValueError(f"rotary: got the wavelength {wavelength!r}, wanted a positive number")
         self.register_buffer("frequencies", 2 * math.pi / wavelength * 2.0 ** torch.arange(pairs), persistent=False)
 
-    def turns(self, coord: Tensor) -> tuple[Tensor, Tensor]:
+    def cos_sin(self, coord: Tensor) -> tuple[Tensor, Tensor]:
         """Cosine and sine of the angles at (S, d): (S, 1, d * pairs) each."""
         frequencies = self.frequencies.to(torch.promote_types(coord.dtype, torch.float32))
         angle = (coord[:, None, :, None] * frequencies).flatten(2)
         return angle.cos(), angle.sin()
 
-    def forward(self, x: Tensor, turns: tuple[Tensor, Tensor]) -> Tensor:
-        """(S, H, D), turned at what ``turns`` gave for the coordinates."""
-        cos, sin = turns
+    def forward(self, x: Tensor, cos_sin: tuple[Tensor, Tensor]) -> Tensor:
+        """(S, H, D), turned at what ``cos_sin`` gave for the coordinates."""
+        cos, sin = cos_sin
         half = cos.shape[-1]
         a, b, rest = x.split((half, half, x.shape[-1] - 2 * half), -1)
         return torch.cat([a * cos - b * sin, a * sin + b * cos, rest], -1)
@@ -85,6 +85,6 @@ class QueryKey(nn.Module):
             if self.norm_q is not None and self.norm_k is not None:
                 q, k = self.norm_q(q), self.norm_k(k)
             if self.rotary is not None and coord is not None:
-                turns = self.rotary.turns(coord)
-                q, k = self.rotary(q, turns), self.rotary(k, turns)
+                cos_sin = self.rotary.cos_sin(coord)
+                q, k = self.rotary(q, cos_sin), self.rotary(k, cos_sin)
         return q.to(dtype), k.to(dtype)

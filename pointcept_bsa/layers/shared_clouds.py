@@ -18,7 +18,7 @@ from pointcept_bsa.distributed.mesh import context_group
 from pointcept_bsa.geometry.ball_tree import BallLayout
 from pointcept_bsa.geometry.part_layout import PartLayout
 from pointcept_bsa.geometry.part_plan import pieces_of
-from pointcept_bsa.layers.far_rows import FarRows
+from pointcept_bsa.layers.far_blocks import FarBlocks
 from pointcept_bsa.layers.token_levels import TokenLevels, Tokens
 from pointcept_bsa.layers.token_parts import TokensOfClouds
 from pointcept_bsa.ops.selected_attention import selected_attention
@@ -37,7 +37,7 @@ class CoarseKeys:
                 self.coming = TokensOfClouds(levels, k, v, layout)
             else:
                 both = torch.stack([k, v], 1)
-                self.coming = Gathering(both, parts.rows(size), parts.group, "coarse", parts.pieces(size))
+                self.coming = Gathering(both, parts.rows(size), parts.group, "coarse")
 
     def wait(self) -> tuple[Tensor, Tensor, Tokens | None]:
         """Those of all blocks of the whole clouds (L, Hkv, D); with levels the own ones, and the tokens."""
@@ -45,36 +45,28 @@ class CoarseKeys:
             return self.k, self.v, None if self.levels is None else self.levels(self.k, self.v, self.layout)
         if isinstance(self.coming, TokensOfClouds):
             return self.k, self.v, self.coming.wait()
-        k, v = self.coming.wait().unbind(1)
+        assert isinstance(self.layout, PartLayout)
+        k, v = self.layout.shared.in_order(self.coming.wait(), self.layout.block_size).unbind(1)
         return k, v, None
 
 
 def attend_selected(q: Tensor, k: Tensor, v: Tensor, chosen: Tensor, layout: BallLayout) -> Tensor:
     """Attention of the own queries (S, H, D) to the chosen ones (G, Hkv, K) of the L blocks, -1 for none: (S, H, D).
 
-    Blocks of other processes are fetched from them, of each head those alone that its groups have chosen, and stand
-    behind the own ones.
+    Blocks of other processes are fetched from them, and stand behind the own ones.
     """
     if not isinstance(layout, PartLayout):
         return selected_attention(q, k, v, chosen, layout.block_size, valid=layout.valid)
     size, filled = layout.block_size, layout.shared.filled
-    far = FarRows.of(chosen, size, layout.shared, "selected")
-    kinds = (torch.zeros_like(far.names), 1) if filled is None else (filled[far.names].long(), size + 1)
-    places, behind, points = far.in_heads(*kinds)
-    fetched = far.requests.fetch(*(x.unflatten(0, (-1, size)) for x in (k, v)))  # (n, 2, l, D)
-    k, v = (with_rows(x, each, points, behind, far.heads) for x, each in zip((k, v), fetched.unbind(1), strict=True))
+    far = FarBlocks.of(chosen, layout.shared, "selected")
+    fetched = far.requests.fetch(*(x.unflatten(0, (-1, size)) for x in (k, v)))  # (F, 2, l, Hkv, D)
+    k, v = (torch.cat([x, each.flatten(0, 1)]) for x, each in zip((k, v), fetched.unbind(1), strict=True))
     valid = None
     if filled is not None:
         own = layout.coord.new_ones(len(q), dtype=torch.bool) if layout.valid is None else layout.valid
-        valid = torch.cat([own, (torch.arange(size, device=q.device) < points.unsqueeze(1)).flatten()])
-    out = selected_attention(q, k, v, places, size, valid=valid)
+        valid = torch.cat([own, (torch.arange(size, device=q.device) < filled[far.names].unsqueeze(1)).flatten()])
+    out = selected_attention(q, k, v, far.places, size, valid=valid)
     return out if layout.valid is None else out * layout.valid.view(-1, 1, 1)
-
-
-def with_rows(x: Tensor, rows: Tensor, points: Tensor, place: Tensor, head: Tensor) -> Tensor:
-    """x (S, Hkv, D), and behind it F blocks with ``rows`` (n, l, D) in their places and heads: (S + F l, Hkv, D)."""
-    behind = x.new_zeros(len(points), x.shape[1], *rows.shape[1:]).index_put((place, head), rows)
-    return torch.cat([x, behind.transpose(1, 2).flatten(0, 1)])
 
 
 @dataclass(frozen=True)

@@ -30,9 +30,9 @@ class SupernodePooling(nn.Module):
     def forward(self, h: Tensor, supernodes: Tensor, index: Tensor) -> Tensor:
         """(N, C) features, (S,) which points are supernodes, (S, k) their neighbours, -1 for none -> (S, C)."""
         from_point, to_supernode = self.first.weight.split(self.dim, 1)
-        sent = F.linear(h, from_point)
-        heard = F.linear(h.index_select(0, supernodes), to_supernode, self.first.bias)
-        messages = F.gelu(self.second(F.gelu(gather_rows(sent, index) + heard.unsqueeze(1))))
+        sender = F.linear(h, from_point)
+        receiver = F.linear(h.index_select(0, supernodes), to_supernode, self.first.bias)
+        messages = F.gelu(self.second(F.gelu(gather_rows(sender, index) + receiver.unsqueeze(1))))
         return self.last(mean_of_neighbors(messages, index))
 
 

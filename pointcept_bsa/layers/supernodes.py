@@ -51,7 +51,7 @@ class Supernodes:
 
     def tokens(self, rotary: RotaryEmbedding, coord: Tensor) -> Tokens:
         """Where they are, of points at ``coord`` (N, d)."""
-        return Tokens(self.lengths, self.valid, rotary.turns(coord.index_select(0, self.index)))
+        return Tokens(self.lengths, self.valid, rotary.cos_sin(coord.index_select(0, self.index)))
 
 
 @lru_cache(maxsize=16)

@@ -86,6 +86,11 @@ class Tokens:
             lists = self.lists(sum(self.layout.slots) // q.shape[0])
         return tree_attention(q, torch.cat(self.k), torch.cat(self.v), self.counts.log, lists)
 
+    @property
+    def compared(self) -> tuple[Tensor, ...]:
+        """The keys with which the descent compares queries, without a gradient."""
+        return tuple(k.detach() for k in self.k)
+
     def descend(
         self,
         levels: TokenLevels,
@@ -99,7 +104,7 @@ class Tokens:
         layout, plan, size = self.layout, self.plan, self.layout.ball_size
         groups = tuple(s // group_size for s in layout.slots) if queries is None else queries
         own = layout.own_units(group_size, size) if ball is None else ball
-        q, keys, top = q.detach(), [k.detach() for k in self.k], plan.top
+        q, keys, top = q.detach(), self.compared, plan.top
         inside = [levels.in_a_ball(level, size) if mask_own_ball else 0 for level in range(top + 1)]
         chosen = select_blocks(
             q,
@@ -206,7 +211,8 @@ class TokenLevels(nn.Module):
         """Keys and values of the level above, from those at the places of its children (T_j f, H, D)."""
         if self.phi == "mlp":
             return pool_both(self.merge_k, self.merge_v, k, v, share.flatten() > 0)
-        k, v = ((x * share).unflatten(0, (-1, self.fan)).sum(1) for x in (k, v))
+        # autocast would sum in float32, and the levels have one type
+        k, v = ((x * share).unflatten(0, (-1, self.fan)).sum(1, dtype=x.dtype) for x in (k, v))
         return k, v
 
     def counts(self, layout: BallLayout, plan: TokenTree, dtype: torch.dtype) -> LevelCounts:

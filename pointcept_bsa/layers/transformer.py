@@ -45,9 +45,10 @@ class TransformerBlock(nn.Module):
         attention: layer that is given whatever else the block is called with.
         dim: C.
         mlp_ratio: hidden width of the SwiGLU over C.
-        checkpoint: in training keep only the block's input for the backward pass, and compute the rest again there:
-            less memory, one more forward pass. ``"selective"`` keeps the outputs of the attentions, too: half of the
-            memory, and a fraction of the time of the other. The block must draw nothing at random.
+        recompute: in training keep only the block's input for the backward pass, and compute the rest again there
+            (activation checkpointing): less memory, one more forward pass. ``"selective"`` keeps the outputs of the
+            attentions, too: half of the memory, and a fraction of the time of the other. The block must draw nothing
+            at random.
 
     Called with a ``film`` it scales and shifts both sums that the layers take by what it says of each cloud.
     Without gradients the SwiGLU, whose hidden values are the largest there are, takes some slots at a time, see
@@ -56,9 +57,9 @@ class TransformerBlock(nn.Module):
 
     shard_unit = True  # what a host that shards parameters over processes shards as one
 
-    def __init__(self, attention: AttentionLayer, dim: int, mlp_ratio: int = 4, checkpoint: bool | str = False):
+    def __init__(self, attention: AttentionLayer, dim: int, mlp_ratio: int = 4, recompute: bool | str = False):
         super().__init__()
-        self.checkpoint = check_recompute(checkpoint)
+        self.recompute = check_recompute(recompute)
         self.norm1 = RMSNorm(dim)
         self.attention = attention
         self.norm2 = RMSNorm(dim)
@@ -72,8 +73,8 @@ class TransformerBlock(nn.Module):
             way = partial(run, self, film=film)
         else:
             way = partial(run_block, self, film=film) if fused(x) else partial(self.run, film=film)
-        if self.checkpoint and torch.is_grad_enabled():
-            return recomputed(way, self.checkpoint, x, *geometry)
+        if self.recompute and torch.is_grad_enabled():
+            return recomputed(way, self.recompute, x, *geometry)
         return way(x, *geometry)
 
     def run(self, x: Tensor, *geometry: object, film: Film | None = None) -> Tensor:
@@ -138,12 +139,12 @@ class BallTreeStack(nn.ModuleList):
         for i, block in enumerate(self):
             if self.rotate and rotated != bool(i % 2):
                 rotated = not rotated
-                x = tree.turned(x, to_rotated=rotated)
+                x = tree.permuted(x, to_rotated=rotated)
             x = block(x, tree.rotated if rotated else tree.layout, *others, film=conditions[i])
             if self.skip_every and (i + 1) % self.skip_every == 0:
-                x = x + (tree.turned(skip, to_rotated=True) if rotated else skip)
-                skip = tree.turned(x, to_rotated=False) if rotated else x
-        return tree.turned(x, to_rotated=False) if rotated else x
+                x = x + (tree.permuted(skip, to_rotated=True) if rotated else skip)
+                skip = tree.permuted(x, to_rotated=False) if rotated else x
+        return tree.permuted(x, to_rotated=False) if rotated else x
 
 
 def init_weights(module: nn.Module, draw: Callable[[Tensor], Any] | None = None) -> None:

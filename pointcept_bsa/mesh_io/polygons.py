@@ -46,15 +46,15 @@ def _flattened(corner: np.ndarray) -> np.ndarray:
     return np.stack([np.einsum("fkd,fd->fk", corner, axis) for axis in (first, np.cross(normal, first))], axis=2)
 
 
-def _turn(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
+def _orientation(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
     """Twice the signed area of the triangles a, b, c."""
     return (b[..., 0] - a[..., 0]) * (c[..., 1] - a[..., 1]) - (b[..., 1] - a[..., 1]) * (c[..., 0] - a[..., 0])
 
 
 def _cut_quads(flat: np.ndarray, polygon: np.ndarray) -> np.ndarray:
     a, b, c, d = flat.swapaxes(0, 1)
-    from_first = np.minimum(_turn(a, b, c), _turn(a, c, d))
-    from_second = np.minimum(_turn(b, c, d), _turn(b, d, a))
+    from_first = np.minimum(_orientation(a, b, c), _orientation(a, c, d))
+    from_second = np.minimum(_orientation(b, c, d), _orientation(b, d, a))
     ways = np.array([[[0, 1, 2], [0, 2, 3]], [[1, 2, 3], [1, 3, 0]]])
     way = ways[(from_second > from_first * (1 + 1e-9)).astype(np.int64)]  # (F, 2, 3)
     return np.take_along_axis(polygon, way.reshape(-1, 6), axis=1).reshape(-1, 2, 3)
@@ -83,16 +83,18 @@ def _cut_ears(flat: np.ndarray, polygon: np.ndarray) -> np.ndarray:
 def _best_ear(corner: np.ndarray) -> np.ndarray:
     """(F,) which corner of rings (F, r, 2) to clip."""
     before, after = np.roll(corner, 1, axis=1), np.roll(corner, -1, axis=1)
-    turn = _turn(before, corner, after)  # (F, r)
+    orientation = _orientation(before, corner, after)  # (F, r)
     flat = FLAT * np.square(np.ptp(corner, axis=1)).sum(axis=1)[:, None]
     a, b, c = (one[:, :, None] for one in (before, corner, after))
     other = corner[:, None]  # (F, 1, r, 2): may none of them lie in the ear (F, r)
-    within = (_turn(a, b, other) >= -flat[:, None]) & (_turn(b, c, other) >= -flat[:, None])
-    within &= _turn(c, a, other) >= -flat[:, None]
+    within = (_orientation(a, b, other) >= -flat[:, None]) & (_orientation(b, c, other) >= -flat[:, None])
+    within &= _orientation(c, a, other) >= -flat[:, None]
     for own in (a, b, c):
         within &= (other != own).any(axis=-1)
     free = ~within.any(axis=2)
     diagonal = np.square(after - before).sum(axis=2)
     # The best is a real ear, then a corner on a straight edge, then (crossed polygons) any that turns left.
-    rank = np.where(free & (turn > flat), 0, np.where(np.abs(turn) <= flat, 1, np.where(turn > 0, 2, 3)))
+    rank = np.where(
+        free & (orientation > flat), 0, np.where(np.abs(orientation) <= flat, 1, np.where(orientation > 0, 2, 3))
+    )
     return np.lexsort((diagonal, rank), axis=1)[:, 0]

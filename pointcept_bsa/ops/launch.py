@@ -27,7 +27,7 @@ def as_bytes(valid: Tensor | None) -> Tensor | None:
     return None if valid is None else valid.contiguous().view(torch.uint8)
 
 
-def rows_together(x: Tensor) -> Tensor:
+def contiguous_rows(x: Tensor) -> Tensor:
     """The tensor itself where the numbers of its last axis lie side by side, else a copy in which they do."""
     return x if x.stride(-1) == 1 else x.contiguous()
 

@@ -16,13 +16,13 @@ from torch import Tensor
 SLOTS = 16384  # of the batch, up to which it is worth it: above, kernels fill the GPU, and memory is freed later
 SIDE, DEFERRED = -1, -2  # streams of :func:`on_side_stream` and :func:`deferred`; those of branches count from 0
 _streams: dict[tuple[torch.device, int], torch.cuda.Stream] = {}
-_together = 0  # blocks of :func:`one_stream` that are open, in whatever thread
+_single_stream = 0  # blocks of :func:`one_stream` that are open, in whatever thread
 
 
 def worth_it(x: Tensor, rows: int | None = None) -> bool:
     """Whether work on x (S, ...), or on so many rows, is captured, and leaves room on the GPU."""
     return (
-        not _together
+        not _single_stream
         and not torch.compiler.is_compiling()
         and x.is_cuda
         and torch.cuda.is_current_stream_capturing()
@@ -37,12 +37,12 @@ def one_stream() -> Iterator[None]:
     For what is computed again in the backward pass: that happens on the stream of whichever operation asks first, and
     the others would not wait for it.
     """
-    global _together
-    _together += 1
+    global _single_stream
+    _single_stream += 1
     try:
         yield
     finally:
-        _together -= 1
+        _single_stream -= 1
 
 
 def _stream(device: torch.device, number: int) -> torch.cuda.Stream:

@@ -14,7 +14,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from pointcept_bsa.arguments.given import is_given, note_places
+from pointcept_bsa.arguments.given import is_given, note_paths
 from pointcept_bsa.arguments.train_and_test import test_parser, train_parser
 from pointcept_bsa.errors import InputError, place_error
 from pointcept_bsa.host.embedded import comm
@@ -81,7 +81,7 @@ def _guarded(work: Callable[[Config], None], cfg: Config) -> int:
     """``work`` in one of the processes, with the registrations a spawned process lacks."""
 
     def run() -> int:
-        note_places([cfg[key] for key in cfg])
+        note_paths([cfg[key] for key in cfg])
         run_custom_imports(cfg)
         work(default_setup(cfg))
         return 0

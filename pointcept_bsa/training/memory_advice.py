@@ -8,6 +8,7 @@ from typing import Any
 from pointcept_bsa.distributed import mesh
 from pointcept_bsa.host.embedded.config import Config
 from pointcept_bsa.host.embedded.registry import MODELS
+from pointcept_bsa.old_names import argument
 
 SIZES = ("ball_size", "ball_sizes", "local_ball_size", "patch_size", "enc_patch_size")
 
@@ -22,10 +23,10 @@ def training_advice(cfg: Config) -> str:
     advice.append("the points of a cloud (SamplePoints in data.train.transform)")
     advice += [f"model.backbone.{key} (now {backbone[key]})" for key in SIZES if key in backbone]
     text = f"lower {', '.join(advice)}"
-    present = backbone.get("checkpoint", False)
+    present = argument(backbone, "recompute", False)
     if _can_recompute(backbone) and present is not True:
         values = "True" if present else "selective or, for less, True"
-        text += f"; or trade time for memory with model.backbone.checkpoint={values} (activation checkpointing)"
+        text += f"; or trade time for memory with model.backbone.recompute={values}"
     if not cfg.enable_amp:
         text += "; or enable_amp=True"
     return f"{text}; earlier checkpoints are intact"
@@ -33,4 +34,4 @@ def training_advice(cfg: Config) -> str:
 
 def _can_recompute(backbone: dict[str, Any]) -> bool:
     built = MODELS.get(str(backbone.get("type")))
-    return built is not None and "checkpoint" in inspect.signature(built).parameters
+    return built is not None and "recompute" in inspect.signature(built).parameters

@@ -71,7 +71,8 @@ class _MatrixMuon(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
         stacks = list(self._stacks())
-        if not all(p.device.type == "cuda" and type(p.data) is Tensor for _, params in stacks for p in params):
+        on_cuda = all(p.device.type == "cuda" and type(p.data) is Tensor for _, params in stacks for p in params)
+        if not on_cuda or torch.cuda.is_current_stream_capturing():  # a graph holds no graph
             return self._update(stacks, [group["lr"] for group in self.param_groups])
         known = tuple(self._identity(number, params) for number, params in stacks)
         if known != self._known:
@@ -116,10 +117,10 @@ class _MatrixMuon(torch.optim.Optimizer):
         momentum = group["momentum"]
         torch._foreach_lerp_(momenta, grads, 1 - momentum)
         updates = torch._foreach_lerp(grads, momenta, momentum) if group["nesterov"] else momenta
-        turned = orthogonalize(torch.stack(list(updates)), group["ns_steps"]).to(params[0].dtype)
-        turned = turned * (-rate * _length(params[0].shape, group["adjust_lr_fn"]))
+        steps = orthogonalize(torch.stack(list(updates)), group["ns_steps"]).to(params[0].dtype)
+        steps = steps * (-rate * _length(params[0].shape, group["adjust_lr_fn"]))
         torch._foreach_mul_(params, 1 - rate * group["weight_decay"])
-        torch._foreach_add_(params, list(turned.unbind()))
+        torch._foreach_add_(params, list(steps.unbind()))
 
 
 @OPTIMIZERS.register_module()

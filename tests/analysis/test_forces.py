@@ -146,7 +146,7 @@ def test_an_ellipsoid_has_no_force_and_the_moment_of_munk(axes):
         points = np.random.randn(count, 3)
         points *= axes / np.linalg.norm(points, axis=1, keepdims=True)
         surface = outward_surface(points, ellipsoid_faces(points, axes))
-        assert surface.closed and surface.turned == 0 and len(np.unique(surface.triangle)) == count
+        assert surface.closed and surface.flipped == 0 and len(np.unique(surface.triangle)) == count
         force, moment = integrals(
             points, surface.triangle, ellipsoid_pressure_coefficient(points, axes, stream), about=(0, 0, 0)
         )

@@ -25,7 +25,7 @@ from pointcept_bsa.host import build_dataset
 from pointcept_bsa.host.embedded.config import load_config
 from pointcept_bsa.mesh_io import Mesh, write_mesh
 
-from .own_bodies import NUMBER, compare
+from .custom_bodies import NUMBER, compare
 
 ROOT = Path(__file__).resolve().parents[2]
 

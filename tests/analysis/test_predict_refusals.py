@@ -20,12 +20,12 @@ from pointcept_bsa.mesh_io import Mesh, read_mesh, write_mesh
 from pointcept_bsa.training.evaluation.normalizer_hook import FitTargetNormalizer
 from pointcept_bsa.training.evaluation.training_range import FILE, check_same_inputs
 
-from .own_bodies import FOURIER, PREPARE, body, collect, make_run, own_config, write_bodies
+from .custom_bodies import FOURIER, PREPARE, body, collect, custom_config, make_run, write_bodies
 
 
 def test_a_run_of_an_earlier_version_is_described_by_its_data_or_refused(tmp_path, tool, capsys):
     mesh_of = write_bodies(tmp_path / "src")
-    cfg = own_config(
+    cfg = custom_config(
         tmp_path / "src", [FOURIER, collect("fourier")], target=["q"], scale_to_box=True, drop_loose_points=True
     )
     model, test = make_run(cfg, tmp_path / "run")
@@ -50,7 +50,7 @@ def test_a_run_of_an_earlier_version_is_described_by_its_data_or_refused(tmp_pat
 def test_what_predict_cannot_know_is_named_in_one_line(tmp_path, tool, capsys):
     mesh_of = write_bodies(tmp_path / "src")
     prepare_custom(str(tmp_path / "src"), str(tmp_path / "data"), parameters=str(tmp_path / "src/cases.csv"), **PREPARE)
-    cfg = own_config(tmp_path / "data", [collect("coord", "alpha", "velocity", "normal")])
+    cfg = custom_config(tmp_path / "data", [collect("coord", "alpha", "velocity", "normal")])
     make_run(cfg, tmp_path / "run")
 
     capsys.readouterr()
@@ -102,7 +102,7 @@ def of_a_mesh(folder, mesh_of):
 )
 def test_a_test_that_is_not_of_the_cloud_as_it_is_is_not_repeated(transform, message, tmp_path, tool, capsys):
     mesh_of = write_bodies(tmp_path / "src")
-    cfg = own_config(tmp_path / "src", [transform, collect("coord")], target=["velocity"])
+    cfg = custom_config(tmp_path / "src", [transform, collect("coord")], target=["velocity"])
     make_run(cfg, tmp_path / "run")
     command = of_a_mesh(tmp_path, mesh_of)
     assert tool("predict", *command) == 2 and message in capsys.readouterr().err
@@ -112,7 +112,7 @@ def test_fields_of_own_data_that_no_transform_takes_are_said(tmp_path, caplog):
     write_bodies(tmp_path / "src")
     options = dict(target=["q"], fields=["mach", "wind", "temperature"])
     scaled = dict(type="ScaleField", key="temperature", std=[1.0])  # which is no use of it
-    cfg = own_config(tmp_path / "src", [scaled, collect("coord", "wind")], **options)
+    cfg = custom_config(tmp_path / "src", [scaled, collect("coord", "wind")], **options)
     model, _ = make_run(cfg, tmp_path / "run")
     trainer = SimpleNamespace(
         model=model,
@@ -130,7 +130,7 @@ def test_fields_of_own_data_that_no_transform_takes_are_said(tmp_path, caplog):
 
 def test_statistics_of_the_config_are_refused_where_a_constant_is_subtracted(tmp_path):
     write_bodies(tmp_path / "src", constant=101325.0)
-    cfg = own_config(tmp_path / "src", [collect("coord")], target=["q"])
+    cfg = custom_config(tmp_path / "src", [collect("coord")], target=["q"])
     model, _ = make_run(cfg, tmp_path / "run")
     hook = FitTargetNormalizer()
     loader = SimpleNamespace(dataset=build_dataset(cfg.data.train))
@@ -144,7 +144,7 @@ def test_statistics_of_the_config_are_refused_where_a_constant_is_subtracted(tmp
 
 def test_validation_is_made_as_the_training_is(tmp_path):
     write_bodies(tmp_path / "src")
-    cfg = own_config(tmp_path / "src", [collect("coord")], target=["q"], scale_to_box=True)
+    cfg = custom_config(tmp_path / "src", [collect("coord")], target=["q"], scale_to_box=True)
     model, _ = make_run(cfg, tmp_path / "run")
     cfg.data.val.scale_to_box = False
     hook = FitTargetNormalizer()
@@ -158,7 +158,7 @@ def test_validation_is_made_as_the_training_is(tmp_path):
 
 def test_edges_of_a_data_set_cannot_come_from_a_file(tmp_path, tool, capsys):
     mesh_of = write_bodies(tmp_path / "src")
-    cfg = own_config(tmp_path / "src", [collect("coord")], target=["q"])
+    cfg = custom_config(tmp_path / "src", [collect("coord")], target=["q"])
     make_run(cfg, tmp_path / "run")
     option = "data.test.transform.0.keys=['coord','neighbor_index']"
     command = of_a_mesh(tmp_path, mesh_of)
@@ -169,7 +169,7 @@ def test_edges_of_a_data_set_cannot_come_from_a_file(tmp_path, tool, capsys):
 def test_samples_of_other_data_than_the_training_are_not_judged(tmp_path):
     write_bodies(tmp_path / "src")
     write_bodies(tmp_path / "other", shift=(3.0, 0.0, 0.0))
-    cfg = own_config(tmp_path / "src", [FOURIER, collect("fourier")], target=["q"], scale_to_box=True)
+    cfg = custom_config(tmp_path / "src", [FOURIER, collect("fourier")], target=["q"], scale_to_box=True)
     _, test = make_run(cfg, tmp_path / "run")
     check_same_inputs(test, tmp_path / "run")
     cfg.data.test.data_root = str(tmp_path / "other")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pointcept_bsa.analysis.tune.key_path import places, put, value_at
+from pointcept_bsa.analysis.tune.key_path import key_paths, put, value_at
 from pointcept_bsa.analysis.tune.results import changes
 from pointcept_bsa.analysis.tune.space import base_values, read_space, settings_of
 from pointcept_bsa.errors import InputError
@@ -26,12 +26,14 @@ def cfg():
 
 def test_a_path_names_every_place(cfg):
     bands = "data.*.transform.FourierFeatures.num_bands"
-    assert places(cfg, bands) == [("data", part, "transform", 0, "num_bands") for part in ("train", "val", "test")]
-    assert places(cfg, "hooks.RegressionEvaluator.key") == [("hooks", 5, "key")]  # not in the config, but an argument
+    assert key_paths(cfg, bands) == [("data", part, "transform", 0, "num_bands") for part in ("train", "val", "test")]
+    assert key_paths(cfg, "hooks.RegressionEvaluator.key") == [
+        ("hooks", 5, "key")
+    ]  # not in the config, but an argument
     assert value_at(cfg, ("hooks", 5, "key")) == "relative_l2"
-    assert places(cfg, "hooks.5.type") == [("hooks", 5, "type")]
+    assert key_paths(cfg, "hooks.5.type") == [("hooks", 5, "type")]
     cfg.data.train.transform = tuple(cfg.data.train.transform)
-    for place in places(cfg, bands):
+    for place in key_paths(cfg, bands):
         put(cfg, place, 7)
     assert [cfg.data[part].transform[0].num_bands for part in ("train", "val", "test")] == [7, 7, 7]
     assert [step["type"] for step in cfg.data.train.transform] == ["FourierFeatures", "AddGridCoord", "CollectPoints"]
@@ -50,7 +52,7 @@ def test_a_path_names_every_place(cfg):
 )
 def test_an_unknown_key_is_told_with_the_nearest(cfg, path, words):
     with pytest.raises(InputError, match=words):
-        places(cfg, path)
+        key_paths(cfg, path)
 
 
 def space_of(cfg, **search):

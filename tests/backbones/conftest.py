@@ -96,7 +96,7 @@ NETWORKS = {
     "mspt one supernode a ball": dict(type="MSPT-v1m1", **SMALL, ball_size=16, block_size=16),
     "pointnet": POINTNET,
     "transolver": TRANSOLVER,
-    "transolver narrow end": TRANSOLVER | dict(out_channels=5, checkpoint=True),
+    "transolver narrow end": TRANSOLVER | dict(out_channels=5, recompute=True),
     "flare": FLARE,
     "flare normed": FLARE | dict(qk_norm=True),
     "lrsa": LRSA,

@@ -97,10 +97,10 @@ def test_gradients_are_those_of_finite_differences(name):
 
 
 @pytest.mark.parametrize("name", ["full", "bsa", "bsa hierarchical", "erwin nsa"])
-def test_checkpointing_changes_no_gradient(name):
+def test_recomputing_changes_no_gradient(name):
     gradients = []
-    for checkpoint in (False, True):
-        model = built(NETWORKS[name], checkpoint=checkpoint).train()
+    for recompute in (False, True):
+        model = built(NETWORKS[name], recompute=recompute).train()
         model.decode(model.encode_anchors(double(ANCHORS)), double(QUERIES, seed=1)).square().sum().backward()
         gradients.append([p.grad for p in model.parameters()])
     for plain, again in zip(*gradients, strict=True):

@@ -7,6 +7,7 @@ import logging
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from pointcept_bsa.geometry.padding import VALID
 from pointcept_bsa.samples import to_device
@@ -34,14 +35,38 @@ def test_cuda_equals_cpu(network):
         assert torch.allclose(a.grad, b.grad.cpu(), atol=1e-8), name
 
 
+class SameBlocks(TorchDispatchMode):
+    """The first pass within keeps which blocks were chosen, the second is given the same.
+
+    Where two blocks score nearly the same, rounding decides between them: that is no error of what is computed from
+    the block chosen.
+    """
+
+    CHOICES = ("pcbsa::select_blocks", "pcbsa::best_children", "pcbsa::selection_lists")
+
+    def __init__(self):
+        super().__init__()
+        self.chosen, self.again = [], False
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func.name().split(".")[0] not in self.CHOICES:
+            return func(*args, **(kwargs or {}))
+        if not self.again:
+            self.chosen.append(func(*args, **(kwargs or {})))
+            return self.chosen[-1]
+        return self.chosen.pop(0)
+
+
 @pytest.mark.gpu
 def test_bfloat16_autocast_stays_near_single_precision(network):
     scale_weights(network, 1 / network.enlarged)  # as initialised: rounding grows with the weights
     network, data = network.cuda(), to_device(sample((150, 40)), CUDA)
-    with torch.no_grad():
+    with torch.no_grad(), SameBlocks() as blocks:
         wanted = network(data)["feat"]
+        blocks.again = True
         with torch.autocast("cuda", torch.bfloat16):
             got = network(data)["feat"]
+    assert not blocks.chosen
     assert (got.float() - wanted).norm() / wanted.norm() < 0.05  # as on the CPU, see test_properties.py
 
 
@@ -62,17 +87,22 @@ def mean_square_error(network, autocast):
     return forward
 
 
+def gradients(network):
+    return torch.cat([p.grad.flatten() for p in network.parameters()])
+
+
 def assert_same_step(graphed, eager, losses, tolerance):
     torch.testing.assert_close(*losses, rtol=tolerance, atol=0)
-    left, right = (torch.cat([p.grad.flatten() for p in network.parameters()]) for network in (graphed, eager))
+    left, right = gradients(graphed), gradients(eager)
     assert (left - right).norm() <= tolerance * right.norm() and right.norm() > 0
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize(("autocast", "tolerance"), [(False, 1e-3), (True, 2e-2)], ids=["float32", "bfloat16"])
+@pytest.mark.parametrize("autocast", [False, True], ids=["float32", "bfloat16"])
 @pytest.mark.parametrize("network", CAPTURED, indirect=True)
-def test_captured_steps_are_the_eager_ones(network, autocast, tolerance):
-    """To rounding: atomic sums run in any order, and in bfloat16 a sum may then round the other way."""
+def test_captured_steps_are_the_eager_ones(network, autocast):
+    """To rounding: atomic sums run in any order, and in bfloat16 a sum may then round the other way. How far that takes
+    a network's gradients is measured: the eager ones in bfloat16 against those in single precision."""
     scale_weights(network, 1 / network.enlarged)
     eager = network.to(CUDA).train()
     graphed = copy.deepcopy(eager)
@@ -81,9 +111,17 @@ def test_captured_steps_are_the_eager_ones(network, autocast, tolerance):
     for seed in range(6):
         batch = to_device(sample((300, 1, 77), seed=seed), CUDA)
         eager.zero_grad()
+        tolerance = 1e-3
+        if autocast:
+            mean_square_error(eager, False)(batch)["loss"].backward()
+            single = gradients(eager)
+            eager.zero_grad()
         wanted = mean_square_error(eager, autocast)(batch)["loss"]
         wanted.backward()
+        if autocast:
+            tolerance = 5e-3 + 2 * float((gradients(eager) - single).norm() / single.norm())
         assert_same_step(graphed, eager, (step(batch)["loss"], wanted.detach()), tolerance)
+
     assert len(step.graphs) == 1
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(Path(__file__).parent))  # files of tests: own_files, car_files
+sys.path.insert(0, str(Path(__file__).parent))  # files of tests: custom_files, car_files
 
 
 def load_tool(name: str) -> ModuleType:
@@ -68,7 +68,7 @@ def make_raw_car() -> Callable[..., dict[str, np.ndarray]]:
 @pytest.fixture
 def files(tmp_path):
     """Twelve samples of own data, of five kinds of files, and their meshes."""
-    from own_files import surface, write_sample
+    from custom_files import surface, write_sample
 
     kinds = ["vtp", "npz", "vtu", "vtk", "folder"]
     meshes = {f"s{i:02d}": surface(i) for i in range(12)}

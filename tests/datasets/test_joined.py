@@ -22,14 +22,14 @@ def folders(tmp_path):
 
 
 def parts(folder, **volume):
-    own = dict(type="PointFieldDataset", fractions=(0.2, 0.2), seed=1)
+    own = dict(type="CustomFieldDataset", fractions=(0.2, 0.2), seed=1)
     return dict(
         surface=own | dict(data_root=str(folder / "surface"), target=("pressure",), units={"pressure": "Pa"}),
         volume=own | dict(data_root=str(folder / "volume"), target=("velocity",), units={"velocity": "m/s"}) | volume,
     )
 
 
-def test_own_surface_and_volume_files_become_one_cloud(folders):
+def test_custom_surface_and_volume_files_become_one_cloud(folders):
     dataset = build_dataset(dict(type="JoinedDataset", split="train", parts=parts(folders)))
     data = dataset.get_data(0)
     assert dataset.target_names == ("surface/pressure", *(f"volume/velocity_{axis}" for axis in "xyz"))

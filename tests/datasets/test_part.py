@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from pointcept_bsa.datasets.point_field import OwnPointFieldDataset
+from pointcept_bsa.datasets.point_field import CustomFieldDataset
 from pointcept_bsa.distributed.parts import cut
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.training.env import seeded
@@ -29,8 +29,8 @@ def folder(tmp_path, prepare_tool):
     return tmp_path / "out"
 
 
-def opened(folder, transform=BY_POINT, **options) -> OwnPointFieldDataset:
-    return OwnPointFieldDataset("train", str(folder), transform=transform, **options)
+def opened(folder, transform=BY_POINT, **options) -> CustomFieldDataset:
+    return CustomFieldDataset("train", str(folder), transform=transform, **options)
 
 
 @pytest.mark.parametrize("cache", [False, True])
@@ -53,7 +53,7 @@ def test_other_rows_are_not_looked_at(folder):
     values = np.load(path)
     values[-1] = np.nan
     np.save(path, values)
-    every = (OwnPointFieldDataset(split, str(folder), transform=BY_POINT) for split in ("train", "val", "test"))
+    every = (CustomFieldDataset(split, str(folder), transform=BY_POINT) for split in ("train", "val", "test"))
     data = next(data for data in every if path.parent.name in data.sample_names)
     index = data.sample_names.index(path.parent.name)
     assert len(data.get_part(index, 0, 2)["coord"]) == POINTS // 2

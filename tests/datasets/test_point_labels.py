@@ -40,7 +40,7 @@ def prepared(tmp_path, prepare_tool):
 
 def test_labels_become_classes_in_order_and_those_below_0_none(prepared):
     for split in ("train", "val", "test"):
-        data = build_dataset(dict(type="PointLabelDataset", split=split, data_root=str(prepared)))
+        data = build_dataset(dict(type="CustomLabelDataset", split=split, data_root=str(prepared)))
         for i in range(len(data)):
             sample = data.get_data(i)
             raw = np.load(prepared.parent / f"raw/{sample['name']}.npz")["material"]
@@ -111,7 +111,7 @@ def test_labels_far_from_0_are_exact(tmp_path, prepare_tool):
         np.savez(tmp_path / f"raw/{i}.npz", coord=np.random.rand(9, 3), material=np.arange(9) % 2 + 20001)
     command = ["custom", "--src", str(tmp_path / "raw"), "--dst", str(tmp_path / "data"), "--label", "material"]
     assert prepare_tool.main(command) == 0
-    data = build_dataset(dict(type="PointLabelDataset", data_root=str(tmp_path / "data")))
+    data = build_dataset(dict(type="CustomLabelDataset", data_root=str(tmp_path / "data")))
     assert data.get_data(0)["segment"].tolist() == [0, 1] * 4 + [0]
 
 
@@ -125,7 +125,7 @@ def test_of_labels_of_cells_a_point_has_that_of_most_of_its_cells(tmp_path, prep
     command = ["custom", "--src", str(tmp_path / "raw"), "--dst", str(tmp_path / "data"), "--label", "material"]
     assert prepare_tool.main(command) == 2
     assert prepare_tool.main([*command, "--cells-to-points"]) == 0
-    data = build_dataset(dict(type="PointLabelDataset", data_root=str(tmp_path / "data")))
+    data = build_dataset(dict(type="CustomLabelDataset", data_root=str(tmp_path / "data")))
     assert np.array([3, 5])[data.get_data(0)["segment"]].tolist() == [3, 5, 3, 3, 3]
     assert any("a point has the label of most of its cells" in note for note in data.card()["notes"])
     assert json.loads((tmp_path / "data/fields.json").read_text())["recipe"].keys() == asdict(Recipe()).keys() - {
@@ -145,19 +145,19 @@ def test_one_class_is_refused(tmp_path, prepare_tool, capsys):
 
 
 def test_labels_and_fields_are_not_taken_for_each_other(prepared, tmp_path, prepare_tool):
-    with pytest.raises(InputError, match="holds labels, wanted type='PointLabelDataset'"):
-        build_dataset(dict(type="PointFieldDataset", data_root=str(prepared)))
+    with pytest.raises(InputError, match="holds labels, wanted type='CustomLabelDataset'"):
+        build_dataset(dict(type="CustomFieldDataset", data_root=str(prepared)))
     command = ["custom", "--src", str(tmp_path / "raw"), "--dst", str(tmp_path / "fields"), "--target", "density"]
     assert prepare_tool.main(command) == 0
     with pytest.raises(InputError, match="was prepared without --label"):
-        build_dataset(dict(type="PointLabelDataset", data_root=str(tmp_path / "fields")))
+        build_dataset(dict(type="CustomLabelDataset", data_root=str(tmp_path / "fields")))
     with pytest.raises(InputError, match="no prepared folder of labels"):
-        build_dataset(dict(type="PointLabelDataset", data_root=str(tmp_path / "raw")))
+        build_dataset(dict(type="CustomLabelDataset", data_root=str(tmp_path / "raw")))
     content = json.loads((prepared / "fields.json").read_text())
     for damaged in ([7, 2], [2], ["2", "7"], [-1, 2], 3):
         (prepared / "fields.json").write_text(json.dumps({**content, "labels": damaged}))
         with pytest.raises(InputError, match="is damaged"):
-            build_dataset(dict(type="PointLabelDataset", data_root=str(prepared)))
+            build_dataset(dict(type="CustomLabelDataset", data_root=str(prepared)))
 
 
 def test_a_test_sample_is_the_whole_cloud_as_one_fragment(prepared):

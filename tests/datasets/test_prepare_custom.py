@@ -9,9 +9,9 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from own_files import MORE, open_all, prepare, surface
+from custom_files import MORE, open_all, prepare, surface
 
-from pointcept_bsa.datasets.point_field import OwnPointFieldDataset
+from pointcept_bsa.datasets.point_field import CustomFieldDataset
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.mesh_io import Mesh, write_mesh
 
@@ -74,7 +74,7 @@ def test_the_dry_run_reports_everything_and_writes_nothing(files, tmp_path, prep
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith("error: ") and "and 2 more samples" in error and sorted(os.listdir(tmp_path)) == before
     assert prepare(prepare_tool, root, tmp_path / "out", *MORE, "--skip-bad") == 0
-    notes = OwnPointFieldDataset("train", str(tmp_path / "out")).card()["notes"]
+    notes = CustomFieldDataset("train", str(tmp_path / "out")).card()["notes"]
     assert sum("left out, cannot be used" in note for note in notes) == 3
 
 
@@ -98,7 +98,7 @@ def test_an_interrupted_run_goes_on_and_ends_the_same(files, tmp_path, prepare_t
     monkeypatch.undo()
     assert not (cut / "split.json").exists()
     with pytest.raises(InputError, match="split.json: is missing"):
-        OwnPointFieldDataset("train", str(cut))
+        CustomFieldDataset("train", str(cut))
     (cut / ".s07.part").mkdir()  # half a sample
     assert prepare(prepare_tool, root, cut, *MORE) == 0
     assert "(7 written, 5 were there)" in capsys.readouterr().out
@@ -119,7 +119,7 @@ def test_other_options_are_not_mixed_into_one_folder(files, tmp_path, prepare_to
     assert prepare_tool.main(command) == 2
     assert "was prepared with other fields or options" in capsys.readouterr().err
     assert prepare_tool.main([*command, "--overwrite"]) == 0
-    assert OwnPointFieldDataset("train", str(out)).target_names == ("velocity_2_0", "velocity_2_1")
+    assert CustomFieldDataset("train", str(out)).target_names == ("velocity_2_0", "velocity_2_1")
 
 
 def test_cell_data_are_averaged_only_when_asked_and_the_card_says_so(files, tmp_path, prepare_tool, capsys):
@@ -130,7 +130,7 @@ def test_cell_data_are_averaged_only_when_asked_and_the_card_says_so(files, tmp_
     assert prepare_tool.main(command) == 2
     assert "'area' is cell data, wanted point data, or --cells-to-points" in capsys.readouterr().err
     assert prepare_tool.main([*command, "--cells-to-points"]) == 0
-    data = OwnPointFieldDataset("train", str(tmp_path / "out"))
+    data = CustomFieldDataset("train", str(tmp_path / "out"))
     assert "area: cell data, averaged to the points (mean over the cells at a point)" in data.card()["notes"]
 
 
@@ -238,4 +238,4 @@ def test_options_that_nothing_asks_for_are_refused(files, tmp_path, prepare_tool
         assert prepare(prepare_tool, root, tmp_path / "out", *more) == 2
         assert message in capsys.readouterr().err and not (tmp_path / "out").exists()
     with pytest.raises(InputError, match="units: got 'wal'.*did you mean 'wall'"):
-        OwnPointFieldDataset("train", str(root), target=["wall"], units={"wal": "m"})
+        CustomFieldDataset("train", str(root), target=["wall"], units={"wal": "m"})

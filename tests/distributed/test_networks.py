@@ -22,8 +22,8 @@ BSA |= dict(topk=2)
 NETWORKS: dict[str, dict[str, Any]] = {
     "bsa": BSA,
     "bsa mean": BSA | dict(phi="mean", qk_norm=True, rotary=6.0),
-    "bsa group compression": BSA | dict(group_compression=True, query_pooling="mlp", checkpoint=True),
-    "bsa no group selection": BSA | dict(group_size=1, checkpoint="selective"),
+    "bsa group compression": BSA | dict(group_compression=True, query_pooling="mlp", recompute=True),
+    "bsa no group selection": BSA | dict(group_size=1, recompute="selective"),
     "bsa all blocks": BSA | dict(mask_own_ball=False, distance_bias=False, topk=40),
     "bsa one tree": BSA | dict(rotate=0, skip_every=2),
     "bsa skips, conditions": BSA | dict(skip_every=1, condition=2),
@@ -36,7 +36,7 @@ NETWORKS |= {
     "bsa hierarchical": BSA | LEVELS,
     "bsa hierarchical coarse": BSA | LEVELS | dict(group_compression=True, beam=4, mask_own_ball=False),
     "bsa hierarchical mean": BSA | LEVELS | dict(phi="mean", near=16, group_size=2),
-    "bsa hierarchical, blocks for all": BSA | LEVELS | dict(near=64, checkpoint=True),
+    "bsa hierarchical, blocks for all": BSA | LEVELS | dict(near=64, recompute=True),
 }
 PASSING = dict(in_channels=3, mp_steps=2, num_neighbors=6)
 NSA = dict(type="ErwinNSA-v1m1", channels=16, depth=3, num_heads=2, local_ball_size=16, compressed_ball_size=4)
@@ -48,10 +48,10 @@ U_NET |= dict(enc_depths=(2, 2, 3), dec_num_heads=(2, 2), dec_depths=(2, 2))
 NETWORKS |= {
     "erwin nsa": NSA,
     "erwin nsa, all options": NSA | dict(num_kv_heads=2, phi="mlp", mask_own_ball=True, qk_norm=True, rotary=6.0)
-    | dict(condition=2, checkpoint="selective", edges="radius", radius=0.7),
+    | dict(condition=2, recompute="selective", edges="radius", radius=0.7),
     "erwin nsa, linear embedding": NSA | dict(mp_steps=0, rotate=0),
     "erwin": ERWIN,
-    "erwin, other balls, conditions": ERWIN | dict(ball_sizes=(16, 32), condition=2, checkpoint=True),
+    "erwin, other balls, conditions": ERWIN | dict(ball_sizes=(16, 32), condition=2, recompute=True),
     "erwin, neighbours everywhere": ERWIN | dict(num_neighbors=90, rotate=0),
     "erwin u-net": U_NET,
     "erwin u-net, BatchNorm": U_NET,

@@ -8,6 +8,7 @@ import torch
 from together import together
 
 from pointcept_bsa.distributed import mesh
+from pointcept_bsa.distributed.traffic import counted
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.geometry import token_part
 from pointcept_bsa.geometry.ball_tree import BallTree
@@ -54,8 +55,8 @@ def parts(rank: int, count: int, levels: tuple[int, int] | None) -> dict:
         tree = PartTree.share(coord, lengths, BALL, BLOCK, mesh.context_group(), rotate=45.0, levels=levels)
         x = coord.clone().requires_grad_()
         there = tree.gather(x)
-        turned = tree.turned(there, to_rotated=True)
-        back = tree.scatter(tree.turned(turned, to_rotated=False))
+        turned = tree.permuted(there, to_rotated=True)
+        back = tree.scatter(tree.permuted(turned, to_rotated=False))
         back.square().sum().backward()
         assert torch.equal(back, coord) and torch.equal(x.grad, 2 * coord)
         found[case] = {
@@ -66,6 +67,7 @@ def parts(rank: int, count: int, levels: tuple[int, int] | None) -> dict:
             "relative": tree.layout.relative,
             "valid": tree.layout.known_valid.copy(),
             "slots": tree.layout.slots,
+            "pieces": [[(a, b) for _, a, b in each.shared.pieces(1)] for each in (tree.layout, tree.rotated)],
         }
     return found
 
@@ -81,17 +83,35 @@ def test_the_parts_make_up_the_tree(count, wide):
         assert all(s % (wide or BALL) == 0 for part in slots[:-1] for s in part)
         assert wide or all(max(of) - min(of) <= 2 * BALL for of in zip(*slots, strict=True))
 
-        def whole(name, slots=slots, case=case):
+        def whole(name, turned=False, case=case):
             rows = torch.cat([torch.as_tensor(each[case][name]) for each in found])
-            return torch.cat([rows[a:b] for a, b in pieces_of(slots)])
+            return torch.cat([rows[a:b] for a, b in found[0][case]["pieces"][turned]])
 
         valid = torch.as_tensor(np.asarray(tree.layout.known_valid))
         assert torch.equal(whole("valid"), valid)
         for name, wanted in (("main", tree.layout.coord), ("rotated", tree.rotated.coord)):
-            assert torch.equal(whole(name)[valid], wanted[valid]), (case, name)
+            assert torch.equal(whole(name, name == "rotated")[valid], wanted[valid]), (case, name)
         assert torch.equal(whole("there")[valid], tree.layout.coord[valid])
-        assert torch.equal(whole("turned")[valid], tree.rotated.coord[valid])
+        assert torch.equal(whole("turned", True)[valid], tree.rotated.coord[valid])
         torch.testing.assert_close(whole("relative"), tree.layout.relative)
+
+
+def test_few_points_of_a_car_change_the_process():
+    for count in (2, 4):
+        found = together(count, turned_car, count)
+        assert sum(found) < 0.25 * 4096 * (count // 2)
+
+
+def turned_car(rank: int, count: int) -> int:
+    """Points that leave the process for the rotated tree, of a box like a car's."""
+    random = torch.Generator().manual_seed(0)
+    coord = torch.rand(4096, 3, generator=random) * torch.tensor([1.8, 1.2, 4.6])
+    own = coord.chunk(count)[rank]
+    tree = PartTree.share(own, (len(own),), BALL, BLOCK, mesh.context_group(), rotate=45.0)
+    with counted() as sent:
+        tree.permuted(tree.layout.coord, to_rotated=True)
+    assert tree.rotated is not None and tree.rotated.slots == tree.layout.slots
+    return sent["rotation"] // 12
 
 
 def test_cuts_are_even_and_the_plans_below_them_that_of_the_cloud():

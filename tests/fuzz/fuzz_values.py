@@ -69,7 +69,7 @@ def config_file(values: dict[str, Any]) -> bytes:
 def change(value: Any, steps: Sequence[tuple[str, int, int]], odd: Sequence[Any]) -> Any:
     """A copy of ``value`` after the steps, each ``(action, place, which)``; ``odd`` has what comes in."""
     for action, place, which in steps:
-        found = list(_places(value))
+        found = list(_paths(value))
         value = _at(value, found[place % len(found)], _action(action, value, found, which, odd))
     return value
 
@@ -97,7 +97,7 @@ def _action(action: str, value: Any, places: list[tuple], which: int, odd: Seque
     return act
 
 
-def _places(value: Any, path: tuple = ()) -> Any:
+def _paths(value: Any, path: tuple = ()) -> Any:
     """Paths of all entries; of long lists the first three and the last."""
     items: list[tuple[Any, Any]] = []
     if isinstance(value, dict):
@@ -108,7 +108,7 @@ def _places(value: Any, path: tuple = ()) -> Any:
         yield ()
     for key, item in items:
         yield (*path, key)
-        yield from _places(item, (*path, key))
+        yield from _paths(item, (*path, key))
 
 
 def _get(value: Any, path: tuple) -> Any:

@@ -65,8 +65,8 @@ def walk(points: Tensor, balls: int, leaves: int, query: Tensor) -> int:
 def test_a_query_descends_as_the_definition_says(dims):
     coord, cloud = torch.randn(sum(LENGTHS), dims), cloud_of_points()
     queries, of = torch.randn(60, dims) * 1.5, torch.arange(60) % len(LENGTHS)
-    for turned, (layout, descent) in zip((0.0, 45.0), tree_and_descents(coord), strict=True):
-        matrix = rotation_matrix(turned, coord)
+    for degrees, (layout, descent) in zip((0.0, 45.0), tree_and_descents(coord), strict=True):
+        matrix = rotation_matrix(degrees, coord)
         first = torch.tensor([0, *layout.slots]).cumsum(0) // BLOCK
         wanted = [
             int(first[c]) + walk((coord @ matrix)[cloud == c], layout.slots[c] // BALL, BALL // BLOCK, q @ matrix)

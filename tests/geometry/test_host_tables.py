@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from pointcept_bsa.geometry.ball_tree import BallTree
-from pointcept_bsa.geometry.host_tables import derived, host_table, on_device, places
+from pointcept_bsa.geometry.host_tables import derived, host_table, indices, on_device
 from pointcept_bsa.geometry.tree_plan import plan_tree
 
 CPU = torch.device("cpu")
@@ -19,8 +19,8 @@ CPU = torch.device("cpu")
 def test_a_table_is_made_once_and_goes_with_its_array():
     array = host_table([True, False, True])
     assert on_device(array, CPU) is on_device(array, CPU)
-    assert places(array, True, CPU).tolist() == [0, 2]
-    assert places(array, False, CPU).tolist() == [1]
+    assert indices(array, True, CPU).tolist() == [0, 2]
+    assert indices(array, False, CPU).tolist() == [1]
     copy = weakref.ref(on_device(array, CPU))
     del array
     gc.collect()

@@ -129,18 +129,18 @@ def compare(layer, dims: int, native: bool, near: int | None = None) -> None:
     anchors = torch.randn(len(tree.layout.coord), DIM, dtype=torch.float64)
     decode = decode_native_sparse if native else decode_ball_sparse
     cloud = torch.arange(len(QUERIES)).repeat_interleave(torch.tensor(QUERIES)).tolist()
-    for places in memory.places(queries, QUERIES):
-        layout, kept = places.layout, Memory(LENGTHS, memory.offset, coord)
+    for positions in memory.positions(queries, QUERIES):
+        layout, kept = positions.layout, Memory(LENGTHS, memory.offset, coord)
         with torch.no_grad():
             h = anchors + layer.position(layout.relative)
             layer(anchors, layout, kept)
-            found = layer.projection(decode(layer, x + layer.position(places.relative), places, kept.layers[0]))
+            found = layer.projection(decode(layer, x + layer.position(positions.relative), positions, kept.layers[0]))
             if native:
                 k, v = layer.key_value(h).view(len(h), 2, layer.num_kv_heads, -1).unbind(1)
             else:
                 k, v = layer.qkv(h)[:, DIM:].view(len(h), 2, HEADS, -1).unbind(1)
             for i, own in enumerate(cloud):
-                where = int(places.ball[i]), int(places.block[i])
+                where = int(positions.ball[i]), int(positions.block[i])
                 wanted = oracle(layer, k, v, x[i], queries[i], own, *where, layout, native)
                 torch.testing.assert_close(found[i], wanted, rtol=1e-9, atol=1e-9)
 
@@ -166,7 +166,7 @@ def test_tiles_hold_every_query_once_with_others_of_its_ball(queries, balls):
     x = torch.randn(queries, 3, requires_grad=True)
     laid = tiles.spread(x)
     assert torch.equal(tiles.collect(laid), x)
-    assert torch.equal(tiles.ball.repeat_interleave(tiles.rows)[tiles.place], ball)
+    assert torch.equal(tiles.ball.repeat_interleave(tiles.rows)[tiles.slot_of_query], ball)
     weight = torch.randn(queries, 3)
     (tiles.collect(laid * 2) * weight).sum().backward()
     assert torch.equal(x.grad, 2 * weight)

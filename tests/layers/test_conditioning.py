@@ -16,8 +16,8 @@ ERWIN = dict(type="Erwin-v1m1", channels=[8, 16], ball_sizes=[16, 8], enc_num_he
 NETWORKS = {
     "bsa": dict(type="BSA-v1m1", **TREE),
     "bsa skip, one tree": dict(type="BSA-v1m1", **TREE, skip_every=1, rotate=0),
-    "bsa checkpoint": dict(type="BSA-v1m1", **TREE, checkpoint=True),
-    "bsa selective": dict(type="BSA-v1m1", **TREE, checkpoint="selective"),
+    "bsa recompute": dict(type="BSA-v1m1", **TREE, recompute=True),
+    "bsa selective": dict(type="BSA-v1m1", **TREE, recompute="selective"),
     "nsa": dict(type="ErwinNSA-v1m1", channels=16, depth=2, num_heads=4, local_ball_size=16, compressed_ball_size=8,
                 num_selected=2, mp_steps=0),
     "full": dict(type="FullAttention-v1m1", channels=16, depth=2, num_heads=2),

@@ -87,10 +87,10 @@ def test_swiglu(dtype):
 
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
 @pytest.mark.parametrize("skip_every", [0, 1, 2, 3])
-@pytest.mark.parametrize("checkpoint", [False, True, "selective"])
-def test_stacks_over_two_trees(skip_every, checkpoint, dtype):
+@pytest.mark.parametrize("recompute", [False, True, "selective"])
+def test_stacks_over_two_trees(skip_every, recompute, dtype):
     torch.manual_seed(0)
-    blocks = [TransformerBlock(LAYERS["bsa, joined"](), DIM, checkpoint=checkpoint) for _ in range(3)]
+    blocks = [TransformerBlock(LAYERS["bsa, joined"](), DIM, recompute=recompute) for _ in range(3)]
     agree(BallTreeStack(blocks, rotate=True, skip_every=skip_every), dtype, tree(dtype))
 
 

@@ -12,7 +12,7 @@ from torch import nn
 from pointcept_bsa.layers.fused import product as products
 from pointcept_bsa.layers.fused.cast_weights import CastWeights
 from pointcept_bsa.layers.fused.linear import linear_parts
-from pointcept_bsa.layers.fused.product import lie_together
+from pointcept_bsa.layers.fused.product import are_adjacent
 from pointcept_bsa.layers.fused.switch import fused
 from pointcept_bsa.layers.linear import Linear
 
@@ -112,7 +112,7 @@ def test_parts_of_one_product_in_16_bits_copy_no_weights(fuse):
     fuse()
     cast = CastWeights(module, torch.bfloat16)
     with cast.swapped_in(), torch.autocast("cpu", torch.bfloat16):
-        assert lie_together("weight", list(module.children()))
+        assert are_adjacent("weight", list(module.children()))
         got = outcome(module, x)[:2]
     grads = {p: p.grad for p in module.parameters() if p.grad is not None}
     assert len(grads) == 3 and all(g.dtype == torch.float32 for g in grads.values())  # the biases
@@ -123,16 +123,16 @@ def test_parts_of_one_product_in_16_bits_copy_no_weights(fuse):
         assert torch.allclose(module(x), wanted[0], rtol=5e-2, atol=1)
 
 
-@pytest.mark.parametrize("layers, owed", [(1, 0), (1, 1), (2, 0), (2, 2)])
-def test_gradients_computed_apart_are_the_same(monkeypatch, layers, owed):
+@pytest.mark.parametrize("layers, with_bias", [(1, 0), (1, 1), (2, 0), (2, 2)])
+def test_separately_computed_gradients_are_the_same(monkeypatch, layers, with_bias):
     several = [Linear(6, 4 + i) for i in range(layers)]
-    debts = [torch.zeros(layer.out_features, dtype=torch.float64, requires_grad=True) for layer in several[:owed]]
+    biases = [torch.zeros(layer.out_features, dtype=torch.float64, requires_grad=True) for layer in several[:with_bias]]
     x = torch.randn(9, 6, requires_grad=True)
-    leaves, found = [x, *(layer.weight for layer in several), *debts], []
-    for apart in (False, True):
-        monkeypatch.setattr(products, "_gradients_apart", lambda x, weights, apart=apart: apart)
+    leaves, found = [x, *(layer.weight for layer in several), *biases], []
+    for separate in (False, True):
+        monkeypatch.setattr(products, "_separate_gradients", lambda x, weights, separate=separate: separate)
         monkeypatch.setattr(products, "on_side_stream", lambda x: nullcontext())
-        y = products.product(x, several, debts)
+        y = products.product(x, several, biases)
         found.append([y, *torch.autograd.grad(y.sin().sum(), leaves)])
     for one, other in zip(*found, strict=True):
         assert one.dtype == other.dtype and torch.equal(one, other)

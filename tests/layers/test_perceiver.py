@@ -51,15 +51,15 @@ def test_attention_to_all_tokens_as_anchors_is_that_among_themselves():
     anchored.load_state_dict(among.state_dict())
     x, coord = torch.randn(9, 24), torch.randn(9, 2)
     order = torch.randperm(9)
-    here, there = (Tokens((9,), None, rotary.turns(at)) for at in (coord, coord[order]))
+    here, there = (Tokens((9,), None, rotary.cos_sin(at)) for at in (coord, coord[order]))
     torch.testing.assert_close(anchored(x, here, order, there), among(x, here), rtol=1e-5, atol=1e-6)
-    moved = Tokens((9,), None, rotary.turns(coord + 0.7))
+    moved = Tokens((9,), None, rotary.cos_sin(coord + 0.7))
     torch.testing.assert_close(among(x, moved), among(x, here), rtol=1e-4, atol=1e-5)
 
 
 def test_recomputed_blocks_have_the_same_gradients():
     x = torch.randn(6, 8, requires_grad=True)
-    plain, again = (PrenormBlock(SelfAttention(8, 2), 8, checkpoint=checkpoint) for checkpoint in (False, True))
+    plain, again = (PrenormBlock(SelfAttention(8, 2), 8, recompute=recompute) for recompute in (False, True))
     again.load_state_dict(plain.state_dict())
     for a, b in zip(*(torch.autograd.grad(block(x, Tokens((6,))).square().sum(), [x, *block.parameters()])
                       for block in (plain, again)), strict=True):  # fmt: skip

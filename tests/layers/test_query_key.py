@@ -36,7 +36,7 @@ def rotated(x, coord, wavelength):
 def test_rotation_is_that_of_complex_numbers(width, d):
     x, coord = torch.randn(5, 2, width, dtype=torch.float64), torch.randn(5, d, dtype=torch.float64)
     rotary = RotaryEmbedding(width, d, 3.0)
-    torch.testing.assert_close(rotary(x, rotary.turns(coord)), rotated(x, coord, 3.0), rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(rotary(x, rotary.cos_sin(coord)), rotated(x, coord, 3.0), rtol=1e-6, atol=1e-6)
 
 
 def test_scores_depend_on_relative_positions_alone():

@@ -11,7 +11,7 @@ from torch import nn
 from pointcept_bsa.layers.attention import FullAttention
 from pointcept_bsa.layers.fused.cast_weights import CastWeights
 from pointcept_bsa.layers.fused.linear import worth_joining
-from pointcept_bsa.layers.fused.product import lie_together
+from pointcept_bsa.layers.fused.product import are_adjacent
 from pointcept_bsa.layers.fused.residual import Residual
 from pointcept_bsa.layers.linear import Linear
 from pointcept_bsa.layers.norm import RMSNorm
@@ -45,7 +45,7 @@ def test_two_layers_by_one_product_are_the_two_layers(fuse, launches, in_16_bits
         tolerance = 1e-6
     else:
         with cast.swapped_in():
-            assert all(lie_together(name, (joined.w1, joined.w2)) for name in ("weight", "bias"))
+            assert all(are_adjacent(name, (joined.w1, joined.w2)) for name in ("weight", "bias"))
             with torch.autocast("cpu", torch.bfloat16), launches() as seen:
                 found = results(joined, x)
         products = [i for i, name in enumerate(seen.names) if name == "addmm"]

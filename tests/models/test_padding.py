@@ -40,12 +40,12 @@ BACKBONES = {
     "mspt": dict(type="MSPT-v1m1", channels=16, depth=2, num_heads=2, ball_size=32, block_size=8),
     "full": dict(type="FullAttention-v1m1", channels=16, depth=2, num_heads=2),
     "bsa": dict(type="BSA-v1m1", **TREE),
-    "bsa mean, one tree": dict(type="BSA-v1m1", **TREE, phi="mean", rotate=0, skip_every=1, checkpoint=True),
+    "bsa mean, one tree": dict(type="BSA-v1m1", **TREE, phi="mean", rotate=0, skip_every=1, recompute=True),
     "bsa group compression": dict(type="BSA-v1m1", **TREE, group_compression=True, query_pooling="mlp"),
     "bsa no group selection": dict(type="BSA-v1m1", **TREE | dict(group_size=1, mask_own_ball=False)),
     "bsa hierarchical": dict(type="BSA-v1m1", **TREE, near=32, fan=2, beam=2),
     "bsa hierarchical, means": dict(
-        type="BSA-v1m1", **TREE, near=32, fan=4, phi="mean", group_compression=True, checkpoint=True
+        type="BSA-v1m1", **TREE, near=32, fan=4, phi="mean", group_compression=True, recompute=True
     ),
     "nsa": NSA,
     "nsa radius": NSA | dict(edges="radius", radius=0.5, num_kv_heads=2, phi="mlp"),

@@ -13,7 +13,7 @@ from scipy.spatial import ConvexHull
 import pointcept_bsa
 from pointcept_bsa.analysis.prediction.run import Settings, predict_files
 from pointcept_bsa.datasets.ellipsoid_flow import EllipsoidFlowDataset
-from pointcept_bsa.datasets.point_field import OwnPointFieldDataset
+from pointcept_bsa.datasets.point_field import CustomFieldDataset
 from pointcept_bsa.datasets.potential_flow import added_mass_coefficient, frontal_area
 from pointcept_bsa.datasets.prepare.custom import prepare_custom
 from pointcept_bsa.errors import InputError
@@ -150,7 +150,7 @@ def test_the_numbers_of_an_ellipsoid_are_known():
 
 
 @pytest.mark.parametrize("prepared", [False, True])
-def test_own_scalars_come_from_a_table_and_are_no_inputs(tmp_path, prepared):
+def test_custom_scalars_come_from_a_table_and_are_no_inputs(tmp_path, prepared):
     rng = np.random.default_rng(0)
     (tmp_path / "raw").mkdir()
     rows = ["name,cd,speed"]
@@ -164,7 +164,7 @@ def test_own_scalars_come_from_a_table_and_are_no_inputs(tmp_path, prepared):
         table = dict(parameters=options["parameters"], feature=["cd", "speed"])
         root, options = tmp_path / "data", {}
         prepare_custom(str(tmp_path / "raw"), str(root), target=["pressure"], **table)
-    data = OwnPointFieldDataset("train", str(root), scalars=["cd"], **options)
+    data = CustomFieldDataset("train", str(root), scalars=["cd"], **options)
     for i, name in enumerate(data.sample_names):
         sample = data[i]
         assert "cd" not in sample and sample["speed"].shape == (12, 1)
@@ -172,7 +172,7 @@ def test_own_scalars_come_from_a_table_and_are_no_inputs(tmp_path, prepared):
         assert sample["scalars"] == pytest.approx(0.1 * number)
     assert data.scalar_names == ("cd",) and "cd" not in data.input_scales()
     with pytest.raises(InputError, match="pressure"):
-        OwnPointFieldDataset("train", str(root), scalars=["pressure"], **options)
+        CustomFieldDataset("train", str(root), scalars=["pressure"], **options)
 
 
 def test_scores_of_scalars():

@@ -1,7 +1,7 @@
 """Triton kernels in tests: on the GPU where there is one, else in a process of their own under Triton's interpreter.
 
 Triton reads ``TRITON_INTERPRET`` when it is first imported: a process in which it was imported cannot turn it on.
-``PCBSA_KERNELS=apart``: none is started, as ``.ci/run`` runs the kernels in a phase of their own.
+``PCBSA_KERNELS=separate``: none is started, as ``.ci/run`` runs the kernels in a phase of their own.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def run_in_interpreter(file: str) -> None:
     """Run the tests of ``file`` again in a process in which Triton interprets its kernels."""
     if DEVICE == "cuda" or INTERPRETED:
         pytest.skip("the kernels run in this process")
-    if os.environ.get("PCBSA_KERNELS") == "apart":
+    if os.environ.get("PCBSA_KERNELS") == "separate":
         pytest.skip("the kernels run in a phase of their own")
     environment = os.environ | {"TRITON_INTERPRET": "1", "PCBSA_OPS": "triton", "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-p", "no:xdist", file]

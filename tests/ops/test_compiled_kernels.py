@@ -219,9 +219,8 @@ def attention_to_levels():
 def descent():
     q, k = torch.zeros(32, 2, 8), torch.zeros(64, 2, 8)
     parents, first, hidden = torch.zeros(32, 2, 4, dtype=torch.int64), torch.arange(0, 72, 8), torch.zeros(64) > 0
-    balls = [torch.zeros(n, dtype=torch.int64) for n in (32, 64)]
-    for own, *whose in (([], None), ([8, 8], None), ([1, 8], balls[0]), ([], *balls)):
-        tree_descent.best_children_op(q, k, parents, first, hidden, 8, 4, own, *whose)
+    for own, balls in (([], None), ([8, 8], None), ([1, 8], torch.zeros(32, dtype=torch.int64))):
+        tree_descent.best_children_op(q, k, parents, first, hidden, 8, 4, own, balls)
 
 
 def tree_order():

@@ -259,7 +259,7 @@ def test_residual_norm(rows, channels, dimensions, moved, added, dtype):
             leaves = {name: t.requires_grad_() for name, t in leaves.items()}
             further = {name: leaves[name] for name in ("summand", "bias") if added}
             if dimensions is not None:
-                further["place"] = norm.Place(coord, leaves["matrix"], leaves["shift"])
+                further["position"] = norm.PositionMap(coord, leaves["matrix"], leaves["shift"])
             with torch.autocast(DEVICE, dtype, enabled=precision == dtype != torch.float32):
                 out = function(leaves["x"], leaves["weight"], 1e-6, order=order, **further)
             assert out[0].dtype == torch.float32 and out[1].dtype == precision

@@ -149,16 +149,14 @@ def test_descent(sizes, mask, dim, monkeypatch):
 
 
 @kernel_test
-def test_own_balls_by_tables_are_those_by_numbers(monkeypatch):
+def test_own_balls_by_table_are_those_by_number(monkeypatch):
     q, k = torch.randn(8, HEADS, 8, device=DEVICE), torch.randn(32, HEADS, 8, device=DEVICE)
     parents, first = torch.arange(8, device=DEVICE).expand(8, HEADS, 8).contiguous(), torch.arange(9, device=DEVICE) * 4
-    groups, children = (torch.arange(n, device=DEVICE) * 4 // n for n in (8, 32))
-    hidden = torch.arange(32, device=DEVICE) % 5 == 0
-    sizes = q, k, parents, first.int(), hidden, 4, 3
-    wanted = best_children(*sizes, (2, 8))
-    assert torch.equal(best_children(*sizes, ball=groups, child_ball=children), wanted)
+    sizes = q, k, parents, first.int(), torch.arange(32, device=DEVICE) % 5 == 0, 4, 3, (2, 8)
+    ball, wanted = torch.arange(8, device=DEVICE) // 2, best_children(*sizes)
+    assert torch.equal(best_children(*sizes, ball=ball), wanted)
     monkeypatch.setenv("PCBSA_OPS", "reference")
-    assert torch.equal(best_children(*sizes, ball=groups, child_ball=children), wanted)
+    assert torch.equal(best_children(*sizes, ball=ball), wanted)
 
 
 @kernel_test

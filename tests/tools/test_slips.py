@@ -91,7 +91,7 @@ def test_a_full_disk(capsys):
 
 def test_a_file_that_is_not_there(tmp_path, monkeypatch, capsys):
     """Told in one line where the user named it, or what it lies in; a fault of the program where nobody did."""
-    monkeypatch.setattr(given, "_places", set())
+    monkeypatch.setattr(given, "_paths", set())
     lost = tmp_path / "runs" / "lost.txt"
     with pytest.raises(FileNotFoundError):
         exit_code(lambda: len(lost.read_text()))
@@ -101,7 +101,7 @@ def test_a_file_that_is_not_there(tmp_path, monkeypatch, capsys):
     parser.add_argument("--output")
     parser.add_argument("--options", nargs="+", action=DictAction)
     for words in (["--output", str(lost)], ["--options", f"data.root={lost.parent}"], ["--output", str(lost / "x")]):
-        given._places.clear()
+        given._paths.clear()
         parser.parse_args(words)
         assert exit_code(lambda: len(lost.read_text())) == 2
         assert capsys.readouterr().err == f"error: {lost}: cannot be read or written (No such file or directory)\n"
@@ -111,7 +111,7 @@ def test_a_file_that_is_not_there(tmp_path, monkeypatch, capsys):
 
 
 def test_places_of_a_config_are_given(tmp_path, monkeypatch):
-    monkeypatch.setattr(given, "_places", set())
+    monkeypatch.setattr(given, "_paths", set())
     load_config(CONFIG, {"save_path": str(tmp_path / "run")})
     assert given.is_given(tmp_path / "run" / "model") and not given.is_given(tmp_path / "other")
 

@@ -149,13 +149,13 @@ def test_test_cfg_is_checked():
             DATASETS.build(dict(dataset, test_cfg=bad))
 
 
-@pytest.mark.parametrize("checkpoint", [True, "selective"])
+@pytest.mark.parametrize("recompute", [True, "selective"])
 @pytest.mark.parametrize("cfg", BACKBONES, ids=lambda cfg: cfg["type"])
-def test_row_by_row_and_recomputed_are_the_same(cfg, checkpoint, monkeypatch):
-    """Without gradients the feed-forward goes row by row; with ``checkpoint`` the gradients are those without."""
+def test_row_by_row_and_recomputed_are_the_same(cfg, recompute, monkeypatch):
+    """Without gradients the feed-forward goes row by row; with ``recompute`` the gradients are those without."""
     torch.manual_seed(0)
     plain = MODELS.build(dict(cfg)).train()
-    recomputing = MODELS.build(dict(cfg, checkpoint=checkpoint)).train()
+    recomputing = MODELS.build(dict(cfg, recompute=recompute)).train()
     recomputing.load_state_dict(plain.state_dict())
     batch = batch_of(90, 60)
     batch.pop("tree_order")
@@ -173,8 +173,8 @@ def test_row_by_row_and_recomputed_are_the_same(cfg, checkpoint, monkeypatch):
 def test_recomputing_saves_memory():
     """Bytes that the backward pass waits for."""
 
-    def kept(checkpoint: bool | str) -> int:
-        model = MODELS.build(dict(BACKBONES[0], checkpoint=checkpoint)).train()
+    def kept(recompute: bool | str) -> int:
+        model = MODELS.build(dict(BACKBONES[0], recompute=recompute)).train()
         sizes: dict[int, int] = {}
         weights = {parameter.data_ptr() for parameter in model.parameters()}
 
@@ -198,8 +198,8 @@ def test_selective_recomputing_computes_no_attention_again():
             self.attentions += "scaled_dot_product" in str(func) and "backward" not in str(func)
             return func(*args, **(kwargs or {}))
 
-    def attentions(checkpoint: bool | str) -> int:
-        model = MODELS.build(dict(BACKBONES[0], checkpoint=checkpoint)).train()
+    def attentions(recompute: bool | str) -> int:
+        model = MODELS.build(dict(BACKBONES[0], recompute=recompute)).train()
         with Count() as count:
             model({key: value for key, value in batch_of(150).items() if key != "tree_order"})["feat"].sum().backward()
         return count.attentions
@@ -208,20 +208,20 @@ def test_selective_recomputing_computes_no_attention_again():
     assert attentions(True) == 2 * attentions(False)
 
 
-def test_checkpoint_is_checked():
-    with pytest.raises(ValueError, match="checkpoint: got 'some', wanted True, False or 'selective'"):
-        MODELS.build(dict(BACKBONES[0], checkpoint="some"))
+def test_recompute_is_checked():
+    with pytest.raises(ValueError, match="recompute: got 'some', wanted True, False or 'selective'"):
+        MODELS.build(dict(BACKBONES[0], recompute="some"))
 
 
-@pytest.mark.parametrize("checkpoint", [True, "selective"])
-def test_what_is_computed_again_stays_on_one_stream(checkpoint):
+@pytest.mark.parametrize("recompute", [True, "selective"])
+def test_what_is_computed_again_stays_on_one_stream(recompute):
     """In the forward pass and again in the backward pass, which runs in another thread on CUDA."""
     seen = []
 
     def run(x):
-        seen.append(side_streams._together)
+        seen.append(side_streams._single_stream)
         return x.sin().exp()
 
     x = torch.ones(3, requires_grad=True)
-    recomputed(run, checkpoint, x).sum().backward()
-    assert seen == [1, 1] and side_streams._together == 0
+    recomputed(run, recompute, x).sum().backward()
+    assert seen == [1, 1] and side_streams._single_stream == 0

@@ -134,7 +134,9 @@ def test_a_volume_keeps_its_cells_and_its_vectors(tmp_path, prepared):
         options = {}
     transform = [dict(type="CollectPoints", keys=("coord", "target", "name"), feat_keys=("coord",))]
     dataset = build_dataset(
-        dict(type="PointFieldDataset", split="test", data_root=str(root), target=target, transform=transform, **options)
+        dict(
+            type="CustomFieldDataset", split="test", data_root=str(root), target=target, transform=transform, **options
+        )
     )
     batch, name, said = collate_fn([dataset[0]]), dataset.get_data_name(0), []
     exporter = FieldExporter(tmp_path / "out", ["vtu", "npz", "vtp"], dataset, said.append)

@@ -13,7 +13,7 @@ from pointcept_bsa.training.cli import train_main
 from pointcept_bsa.training.evaluation.fit import (
     ConstantErrors,
     Fit,
-    beside_constant,
+    compared_with_constant,
     constant_warning,
     training_errors,
 )
@@ -74,8 +74,8 @@ def test_a_training_says_it(tmp_path):
 
 
 def test_a_test_is_held_against_the_constant():
-    assert beside_constant(0.2, [0.5, 0.7]) == {"relative_l2": pytest.approx(0.6), "network": 0.2}
-    assert beside_constant(0.2, []) is None
+    assert compared_with_constant(0.2, [0.5, 0.7]) == {"relative_l2": pytest.approx(0.6), "network": 0.2}
+    assert compared_with_constant(0.2, []) is None
     for network, warned in ((0.2, False), (0.56, False), (0.58, True), (0.9, True), (None, True), (float("nan"), True)):
         line = constant_warning({"constant": {"relative_l2": 0.6, "network": network}})
         assert (line is not None) == warned

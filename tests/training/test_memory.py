@@ -76,9 +76,9 @@ def test_remedies_are_those_of_the_config():
     cfg = Config(dict(model=dict(backbone=backbone), batch_size=1, gradient_accumulation_steps=1, enable_amp=False))
     advice = training_advice(cfg)
     assert "batch_size" not in advice and "model.backbone.ball_size (now 128)" in advice
-    assert "model.backbone.checkpoint=selective or, for less, True" in advice and "enable_amp=True" in advice
-    cfg.model.backbone.checkpoint = True
-    assert "checkpoint=True" not in training_advice(cfg)
+    assert "model.backbone.recompute=selective or, for less, True" in advice and "enable_amp=True" in advice
+    cfg.model.backbone.recompute = True
+    assert "recompute=True" not in training_advice(cfg)
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,7 @@ OTHERS = {  # in the place of type and sizes
 
 NOT_HEARD = ".pooling.0.projection.bias"  # behind it the mean of the cloud is taken off: its gradient is rounding
 SMALL = ("data.train.num_points=15",)
-OTHERWISE = ("model.backbone.group_compression=True", "model.backbone.checkpoint=True")
+OTHERWISE = ("model.backbone.group_compression=True", "model.backbone.recompute=True")
 OTHERWISE += ("parallel=fsdp2", "optimizer.type=AdamW")
 
 

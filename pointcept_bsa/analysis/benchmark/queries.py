@@ -81,17 +81,17 @@ def measure_queries(
             pred: torch.Tensor = network.decode(memory, to_device(chunks[number % CLOUDS], device), chunk)["pred"]
             return pred.cpu()
 
-        for turn in range(min(CLOUDS, plan.warmup)):
-            send(turn)
+        for i in range(min(CLOUDS, plan.warmup)):
+            send(i)
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
         count = -(-queries // chunk)
         start = last = time.perf_counter()
-        for turn in range(count):
-            send(turn)
+        for i in range(count):
+            send(i)
             if time.perf_counter() - last > 10:
                 last = time.perf_counter()
-                say(f"{name}: {turn + 1}/{count} chunks, {(turn + 1) * chunk / (last - start):,.0f} queries/s")
+                say(f"{name}: {i + 1}/{count} chunks, {(i + 1) * chunk / (last - start):,.0f} queries/s")
         seconds = time.perf_counter() - start
     sent = count * chunk
     peak = peak_memory_mb(device)

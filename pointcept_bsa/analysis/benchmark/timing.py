@@ -61,11 +61,11 @@ def time_calls(
     that may compile or load something, uses nothing. Then ``repeats`` calls are timed, fewer if another one would
     exceed the budget, but at least one.
     """
-    turn = itertools.cycle(inputs)
+    cycle = itertools.cycle(inputs)
     spent = 0.0
 
     def once() -> float:
-        given = next(turn)
+        given = next(cycle)
         return timer(lambda: call(given))
 
     once()

@@ -68,9 +68,9 @@ def prepare_input(mesh: Mesh, name: str, network: Network, given: Mapping[str, s
         raise InputError(f"{name}: points are NaN or infinite, wanted finite positions")
     triangle = triangles_of(mesh)
     surface = outward_surface(mesh.points, triangle) if len(triangle) and network.dimensions == 3 else None
-    if surface is not None and surface.turned:
+    if surface is not None and surface.flipped:
         remarks.append(
-            f"{surface.turned} of {len(surface.triangle)} faces looked inward: turned for normals and forces"
+            f"{surface.flipped} of {len(surface.triangle)} faces looked inward: turned for normals and forces"
         )
     arrays = {"coord": _coordinates(points, network.dimensions, name)}
     source = _Source(mesh, used, surface, network, name, remarks)

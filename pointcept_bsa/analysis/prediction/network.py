@@ -14,7 +14,7 @@ from torch import nn
 from pointcept_bsa.datasets.base import FROM_ANCHORS, PIECES, check_test_cfg
 from pointcept_bsa.datasets.folder_dataset import FolderDataset
 from pointcept_bsa.datasets.inputs import FieldInfo, InputDescription
-from pointcept_bsa.datasets.point_field import OwnPointFieldDataset
+from pointcept_bsa.datasets.point_field import CustomFieldDataset
 from pointcept_bsa.datasets.transforms import fields_read
 from pointcept_bsa.distributed import mesh
 from pointcept_bsa.distributed.parts import cut, whole_batch
@@ -219,12 +219,12 @@ def open_network(
     if metadata and FILE in metadata:
         training = parse_training_range(metadata[FILE], "RUN")
     kind = _class_of(cfg["data"]["train"]["type"])
-    if training is None or ("inputs" not in training and issubclass(kind, OwnPointFieldDataset)):
+    if training is None or ("inputs" not in training and issubclass(kind, CustomFieldDataset)):
         training, remark = _from_data(cfg)
         remarks.append(remark)
     known = training or _from_class(kind, model)
     inputs = _inputs(kind, training, given, model, remarks)
-    transforms = [dict(transform) for transform in (*inputs.transform, *inputs.placed(given))]
+    transforms = [dict(transform) for transform in (*inputs.transform, *inputs.shifted(given))]
     for transform in transforms:
         if "keys" in transform:
             transform["keys"] = tuple(key for key in transform["keys"] if key not in ("target", "segment"))
@@ -274,7 +274,7 @@ def _inputs(
     """
     if training is not None and "inputs" in training:
         return InputDescription.from_plain(training["inputs"])
-    if issubclass(kind, OwnPointFieldDataset):
+    if issubclass(kind, CustomFieldDataset):
         raise InputError(
             f"RUN: {remarks[-1]}; how the data set scales coordinates and parameters is not known without it, wanted "
             "data.train.data_root where the training data are, or training_range.json of the run"

@@ -13,12 +13,12 @@ from typing import Any
 from pointcept_bsa.errors import InputError, nearest
 from pointcept_bsa.host import DATASETS, HOOKS, LOSSES, MODELS, OPTIMIZERS, SCHEDULERS, TRANSFORMS, Config
 
-Place = tuple[str | int, ...]
+KeyPath = tuple[str | int, ...]
 DICTS = (Mapping, Config)
 REGISTRIES = (MODELS, DATASETS, TRANSFORMS, OPTIMIZERS, SCHEDULERS, LOSSES, HOOKS)
 
 
-def places(cfg: Any, path: str) -> list[Place]:
+def key_paths(cfg: Any, path: str) -> list[KeyPath]:
     """The places that ``path`` names; the last key may be absent where the class that is built there takes it.
 
     Raises:
@@ -30,7 +30,7 @@ def places(cfg: Any, path: str) -> list[Place]:
     return found
 
 
-def _walk(node: Any, keys: list[str], before: Place, path: str) -> Iterator[Place]:
+def _walk(node: Any, keys: list[str], before: KeyPath, path: str) -> Iterator[KeyPath]:
     if not keys:
         yield before
         return
@@ -79,7 +79,7 @@ def _arguments(node: Mapping[str, Any]) -> dict[str, Any]:
     return {p.name: p.default for p in parameters if p.default is not p.empty}
 
 
-def value_at(cfg: Any, place: Place) -> Any:
+def value_at(cfg: Any, place: KeyPath) -> Any:
     """What stands there; the class's default where nothing does."""
     *way, last = place
     node = cfg
@@ -90,7 +90,7 @@ def value_at(cfg: Any, place: Place) -> Any:
     return node[last]
 
 
-def put(cfg: Any, place: Place, value: Any) -> None:
+def put(cfg: Any, place: KeyPath, value: Any) -> None:
     """Write ``value`` there; a tuple on the way becomes a list."""
     node = cfg
     for step, following in zip(place[:-1], place[1:], strict=True):

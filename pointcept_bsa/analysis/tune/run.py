@@ -213,14 +213,14 @@ class _Search:
             raise InputError(f"none of {counts} was complete, the first: {reason}; see {paths[0]}")
         name = metric_name(self.metric)
         own = next((t for t in study.done if not settings_of(self.space, t.params)), None)
-        stands = (
+        unchanged = (
             f"as it stands {self._shown(own.value)} (trial {own.number})"
             if own is not None and own.state.name == "COMPLETE"
             else "as it stands was not complete"
         )
         comment = [
             f"The best of {counts}.",
-            f"Trial {best.number}: validation {name} {self._shown(best.value)}; the config {stands}.",
+            f"Trial {best.number}: validation {name} {self._shown(best.value)}; the config {unchanged}.",
         ]
         path = self._write_best(best, comment)
         picture = draw_importance(study, self.metric)

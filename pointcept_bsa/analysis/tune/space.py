@@ -26,21 +26,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pointcept_bsa.analysis.tune.key_path import Place, places, value_at
+from pointcept_bsa.analysis.tune.key_path import KeyPath, key_paths, value_at
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.files.json_file import json_text
 
-Settings = list[tuple[Place, Any]]
+Settings = list[tuple[KeyPath, Any]]
 RANGES = ("log", "linear", "int")
-AS_IT_STANDS = "as it stands"
+UNCHANGED = "as it stands"
 
 
 @dataclass(frozen=True)
 class Range:
-    """Numbers from ``low`` to ``high`` for all of ``places``; ``base`` is the config's own."""
+    """Numbers from ``low`` to ``high`` for all of ``key_paths``; ``base`` is the config's own."""
 
     name: str
-    places: tuple[Place, ...]
+    key_paths: tuple[KeyPath, ...]
     type: str
     low: float
     high: float
@@ -50,7 +50,7 @@ class Range:
     def settings(self, value: Any) -> Settings:
         """What a value sets; nothing where it is the config's own."""
         value = int(value) if self.type == "int" else value if value == self.base else float(f"{value:.4g}")
-        return [] if value == self.base else [(place, value) for place in self.places]
+        return [] if value == self.base else [(place, value) for place in self.key_paths]
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ def _range(cfg: Mapping[str, Any], name: str, entry: Mapping[str, Any]) -> Range
         raise InputError(f"search[{name!r}]: got step={step!r}, wanted a positive integer, and type='int'")
     if kind == "log" and low <= 0:
         raise InputError(f"search[{name!r}]: got low={low!r}, wanted above 0 with type='log'")
-    found = places(cfg, name)
+    found = key_paths(cfg, name)
     base = _common(cfg, name, found)
     if not isinstance(base, numbers) or isinstance(base, bool) or (kind == "log" and base <= 0):
         raise InputError(
@@ -147,7 +147,7 @@ def _range(cfg: Mapping[str, Any], name: str, entry: Mapping[str, Any]) -> Range
 
 
 def _listed(cfg: Mapping[str, Any], name: str, choices: Any) -> Choice:
-    found = places(cfg, name)
+    found = key_paths(cfg, name)
     base = _common(cfg, name, found)
     values = list(choices) if any(_same(base, value) for value in choices) else [base, *choices]
     options = {_plain(value): [(place, value) for place in found] for value in values}
@@ -161,14 +161,14 @@ def _labelled(cfg: Mapping[str, Any], name: str, choices: Mapping[str, Any]) -> 
     for label, keys in choices.items():
         if not isinstance(keys, Mapping):
             raise InputError(f"search[{name!r}]: choice {label!r} is {_plain(keys)}, wanted dict of key: value")
-        options[str(label)] = [(place, value) for key, value in keys.items() for place in places(cfg, str(key))]
+        options[str(label)] = [(place, value) for key, value in keys.items() for place in key_paths(cfg, str(key))]
     own = [label for label, set_ in options.items() if all(_same(value_at(cfg, p), v) for p, v in set_)]
     if not own:
-        options = {AS_IT_STANDS: [], **options}
-    return Choice(name, options, own[0] if own else AS_IT_STANDS)
+        options = {UNCHANGED: [], **options}
+    return Choice(name, options, own[0] if own else UNCHANGED)
 
 
-def _common(cfg: Mapping[str, Any], name: str, found: list[Place]) -> Any:
+def _common(cfg: Mapping[str, Any], name: str, found: list[KeyPath]) -> Any:
     values = [value_at(cfg, place) for place in found]
     for place, value in zip(found, values, strict=True):
         if not _same(value, values[0]):

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from pointcept_bsa.analysis.tune.key_path import places, put, value_at
+from pointcept_bsa.analysis.tune.key_path import key_paths, put, value_at
 from pointcept_bsa.analysis.tune.space import Settings
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.host import build_dataset
@@ -179,7 +179,7 @@ def follow(cfg: Any, settings: Settings) -> Settings:
         return []
     if "in_channels" not in cfg.model.get("backbone", {}):
         return []
-    place = places(cfg, IN_CHANNELS)[0]
+    place = key_paths(cfg, IN_CHANNELS)[0]
     width = build_dataset(cfg.data.train, path="data.train")[0]["feat"].shape[1]
     if width == value_at(cfg, place):
         return []

@@ -77,7 +77,8 @@ def capture(model: nn.Module, batch: Mapping[str, Any]) -> Capture:
         if isinstance(x, Normed):
             x = x.before_position(module, *geometry)
         elif film is not None:  # the norm, scaled and shifted by conditions
-            x = film.of_attention(module.with_position(x, *geometry)) - module.position(module.place(*geometry))
+            position = module.position(module.relative_position(*geometry))
+            x = film.of_attention(module.with_position(x, *geometry)) - position
         if isinstance(module, FullAttention):
             slot = torch.arange(len(x), device=x.device)
             calls.append(LayerCall(names[module], module, x, None, args[1], slot, False))

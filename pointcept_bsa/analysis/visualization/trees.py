@@ -13,7 +13,7 @@ from pointcept_bsa.geometry.ball_tree import BallLayout, BallTree
 from pointcept_bsa.geometry.tree_plan import TreePlan, plan_tree
 from pointcept_bsa.training.evaluation.canvas import Canvas
 
-MAIN, TURNED, BOTH = (0.16, 0.44, 0.72, 1.0), (0.95, 0.58, 0.13, 1.0), (0.45, 0.16, 0.5, 1.0)
+MAIN, ROTATED, BOTH = (0.16, 0.44, 0.72, 1.0), (0.95, 0.58, 0.13, 1.0), (0.45, 0.16, 0.5, 1.0)
 MOST_CIRCLES = 600
 
 
@@ -81,9 +81,9 @@ def draw_rotated(subject: Subject, canvas: Canvas, tree: BallTree, point: int) -
         raise InputError("RUN: its network has no rotated tree, wanted model.backbone.rotate other than 0")
     layout: BallLayout = tree.layout
     main = tree.inverse // layout.ball_size
-    turned = tree.rotation_inverse[tree.inverse] // layout.ball_size
-    own = [(nodes == nodes[point]) for nodes in (main, turned)]
-    balls = [to_numpy(nodes).astype(np.int64) for nodes in (main, turned)]
+    rotated = tree.rotation_inverse[tree.inverse] // layout.ball_size
+    own = [(nodes == nodes[point]) for nodes in (main, rotated)]
+    balls = [to_numpy(nodes).astype(np.int64) for nodes in (main, rotated)]
     figure = new_figure(3, 1, canvas, extra=1.05)
     for i, (heading, nodes) in enumerate(zip(("main tree", "rotated tree"), balls)):
         axes: Any = figure.add_subplot(1, 3, i + 1)
@@ -93,12 +93,12 @@ def draw_rotated(subject: Subject, canvas: Canvas, tree: BallTree, point: int) -
         axes.set_title(f"{heading}: {nodes.max() + 1} balls of at most {layout.ball_size} points", fontsize=11)
     colours = np.tile(UNSEEN, (len(subject.coord), 1))
     first, second = (mask.cpu().numpy() for mask in own)
-    colours[first], colours[second], colours[first & second] = MAIN, TURNED, BOTH
+    colours[first], colours[second], colours[first & second] = MAIN, ROTATED, BOTH
     axes = figure.add_subplot(1, 3, 3)
     canvas.paint(axes, colours)
     canvas.mark(axes, point)
     axes.set_title(f"the two balls of point {point}", fontsize=11)
-    entries = ((MAIN, "main tree", first), (TURNED, "rotated tree", second), (BOTH, "both", first & second))
+    entries = ((MAIN, "main tree", first), (ROTATED, "rotated tree", second), (BOTH, "both", first & second))
     legend(axes, [(colour, f"{label}: {int(mask.sum())} points") for colour, label, mask in entries])
     figure.suptitle(f"Balls of the main and the rotated tree, {subject.name}", fontsize=13)
     return Drawing(figure, {"ball_main": balls[0], "ball_rotated": balls[1]})

@@ -109,7 +109,7 @@ def suggested_configs(
         if labels:
             custom = Config.fromfile(str(root.resolve() / parent)).model
             parent = posixpath.normpath(f"{base}/../_base_/custom_labels.py")
-            given = "type='PointLabelDataset', split='{split}', data_root=data_root, scale_to_box=True, "
+            given = "type='CustomLabelDataset', split='{split}', data_root=data_root, scale_to_box=True, "
             model = [
                 f"    num_classes={len(labels)},",
                 f"    backbone_out_channels={MODELS.build(custom.backbone).out_channels},",

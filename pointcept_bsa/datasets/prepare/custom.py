@@ -25,7 +25,7 @@ from pointcept_bsa.datasets.own.suggested_config import suggested_configs
 from pointcept_bsa.datasets.own.surface_pressure import checked_surface_pressure, parse_surface_pressure
 from pointcept_bsa.datasets.own.table import Table, check_rows, read_parameters
 from pointcept_bsa.datasets.prepare.layout import (
-    check_place,
+    check_destination,
     check_sample_names,
     field_statistics,
     finish,
@@ -147,7 +147,7 @@ class _Plan:
             lambda: check_used(self.recipe, self.table),
             self._check_bad,
             lambda: check_sample_names(self.names),
-            lambda: check_place(self.root, self._bytes(self._missing())),
+            lambda: check_destination(self.root, self._bytes(self._missing())),
             lambda: refuse_other_data(self.root, self.names, self.overwrite),
             lambda: _refuse_other_recipe(self.root, self.content(), self.overwrite),
         )

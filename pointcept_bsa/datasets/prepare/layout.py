@@ -80,7 +80,7 @@ def check_sample_names(names: Sequence[str]) -> None:
         folders[key] = name
 
 
-def check_place(root: Path, needed: int = 0) -> None:
+def check_destination(root: Path, needed: int = 0) -> None:
     """Raise ``InputError`` if no folder ``root`` can be made and filled there with ``needed`` bytes."""
     there = next(path for path in (root.absolute(), *root.absolute().parents) if path.exists())
     if not there.is_dir():
@@ -94,7 +94,7 @@ def check_place(root: Path, needed: int = 0) -> None:
 
 def refuse_other_data(root: Path, sample_ids: Iterable[str], overwrite: bool) -> None:
     """Raise ``InputError`` if ``root`` cannot be a folder, or holds a finished preparation that this would orphan."""
-    check_place(root)
+    check_destination(root)
     path = root / "split.json"
     if overwrite or not path.is_file():
         return

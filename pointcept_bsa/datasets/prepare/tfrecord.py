@@ -38,7 +38,7 @@ message_type { name: "BytesList" field { name: "value" number: 1 type: TYPE_BYTE
 
 
 @dataclass(frozen=True)
-class RecordPlace:
+class RecordSpan:
     """Where the data of a record lie."""
 
     path: Path
@@ -50,7 +50,7 @@ class RecordPlace:
         return f"{self.path} record {self.number}"
 
 
-def scan_records(path: Path) -> list[RecordPlace]:
+def scan_records(path: Path) -> list[RecordSpan]:
     """Return the places of all records of a file, after checking every length against the file's size.
 
     Raises:
@@ -69,7 +69,7 @@ def _masked_crc32c(data: bytes) -> int:
     return masked_crc32c(data)
 
 
-def _scan(file: BinaryIO, path: Path, size: int) -> Iterator[RecordPlace]:
+def _scan(file: BinaryIO, path: Path, size: int) -> Iterator[RecordSpan]:
     start, number = 0, 0
     while start < size:
         file.seek(start)
@@ -84,11 +84,11 @@ def _scan(file: BinaryIO, path: Path, size: int) -> Iterator[RecordPlace]:
             raise InputError(f"{path} record {number}: {size - start} of {end - start} bytes are there: truncated")
         if length > MAX_RECORD:
             raise InputError(f"{path} record {number}: has {length} bytes, wanted at most {MAX_RECORD}")
-        yield RecordPlace(path, number, start + HEADER, length)
+        yield RecordSpan(path, number, start + HEADER, length)
         start, number = end, number + 1
 
 
-def read_record(place: RecordPlace) -> bytes:
+def read_record(place: RecordSpan) -> bytes:
     """Return the data of a record.
 
     Raises:

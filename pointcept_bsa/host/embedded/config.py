@@ -18,7 +18,7 @@ from mmengine.utils import import_modules_from_strings
 
 from pointcept_bsa.arguments import DictAction
 from pointcept_bsa.arguments.carried import carried, config_names, config_path
-from pointcept_bsa.arguments.given import note_places
+from pointcept_bsa.arguments.given import note_paths
 from pointcept_bsa.errors import InputError, nearest
 from pointcept_bsa.host.embedded.config_text import plain_values, python_text, short
 from pointcept_bsa.host.embedded.registry import register_the_package
@@ -82,7 +82,7 @@ def load_config(path: str, options: Mapping[str, Any] | None = None) -> Config:
 def complete_config(cfg: Config, options: Mapping[str, Any]) -> None:
     """Apply ``options`` to what a file says, add what it leaves out, and check it. Raises ``InputError``."""
     merge_options(cfg, options)
-    note_places([cfg[key] for key in cfg])
+    note_paths([cfg[key] for key in cfg])
     for key in list(cfg):
         cfg[key] = plain_values(cfg[key], str(key))
     for key, value in DEFAULTS.items():

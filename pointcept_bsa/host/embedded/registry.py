@@ -17,6 +17,7 @@ from mmengine.utils import import_modules_from_strings
 
 from pointcept_bsa.errors import InputError, nearest
 from pointcept_bsa.host.memory import is_out_of_memory
+from pointcept_bsa.old_names import old_arguments
 
 _building: list[tuple[str, dict[str, Any]]] = []  # (config path, keyword arguments) of the constructors now running
 
@@ -117,7 +118,7 @@ def _check_signature(cls: Any, kwargs: dict[str, Any], where: str) -> None:
     names = [p.name for p in named]
     if not any(p.kind is p.VAR_KEYWORD for p in parameters):
         for key in kwargs:
-            if key not in names:
+            if key not in names and key not in old_arguments(names):
                 hint = nearest(key, names) or f"; it takes {', '.join(names) or 'no arguments'}"
                 raise LocatedError(f"{where}: unknown argument {key!r}{hint}")
     missing = [p.name for p in named if p.default is p.empty and p.name not in kwargs]

@@ -144,11 +144,13 @@ class RandomRotate:
         if np.random.random() >= self.p:
             return sample
         coord = sample["coord"]
-        turn = _rotation(np.random.uniform(self.low, self.high) * np.pi, self.axis, coord.shape[1]).astype(coord.dtype)
+        rotation = _rotation(np.random.uniform(self.low, self.high) * np.pi, self.axis, coord.shape[1]).astype(
+            coord.dtype
+        )
         centre = _box_centre(coord) if self.center is None else np.asarray(self.center, coord.dtype)
-        sample["coord"] = (coord - centre) @ turn.T + centre
+        sample["coord"] = (coord - centre) @ rotation.T + centre
         if "normal" in sample:
-            sample["normal"] = sample["normal"] @ turn.T.astype(sample["normal"].dtype)
+            sample["normal"] = sample["normal"] @ rotation.T.astype(sample["normal"].dtype)
         return sample
 
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 def attention(layer: AttentionLayer, x: Tensor | Normed, *geometry: Any, film: Film | None = None) -> Tensor | Summand:
     """layer(x, ...); in a block, which has added the position and applied the film already, as a summand."""
     if isinstance(x, Normed):
-        return summand(layer.projection, layer.fused_attend(x.entered, *geometry))
+        return summand(layer.projection, layer.fused_attend(x.h, *geometry))
     h = layer.with_position(x, *geometry)
     return layer.projection(layer.fused_attend(h if film is None else film.of_attention(h), *geometry))
 

@@ -38,10 +38,10 @@ def run_block(
 
 def _run(block: TransformerBlock, stream: Residual, *geometry: Any, film: Film | None) -> Residual:
     layer = block.attention
-    x, entered = stream.normed(block.norm1, layer.place(*geometry), layer.position)
+    x, h = stream.normed(block.norm1, layer.relative_position(*geometry), layer.position)
     if film is not None:
-        entered = film.of_attention(entered)
-    a = layer(Normed(x, entered), *geometry)
+        h = film.of_attention(h)
+    a = layer(Normed(x, h), *geometry)
     if torch.is_grad_enabled():
         x, normed = Residual(x, a).normed(block.norm2)
         if film is not None:

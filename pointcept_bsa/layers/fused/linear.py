@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pointcept_bsa.layers.fused.product import lie_together, product, product_of
+from pointcept_bsa.layers.fused.product import are_adjacent, product, product_of
 from pointcept_bsa.ops.column_sum import with_bias_gradient
 from pointcept_bsa.ops.fan_out import fan_out
 
@@ -28,7 +28,7 @@ class Summand(NamedTuple):
     value: Tensor
     bias: Tensor | None = None
 
-    def full(self) -> Tensor:
+    def to_tensor(self) -> Tensor:
         """The summand with nothing left to do."""
         if self.bias is None:
             return self.value
@@ -64,8 +64,8 @@ def has_stand_in(layer: Linear) -> bool:
 def master_parameter(layer: Linear, name: str) -> Tensor:
     """The ``"weight"`` or ``"bias"`` of a layer, not the 16 bits that stand in for it (see host.cast_weights)."""
     own: Tensor | None = None if layer.cast is None else getattr(layer.cast, name)
-    full: Tensor = getattr(layer, name) if own is None else own
-    return full
+    to_tensor: Tensor = getattr(layer, name) if own is None else own
+    return to_tensor
 
 
 def first_columns(layer: Linear, x: Tensor, columns: int) -> Tensor:
@@ -85,7 +85,7 @@ def worth_joining(*layers: Linear) -> bool:
         return False
     if len({layer.weight.requires_grad for layer in layers}) > 1:
         return False
-    return torch.is_grad_enabled() or lie_together("weight", layers)
+    return torch.is_grad_enabled() or are_adjacent("weight", layers)
 
 
 def _sums_bias(layer: Linear) -> bool:

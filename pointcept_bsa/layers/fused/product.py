@@ -18,37 +18,37 @@ if TYPE_CHECKING:
 
 
 class _Joined(torch.autograd.Function):
-    """Tensors one below the other; not copied where they lie so in memory. See :func:`lie_together`."""
+    """Tensors one below the other; not copied where they lie so in memory. See :func:`are_adjacent`."""
 
     @staticmethod
-    def forward(ctx: Any, together: bool, *parts: Tensor) -> Tensor:
+    def forward(ctx: Any, adjacent: bool, *parts: Tensor) -> Tensor:
         ctx.sizes = [len(part) for part in parts]
-        return _below_each_other(parts, together)
+        return _below_each_other(parts, adjacent)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         return None, *grads[0].split(ctx.sizes)
 
 
-def _below_each_other(parts: Sequence[Tensor], together: bool) -> Tensor:
+def _below_each_other(parts: Sequence[Tensor], adjacent: bool) -> Tensor:
     first = parts[0].detach()
     if len(parts) == 1:
         return first
-    if together:
+    if adjacent:
         return first.as_strided((sum(map(len, parts)), *first.shape[1:]), first.stride())
     return torch.cat([first, *(part.detach() for part in parts[1:])])
 
 
-def lie_together(name: str, layers: Sequence[Linear]) -> bool:
+def are_adjacent(name: str, layers: Sequence[Linear]) -> bool:
     """Whether the ``"weight"`` or ``"bias"`` of layers stand one behind the other in the same memory: as 16-bit
     stand-ins do, see :class:`.Cast`."""
     places = [None if layer.cast is None else layer.cast.places.get(name) for layer in layers]
     return all(a is not None and b is not None and a.stop == b.start for a, b in pairwise(places))
 
 
-def join(parts: Sequence[Tensor], together: bool) -> Tensor:
+def join(parts: Sequence[Tensor], adjacent: bool) -> Tensor:
     """Tensors one below the other, a view where they lie so."""
-    out: Tensor = _Joined.apply(together, *parts) if len(parts) > 1 else parts[0]
+    out: Tensor = _Joined.apply(adjacent, *parts) if len(parts) > 1 else parts[0]
     return out
 
 
@@ -64,8 +64,8 @@ def product(x: Tensor, layers: Sequence[Linear], summed: Sequence[Tensor] = ()) 
         summed: parameters that get the column sums of the gradient of the result, one behind the other.
     """
     weights, biases = [layer.weight for layer in layers], [layer.bias.detach() for layer in layers]
-    together = lie_together("weight", layers), lie_together("bias", layers)
-    return product_of(x, weights, biases, summed, together)
+    adjacent = are_adjacent("weight", layers), are_adjacent("bias", layers)
+    return product_of(x, weights, biases, summed, adjacent)
 
 
 def product_of(
@@ -73,11 +73,11 @@ def product_of(
     weights: Sequence[Tensor],
     biases: Sequence[Tensor],
     summed: Sequence[Tensor] = (),
-    together: tuple[bool, bool] = (False, False),
+    adjacent: tuple[bool, bool] = (False, False),
 ) -> Tensor:
-    """The same of weights (C', C) and biases (C',), of which it is said whether they lie ``together`` in memory."""
-    of_weights, of_biases = together
-    if not _gradients_apart(x, weights):
+    """The same of weights (C', C) and biases (C',), of which it is said whether they lie ``adjacent`` in memory."""
+    of_weights, of_biases = adjacent
+    if not _separate_gradients(x, weights):
         return with_bias_gradient(F.linear(x, join(weights, of_weights), join(biases, of_biases)), summed)
     with on_side_stream(x):
         reminder = _WeightGradients.apply(x.detach(), len(weights), *weights, *summed)
@@ -86,7 +86,7 @@ def product_of(
     return out
 
 
-def _gradients_apart(x: Tensor, weights: Sequence[Tensor]) -> bool:
+def _separate_gradients(x: Tensor, weights: Sequence[Tensor]) -> bool:
     """Whether weights, all of which want a gradient, are of the type in which x comes: 16-bit stand-ins."""
     return (
         worth_it(x)

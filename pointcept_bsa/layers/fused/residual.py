@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pointcept_bsa.layers.fused.linear import Summand, master_parameter
 from pointcept_bsa.ops.permute import permute
-from pointcept_bsa.ops.rms_norm import Place, residual_norm
+from pointcept_bsa.ops.rms_norm import PositionMap, residual_norm
 
 if TYPE_CHECKING:
     from pointcept_bsa.geometry.ball_tree import BallTree
@@ -30,34 +30,34 @@ class Residual(NamedTuple):
     summand: Summand | None = None
     order: tuple[Tensor, Tensor] | None = None
 
-    def turned(self, tree: BallTree, *, to_rotated: bool) -> Residual:
+    def permuted(self, tree: BallTree, *, to_rotated: bool) -> Residual:
         """The stream in the order of the other tree: by the kernel that comes next, where its rows are all here."""
         if tree.is_part:
-            return Residual(tree.turned(self.total(), to_rotated=to_rotated))
+            return Residual(tree.permuted(self.total(), to_rotated=to_rotated))
         return self._replace(order=tree.permutation(to_rotated=to_rotated))
 
     def total(self) -> Tensor:
         """(S, C)."""
-        x = self.x if self.summand is None else self.x + self.summand.full()
+        x = self.x if self.summand is None else self.x + self.summand.to_tensor()
         return x if self.order is None else permute(x, *self.order)
 
     def normed(
-        self, norm: RMSNorm, place: Tensor | None = None, position: Linear | None = None
+        self, norm: RMSNorm, relative_position: Tensor | None = None, position: Linear | None = None
     ) -> tuple[Tensor, Tensor]:
-        """The total, and its norm, to which ``position(place)`` is added."""
-        map_of_place = None
-        if place is not None and position is not None:
-            map_of_place = _in_place(place, position)
-            if map_of_place is None:
+        """The total, and its norm, to which ``position(relative_position)`` is added."""
+        position_map = None
+        if relative_position is not None and position is not None:
+            position_map = _position_map(relative_position, position)
+            if position_map is None:
                 x = self.total()
-                return x, norm(x) + position(place)
+                return x, norm(x) + position(relative_position)
         value, bias = self.summand or (None, None)
-        return residual_norm(self.x, norm.weight, norm.eps_of(self.x), value, bias, self.order, map_of_place)
+        return residual_norm(self.x, norm.weight, norm.eps_of(self.x), value, bias, self.order, position_map)
 
 
-def norm_with_position(x: Tensor, norm: RMSNorm, place: Tensor, position: Linear) -> Tensor:
+def norm_with_position(x: Tensor, norm: RMSNorm, relative_position: Tensor, position: Linear) -> Tensor:
     """norm(x) + position(place): (S, C)."""
-    return Residual(x).normed(norm, place, position)[1]
+    return Residual(x).normed(norm, relative_position, position)[1]
 
 
 class Normed(NamedTuple):
@@ -65,19 +65,19 @@ class Normed(NamedTuple):
 
     Attributes:
         x: (S, C) the residual stream.
-        entered: (S, C) its norm, and W_pos position added.
+        h: (S, C) its norm, and W_pos position added.
     """
 
     x: Tensor
-    entered: Tensor
+    h: Tensor
 
     def before_position(self, layer: AttentionLayer, *geometry: Any) -> Tensor:
         """(S, C) what the plain layer is called with for the same result."""
-        return self.entered - layer.position(layer.place(*geometry))
+        return self.h - layer.position(layer.relative_position(*geometry))
 
 
-def _in_place(place: Tensor, position: Linear) -> Place | None:
-    """``position(place)`` as the kernel takes it, or None if it cannot."""
-    if place.requires_grad or place.shape[-1] > 3 or position.bias is None:
+def _position_map(relative_position: Tensor, position: Linear) -> PositionMap | None:
+    """``position(relative_position)`` as the kernel takes it, or None if it cannot."""
+    if relative_position.requires_grad or relative_position.shape[-1] > 3 or position.bias is None:
         return None
-    return Place(place, master_parameter(position, "weight"), master_parameter(position, "bias"))
+    return PositionMap(relative_position, master_parameter(position, "weight"), master_parameter(position, "bias"))

@@ -32,10 +32,10 @@ def run_stack(stack: BallTreeStack, x: Tensor, tree: BallTree, *others: Any, fil
     for i, block in enumerate(stack):
         if stack.rotate and rotated != bool(i % 2):
             rotated = not rotated
-            stream = stream.turned(tree, to_rotated=rotated)
+            stream = stream.permuted(tree, to_rotated=rotated)
         stream = block(stream, tree.rotated if rotated else tree.layout, *others, film=films[i])
         if stack.skip_every and (i + 1) % stack.skip_every == 0:
-            x = stream.total() + (tree.turned(skip, to_rotated=True) if rotated else skip)
-            skip, stream = tree.turned(x, to_rotated=False) if rotated else x, Residual(x)
+            x = stream.total() + (tree.permuted(skip, to_rotated=True) if rotated else skip)
+            skip, stream = tree.permuted(x, to_rotated=False) if rotated else x, Residual(x)
     wait_for_deferred(x)
-    return (stream.turned(tree, to_rotated=False) if rotated else stream).total()
+    return (stream.permuted(tree, to_rotated=False) if rotated else stream).total()

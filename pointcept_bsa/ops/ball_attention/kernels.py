@@ -56,16 +56,17 @@ def forward_kernel(
     HEADS: tl.constexpr, GROUP: tl.constexpr, BALL: tl.constexpr, DIM: tl.constexpr, WIDTH: tl.constexpr,
     SPACE: tl.constexpr, BIAS: tl.constexpr, MASK: tl.constexpr,
     ROWS: tl.constexpr, KEYS: tl.constexpr, PRECISION: tl.constexpr, UPCAST: tl.constexpr,
-    APART: tl.constexpr,
+    SEPARATE_QUERIES: tl.constexpr,
 ):  # fmt: skip
     """OUT (S, H, D) and LSE (H, S), log2 of the sum of exponentials; a query without keys gets 0 and 0.
 
-    APART: queries AT other places than the keys, each tile of them of the ball that BALL_OF says; all of them count.
+    SEPARATE_QUERIES: queries AT other places than the keys, each tile of them of the ball that BALL_OF says; all of
+    them count.
     """
     first, head = tl.program_id(0) * ROWS, tl.program_id(1)
     rows = first + tl.arange(0, ROWS)
     q = _tile(Q + head * q_head, rows, q_row, DIM, WIDTH)
-    if APART:
+    if SEPARATE_QUERIES:
         ball = tl.load(BALL_OF + tl.program_id(0)).to(tl.int32) * BALL
     else:
         ball = first // BALL * BALL
@@ -93,7 +94,7 @@ def forward_kernel(
         highest = new
     found = total > 0
     out = out / tl.where(found, total, 1.0)[:, None]
-    if MASK and not APART:
+    if MASK and not SEPARATE_QUERIES:
         here = tl.load(VALID + rows) != 0
         out = tl.where(here[:, None], out, 0.0)
     _put(OUT + head * WIDTH, out, rows, HEADS * WIDTH, DIM, WIDTH)

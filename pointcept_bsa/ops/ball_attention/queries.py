@@ -81,8 +81,8 @@ def reference(
     if sigma is not None:
         if at is None or coord is None:
             raise ValueError("at, coord: got None, wanted positions for the distance bias")
-        apart = _distances(at.unflatten(0, (tiles, -1)), of_tiles(coord))
-        bias = (sigma.view(-1, 1, 1) * apart.unsqueeze(1)).to(q.dtype)  # (G, H, r, m)
+        distance = _distances(at.unflatten(0, (tiles, -1)), of_tiles(coord))
+        bias = (sigma.view(-1, 1, 1) * distance.unsqueeze(1)).to(q.dtype)  # (G, H, r, m)
     if valid is not None:
         seen = of_tiles(valid)[:, None, None]
         bias = seen if bias is None else bias.masked_fill(~seen, -torch.inf)

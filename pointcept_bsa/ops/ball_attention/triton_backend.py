@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
 from pointcept_bsa.dispatch import interpreted, on_device_of
-from pointcept_bsa.ops.launch import as_bytes, counters, power_of_2, precision, rows_together
+from pointcept_bsa.ops.launch import as_bytes, contiguous_rows, counters, power_of_2, precision
 
 MAX_DIM = 128
 
@@ -93,7 +93,7 @@ def _forward(
 ) -> tuple[Tensor, Tensor]:
     from pointcept_bsa.ops.ball_attention.kernels import forward_kernel
 
-    q, k, v = (rows_together(t) for t in (q, k, v))
+    q, k, v = (contiguous_rows(t) for t in (q, k, v))
     slots, heads, _ = q.shape
     out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
     lse = torch.empty(heads, slots, dtype=torch.float32, device=q.device)
@@ -102,7 +102,20 @@ def _forward(
     coord = None if sigma is None or coord is None else coord.float().contiguous()
     with on_device_of(q):
         forward_kernel[(slots // tiles["ROWS"], heads)](
-            q, k, v, coord, coord, None, sigma, as_bytes(valid), out, lse, *numbers, APART=False, **constants, **tiles
+            q,
+            k,
+            v,
+            coord,
+            coord,
+            None,
+            sigma,
+            as_bytes(valid),
+            out,
+            lse,
+            *numbers,
+            SEPARATE_QUERIES=False,
+            **constants,
+            **tiles,
         )
     return out, lse
 
@@ -137,7 +150,7 @@ def _backward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     from pointcept_bsa.ops.ball_attention.kernels import key_gradient_kernel, query_gradient_kernel
 
-    q, k, v = (rows_together(t) for t in (q, k, v))
+    q, k, v = (contiguous_rows(t) for t in (q, k, v))
     grad = grad.contiguous()
     slots, heads, _ = q.shape
     shared = k.shape[1] < heads  # a key head's gradient is the sum over its query heads, which come apart
@@ -240,7 +253,7 @@ def query_ball_attention_op(
     """See :func:`.queries.query_ball_attention`; without gradients."""
     from pointcept_bsa.ops.ball_attention.kernels import forward_kernel
 
-    q, k, v = (rows_together(t) for t in (q, k, v))
+    q, k, v = (contiguous_rows(t) for t in (q, k, v))
     out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
     lse = torch.empty(q.shape[1], q.shape[0], dtype=torch.float32, device=q.device)
     numbers, constants = _arguments(q, k, v, coord, sigma, ball_size, valid is not None)
@@ -248,7 +261,20 @@ def query_ball_attention_op(
     at, coord = (None if sigma is None or x is None else x.float().contiguous() for x in (at, coord))
     with on_device_of(q):
         forward_kernel[(ball.shape[0], q.shape[1])](
-            q, k, v, coord, at, ball, sigma, as_bytes(valid), out, lse, *numbers, APART=True, **constants, **tiles
+            q,
+            k,
+            v,
+            coord,
+            at,
+            ball,
+            sigma,
+            as_bytes(valid),
+            out,
+            lse,
+            *numbers,
+            SEPARATE_QUERIES=True,
+            **constants,
+            **tiles,
         )
     return out
 

@@ -13,7 +13,7 @@ from torch.utils.flop_counter import register_flop_formula
 
 from pointcept_bsa.dispatch import interpreted, on_device_of
 from pointcept_bsa.ops.column_sum.triton_backend import sum_columns
-from pointcept_bsa.ops.launch import as_bytes, power_of_2, precision, rows_together
+from pointcept_bsa.ops.launch import as_bytes, contiguous_rows, power_of_2, precision
 from pointcept_bsa.ops.side_streams import SideBySide
 
 MAX_INPUTS = 256  # l D
@@ -79,7 +79,7 @@ def _forward(xs: list[Tensor], weights: list[Tensor], block_size: int, valid: Te
     """``weights``: W_1, b_1, W_2, b_2 of each MLP."""
     from .kernels import forward_kernel
 
-    xs = [rows_together(x) for x in xs]
+    xs = [contiguous_rows(x) for x in xs]
     x = xs[0]
     rows, constants = _arguments(x, weights[0], weights[2], block_size, valid is not None)
     outs = [x.new_empty((x.shape[0] // block_size, x.shape[1], weights[2].shape[0])) for x in xs]
@@ -102,7 +102,7 @@ def _backward(
     """Gradients of each x and, last, those of all weights behind each other in the type of the first."""
     from .kernels import input_gradient_kernel, weight_gradient_kernel
 
-    xs, grads = [rows_together(x) for x in xs], [grad.contiguous() for grad in grads]
+    xs, grads = [contiguous_rows(x) for x in xs], [grad.contiguous() for grad in grads]
     x = xs[0]
     rows, constants = _arguments(x, weights[0], weights[2], block_size, valid is not None)
     tiles = -(-rows // constants["ROWS"])
@@ -141,8 +141,8 @@ def _keep(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
 def _gradient(ctx: Any, grads: list[Tensor]) -> tuple[Any, ...]:
     valid, *saved = ctx.saved_tensors
     xs, weights = saved[: ctx.count], saved[ctx.count :]
-    *dxs, together = _backward(list(grads), xs, weights, ctx.block_size, valid)
-    dweights = together.split([t.numel() for t in weights])
+    *dxs, joined = _backward(list(grads), xs, weights, ctx.block_size, valid)
+    dweights = joined.split([t.numel() for t in weights])
     return dxs, [grad.view_as(t) for grad, t in zip(dweights, weights, strict=True)], None, None
 
 

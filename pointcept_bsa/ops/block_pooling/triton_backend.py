@@ -33,11 +33,11 @@ def _constants(slots: int, channels: int, block_size: int, masked: bool) -> tupl
 
 def _rows(x: Tensor) -> Tensor:
     """(S, ...) as (S, C); a copy only where the channels of a slot do not lie together."""
-    together = math.prod(x.shape[1:])
+    numbers = math.prod(x.shape[1:])
     expected = [math.prod(x.shape[i + 1 :]) for i in range(1, x.dim())]
     if list(x.stride()[1:]) == expected:
-        return x.as_strided((x.shape[0], together), (x.stride(0), 1))
-    return x.reshape(x.shape[0], together)
+        return x.as_strided((x.shape[0], numbers), (x.stride(0), 1))
+    return x.reshape(x.shape[0], numbers)
 
 
 @torch.library.custom_op("pcbsa::block_mean", mutates_args=())

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
 from pointcept_bsa.dispatch import interpreted, kept_for_graphs, on_device_of
-from pointcept_bsa.ops.launch import power_of_2, rows_together
+from pointcept_bsa.ops.launch import contiguous_rows, power_of_2
 
 MAX_TOPK, MAX_HEAD_DIM = 64, 256
 
@@ -63,7 +63,7 @@ def select_blocks_op(
     num_groups, heads, dim = q.shape
     tile = tile_of(topk, max(blocks))
     rows, stretch, keep = tile["rows"], tile["stretch"], power_of_2(topk)
-    q, k = (rows_together(t) for t in (q, k))
+    q, k = (contiguous_rows(t) for t in (q, k))
     best = q.new_empty((num_groups, heads, keep), dtype=torch.int32)
     selected = q.new_empty((num_groups, heads, topk), dtype=torch.int64)
     num_tiles, where = _tiles(tuple(groups), tuple(blocks), None if balls is None else tuple(balls), rows, q.device)

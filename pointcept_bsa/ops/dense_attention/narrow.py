@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
 from pointcept_bsa.dispatch import choice, interpreted, on_device_of, triton_installed
-from pointcept_bsa.ops.launch import alignment, as_bytes, power_of_2, rows_together
+from pointcept_bsa.ops.launch import alignment, as_bytes, contiguous_rows, power_of_2
 from pointcept_bsa.ops.side_streams import SideBySide
 
 from .narrow_exp import exponential
@@ -122,7 +122,7 @@ def _pack_keys(
 def _forward(q: Tensor, k: Tensor, v: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:
     from .narrow_kernels import forward_kernel
 
-    q, k, v = (rows_together(t) for t in (q, k, v))
+    q, k, v = (contiguous_rows(t) for t in (q, k, v))
     clouds, queries, heads, width = q.shape
     out = q.new_empty(q.shape)
     lse = q.new_empty(clouds * heads, queries, dtype=torch.float32)
@@ -152,7 +152,7 @@ def _backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     from .narrow_gradient_kernels import pack_queries_kernel, query_gradient_kernel, sum_parts_kernel
 
-    q, k, v, grad = (rows_together(t) for t in (q, k, v, grad))
+    q, k, v, grad = (contiguous_rows(t) for t in (q, k, v, grad))
     clouds, queries, heads, width = q.shape
     keys, all_heads = k.shape[1], clouds * heads
     dim = power_of_2(width + 3, 16)

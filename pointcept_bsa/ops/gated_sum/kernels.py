@@ -8,7 +8,7 @@ import triton.language as tl
 
 
 @triton.jit
-def _places(first, slots, ROWS: tl.constexpr, HEADS: tl.constexpr, HEADS_UP: tl.constexpr, DIM: tl.constexpr,
+def _offsets(first, slots, ROWS: tl.constexpr, HEADS: tl.constexpr, HEADS_UP: tl.constexpr, DIM: tl.constexpr,
             WIDTH: tl.constexpr):  # fmt: skip
     """Offsets into (S, H, D), (ROWS, HEADS_UP, DIM), and where they are inside."""
     rows = (first + tl.arange(0, ROWS)).to(tl.int64)[:, None, None]
@@ -34,7 +34,7 @@ def forward_kernel(A, B, C, GATE, OUT, slots, stride, HEADS: tl.constexpr, HEADS
                    WIDTH: tl.constexpr, ROWS: tl.constexpr):  # fmt: skip
     """OUT (S, H, D)."""
     first = tl.program_id(0) * ROWS
-    where, inside = _places(first, slots, ROWS, HEADS, HEADS_UP, DIM, WIDTH)
+    where, inside = _offsets(first, slots, ROWS, HEADS, HEADS_UP, DIM, WIDTH)
     a = tl.load(A + where, mask=inside, other=0.0).to(tl.float32)
     b = tl.load(B + where, mask=inside, other=0.0).to(tl.float32)
     c = tl.load(C + where, mask=inside, other=0.0).to(tl.float32)
@@ -62,7 +62,7 @@ def backward_kernel(A, B, C, GATE, GRAD, DA, DB, DC, DGATE, slots, stride, HEADS
                     DIM: tl.constexpr, WIDTH: tl.constexpr, ROWS: tl.constexpr):  # fmt: skip
     """DA, DB, DC (S, H, D) and DGATE (S, 3 H)."""
     first = tl.program_id(0) * ROWS
-    where, inside = _places(first, slots, ROWS, HEADS, HEADS_UP, DIM, WIDTH)
+    where, inside = _offsets(first, slots, ROWS, HEADS, HEADS_UP, DIM, WIDTH)
     grad = tl.load(GRAD + where, mask=inside, other=0.0).to(tl.float32)
     _branch_gradient(A, DA, GATE, DGATE, grad, where, inside, 0, first, slots, stride, ROWS, HEADS, HEADS_UP)
     _branch_gradient(B, DB, GATE, DGATE, grad, where, inside, 1, first, slots, stride, ROWS, HEADS, HEADS_UP)

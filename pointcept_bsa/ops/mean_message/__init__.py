@@ -40,8 +40,8 @@ def senders_for_gradients(index: Tensor, x: Tensor, points: int) -> Senders | No
 
 
 def mean_message(
-    sent: Tensor,
-    heard: Tensor,
+    sender: Tensor,
+    receiver: Tensor,
     matrix: Tensor,
     bias: Tensor,
     gamma: Tensor,
@@ -55,8 +55,8 @@ def mean_message(
     """sum_j w_ij (gamma LayerNorm(GELU(sent_j + heard_i + matrix (x_j - x_i) + bias)) + beta).
 
     Args:
-        sent: (M, C).
-        heard: (N, C).
+        sender: (M, C).
+        receiver: (N, C).
         matrix: (C, d).
         bias: (C,); the messages' gradients, whose sum is its own, cancel: the kernels add them up in float32.
         gamma, beta: (C,).
@@ -70,19 +70,19 @@ def mean_message(
     Returns:
         (N, C); by the kernels in the type of ``weight``, else as torch's normalisation gives it.
     """
-    why_not = triton_backend.unsupported(sent, index, relative) if triton_installed() else None
+    why_not = triton_backend.unsupported(sender, index, relative) if triton_installed() else None
     if senders is None and torch.is_grad_enabled():
         why_not = why_not or "senders: got None, wanted them for gradients"
-    if use_triton("mean_message", sent, heard, matrix, bias, gamma, weight, unsupported=why_not):
+    if use_triton("mean_message", sender, receiver, matrix, bias, gamma, weight, unsupported=why_not):
         return triton_backend.mean_message_triton(
-            sent, heard, matrix, bias, gamma, beta, relative, index, weight, senders, eps, weight.dtype
+            sender, receiver, matrix, bias, gamma, beta, relative, index, weight, senders, eps, weight.dtype
         )
-    return plain_mean_message(sent, heard, matrix, bias, gamma, beta, relative, index, weight, eps)
+    return plain_mean_message(sender, receiver, matrix, bias, gamma, beta, relative, index, weight, eps)
 
 
 def plain_mean_message(
-    sent: Tensor,
-    heard: Tensor,
+    sender: Tensor,
+    receiver: Tensor,
     matrix: Tensor,
     bias: Tensor,
     gamma: Tensor,
@@ -93,6 +93,6 @@ def plain_mean_message(
     eps: float,
 ) -> Tensor:
     """:func:`mean_message` in plain torch."""
-    of_neighbors = sent.index_select(0, index.flatten()).unflatten(0, index.shape)  # (N, k, C)
-    before = of_neighbors + heard.unsqueeze(1) + F.linear(relative, matrix, bias)
+    of_neighbors = sender.index_select(0, index.flatten()).unflatten(0, index.shape)  # (N, k, C)
+    before = of_neighbors + receiver.unsqueeze(1) + F.linear(relative, matrix, bias)
     return (F.layer_norm(F.gelu(before), gamma.shape, gamma, beta, eps) * weight).sum(1)

@@ -28,14 +28,16 @@ def _edges(pid, INDEX, WEIGHT, points, K: tl.constexpr, K_UP: tl.constexpr, POIN
 
 
 @triton.jit
-def _normal(SENT, HEARD, RELATIVE, MATRIX, BIAS, point, edge, there, neighbor, eps, C: tl.constexpr,
+def _normal(SENDER, RECEIVER, RELATIVE, MATRIX, BIAS, point, edge, there, neighbor, eps, C: tl.constexpr,
             COLUMNS: tl.constexpr, SPACE: tl.constexpr):  # fmt: skip
     """What the messages are before GELU, and behind GELU and normalisation; 1 / deviation."""
     columns = tl.arange(0, COLUMNS)
     full = columns < C
     inside = there[:, None] & full[None, :]
-    before = tl.load(SENT + neighbor[:, None] * C + columns[None, :], mask=inside, other=0.0).to(tl.float32)
-    before += tl.load(HEARD + point.to(tl.int64)[:, None] * C + columns[None, :], mask=inside, other=0.0).to(tl.float32)
+    before = tl.load(SENDER + neighbor[:, None] * C + columns[None, :], mask=inside, other=0.0).to(tl.float32)
+    before += tl.load(RECEIVER + point.to(tl.int64)[:, None] * C + columns[None, :], mask=inside, other=0.0).to(
+        tl.float32
+    )
     before += tl.load(BIAS + columns, mask=full, other=0.0).to(tl.float32)[None, :]
     for axis in tl.static_range(SPACE):
         place = tl.load(RELATIVE + edge * SPACE + axis, mask=there, other=0.0).to(tl.float32)
@@ -48,13 +50,15 @@ def _normal(SENT, HEARD, RELATIVE, MATRIX, BIAS, point, edge, there, neighbor, e
 
 
 @triton.jit(do_not_specialize=["points"])
-def _messages(SENT, HEARD, RELATIVE, INDEX, WEIGHT, MATRIX, BIAS, GAMMA, BETA, OUT, points, eps, C: tl.constexpr,
+def _messages(SENDER, RECEIVER, RELATIVE, INDEX, WEIGHT, MATRIX, BIAS, GAMMA, BETA, OUT, points, eps, C: tl.constexpr,
               COLUMNS: tl.constexpr, SPACE: tl.constexpr, K: tl.constexpr, K_UP: tl.constexpr,
               POINTS: tl.constexpr):  # fmt: skip
     """OUT (N, C): the weighted sums of the messages."""
     columns = tl.arange(0, COLUMNS)
     point, edge, there, neighbor, weight = _edges(tl.program_id(0), INDEX, WEIGHT, points, K, K_UP, POINTS)
-    _, normal, _ = _normal(SENT, HEARD, RELATIVE, MATRIX, BIAS, point, edge, there, neighbor, eps, C, COLUMNS, SPACE)
+    _, normal, _ = _normal(
+        SENDER, RECEIVER, RELATIVE, MATRIX, BIAS, point, edge, there, neighbor, eps, C, COLUMNS, SPACE
+    )
     gamma = tl.load(GAMMA + columns, mask=columns < C, other=0.0).to(tl.float32)
     beta = tl.load(BETA + columns, mask=columns < C, other=0.0).to(tl.float32)
     message = (normal * gamma[None, :] + beta[None, :]) * weight[:, None]
@@ -65,10 +69,10 @@ def _messages(SENT, HEARD, RELATIVE, INDEX, WEIGHT, MATRIX, BIAS, GAMMA, BETA, O
 
 
 @triton.jit(do_not_specialize=["points"])
-def _message_gradients(SENT, HEARD, RELATIVE, INDEX, WEIGHT, MATRIX, BIAS, GAMMA, GRAD, D_EDGE, D_HEARD, D_SUMS, points,
-                       eps, C: tl.constexpr, COLUMNS: tl.constexpr, SPACE: tl.constexpr, K: tl.constexpr,
+def _message_gradients(SENDER, RECEIVER, RELATIVE, INDEX, WEIGHT, MATRIX, BIAS, GAMMA, GRAD, D_EDGE, D_RECEIVER, D_SUMS,
+                       points, eps, C: tl.constexpr, COLUMNS: tl.constexpr, SPACE: tl.constexpr, K: tl.constexpr,
                        K_UP: tl.constexpr, POINTS: tl.constexpr, PARTS: tl.constexpr, ROWS: tl.constexpr):  # fmt: skip
-    """D_EDGE (N, K, C), D_HEARD (N, C), D_SUMS (programs, ROWS, C), in float32: of the matrix's columns,
+    """D_EDGE (N, K, C), D_RECEIVER (N, C), D_SUMS (programs, ROWS, C), in float32: of the matrix's columns,
     the bias, the norm's weight and bias."""
     columns = tl.arange(0, COLUMNS)
     full = columns < C
@@ -78,7 +82,7 @@ def _message_gradients(SENT, HEARD, RELATIVE, INDEX, WEIGHT, MATRIX, BIAS, GAMMA
     for part in range(PARTS):
         pid = tl.program_id(0) * PARTS + part
         point, edge, there, neighbor, weight = _edges(pid, INDEX, WEIGHT, points, K, K_UP, POINTS)
-        before, normal, scale = _normal(SENT, HEARD, RELATIVE, MATRIX, BIAS, point, edge, there, neighbor, eps, C,
+        before, normal, scale = _normal(SENDER, RECEIVER, RELATIVE, MATRIX, BIAS, point, edge, there, neighbor, eps, C,
                                         COLUMNS, SPACE)  # fmt: skip
         inside = there[:, None] & full[None, :]
         place = point.to(tl.int64)[:, None] * C + columns[None, :]
@@ -97,25 +101,25 @@ def _message_gradients(SENT, HEARD, RELATIVE, INDEX, WEIGHT, MATRIX, BIAS, GAMMA
         tl.store(D_EDGE + edge[:, None] * C + columns[None, :], grad.to(D_EDGE.dtype.element_ty), mask=inside)
         row = pid * POINTS + tl.arange(0, POINTS)
         total = tl.sum(tl.reshape(grad, [POINTS, K_UP, COLUMNS]), 1)
-        tl.store(D_HEARD + row.to(tl.int64)[:, None] * C + columns[None, :], total.to(D_HEARD.dtype.element_ty),
+        tl.store(D_RECEIVER + row.to(tl.int64)[:, None] * C + columns[None, :], total.to(D_RECEIVER.dtype.element_ty),
                  mask=(row < points)[:, None] & full[None, :])  # fmt: skip
     place = (tl.program_id(0).to(tl.int64) * ROWS + which) * C + columns[None, :]
     tl.store(D_SUMS + place, sums, mask=full[None, :] & (which < ROWS))
 
 
 @triton.jit(do_not_specialize=["points"])
-def _sum_at_senders(D_EDGE, ORDER, STARTS, D_SENT, points, C: tl.constexpr, COLUMNS: tl.constexpr,
+def _sum_at_senders(D_EDGE, ORDER, STARTS, D_SENDER, points, C: tl.constexpr, COLUMNS: tl.constexpr,
                     SENDERS: tl.constexpr):  # fmt: skip
-    """D_SENT (M, C): for each point the sum over the edges ORDER[STARTS[point]:STARTS[point + 1]], in turn."""
+    """D_SENDER (M, C): for each point the sum over the edges ORDER[STARTS[point]:STARTS[point + 1]], in turn."""
     columns = tl.arange(0, COLUMNS)
     point = tl.program_id(0) * SENDERS + tl.arange(0, SENDERS)
     start = tl.load(STARTS + point, mask=point < points, other=0)
     count = tl.load(STARTS + point + 1, mask=point < points, other=0) - start
     total = tl.zeros([SENDERS, COLUMNS], tl.float32)
-    for turn in range(tl.max(count, 0)):
-        there = turn < count
-        edge = tl.load(ORDER + start + turn, mask=there, other=0)
+    for i in range(tl.max(count, 0)):
+        there = i < count
+        edge = tl.load(ORDER + start + i, mask=there, other=0)
         total += tl.load(D_EDGE + edge[:, None] * C + columns[None, :], mask=there[:, None] & (columns < C)[None, :],
                          other=0.0).to(tl.float32)  # fmt: skip
-    tl.store(D_SENT + point.to(tl.int64)[:, None] * C + columns[None, :], total.to(D_SENT.dtype.element_ty),
+    tl.store(D_SENDER + point.to(tl.int64)[:, None] * C + columns[None, :], total.to(D_SENDER.dtype.element_ty),
              mask=(point < points)[:, None] & (columns < C)[None, :])  # fmt: skip

@@ -16,20 +16,20 @@ PROGRAMS = 1024  # of the backward pass, at most
 SENDERS = 16  # points whose edges a program adds up
 
 
-def unsupported(sent: Tensor, index: Tensor, relative: Tensor) -> str | None:
+def unsupported(sender: Tensor, index: Tensor, relative: Tensor) -> str | None:
     """What the kernels cannot do of a call, or None."""
     if relative.shape[-1] > MAX_SPACE:
         return f"relative: got {relative.shape[-1]} coordinates, wanted at most {MAX_SPACE}"
     if relative.requires_grad:
         return "relative: wants a gradient"
-    constants = _constants(sent, index, relative)
+    constants = _constants(sender, index, relative)
     if constants["K_UP"] * constants["COLUMNS"] > MAX_ELEMENTS:
-        return f"index: got {index.shape[1]} neighbours of {sent.shape[1]} channels, wanted at most {MAX_ELEMENTS}"
+        return f"index: got {index.shape[1]} neighbours of {sender.shape[1]} channels, wanted at most {MAX_ELEMENTS}"
     return None
 
 
-def _constants(sent: Tensor, index: Tensor, relative: Tensor) -> dict[str, int]:
-    channels, k = sent.shape[1], index.shape[1]
+def _constants(sender: Tensor, index: Tensor, relative: Tensor) -> dict[str, int]:
+    channels, k = sender.shape[1], index.shape[1]
     columns, k_up = (max(2, 1 << (size - 1).bit_length()) for size in (channels, k))
     points = max(1, ELEMENTS // (columns * k_up))
     return dict(C=channels, COLUMNS=columns, SPACE=relative.shape[-1], K=k, K_UP=k_up, POINTS=points)
@@ -41,8 +41,8 @@ def _warps(constants: dict[str, int]) -> int:
 
 @torch.library.custom_op("pcbsa::mean_message", mutates_args=())
 def _forward(
-    sent: Tensor,
-    heard: Tensor,
+    sender: Tensor,
+    receiver: Tensor,
     matrix: Tensor,
     bias: Tensor,
     gamma: Tensor,
@@ -57,21 +57,21 @@ def _forward(
 ) -> Tensor:
     from . import kernels
 
-    sent, heard, matrix = sent.contiguous(), heard.contiguous(), matrix.contiguous()
-    out = torch.empty(heard.shape, dtype=dtype, device=sent.device)
-    constants = _constants(sent, index, relative)
-    with on_device_of(sent):
-        kernels._messages[(-(-len(heard) // constants["POINTS"]),)](
-            sent, heard, relative.contiguous(), index.contiguous(), weight.contiguous(), matrix, bias, gamma, beta, out,
-            len(heard), eps, num_warps=_warps(constants), **constants,
+    sender, receiver, matrix = sender.contiguous(), receiver.contiguous(), matrix.contiguous()
+    out = torch.empty(receiver.shape, dtype=dtype, device=sender.device)
+    constants = _constants(sender, index, relative)
+    with on_device_of(sender):
+        kernels._messages[(-(-len(receiver) // constants["POINTS"]),)](
+            sender, receiver, relative.contiguous(), index.contiguous(), weight.contiguous(), matrix, bias, gamma, beta,
+            out, len(receiver), eps, num_warps=_warps(constants), **constants,
         )  # fmt: skip
     return out
 
 
 @_forward.register_fake
 def _(
-    sent: Tensor,
-    heard: Tensor,
+    sender: Tensor,
+    receiver: Tensor,
     matrix: Tensor,
     bias: Tensor,
     gamma: Tensor,
@@ -84,14 +84,14 @@ def _(
     eps: float,
     dtype: torch.dtype,
 ) -> Tensor:
-    return torch.empty(heard.shape, dtype=dtype, device=sent.device)
+    return torch.empty(receiver.shape, dtype=dtype, device=sender.device)
 
 
 @torch.library.custom_op("pcbsa::mean_message_backward", mutates_args=())
 def _backward(
     grad: Tensor,
-    sent: Tensor,
-    heard: Tensor,
+    sender: Tensor,
+    receiver: Tensor,
     matrix: Tensor,
     bias: Tensor,
     gamma: Tensor,
@@ -102,34 +102,36 @@ def _backward(
     starts: Tensor,
     eps: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of ``sent`` and ``heard``; (d + 3, C) those of the matrix's columns, the bias, the norm's two."""
+    """Gradients of ``sender`` and ``receiver``; (d + 3, C) those of the matrix's columns, the bias, the norm's two."""
     from . import kernels
 
-    sent, heard, matrix, grad = (t.contiguous() for t in (sent, heard, matrix, grad))
-    constants = _constants(sent, index, relative)
-    tiles = -(-len(heard) // constants["POINTS"])
+    sender, receiver, matrix, grad = (t.contiguous() for t in (sender, receiver, matrix, grad))
+    constants = _constants(sender, index, relative)
+    tiles = -(-len(receiver) // constants["POINTS"])
     parts = -(-tiles // PROGRAMS)
     programs = -(-tiles // parts)
-    of_edges = sent.new_empty((*index.shape, sent.shape[1]))
-    d_sent, d_heard = torch.empty_like(sent), torch.empty_like(heard)
+    of_edges = sender.new_empty((*index.shape, sender.shape[1]))
+    d_sender, d_receiver = torch.empty_like(sender), torch.empty_like(receiver)
     rows = constants["SPACE"] + 3
-    sums = torch.empty(programs, rows, sent.shape[1], dtype=torch.float32, device=sent.device)
-    with on_device_of(sent):
+    sums = torch.empty(programs, rows, sender.shape[1], dtype=torch.float32, device=sender.device)
+    with on_device_of(sender):
         kernels._message_gradients[(programs,)](
-            sent, heard, relative.contiguous(), index.contiguous(), weight.contiguous(), matrix, bias, gamma, grad,
-            of_edges, d_heard, sums, len(heard), eps, PARTS=parts, ROWS=rows, num_warps=_warps(constants), **constants,
+            sender, receiver, relative.contiguous(), index.contiguous(), weight.contiguous(), matrix, bias, gamma, grad,
+            of_edges, d_receiver, sums, len(receiver), eps,
+            PARTS=parts, ROWS=rows, num_warps=_warps(constants), **constants,
         )  # fmt: skip
-        kernels._sum_at_senders[(-(-len(sent) // SENDERS),)](
-            of_edges, order, starts, d_sent, len(sent), C=constants["C"], COLUMNS=constants["COLUMNS"], SENDERS=SENDERS
+        kernels._sum_at_senders[(-(-len(sender) // SENDERS),)](
+            of_edges, order, starts, d_sender, len(sender),
+            C=constants["C"], COLUMNS=constants["COLUMNS"], SENDERS=SENDERS,
         )  # fmt: skip
-    return d_sent, d_heard, sums.sum(0)
+    return d_sender, d_receiver, sums.sum(0)
 
 
 @_backward.register_fake
 def _(
     grad: Tensor,
-    sent: Tensor,
-    heard: Tensor,
+    sender: Tensor,
+    receiver: Tensor,
     matrix: Tensor,
     bias: Tensor,
     gamma: Tensor,
@@ -140,31 +142,31 @@ def _(
     starts: Tensor,
     eps: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    sums = sent.new_empty((relative.shape[-1] + 3, sent.shape[1]), dtype=torch.float32)
-    return torch.empty_like(sent), torch.empty_like(heard), sums
+    sums = sender.new_empty((relative.shape[-1] + 3, sender.shape[1]), dtype=torch.float32)
+    return torch.empty_like(sender), torch.empty_like(receiver), sums
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    sent, heard, matrix, bias, gamma, beta, relative, index, weight, order, starts, eps, _ = inputs
-    ctx.save_for_backward(sent, heard, matrix, bias, gamma, relative, index, weight, order, starts)
+    sender, receiver, matrix, bias, gamma, beta, relative, index, weight, order, starts, eps, _ = inputs
+    ctx.save_for_backward(sender, receiver, matrix, bias, gamma, relative, index, weight, order, starts)
     ctx.eps, ctx.beta_dtype = eps, beta.dtype
 
 
 def _gradient(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     matrix, bias, gamma, relative = ctx.saved_tensors[2:6]
-    d_sent, d_heard, sums = _backward(grad, *ctx.saved_tensors, ctx.eps)
+    d_sender, d_receiver, sums = _backward(grad, *ctx.saved_tensors, ctx.eps)
     d_matrix, (d_bias, d_gamma, d_beta) = sums[: relative.shape[-1]].t(), sums[relative.shape[-1] :]
     types = matrix.dtype, bias.dtype, gamma.dtype, ctx.beta_dtype
     of_parameters = (d.to(dtype) for d, dtype in zip((d_matrix, d_bias, d_gamma, d_beta), types, strict=True))
-    return d_sent, d_heard, *of_parameters, *[None] * 7
+    return d_sender, d_receiver, *of_parameters, *[None] * 7
 
 
 _forward.register_autograd(_gradient, setup_context=_keep)
 
 
 def mean_message_triton(
-    sent: Tensor,
-    heard: Tensor,
+    sender: Tensor,
+    receiver: Tensor,
     matrix: Tensor,
     bias: Tensor,
     gamma: Tensor,
@@ -178,5 +180,7 @@ def mean_message_triton(
 ) -> Tensor:
     """As :func:`.mean_message`."""
     order, starts = senders if senders is not None else (None, None)
-    out: Tensor = _forward(sent, heard, matrix, bias, gamma, beta, relative, index, weight, order, starts, eps, dtype)
+    out: Tensor = _forward(
+        sender, receiver, matrix, bias, gamma, beta, relative, index, weight, order, starts, eps, dtype
+    )
     return out

@@ -7,7 +7,7 @@ from torch import Tensor
 from pointcept_bsa.dispatch import triton_installed, use_triton
 
 from . import reference
-from .reference import Place
+from .reference import PositionMap
 
 if triton_installed():
     from . import triton_backend
@@ -33,14 +33,14 @@ def residual_norm(
     summand: Tensor | None = None,
     bias: Tensor | None = None,
     order: tuple[Tensor, Tensor] | None = None,
-    place: Place | None = None,
+    position: PositionMap | None = None,
 ) -> tuple[Tensor, Tensor]:
     """What a layer of a residual network begins with, by one kernel forward and one backward.
 
     t = (x + summand)[order[0]] and rms_norm(t) + matrix place + shift: see :func:`.reference.residual_norm`.
     """
-    coord = None if place is None else place.coord
+    coord = None if position is None else position.coord
     why_not = triton_backend.unsupported(x, coord, order is not None) if triton_installed() else None
     if use_triton("residual_norm", x, summand, weight, coord, unsupported=why_not):
-        return triton_backend.residual_norm_triton(x, weight, eps, summand, bias, order and order[0], place)
-    return reference.residual_norm(x, weight, eps, summand, bias, order, place)
+        return triton_backend.residual_norm_triton(x, weight, eps, summand, bias, order and order[0], position)
+    return reference.residual_norm(x, weight, eps, summand, bias, order, position)

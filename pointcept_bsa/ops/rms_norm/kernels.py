@@ -30,8 +30,8 @@ def _store(X, value, row, rows, C: tl.constexpr, COLUMNS: tl.constexpr):
 
 
 @triton.jit
-def _coordinate(PLACE, row, rows, axis: tl.constexpr, SPACE: tl.constexpr):
-    return tl.load(PLACE + row.to(tl.int64) * SPACE + axis, mask=row < rows, other=0.0).to(tl.float32)
+def _coordinate(POSITION, row, rows, axis: tl.constexpr, SPACE: tl.constexpr):
+    return tl.load(POSITION + row.to(tl.int64) * SPACE + axis, mask=row < rows, other=0.0).to(tl.float32)
 
 
 @triton.jit
@@ -44,7 +44,7 @@ def _source(ORDER, row, rows, MOVE: tl.constexpr):
 
 
 @triton.jit
-def forward_kernel(X, A, ORDER, WEIGHT, PLACE, MAP, SHIFT, OUT, TOTAL, SCALE, rows, eps, C: tl.constexpr,
+def forward_kernel(X, A, ORDER, WEIGHT, POSITION, MAP, SHIFT, OUT, TOTAL, SCALE, rows, eps, C: tl.constexpr,
                    COLUMNS: tl.constexpr, ROWS: tl.constexpr, ADD: tl.constexpr, MOVE: tl.constexpr,
                    SPACE: tl.constexpr):  # fmt: skip
     """OUT (rows, C) = x SCALE WEIGHT + MAP PLACE + SHIFT with x = X, or with ADD or MOVE x = TOTAL = (X + A)[ORDER]
@@ -65,13 +65,13 @@ def forward_kernel(X, A, ORDER, WEIGHT, PLACE, MAP, SHIFT, OUT, TOTAL, SCALE, ro
         out += tl.load(SHIFT + columns, mask=columns < C, other=0.0).to(tl.float32)[None, :]
         for axis in tl.static_range(SPACE):
             along = tl.load(MAP + columns * SPACE + axis, mask=columns < C, other=0.0).to(tl.float32)
-            out += _coordinate(PLACE, row, rows, axis, SPACE)[:, None] * along[None, :]
+            out += _coordinate(POSITION, row, rows, axis, SPACE)[:, None] * along[None, :]
     _store(OUT, out, row, rows, C, COLUMNS)
     tl.store(SCALE + row, scale, mask=row < rows)
 
 
 @triton.jit
-def backward_kernel(X, ORDER, WEIGHT, PLACE, SCALE, GRAD, FURTHER, DX, DA, SUMS, COUNTER, DWEIGHTS, rows,
+def backward_kernel(X, ORDER, WEIGHT, POSITION, SCALE, GRAD, FURTHER, DX, DA, SUMS, COUNTER, DWEIGHTS, rows,
                     C: tl.constexpr, COLUMNS: tl.constexpr, ROWS: tl.constexpr, PARTS: tl.constexpr,
                     MOVE: tl.constexpr, SPACE: tl.constexpr, FURTHER_GRAD: tl.constexpr, TWICE: tl.constexpr,
                     BIAS: tl.constexpr, WIDE: tl.constexpr, AT_ONCE: tl.constexpr):  # fmt: skip
@@ -95,11 +95,11 @@ def backward_kernel(X, ORDER, WEIGHT, PLACE, SCALE, GRAD, FURTHER, DX, DA, SUMS,
         dweight += tl.sum(grad * normal, 0)
         if SPACE > 0:
             dshift += tl.sum(grad, 0)
-            dmap0 += tl.sum(grad * _coordinate(PLACE, row, rows, 0, SPACE)[:, None], 0)
+            dmap0 += tl.sum(grad * _coordinate(POSITION, row, rows, 0, SPACE)[:, None], 0)
         if SPACE > 1:
-            dmap1 += tl.sum(grad * _coordinate(PLACE, row, rows, 1, SPACE)[:, None], 0)
+            dmap1 += tl.sum(grad * _coordinate(POSITION, row, rows, 1, SPACE)[:, None], 0)
         if SPACE > 2:
-            dmap2 += tl.sum(grad * _coordinate(PLACE, row, rows, 2, SPACE)[:, None], 0)
+            dmap2 += tl.sum(grad * _coordinate(POSITION, row, rows, 2, SPACE)[:, None], 0)
         grad = grad * weight[None, :]
         dx = (grad - normal * (tl.sum(grad * normal, 1) / C)[:, None]) * scale[:, None]
         if FURTHER_GRAD:
@@ -126,6 +126,6 @@ def backward_kernel(X, ORDER, WEIGHT, PLACE, SCALE, GRAD, FURTHER, DX, DA, SUMS,
         tl.store(sums + BEFORE + columns, dbias, mask=inside)
     if is_last(COUNTER, programs):
         for start in tl.static_range(0, MANY, WIDE):
-            place = start + tl.arange(0, WIDE)
-            total = sum_of_parts(SUMS, programs, MANY, place, place < MANY, AT_ONCE)
-            tl.store(DWEIGHTS + place, total.to(DWEIGHTS.dtype.element_ty), mask=place < MANY)
+            position = start + tl.arange(0, WIDE)
+            total = sum_of_parts(SUMS, programs, MANY, position, position < MANY, AT_ONCE)
+            tl.store(DWEIGHTS + position, total.to(DWEIGHTS.dtype.element_ty), mask=position < MANY)

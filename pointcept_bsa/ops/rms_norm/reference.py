@@ -10,7 +10,7 @@ from torch import Tensor
 from pointcept_bsa.ops.permute import permute
 
 
-class Place(NamedTuple):
+class PositionMap(NamedTuple):
     """An affine map of coordinates.
 
     Attributes:
@@ -42,7 +42,7 @@ def residual_norm(
     summand: Tensor | None = None,
     bias: Tensor | None = None,
     order: tuple[Tensor, Tensor] | None = None,
-    place: Place | None = None,
+    position: PositionMap | None = None,
 ) -> tuple[Tensor, Tensor]:
     """t = (x + summand)[order[0]] and rms_norm(t) + matrix place + shift.
 
@@ -54,7 +54,7 @@ def residual_norm(
         bias: (C,), whose value is in the summand already but whose gradient is not yet taken: it gets the column sums
             of the summand's gradient.
         order: (S,) a permutation of the rows, row r of t being row order[0][r] of the sum, and its inverse.
-        place: an affine map of coordinates that are in t's order.
+        position: an affine map of coordinates that are in t's order.
 
     Returns:
         t and its norm, both of the shape of x.
@@ -65,4 +65,4 @@ def residual_norm(
     if order is not None:
         total = permute(total, *order)
     out = rms_norm(total, weight, eps)
-    return total, out if place is None else out + F.linear(*place)
+    return total, out if position is None else out + F.linear(*position)

@@ -12,7 +12,7 @@ from torch.utils.flop_counter import register_flop_formula
 from pointcept_bsa.dispatch import on_device_of
 from pointcept_bsa.ops.launch import counters, power_of_2
 
-from .reference import Place
+from .reference import PositionMap
 
 MAX_CHANNELS = 8192
 MAX_SPACE = 3
@@ -21,15 +21,15 @@ PROGRAMS = 256  # of the backward pass, at most
 SUMMED = 16384  # partial sums that the last program adds up at a time
 
 
-def unsupported(x: Tensor, place: Tensor | None = None, ordered: bool = False) -> str | None:
+def unsupported(x: Tensor, position: Tensor | None = None, ordered: bool = False) -> str | None:
     """What the kernels cannot do of a call, or None."""
     if x.shape[-1] > MAX_CHANNELS:
         return f"x: got {x.shape[-1]} channels, wanted at most {MAX_CHANNELS}"
     if x.numel() == 0:
         return "x: got no rows"
-    if place is not None and place.shape[-1] > MAX_SPACE:
-        return f"place: got {place.shape[-1]} coordinates, wanted at most {MAX_SPACE}"
-    if place is not None and place.requires_grad:
+    if position is not None and position.shape[-1] > MAX_SPACE:
+        return f"place: got {position.shape[-1]} coordinates, wanted at most {MAX_SPACE}"
+    if position is not None and position.requires_grad:
         return "place: wants a gradient"
     if ordered and x.dim() != 2:
         return f"x: got {x.dim()} axes with an order, wanted 2"
@@ -50,7 +50,7 @@ def _forward(
     summand: Tensor | None,
     bias: Tensor | None,
     order: Tensor | None,
-    place: Tensor | None,
+    position: Tensor | None,
     matrix: Tensor | None,
     shift: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -58,15 +58,15 @@ def _forward(
     from .kernels import forward_kernel
 
     x = x.contiguous()
-    summand, order, place, matrix, shift = (
-        t if t is None else t.contiguous() for t in (summand, order, place, matrix, shift)
+    summand, order, position, matrix, shift = (
+        t if t is None else t.contiguous() for t in (summand, order, position, matrix, shift)
     )
     out, total, scale = _shapes(x, dtype, summand, order)
     constants = _constants(x.shape[-1])
     with on_device_of(x):
         forward_kernel[(-(-scale.shape[0] // constants["ROWS"]),)](
-            x, summand, order, weight, place, matrix, shift, out, total, scale, scale.shape[0], eps,
-            ADD=summand is not None, MOVE=order is not None, SPACE=0 if place is None else place.shape[-1],
+            x, summand, order, weight, position, matrix, shift, out, total, scale, scale.shape[0], eps,
+            ADD=summand is not None, MOVE=order is not None, SPACE=0 if position is None else position.shape[-1],
             **constants,
         )  # fmt: skip
     return out, total, scale
@@ -81,7 +81,7 @@ def _shapes(
 
 
 @_forward.register_fake
-def _(x, weight, eps, dtype, summand, bias, order, place, matrix, shift):
+def _(x, weight, eps, dtype, summand, bias, order, position, matrix, shift):
     return _shapes(x, dtype, summand, order)
 
 
@@ -93,7 +93,7 @@ def _backward(
     weight: Tensor,
     scale: Tensor,
     order: Tensor | None,
-    place: Tensor | None,
+    position: Tensor | None,
     also: torch.dtype | None,
     bias: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -102,8 +102,8 @@ def _backward(
     from .kernels import backward_kernel
 
     x, grad = x.contiguous(), grad.contiguous()
-    further, order, place = (t if t is None else t.contiguous() for t in (further, order, place))
-    dx, da, dweights = _gradient_shapes(x, place, also, bias)
+    further, order, position = (t if t is None else t.contiguous() for t in (further, order, position))
+    dx, da, dweights = _gradient_shapes(x, position, also, bias)
     constants = _constants(x.shape[-1])
     tiles = -(-scale.shape[0] // constants["ROWS"])
     parts = -(-tiles // PROGRAMS)
@@ -112,8 +112,8 @@ def _backward(
     wide = min(512, power_of_2(dweights.shape[0]))
     with on_device_of(x):
         backward_kernel[(programs,)](
-            x, order, weight, place, scale, grad, further, dx, da, sums, counters(x, 1), dweights, scale.shape[0],
-            PARTS=parts, MOVE=order is not None, SPACE=0 if place is None else place.shape[-1],
+            x, order, weight, position, scale, grad, further, dx, da, sums, counters(x, 1), dweights, scale.shape[0],
+            PARTS=parts, MOVE=order is not None, SPACE=0 if position is None else position.shape[-1],
             FURTHER_GRAD=further is not None, TWICE=also is not None, BIAS=bias,
             WIDE=wide, AT_ONCE=SUMMED // wide, num_warps=8, **constants,
         )  # fmt: skip
@@ -121,29 +121,29 @@ def _backward(
 
 
 def _gradient_shapes(
-    x: Tensor, place: Tensor | None, also: torch.dtype | None, bias: bool
+    x: Tensor, position: Tensor | None, also: torch.dtype | None, bias: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    numbers = x.shape[-1] * ((1 if place is None else 2 + place.shape[-1]) + (1 if bias else 0))
+    numbers = x.shape[-1] * ((1 if position is None else 2 + position.shape[-1]) + (1 if bias else 0))
     da = x.new_empty(x.shape if also is not None else (0,), dtype=also or x.dtype)
     return x.new_empty(x.shape), da, x.new_empty(numbers, dtype=torch.float32)
 
 
 @_backward.register_fake
-def _(grad, further, x, weight, scale, order, place, also, bias):
-    return _gradient_shapes(x, place, also, bias)
+def _(grad, further, x, weight, scale, order, position, also, bias):
+    return _gradient_shapes(x, position, also, bias)
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
-    x, weight, _, _, summand, bias, order, place, matrix, shift = inputs
+    x, weight, _, _, summand, bias, order, position, matrix, shift = inputs
     _, total, scale = output
     ctx.moved = summand is not None or order is not None
-    ctx.save_for_backward(total if ctx.moved else x, weight, scale, order, place)
+    ctx.save_for_backward(total if ctx.moved else x, weight, scale, order, position)
     ctx.summand, ctx.bias, ctx.matrix, ctx.shift = (t if t is None else t.dtype for t in (summand, bias, matrix, shift))
     ctx.set_materialize_grads(False)
 
 
 def _gradient(ctx: Any, grad: Tensor | None, further: Tensor | None, _: Any) -> tuple[Tensor | None, ...]:
-    x, weight, scale, order, place = ctx.saved_tensors
+    x, weight, scale, order, position = ctx.saved_tensors
     if not ctx.moved:
         further = None  # of an empty tensor
     if grad is None and further is None:
@@ -151,17 +151,17 @@ def _gradient(ctx: Any, grad: Tensor | None, further: Tensor | None, _: Any) -> 
     if grad is None:
         grad = torch.zeros_like(x)  # only the sum was used
     also = ctx.summand if ctx.summand != x.dtype else None
-    dx, da, dweights = _backward(grad, further, x, weight, scale, order, place, also, ctx.bias is not None)
+    dx, da, dweights = _backward(grad, further, x, weight, scale, order, position, also, ctx.bias is not None)
     channels = x.shape[-1]
     sizes = [channels]
-    if place is not None:
-        sizes += [channels, channels * place.shape[-1]]
+    if position is not None:
+        sizes += [channels, channels * position.shape[-1]]
     if ctx.bias is not None:
         sizes.append(channels)
     parts = list(dweights.split(sizes))
     dbias = parts.pop().to(ctx.bias) if ctx.bias is not None else None
     dshift, dmatrix = (None, None)
-    if place is not None:
+    if position is not None:
         dmatrix, dshift = parts.pop().view(channels, -1).to(ctx.matrix), parts.pop().to(ctx.shift)
     dsummand = None if ctx.summand is None else dx if also is None else da
     return dx, parts[0].to(weight.dtype), None, None, dsummand, dbias, None, None, dmatrix, dshift
@@ -172,17 +172,17 @@ _forward.register_autograd(_gradient, setup_context=_keep)
 
 @register_flop_formula(torch.ops.pcbsa.residual_norm)
 def _flops(
-    x: Any, weight: Any, eps: Any, dtype: Any, summand: Any, bias: Any, order: Any, place: Any, *a: Any, **kw: Any
+    x: Any, weight: Any, eps: Any, dtype: Any, summand: Any, bias: Any, order: Any, position: Any, *a: Any, **kw: Any
 ) -> int:
     """Those of the map of the coordinates."""
-    return 0 if place is None else int(2 * math.prod(x) * place[-1])
+    return 0 if position is None else int(2 * math.prod(x) * position[-1])
 
 
 @register_flop_formula(torch.ops.pcbsa.residual_norm_backward)
 def _flops_backward(
-    grad: Any, further: Any, x: Any, weight: Any, scale: Any, order: Any, place: Any, *a: Any, **kw: Any
+    grad: Any, further: Any, x: Any, weight: Any, scale: Any, order: Any, position: Any, *a: Any, **kw: Any
 ) -> int:
-    return 0 if place is None else int(2 * math.prod(x) * place[-1])
+    return 0 if position is None else int(2 * math.prod(x) * position[-1])
 
 
 def _result_type(x: Tensor) -> torch.dtype:
@@ -204,9 +204,9 @@ def residual_norm_triton(
     summand: Tensor | None,
     bias: Tensor | None,
     order: Tensor | None,
-    place: Place | None,
+    position: PositionMap | None,
 ) -> tuple[Tensor, Tensor]:
     """As :func:`.residual_norm`, the result of the norm as that of :func:`rms_norm_triton`. The map of the coordinates
     is taken in float32."""
-    out, total, _ = _forward(x, weight, eps, _result_type(x), summand, bias, order, *(place or (None, None, None)))
+    out, total, _ = _forward(x, weight, eps, _result_type(x), summand, bias, order, *(position or (None, None, None)))
     return (x if summand is None and order is None else total), out

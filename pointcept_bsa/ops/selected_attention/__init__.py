@@ -43,6 +43,6 @@ def selected_attention(
     if triton_installed():
         why_not = triton_backend.unsupported(q, k, v, index, block_size)
     if use_triton("selected_attention", q, k, v, unsupported=why_not):
-        lists = triton_backend.lists_for_later(q, index, k.shape[0] // block_size)
+        lists = triton_backend.precomputed_lists(q, index, k.shape[0] // block_size)
         return triton_backend.selected_attention_op(q, k, v, index, block_size, valid, lists)[0]
     return reference.selected_attention(q, k, v, index, block_size, valid=valid)

@@ -177,12 +177,12 @@ def backward_queries(
     slot, head = rows_of(first + m // ROWS, m % ROWS, GROUP, SHARE)
     head += kv_head * SHARE
     there = (first + m // ROWS < num_groups) & (m % ROWS < GROUP * SHARE)
-    heard = there
+    counted = there
     if EMPTY_ROWS:
-        heard = there & (tl.load(valid + slot, mask=there, other=0) != 0)
+        counted = there & (tl.load(valid + slot, mask=there, other=0) != 0)
     queries = load_rows(q, slot, head, d, there, Q_ROW, Q_HEAD, D, UPCAST)
-    grads = load_rows(grad, slot, head, d, heard, G_ROW, G_HEAD, D, UPCAST)
-    outs = load_rows(out, slot, head, d, heard, HKV * SHARE * D, D, D, UPCAST)
+    grads = load_rows(grad, slot, head, d, counted, G_ROW, G_HEAD, D, UPCAST)
+    outs = load_rows(out, slot, head, d, counted, HKV * SHARE * D, D, D, UPCAST)
     row_lse = tl.load(lse + slot * (HKV * SHARE) + head, mask=there, other=0.0)
     row_delta = tl.sum(grads.to(tl.float32) * outs.to(tl.float32), 1)
     tl.store(delta + slot * (HKV * SHARE) + head, row_delta, mask=there)
@@ -196,7 +196,7 @@ def backward_queries(
         values = load_rows(v, key, own_head, d, seen, V_ROW, V_HEAD, D, UPCAST)
         logits = tl.dot(queries, tl.trans(keys), input_precision=PRECISION) * scale
         own = seen[None, :] & ((m // ROWS)[:, None] == owner[None, :])
-        weight = tl.exp2(tl.where(own & heard[:, None], logits - row_lse[:, None], float("-inf")))
+        weight = tl.exp2(tl.where(own & counted[:, None], logits - row_lse[:, None], float("-inf")))
         grad_weight = tl.dot(grads, tl.trans(values), input_precision=PRECISION)
         grad_logits = weight * (grad_weight - row_delta[:, None])
         acc += tl.dot(grad_logits.to(keys.dtype), keys, input_precision=PRECISION)

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
 from pointcept_bsa.dispatch import interpreted, on_device_of
-from pointcept_bsa.ops.launch import counters, power_of_2, precision, rows_together
+from pointcept_bsa.ops.launch import contiguous_rows, counters, power_of_2, precision
 from pointcept_bsa.ops.side_streams import deferred, wait_for_deferred, worth_it
 
 BLOCK_SIZES = (4, 8, 16, 32, 64)
@@ -66,7 +66,7 @@ def selected_attention_op(
     """
     from .kernels import forward
 
-    q, k, v = (rows_together(t) for t in (q, k, v))
+    q, k, v = (contiguous_rows(t) for t in (q, k, v))
     out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
     lse = q.new_empty(q.shape[:2], dtype=torch.float32)
     grid, options = _by_query("forward", q, k, v, index, block_size, valid)
@@ -94,7 +94,7 @@ def selected_attention_backward_op(
     lists: list[Tensor],
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of q, k and v. The same in every run: sums are taken in a fixed order."""
-    grad, q, k, v = (rows_together(t) for t in (grad, q, k, v))
+    grad, q, k, v = (contiguous_rows(t) for t in (grad, q, k, v))
     index = index.contiguous()
     grad_q, grad_k, grad_v = (torch.empty(t.shape, dtype=t.dtype, device=t.device) for t in (q, k, v))
     delta = torch.empty_like(lse)
@@ -274,7 +274,7 @@ def selection_lists(index: Tensor, blocks: int) -> list[Tensor]:
     return lists
 
 
-def lists_for_later(q: Tensor, index: Tensor, blocks: int) -> list[Tensor]:
+def precomputed_lists(q: Tensor, index: Tensor, blocks: int) -> list[Tensor]:
     """In a captured training step the lists, made beside the forward pass; else none: the backward pass makes them."""
     if not (torch.is_grad_enabled() and q.requires_grad and worth_it(q)):
         return []

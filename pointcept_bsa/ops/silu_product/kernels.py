@@ -40,7 +40,7 @@ def backward_kernel(A, B, GRAD, DA, DB, size, SIZE: tl.constexpr):
 
 
 @triton.jit
-def _places(rows, WIDTH: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
+def _offsets(rows, WIDTH: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
     """Offsets into (rows, WIDTH) and into the first half of (rows, 2 WIDTH), and where they are inside."""
     row = (tl.program_id(0) * ROWS + tl.arange(0, ROWS)).to(tl.int64)[:, None]
     column = (tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS))[None, :]
@@ -50,7 +50,7 @@ def _places(rows, WIDTH: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr
 @triton.jit
 def halves_kernel(AB, OUT, rows, WIDTH: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
     """OUT (rows, WIDTH) = silu(A) B of the halves of AB (rows, 2 WIDTH)."""
-    place, first, inside = _places(rows, WIDTH, ROWS, COLUMNS)
+    place, first, inside = _offsets(rows, WIDTH, ROWS, COLUMNS)
     a = tl.load(AB + first, mask=inside, other=0.0).to(tl.float32)
     b = tl.load(AB + first + WIDTH, mask=inside, other=0.0).to(tl.float32)
     tl.store(OUT + place, _silu_product(a, b).to(OUT.dtype.element_ty), mask=inside)
@@ -59,7 +59,7 @@ def halves_kernel(AB, OUT, rows, WIDTH: tl.constexpr, ROWS: tl.constexpr, COLUMN
 @triton.jit
 def halves_backward_kernel(AB, GRAD, DAB, rows, WIDTH: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
     """DAB (rows, 2 WIDTH)."""
-    place, first, inside = _places(rows, WIDTH, ROWS, COLUMNS)
+    place, first, inside = _offsets(rows, WIDTH, ROWS, COLUMNS)
     a = tl.load(AB + first, mask=inside, other=0.0).to(tl.float32)
     b = tl.load(AB + first + WIDTH, mask=inside, other=0.0).to(tl.float32)
     da, db = _gradients(a, b, tl.load(GRAD + place, mask=inside, other=0.0).to(tl.float32))

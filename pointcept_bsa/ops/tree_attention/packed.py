@@ -14,12 +14,12 @@ from torch import Tensor
 
 from pointcept_bsa.dispatch import interpreted, on_device_of
 from pointcept_bsa.ops.dense_attention import narrow
-from pointcept_bsa.ops.launch import alignment, power_of_2, rows_together
+from pointcept_bsa.ops.launch import alignment, contiguous_rows, power_of_2
 from pointcept_bsa.ops.side_streams import SideBySide
 
 COLUMNS = 6  # beside the channels: three for the log-sum-exp, three for the bias
 MAX_PROGRAMS = 65535  # along the second axis of a grid
-TOGETHER = 16  # rows of a sum at once
+ROWS_AT_ONCE = 16  # rows of a sum at once
 
 
 def fits(q: Tensor, nodes: int) -> bool:
@@ -60,7 +60,7 @@ def forward(
     """Output (Q, H, D), and base-2 log-sum-exp (H, Q) of the logits. ``longest``: most queries of a node."""
     from pointcept_bsa.ops.dense_attention.narrow_kernels import forward_kernel
 
-    q, k, v = (rows_together(t) for t in (q, k, v))
+    q, k, v = (contiguous_rows(t) for t in (q, k, v))
     queries, heads, width = q.shape
     nodes = tokens.shape[0]
     out = q.new_empty(q.shape)
@@ -101,7 +101,7 @@ def backward(
 
     from .packed_kernels import sum_lists_kernel
 
-    q, k, v, grad = (rows_together(t) for t in (q, k, v, grad))
+    q, k, v, grad = (contiguous_rows(t) for t in (q, k, v, grad))
     queries, heads, width = q.shape
     nodes, keys = tokens.shape
     dim = power_of_2(width + COLUMNS, 16)
@@ -127,6 +127,7 @@ def backward(
             channels = heads * width
             sum_lists_kernel[(k.shape[0], 2)](
                 parts, offsets, places, dk, dv, keys, kx.shape[1], parts[0, 0].numel(), parts.shape[0],
-                HEADS=heads, WIDTH=width, COLUMNS=power_of_2(channels), FACTOR=1 / math.sqrt(width), AT_ONCE=TOGETHER,
+                HEADS=heads, WIDTH=width, COLUMNS=power_of_2(channels), FACTOR=1 / math.sqrt(width),
+                AT_ONCE=ROWS_AT_ONCE,
             )  # fmt: skip
     return dq, dk, dv

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
 from pointcept_bsa.dispatch import interpreted, on_device_of
-from pointcept_bsa.ops.launch import power_of_2, precision, rows_together
+from pointcept_bsa.ops.launch import contiguous_rows, power_of_2, precision
 
 from . import packed
 from .lists import TokenLists
@@ -67,7 +67,7 @@ def _forward(
         return packed.forward(q, k, v, bias, starts, lengths, tokens, longest)
     from .kernels import forward_kernel
 
-    q, k, v = (rows_together(t) for t in (q, k, v))
+    q, k, v = (contiguous_rows(t) for t in (q, k, v))
     queries, heads, dim = q.shape
     out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
     lse = torch.empty(heads, queries, dtype=torch.float32, device=q.device)
@@ -108,7 +108,7 @@ def _backward(
         return packed.backward(grad, q, k, v, bias, starts, lengths, tokens, offsets, places, out, lse, longest)
     from .kernels import query_gradient_kernel, sum_kernel, token_gradient_kernel
 
-    q, k, v = (rows_together(t) for t in (q, k, v))
+    q, k, v = (contiguous_rows(t) for t in (q, k, v))
     grad = grad.contiguous()
     queries, heads, dim = q.shape
     nodes, width = tokens.shape

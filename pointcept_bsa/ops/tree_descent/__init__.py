@@ -24,11 +24,10 @@ def best_children(
     keep: int,
     own: tuple[int, int] | None = None,
     ball: Tensor | None = None,
-    child_ball: Tensor | None = None,
 ) -> Tensor:
     """Of the children of some tokens the ``keep`` with the largest <q, k>: see :func:`.reference.best_children`."""
     why_not = triton_backend.unsupported(q, k, keep) if triton_installed() else None
     if use_triton("best_children", q, k, unsupported=why_not):
-        sizes, whose = list(own or ()), (ball, child_ball)
-        return triton_backend.best_children_op(q, k, parents, first_child, hidden, fan, keep, sizes, *whose)
-    return reference.best_children(q, k, parents, first_child, hidden, fan, keep, own, ball, child_ball)
+        sizes = list(own or ())
+        return triton_backend.best_children_op(q, k, parents, first_child, hidden, fan, keep, sizes, ball)
+    return reference.best_children(q, k, parents, first_child, hidden, fan, keep, own, ball)

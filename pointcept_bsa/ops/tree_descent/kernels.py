@@ -9,7 +9,7 @@ import triton.language as tl
 
 @triton.jit(do_not_specialize=["groups"])
 def best_children_kernel(
-    Q, K, PARENTS, FIRST, HIDDEN, BALL, CHILD_BALL, OUT, groups, q_row, q_head, k_row, k_head,
+    Q, K, PARENTS, FIRST, HIDDEN, BALL, OUT, groups, q_row, q_head, k_row, k_head,
     own_groups, own_children,
     H: tl.constexpr, D: tl.constexpr, DIM: tl.constexpr, WIDTH: tl.constexpr, FAN: tl.constexpr,
     KEEP: tl.constexpr, PLACES: tl.constexpr, OWN: tl.constexpr, ALIGN: tl.constexpr, ROWS: tl.constexpr,
@@ -17,7 +17,7 @@ def best_children_kernel(
     """OUT (G, H, KEEP), the best of the FAN children of WIDTH parents each. A child that beats the worst of those kept
     in PLACES places, a power of two from KEEP on, takes its place; at last they are sorted. With its channels in one
     load, which ALIGN allows, and PLACES ahead of ROWS, all that a group compares stays within its thread. OWN: 0 for
-    any child, 1 for none in the ball of the group by its number, 2 by BALL (G,), 3 by BALL and CHILD_BALL (T,)."""
+    any child, 1 for none in the ball of the group by its number, 2 by BALL (G,)."""
     head = tl.program_id(1)
     group = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     here = group < groups
@@ -28,7 +28,7 @@ def best_children_kernel(
     where = tl.multiple_of(wide * q_row + head * q_head, ALIGN)
     q = tl.load(Q + where[:, None] + channel[None, :], mask=within, other=0.0).to(tl.float32)
     own = group // own_groups
-    if OWN >= 2:
+    if OWN == 2:
         own = tl.load(BALL + wide, mask=here, other=-1).to(tl.int32)
     score = tl.full([PLACES, ROWS], -float("inf"), tl.float32)
     kept = tl.full([PLACES, ROWS], -1, tl.int32)
@@ -40,9 +40,7 @@ def best_children_kernel(
             child = first + each
             there = child < end
             there = there & (tl.load(HIDDEN + child, mask=there, other=1) == 0)
-            if OWN == 3:
-                there = there & (tl.load(CHILD_BALL + child, mask=there, other=-1).to(tl.int32) != own)
-            elif OWN:
+            if OWN:
                 there = there & (child // own_children != own)
             seen = there[:, None]
             if DIM > D:  # else the channels of a key come in one load

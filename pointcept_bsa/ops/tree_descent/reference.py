@@ -20,7 +20,6 @@ def best_children(
     keep: int,
     own: tuple[int, int] | None = None,
     ball: Tensor | None = None,
-    child_ball: Tensor | None = None,
 ) -> Tensor:
     """Of the children of some tokens the ``keep`` with the largest <q, k>, per query group and head.
 
@@ -34,7 +33,6 @@ def best_children(
         keep: how many to keep.
         own: groups and children in a ball; then no group gets a child in its own ball. None: any child.
         ball: (G,) with ``own``, the ball of each group, where groups are not those of the slots.
-        child_ball: (T,) with ``ball`` and in place of ``own``, that of each child, where these are not, either.
 
     Returns:
         (G, H, keep) children by falling score; -1 where there are fewer.
@@ -51,8 +49,6 @@ def best_children(
         gone |= hidden[child]
         if own is not None:
             gone |= inside.view(-1, 1, 1) == child // own[1]
-        if child_ball is not None:
-            gone |= inside.view(-1, 1, 1) == child_ball[child]
         scores = (k[child, heads] @ rows.unsqueeze(-1)).squeeze(-1).float().masked_fill(gone, -torch.inf)
         best, place = scores.topk(min(keep, scores.shape[-1]), dim=-1)
         chosen = child.gather(-1, place).masked_fill(best == -torch.inf, -1)

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
 from pointcept_bsa.dispatch import on_device_of
-from pointcept_bsa.ops.launch import alignment, as_bytes, power_of_2, rows_together
+from pointcept_bsa.ops.launch import alignment, as_bytes, contiguous_rows, power_of_2
 
 MAX_KEEP = 64  # places, of which a thread holds all
 ROWS, WARPS = 64, 2  # groups of a program
@@ -36,20 +36,19 @@ def best_children_op(
     keep: int,
     own: list[int],
     ball: Tensor | None = None,
-    child_ball: Tensor | None = None,
 ) -> Tensor:
     """See the reference for what it computes; scores in float32."""
     from .kernels import best_children_kernel
 
-    q, k = (rows_together(t.detach()) for t in (q, k))
+    q, k = (contiguous_rows(t.detach()) for t in (q, k))
     groups, heads, dim = q.shape
     width = parents.shape[2]
     out = torch.empty(groups, heads, keep, dtype=torch.int64, device=q.device)
-    way = 3 if child_ball is not None else 0 if not own else 1 if ball is None else 2
-    whose, theirs = (first_child if t is None else t.contiguous() for t in (ball, child_ball))
+    way = 0 if not own else 1 if ball is None else 2
+    whose = first_child if ball is None else ball.contiguous()
     with on_device_of(q):
         best_children_kernel[(-(-groups // ROWS), heads)](
-            q, k, parents.contiguous(), first_child, as_bytes(hidden), whose, theirs, out, groups,
+            q, k, parents.contiguous(), first_child, as_bytes(hidden), whose, out, groups,
             *q.stride()[:2], *k.stride()[:2], *(own or (1, 1)), H=heads, D=dim, DIM=power_of_2(dim),
             WIDTH=width, FAN=fan, KEEP=keep, PLACES=power_of_2(keep, 2), OWN=way, ALIGN=alignment(q, k),
             ROWS=ROWS, num_warps=WARPS,
@@ -68,7 +67,6 @@ def _(
     keep: int,
     own: list[int],
     ball: Tensor | None = None,
-    child_ball: Tensor | None = None,
 ) -> Tensor:
     return q.new_empty((q.shape[0], q.shape[1], keep), dtype=torch.int64)
 

@@ -28,7 +28,7 @@ NEEDED = ("epoch", "optimizer", "scheduler", "best_metric_value")  # Pointcept's
 # Of a schedule, what the config and the length of the run say; the rest moves from step to step.
 CONFIGURED = ("total_steps", "T_max", "milestones", "base_lrs", "gamma", "eta_min")
 # Settings of torch's optimizers that came with some version of it and mean nothing where they are absent.
-LATER_SETTINGS = ("maximize", *STEP_SETTINGS, "decoupled_weight_decay")
+NEWER_SETTINGS = ("maximize", *STEP_SETTINGS, "decoupled_weight_decay")
 LARGEST = 10**300  # of whole numbers
 LARGEST_SETTING = 1e10  # of an optimizer: products of two are still numbers of float32
 REFUSED = (KeyError, ValueError, TypeError, AttributeError, IndexError, RuntimeError, ArithmeticError)
@@ -280,7 +280,7 @@ def _check_group(entry: str, found: Any, own: Mapping[str, Any]) -> None:
         raise Wrong(entry, f"{len(found['params'])} parameters, this run's has {len(own['params'])}")
     for key, value in own.items():
         if key not in found:
-            if key not in LATER_SETTINGS:
+            if key not in NEWER_SETTINGS:
                 raise Wrong(entry, f"no {key!r}: another optimizer's, or another schedule's")
         elif key not in ("params", *STEP_SETTINGS) and not (
             _alike(found[key], value) and _in_range(key, found[key], value)

@@ -8,6 +8,7 @@ schedule that belongs to its new length.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from itertools import starmap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from pointcept_bsa.errors import InputError
 from pointcept_bsa.host.embedded import comm
 from pointcept_bsa.host.embedded.config import DEFAULTS, DERIVED, TOLERATED, Config, config_hash, load_config
 from pointcept_bsa.host.embedded.registry import HOOKS
+from pointcept_bsa.old_names import present
 from pointcept_bsa.training.runs.flat_config import ABSENT, flat_config, is_derived
 
 if TYPE_CHECKING:
@@ -69,7 +71,7 @@ def check_record(trainer: DefaultTrainer, checkpoint: Mapping[str, Any], path: s
 
     Raises ``InputError``.
     """
-    there = plain(checkpoint.get("record")) or _record_beside(trainer, checkpoint, path)
+    there = plain(checkpoint.get("record")) or _record_of_folder(trainer, checkpoint, path)
     if there is None:
         return
     here = record_of(trainer.cfg, trainer.train_loader.dataset)
@@ -100,7 +102,7 @@ def listed(lines: list[str]) -> str:
 
 def _differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> Iterable[tuple[str, Any, Any]]:
     """(key, value there, value here) of what is compared and not the same."""
-    old, new = dict(there["config"]), dict(here["config"])
+    old, new = (dict(starmap(present, record["config"].items())) for record in (there, here))
     old, new = _with_hooks(old, there.get("hooks", [])), _with_hooks(new, here["hooks"])
     for key in sorted(old.keys() | new.keys()):
         if key.split(".")[0] in NOT_COMPARED or is_derived(key):
@@ -165,7 +167,7 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _record_beside(trainer: DefaultTrainer, checkpoint: Mapping[str, Any], path: str) -> dict[str, Any] | None:
+def _record_of_folder(trainer: DefaultTrainer, checkpoint: Mapping[str, Any], path: str) -> dict[str, Any] | None:
     """For a checkpoint without a record, of an earlier version: from its hash, and the ``config.py`` that has it.
 
     None: its config is this one, or (Pointcept's own checkpoints) nothing is known.

@@ -107,7 +107,7 @@ KEY = "constant"  # of a report
 WARNING = "warning"  # of the metadata of exported weights
 
 
-def beside_constant(network: float, errors: Iterable[float]) -> dict[str, float] | None:
+def compared_with_constant(network: float, errors: Iterable[float]) -> dict[str, float] | None:
     """What a test's report keeps under ``KEY``: means over the test samples of two relative L2 errors.
 
     Args:

@@ -192,7 +192,7 @@ def pressure_forces(
             "triangles": len(surface.triangle),
             "area": float(np.linalg.norm(area_vectors(points, surface.triangle), axis=1).sum()),
             "closed": surface.closed,
-            "turned": surface.turned,
+            "turned": surface.flipped,
             "open_edges": surface.open_edges,
         },
         "note": f"{_parts(shear is not None)}; newtons if lengths are in metres",

@@ -21,13 +21,13 @@ class Surface:
 
     Attributes:
         triangle: (F, 3) points, ordered so that normals point outward as far as that can be known.
-        turned: how many triangles the file had the other way round.
+        flipped: how many triangles the file had the other way round.
         open_edges: edges of one triangle only; 0 for a closed surface.
         crowded_edges: edges of three or more triangles, across which no orientation is passed on.
     """
 
     triangle: np.ndarray
-    turned: int
+    flipped: int
     open_edges: int
     crowded_edges: int
 
@@ -65,8 +65,8 @@ def outward_surface(points: np.ndarray, triangle: np.ndarray) -> Surface:
     a, b, c = (corner - centre[part][:, None]).swapaxes(0, 1)
     volume = np.bincount(part, sign * np.einsum("fd,fd->f", a, np.cross(b, c)))
     sign = sign * np.where(volume < 0, -1, 1)[part]
-    turned = np.where((sign < 0)[:, None], kept[:, ::-1], kept)
-    return Surface(turned, int((sign < 0).sum()), open_edges, crowded)
+    flipped = np.where((sign < 0)[:, None], kept[:, ::-1], kept)
+    return Surface(flipped, int((sign < 0).sum()), open_edges, crowded)
 
 
 def area_vectors(points: np.ndarray, triangle: np.ndarray) -> np.ndarray:

@@ -39,7 +39,7 @@ from pointcept_bsa.training.evaluation.evaluation import (
     summarize,
 )
 from pointcept_bsa.training.evaluation.export_fields import FieldExporter, check_export, faces_of
-from pointcept_bsa.training.evaluation.fit import KEY, ConstantErrors, beside_constant, constant_warning
+from pointcept_bsa.training.evaluation.fit import KEY, ConstantErrors, compared_with_constant, constant_warning
 from pointcept_bsa.training.evaluation.flops import gflops_of
 from pointcept_bsa.training.evaluation.force_errors import ForceErrors
 from pointcept_bsa.training.evaluation.provenance import provenance, sample_names
@@ -183,7 +183,7 @@ class RegressionTester(TesterBase):
             "units": "physical, per sample, then averaged over the samples",
             "metrics": self.physical(records),
             "metrics_normalized": self.normalized(records),
-            KEY: self.beside_constant(records),
+            KEY: self.compared_with_constant(records),
             "metric_units": {measure.name: measure.unit for measure in measures(self.metrics, self.fields)},
             **provenance(self.run_folder(), sample_names(dataset, card) if card else []),
             "run": run_record(self.run_folder(), flat_config(self.cfg)),
@@ -203,13 +203,13 @@ class RegressionTester(TesterBase):
             "device": torch.cuda.get_device_name() if next(model.parameters()).is_cuda else "cpu",
         }
 
-    def beside_constant(self, records: list[Record]) -> dict[str, float] | None:
+    def compared_with_constant(self, records: list[Record]) -> dict[str, float] | None:
         """The network's relative L2, and that of the mean training target."""
         errors = [error for part in comm.all_gather(self.constant.errors) for error in part]
         if "relative_l2" not in self.metrics or not records:
             return None
         own = [key_value(record, record.get("normalized", {}), "relative_l2") for record in records]
-        return beside_constant(sum(own) / len(own), errors)
+        return compared_with_constant(sum(own) / len(own), errors)
 
     def physical(self, records: list[Record]) -> dict[str, dict[str, float]]:
         """The summary in physical units."""

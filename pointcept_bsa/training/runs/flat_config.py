@@ -7,6 +7,8 @@ import re
 from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
+from pointcept_bsa.old_names import present
+
 # Config keys that do not change what is trained: where a run is kept, its seed, how often it writes.
 NOT_COMPARED = (
     "save_path",
@@ -45,7 +47,8 @@ def flat_config(cfg: Mapping[str, Any], skipped: Sequence[str] = NOT_COMPARED) -
             for index, item in enumerate(value):
                 visit(f"{prefix}.{index}", item)
         else:
-            flat[prefix] = list(value) if isinstance(value, tuple) else value
+            key, value = present(prefix, value)
+            flat[key] = list(value) if isinstance(value, tuple) else value
 
     visit("", {key: cfg[key] for key in cfg if key not in skipped and not key.startswith("_")})
     return {key: value for key, value in flat.items() if not is_derived(key)}

@@ -197,13 +197,13 @@ def open_save_path(trainer: DefaultTrainer) -> None:
     if not comm.is_main_process():
         return
     cfg = trainer.cfg
-    folder, aside = cfg.save_path, None
+    folder, moved_to = cfg.save_path, None
     goes_on = cfg.resume and is_own(checkpoint_to_resume(cfg), cfg)
     try:
         os.makedirs(os.path.join(folder, "model"), exist_ok=True)
         _claim(cfg)
         if not goes_on:
-            aside = _put_aside(Path(folder))
+            moved_to = _move_broken_off(Path(folder))
         if trainer.best_file is not None and comm.is_main_process():
             link_checked(Path(trainer.best_file), Path(folder, "model", "model_best.pth"))
         get_root_logger(os.path.join(folder, "train.log"), file_mode="a" if goes_on else "w")
@@ -213,21 +213,21 @@ def open_save_path(trainer: DefaultTrainer) -> None:
         raise InputError(f"save_path={folder!r}: cannot be written ({error.strerror})") from error
     length = f"{trainer.max_iter} iterations in {trainer.max_epoch} epochs"
     trainer.logger.info(f"Saving to {folder}; {length}, seed {cfg.seed}")
-    if aside is not None:
-        trainer.logger.info(f"An earlier start came to no checkpoint here; what it wrote is in {aside}")
+    if moved_to is not None:
+        trainer.logger.info(f"An earlier start came to no checkpoint here; what it wrote is in {moved_to}")
     if trainer.ema is not None:
         trainer.logger.info("ema: the moving average of the weights is evaluated and tested, and saved beside them")
 
 
-def _put_aside(folder: Path) -> Path | None:
+def _move_broken_off(folder: Path) -> Path | None:
     """Move what an earlier start wrote into a folder of its own; None if it came to no iteration."""
     written = folder / "metrics.jsonl"
     if not written.is_file() or not written.stat().st_size:
         return None
-    aside = next(path for path in (folder / f"broken_off_{n}" for n in count(1)) if not path.exists())
-    aside.mkdir()
+    moved_to = next(path for path in (folder / f"broken_off_{n}" for n in count(1)) if not path.exists())
+    moved_to.mkdir()
     for pattern in WRITTEN:
         for path in folder.glob(pattern):
-            path.rename(aside / path.name)
+            path.rename(moved_to / path.name)
     (folder / "model").mkdir()
-    return aside
+    return moved_to

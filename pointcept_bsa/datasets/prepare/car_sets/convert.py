@@ -15,7 +15,7 @@ from pointcept_bsa.datasets.arrays import check_finite, read_npy
 from pointcept_bsa.datasets.car_sets.spec import Domain
 from pointcept_bsa.datasets.inputs import check_narrowed
 from pointcept_bsa.datasets.prepare.car_sets.domain import OpenedDomain, geometry_blocks
-from pointcept_bsa.datasets.prepare.layout import check_place
+from pointcept_bsa.datasets.prepare.layout import check_destination
 from pointcept_bsa.datasets.prepared import sample_folder_name
 from pointcept_bsa.datasets.statistics import RunningStatistics
 from pointcept_bsa.errors import InputError
@@ -64,7 +64,7 @@ def convert(
         with OpenedDomain(domain, files) as opened:
             columns = sum(field.columns for field in (*domain.geometry, *domain.fields))
             order = ShuffledRows(opened.rows, zlib.crc32(f"{case}/{domain.name}".encode()), keep)
-            check_place(root, 4 * columns * order.kept + opened.mesh.points.num_bytes)
+            check_destination(root, 4 * columns * order.kept + opened.mesh.points.num_bytes)
             part.mkdir(parents=True)
             record = {**_write(part, opened, order, label), "keep": keep, "files": sizes(files)}
         final.mkdir(exist_ok=True)

@@ -16,7 +16,7 @@ from pointcept_bsa.mesh_io import Mesh, read_mesh, write_mesh
 from pointcept_bsa.training.evaluation.forces import Reference, pressure_forces
 from pointcept_bsa.training.evaluation.surface import outward_surface
 
-from .own_bodies import collect, make_run, own_config
+from .custom_bodies import collect, custom_config, make_run
 
 WORDS = ("pressure", "density=1.2", "velocity=30", "flow=1,0,0", "up=0,0,1")
 STREAM = {"density": 1.2, "velocity": 30.0, "flow": [1.0, 0.0, 0.0], "up": [0.0, 0.0, 1.0]}
@@ -41,7 +41,7 @@ def test_predictions_have_the_forces_of_the_declared_field(tmp_path, tool, prepa
     if prepared:
         root, options = tmp_path / "data", {}
         prepare_custom(str(tmp_path / "raw"), str(root), target=TARGET, surface_pressure=WORDS)
-    make_run(own_config(root, [collect("coord")], **options), tmp_path / "run")
+    make_run(custom_config(root, [collect("coord")], **options), tmp_path / "run")
     command = ["--weight", str(tmp_path / "run"), "--input", str(tmp_path / "raw/ball1.vtp"), "--output"]
     assert tool("predict", *command, str(tmp_path / "out")) == 0
     (record,) = json.loads((tmp_path / "out/predictions.json").read_text())["files"]
@@ -57,7 +57,7 @@ def test_shear_counts_in_forces_where_it_is_declared(tmp_path, tool):
     prepare_custom(
         str(tmp_path / "raw"), str(tmp_path / "data"), target=TARGET, surface_pressure=(*WORDS, "shear=shear")
     )
-    make_run(own_config(tmp_path / "data", [collect("coord")]), tmp_path / "run")
+    make_run(custom_config(tmp_path / "data", [collect("coord")]), tmp_path / "run")
     command = ["--weight", str(tmp_path / "run"), "--input", str(tmp_path / "raw/ball1.vtp"), "--about", "1", "0", "2"]
     assert tool("predict", *command, "--output", str(tmp_path / "out.vtp")) == 0
     mesh = read_mesh(tmp_path / "out.vtp")
@@ -68,7 +68,7 @@ def test_shear_counts_in_forces_where_it_is_declared(tmp_path, tool):
         assert mesh.field_data[f"predicted_{name}_newton_metre"] == pytest.approx(value, rel=1e-4, abs=1e-3)
     pressure_alone = pressure_forces(mesh.points, surface, fields[0], Reference.of(STREAM))
     assert wanted["newtons"]["drag"] != pytest.approx(pressure_alone["newtons"]["drag"], rel=1e-3)
-    pressure = build_dataset(dict(type="PointFieldDataset", data_root=str(tmp_path / "data"), target=("pressure",)))
+    pressure = build_dataset(dict(type="CustomFieldDataset", data_root=str(tmp_path / "data"), target=("pressure",)))
     assert "shear" not in pressure.surface_pressure
 
 
@@ -76,7 +76,7 @@ def test_a_choice_of_targets_without_the_pressure_has_no_forces(tmp_path):
     write_balls(tmp_path / "raw")
     prepare_custom(str(tmp_path / "raw"), str(tmp_path / "data"), target=TARGET, surface_pressure=WORDS)
     both, shear = (
-        build_dataset(dict(type="PointFieldDataset", data_root=str(tmp_path / "data"), target=target))
+        build_dataset(dict(type="CustomFieldDataset", data_root=str(tmp_path / "data"), target=target))
         for target in (None, ("shear",))
     )
     assert both.surface_pressure == {"field": "pressure", "coefficient": False, **STREAM}

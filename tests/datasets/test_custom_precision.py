@@ -6,9 +6,9 @@ import json
 
 import numpy as np
 import pytest
-from own_files import far_files
+from custom_files import far_files
 
-from pointcept_bsa.datasets.point_field import OwnPointFieldDataset
+from pointcept_bsa.datasets.point_field import CustomFieldDataset
 from pointcept_bsa.errors import InputError
 
 
@@ -31,8 +31,8 @@ def test_constants_are_subtracted_before_float32(tmp_path, prepare_tool, capsys)
     assert set(statistics["offsets"]) == {"coord", "p", "t"}
     assert "coord: far from 0" in (tmp_path / "out" / "README.md").read_text()
     for data in (
-        OwnPointFieldDataset("train", str(tmp_path / "out")),
-        OwnPointFieldDataset("train", str(tmp_path / "src"), ["p"], ["t"]),
+        CustomFieldDataset("train", str(tmp_path / "out")),
+        CustomFieldDataset("train", str(tmp_path / "src"), ["p"], ["t"]),
     ):
         for i in range(len(data)):
             sample, mesh = data[i], meshes[data.get_data_name(i)]
@@ -57,7 +57,7 @@ def test_what_float32_cannot_hold_is_told(tmp_path, prepare_tool, capsys):
     assert told in capsys.readouterr().out
     assert prepare_tool.main(command) == 0
     assert told in capsys.readouterr().out
-    assert told in OwnPointFieldDataset("train", str(tmp_path / "out")).notes()
+    assert told in CustomFieldDataset("train", str(tmp_path / "out")).notes()
 
 
 def test_points_that_fall_together_are_told(tmp_path, prepare_tool, capsys):
@@ -83,7 +83,7 @@ def test_folders_prepared_before_have_no_constants(tmp_path, prepare_tool):
     (out / "stats.json").write_text(json.dumps(statistics))
     for path in out.glob("*/*.npy"):
         np.save(path, np.load(path).astype(np.float32))
-    sample = OwnPointFieldDataset("train", str(out))[0]
+    sample = CustomFieldDataset("train", str(out))[0]
     np.testing.assert_array_equal(sample["coord"], np.load(out / sample["name"] / "coord.npy"))
     assert prepare_tool.main(command) == 0  # again: writes what was float32 anew
     assert np.load(out / "s0" / "coord.npy").dtype == np.float64
@@ -92,7 +92,7 @@ def test_folders_prepared_before_have_no_constants(tmp_path, prepare_tool):
     }
     (out / "stats.json").write_text(json.dumps(statistics))
     with pytest.raises(InputError, match="'offsets' of protocol"):
-        OwnPointFieldDataset("train", str(out))
+        CustomFieldDataset("train", str(out))
 
 
 def test_numbers_beyond_float32_are_refused(tmp_path):
@@ -101,4 +101,4 @@ def test_numbers_beyond_float32_are_refused(tmp_path):
         values = np.load(tmp_path / "src" / f"s{i}.npz")
         np.savez(tmp_path / "src" / f"s{i}.npz", points=values["points"], p=np.linspace(-1e300, 1e300, 400))
     with pytest.raises(InputError, match="beyond 3.4e38"):
-        OwnPointFieldDataset("train", str(tmp_path / "src"), ["p"])[0]
+        CustomFieldDataset("train", str(tmp_path / "src"), ["p"])[0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pointcept_bsa.datasets.point_field import OwnPointFieldDataset
+from pointcept_bsa.datasets.point_field import CustomFieldDataset
 from pointcept_bsa.mesh_io import Mesh, write_mesh
 
 MORE = ("--feature", "wall_distance,mach", "--wall-mask", "wall", "--unit", "Static Pressure=Pa")
@@ -51,7 +51,7 @@ def write_sample(folder, name, suffix, mesh):
 
 
 def open_all(**arguments):
-    return {split: OwnPointFieldDataset(split, **arguments) for split in ("train", "val", "test")}
+    return {split: CustomFieldDataset(split, **arguments) for split in ("train", "val", "test")}
 
 
 def prepare(tool, root, out, *more):

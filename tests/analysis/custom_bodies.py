@@ -104,7 +104,7 @@ def collect(*features):
     return dict(type="CollectPoints", keys=("coord", "target", "name"), feat_keys=features)
 
 
-def own_config(data_root, transform, test=None, **options):
+def custom_config(data_root, transform, test=None, **options):
     cfg = load_config(str(ROOT / "configs/custom/full_attention.py"))
     cfg.device = "cpu"
     cfg.model.backbone.update(channels=32, depth=1, num_heads=2)
@@ -112,7 +112,7 @@ def own_config(data_root, transform, test=None, **options):
     for split in ("train", "val", "test"):
         more = {"test_mode": True, **(test or {})} if split == "test" else {}
         cfg.data[split] = dict(
-            type="PointFieldDataset", data_root=str(data_root), split=split, transform=transform, **options, **more
+            type="CustomFieldDataset", data_root=str(data_root), split=split, transform=transform, **options, **more
         )
     return cfg
 

@@ -1,4 +1,4 @@
-"""PointFieldDataset: files of any kind to samples, by named fields."""
+"""CustomFieldDataset: files of any kind to samples, by named fields."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from own_files import MORE, open_all, prepare, surface, write_sample
+from custom_files import MORE, open_all, prepare, surface, write_sample
 
-from pointcept_bsa.datasets.point_field import OwnPointFieldDataset
+from pointcept_bsa.datasets.point_field import CustomFieldDataset
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.mesh_io import Mesh, write_mesh
 from pointcept_bsa.training import cli
@@ -76,11 +76,11 @@ def test_flat_clouds_have_two_dimensions(tmp_path, prepare_tool):
         )
         == 0
     )
-    sample = OwnPointFieldDataset("train", str(tmp_path / "o"))[0]
+    sample = CustomFieldDataset("train", str(tmp_path / "o"))[0]
     assert sample["coord"].shape[1] == 2 and sample["normal"].shape[1] == 2
     with pytest.raises(InputError, match="dimension: got 4"):
-        OwnPointFieldDataset("train", str(tmp_path / "raw"), target=["cp"], dimension=4)
-    assert OwnPointFieldDataset("train", str(tmp_path / "raw"), target=["cp"], dimension=3)[0]["coord"].shape[1] == 3
+        CustomFieldDataset("train", str(tmp_path / "raw"), target=["cp"], dimension=4)
+    assert CustomFieldDataset("train", str(tmp_path / "raw"), target=["cp"], dimension=3)[0]["coord"].shape[1] == 3
     points[0, 2] = 7
     write_mesh(tmp_path / "raw" / "0.vtp", Mesh(points, {}, {"cp": points[:, 0]}))
     with pytest.raises(InputError, match="1.vtp: z is not the same|0.vtp: z is not the same"):
@@ -90,12 +90,12 @@ def test_flat_clouds_have_two_dimensions(tmp_path, prepare_tool):
 def test_npy_tables_with_named_columns(tmp_path):
     for i in range(4):
         np.save(tmp_path / f"{i}.npy", np.arange(20.0).reshape(5, 4) + i)
-    data = OwnPointFieldDataset("train", str(tmp_path), target=["p"], columns=["x", "y", "p", "q"], fields=["q"])
+    data = CustomFieldDataset("train", str(tmp_path), target=["p"], columns=["x", "y", "p", "q"], fields=["q"])
     sample = data[0]
     np.testing.assert_array_equal(sample["coord"], np.arange(20.0).reshape(5, 4)[:, :2] + int(sample["name"]))
     np.testing.assert_array_equal(sample["target"][:, 0] + 1, sample["q"][:, 0])
     with pytest.raises(InputError, match="has 4 columns, wanted 3"):
-        OwnPointFieldDataset("train", str(tmp_path), target=["p"], columns=["x", "y", "p"])
+        CustomFieldDataset("train", str(tmp_path), target=["p"], columns=["x", "y", "p"])
 
 
 def test_wrong_arguments_are_named(files, tmp_path, prepare_tool):
@@ -119,7 +119,7 @@ def test_wrong_arguments_are_named(files, tmp_path, prepare_tool):
         ({"data_root": str(tmp_path / "out"), "target": ["mach"]}, "target: got 'mach'"),
     ]:
         with pytest.raises(InputError, match=message):
-            OwnPointFieldDataset("train", **{"data_root": str(root), **arguments})
+            CustomFieldDataset("train", **{"data_root": str(root), **arguments})
 
 
 def test_a_damaged_prepared_folder_is_one_line(files, tmp_path, prepare_tool):
@@ -130,7 +130,7 @@ def test_a_damaged_prepared_folder_is_one_line(files, tmp_path, prepare_tool):
     for change in ({"format": 2}, {"target": None}, {"dimension": "3"}, {"target": [{"key": "../../x"}]}, {"notes": 1}):
         (out / "fields.json").write_text(json.dumps(fields | change))
         with pytest.raises(InputError, match="fields.json: is damaged, or of another version"):
-            OwnPointFieldDataset("train", str(out))
+            CustomFieldDataset("train", str(out))
 
 
 def test_config_trains_and_tests(tmp_path, prepare_tool):
@@ -160,5 +160,5 @@ def test_a_field_named_like_columns_of_another_is_refused(tmp_path):
         fields = {"v": np.random.rand(5, 3), "v[0]": np.random.rand(5)}
         write_mesh(tmp_path / f"s{i}.vtu", Mesh(np.random.rand(5, 3), {}, fields))
     with pytest.raises(InputError, match=r"'v\[0\]' is a field and columns of 'v'"):
-        OwnPointFieldDataset("train", str(tmp_path), target=["v[0]"])
-    assert OwnPointFieldDataset("train", str(tmp_path), target=["v[1]"])[0]["target"].shape == (5, 1)
+        CustomFieldDataset("train", str(tmp_path), target=["v[0]"])
+    assert CustomFieldDataset("train", str(tmp_path), target=["v[1]"])[0]["target"].shape == (5, 1)

@@ -13,7 +13,7 @@ from pointcept_bsa.host import build_dataset, collate_fn
 from pointcept_bsa.mesh_io import read_mesh
 from pointcept_bsa.training.evaluation.export_fields import FieldExporter
 
-from .own_bodies import ALL, FOURIER, PREPARE, body, collect, compare, own_config, write_bodies
+from .custom_bodies import ALL, FOURIER, PREPARE, body, collect, compare, custom_config, write_bodies
 
 GIVEN = ["--field", "alpha=ALPHA", "mass=MASS"]
 OPTIONS = {  # transforms, options of the data set, options of the test set
@@ -49,7 +49,7 @@ OPTIONS = {  # transforms, options of the data set, options of the test set
 
 @pytest.mark.parametrize("far", [False, True], ids=["near", "far"])
 @pytest.mark.parametrize("option", list(OPTIONS))
-def test_own_data_prepared(option, far, tmp_path, tool):
+def test_custom_data_prepared(option, far, tmp_path, tool):
     shift = dict(shift=(501234.0, 5212345.0, 300.0), constant=101325.0) if far else {}
     mesh_of = write_bodies(tmp_path / "src", **shift)
     prepare_custom(str(tmp_path / "src"), str(tmp_path / "data"), parameters=str(tmp_path / "src/cases.csv"), **PREPARE)
@@ -61,7 +61,7 @@ def test_own_data_prepared(option, far, tmp_path, tool):
             "RandomMirror": dict(center=float(low[0])),
         }
         transform = [{**step, **(places.get(step["type"]) or {})} for step in transform]
-    cfg = own_config(tmp_path / "data", transform, test, **options)
+    cfg = custom_config(tmp_path / "data", transform, test, **options)
     number = int(build_dataset(cfg.data.test).get_data_name(0).split()[1])
     given = [text.replace("ALPHA", str(number - 3)).replace("MASS", str(1e9 + number)) for text in GIVEN]
     arguments = given if "alpha" in str(transform) else []
@@ -82,20 +82,20 @@ def test_own_data_prepared(option, far, tmp_path, tool):
     ],
 )
 @pytest.mark.parametrize("far", [False, True], ids=["near", "far"])
-def test_own_data_read_as_files(suffix, fields, options, far, tmp_path, tool):
+def test_custom_data_read_as_files(suffix, fields, options, far, tmp_path, tool):
     shift = dict(shift=(501234.0, 5212345.0, 300.0), constant=101325.0) if far else {}
     mesh_of = write_bodies(tmp_path / "src", suffix, **shift)
     keys = [field.replace("[:2]", "_2") for field in fields]
     transform = [FOURIER, collect("fourier", *keys)]
-    cfg = own_config(
+    cfg = custom_config(
         tmp_path / "src", transform, target=["q", "velocity[2:3]"], fields=fields, scale_to_box=True, **options
     )
     compare(cfg, mesh_of, tmp_path, tool)
 
 
-def test_own_data_in_the_plane(tmp_path, tool):
+def test_custom_data_in_the_plane(tmp_path, tool):
     mesh_of = write_bodies(tmp_path / "src", flat=True)
-    cfg = own_config(
+    cfg = custom_config(
         tmp_path / "src",
         [FOURIER, collect("fourier", "wall_distance")],
         target=["q"],
@@ -110,7 +110,7 @@ def test_exports_have_the_places_and_values_of_the_files(tmp_path):
     shift = dict(shift=(501234.0, 5212345.0, 300.0), constant=101325.0)
     write_bodies(tmp_path / "src", **shift)
     prepare_custom(str(tmp_path / "src"), str(tmp_path / "data"), parameters=str(tmp_path / "src/cases.csv"), **PREPARE)
-    cfg = own_config(tmp_path / "data", [FOURIER, collect("fourier", "mach")], scale_to_box=True)
+    cfg = custom_config(tmp_path / "data", [FOURIER, collect("fourier", "mach")], scale_to_box=True)
     test = build_dataset(cfg.data.test)
     name, sample = test.get_data_name(0), collate_fn([test[0]])
     FieldExporter(tmp_path / "out", ["vtu"], test)(sample, sample["target"] + 0.001)
@@ -136,7 +136,7 @@ def test_the_numbers_of_transforms_are_those_of_the_files(tmp_path, tool):
         dict(type="ScaleCoord", min=low.tolist(), max=(low + 2).tolist()),
         collect("coord", "temperature"),
     ]
-    cfg = own_config(tmp_path / "src", transform, target=["q"], fields=["temperature"], drop_loose_points=True)
+    cfg = custom_config(tmp_path / "src", transform, target=["q"], fields=["temperature"], drop_loose_points=True)
     _, test = compare(cfg, mesh_of, tmp_path, tool)
     truth = body(int(test.get_data_name(0).split()[1]), **shift)
     coord = (truth.points - low) * [-1, 1, 1] + [1, 0, 0]

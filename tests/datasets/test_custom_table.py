@@ -6,10 +6,10 @@ import json
 
 import numpy as np
 import pytest
-from own_files import prepare
+from custom_files import prepare
 
 from pointcept_bsa.datasets.own.table import read_parameters
-from pointcept_bsa.datasets.point_field import OwnPointFieldDataset
+from pointcept_bsa.datasets.point_field import CustomFieldDataset
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.mesh_io import write_mesh
 
@@ -18,7 +18,7 @@ def test_parameters_come_from_a_table(files, tmp_path):
     root, meshes = files
     table = tmp_path / "cases.csv"
     table.write_text("case,alpha,Re\n" + "".join(f"{name},{i},1e6\n" for i, name in enumerate(meshes)))
-    data = OwnPointFieldDataset("train", str(root), target=["wall"], fields=["alpha", "Re"], parameters=str(table))
+    data = CustomFieldDataset("train", str(root), target=["wall"], fields=["alpha", "Re"], parameters=str(table))
     alpha = {s["name"]: s["alpha"] for s in data}
     values = np.array([float(name[1:]) for name in alpha])
     for name, column in alpha.items():

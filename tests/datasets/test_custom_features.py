@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from own_files import surface
+from custom_files import surface
 
 from pointcept_bsa.datasets.own.features import average_to_points, point_normals, wall_distance
-from pointcept_bsa.datasets.point_field import OwnPointFieldDataset
+from pointcept_bsa.datasets.point_field import CustomFieldDataset
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.mesh_io import Mesh, write_mesh
 
@@ -50,7 +50,7 @@ def test_loose_points_can_be_left_out(tmp_path):
             points, {"triangle": np.array([[0, 2, 4], [2, 4, 1]])}, {"p": np.arange(5.0)}, {"c": np.array([1.0, 3])}
         )
         write_mesh(tmp_path / f"{i}.vtu", mesh)
-    data = OwnPointFieldDataset("train", str(tmp_path), target=["p", "c"], cells_to_points=True, drop_loose_points=True)
+    data = CustomFieldDataset("train", str(tmp_path), target=["p", "c"], cells_to_points=True, drop_loose_points=True)
     sample = data[0]
     assert sample["target"].tolist() == [[0, 1], [1, 3], [2, 2], [4, 2]]
     assert sample["face"].tolist() == [[0, 2, 3], [2, 3, 1]]

@@ -1,0 +1,82 @@
+"""Rows from the order of one tree to that of another, of which processes have parts.
+
+Most rows stay in their process: the others are on their way while these are put in order.
+
+``S`` own slots in both trees, ``n`` rows that go to other processes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from pointcept_bsa.distributed.collectives import GRADIENT, all_to_all, begin_all_to_all, numbers_of_all
+
+NAME = "rotation"  # for the count of bytes
+
+
+@dataclass(frozen=True, eq=False)
+class OneWay:
+    """What a process does in one direction.
+
+    Attributes:
+        source: (S,) own row for each slot; any for those that others fill.
+        leaving: (n,) own rows that go to others, process after process.
+        send, receive: how many go to each process, and come from each.
+        arriving: the slots of those that come.
+    """
+
+    source: Tensor
+    leaving: Tensor
+    send: tuple[int, ...]
+    receive: tuple[int, ...]
+    arriving: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Turn:
+    """Both directions. What comes is exact: no row is computed with."""
+
+    there: OneWay
+    back: OneWay
+    group: dist.ProcessGroup
+
+    @classmethod
+    def of(cls, owner: Tensor, place: Tensor, group: dist.ProcessGroup) -> Turn:
+        """From each own row (S,) to slot ``place`` of process ``owner``; each has S of them, too. The host waits."""
+        processes, rank, device = dist.get_world_size(group), dist.get_rank(group), owner.device
+        every, stays = torch.arange(len(owner), device=device), owner == rank
+        leaving = (~stays).nonzero().squeeze(1)
+        leaving = leaving[owner[leaving].argsort(stable=True)]
+        ends = torch.searchsorted(owner[leaving], torch.arange(processes, device=device), right=True)
+        numbers = numbers_of_all(torch.diff(ends, prepend=ends.new_zeros(1)), device, group)
+        send, receive = tuple(numbers[rank]), tuple(row[rank] for row in numbers)
+        arriving = all_to_all(place[leaving], send, receive, group, "tree")
+        source = torch.zeros_like(every).index_copy_(0, place[stays], every[stays])
+        there = OneWay(source, leaving, send, receive, arriving)
+        return cls(there, OneWay(place.masked_fill(~stays, 0), arriving, receive, send, leaving), group)
+
+    def __call__(self, x: Tensor, *, back: bool = False) -> Tensor:
+        """(S, ...) in the order of the rows -> in that of the slots, or back."""
+        ways = (self.back, self.there) if back else (self.there, self.back)
+        out: Tensor = _Turned.apply(x, *ways, self.group, NAME)
+        return out
+
+
+class _Turned(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, way: OneWay, inverse: OneWay, group: dist.ProcessGroup, name: str) -> Tensor:
+        ctx.there = inverse, way, group, name
+        came, work = begin_all_to_all(x[way.leaving], way.send, way.receive, group, name)
+        out = x[way.source]
+        work.wait()
+        return out.index_copy_(0, way.arriving, came)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        way, inverse, group, name = ctx.there
+        return _Turned.apply(grads[0], way, inverse, group, name + GRADIENT), None, None, None, None
