@@ -103,11 +103,18 @@ def masked_batch_norm(norm: nn.Module, x: Tensor, valid: Tensor | None) -> Tenso
     mean = sum_over_parts(values.masked_fill(~weight, 0).sum(0)) / count
     centred = (values - mean) * weight
     variance = sum_over_parts(centred.square().sum(0)) / count
-    with torch.no_grad():
-        assert norm.running_mean is not None and norm.running_var is not None and norm.num_batches_tracked is not None
-        norm.num_batches_tracked.add_(1)
-        unbiased = variance * (count / (count - 1).clamp(min=1))
-        norm.running_mean.lerp_(mean.to(norm.running_mean.dtype), norm.momentum)
-        norm.running_var.lerp_(unbiased.to(norm.running_var.dtype), norm.momentum)
+    if norm.track_running_stats:
+        _keep_statistics(norm, mean, variance, count)
     out = centred * (variance + norm.eps).rsqrt() * norm.weight + norm.bias
     return (out * weight).to(x.dtype)
+
+
+@torch.no_grad()
+def _keep_statistics(norm: nn.BatchNorm1d, mean: Tensor, variance: Tensor, count: Tensor) -> None:
+    """Let the running statistics follow those of ``count`` rows."""
+    assert norm.running_mean is not None and norm.running_var is not None and norm.num_batches_tracked is not None
+    assert norm.momentum is not None
+    norm.num_batches_tracked.add_(1)
+    unbiased = variance * (count / (count - 1).clamp(min=1))
+    norm.running_mean.lerp_(mean.to(norm.running_mean.dtype), norm.momentum)
+    norm.running_var.lerp_(unbiased.to(norm.running_var.dtype), norm.momentum)
