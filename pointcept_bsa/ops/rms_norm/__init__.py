@@ -12,7 +12,7 @@ from .reference import PositionMap
 if triton_installed():
     from . import triton_backend
 
-__all__ = ["Place", "residual_norm", "rms_norm"]
+__all__ = ["PositionMap", "residual_norm", "rms_norm"]
 
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
