@@ -186,3 +186,27 @@ def test_a_registry_loads_every_module_that_registers_when_it_is_asked():
     unreached = registering - set(loaded)
     assert registering
     assert not unreached
+
+
+POSITIONAL = 6  # arguments of a call; further ones have their names
+VARIADIC = {"apply", "save_for_backward", "use_triton", "checkpoint", "blocks"}  # callees that take any number
+
+
+def is_kernel_code(path: Path, source: str) -> bool:
+    """Kernels call each other, and are launched, by position."""
+    return path.name == "triton_backend.py" or re.search(r"^\s*import triton\b", source, re.M) is not None
+
+
+def test_long_lists_of_arguments_have_names():
+    """Of launches of kernels (``kernel[grid](...)``, ``triton_backend.operator(...)``) nothing is asked."""
+    found = []
+    for path in PACKAGE.rglob("*.py"):
+        source = path.read_text(encoding="utf-8")
+        for node in ast.walk(ast.parse(source)) if not is_kernel_code(path, source) else ():
+            if not isinstance(node, ast.Call) or isinstance(node.func, ast.Subscript):
+                continue
+            called = ast.unparse(node.func)
+            many = sum(not isinstance(value, ast.Starred) for value in node.args) > POSITIONAL
+            if many and called.split(".")[-1] not in VARIADIC and not called.startswith("triton_backend."):
+                found.append(f"{path.relative_to(ROOT)}:{node.lineno}: {called}")
+    assert not found
