@@ -135,7 +135,7 @@ class Muon(torch.optim.Optimizer):
         lr, weight_decay: of both. ``adjust_lr_fn="match_rms_adamw"`` makes steps of AdamW's size, so that a learning
             rate tuned for AdamW serves both.
         momentum, nesterov, ns_steps, adjust_lr_fn: of Muon.
-        betas, eps: of AdamW.
+        betas, eps, capturable: of AdamW; the last one for a step inside of a CUDA graph of others.
     """
 
     def __init__(
@@ -149,6 +149,7 @@ class Muon(torch.optim.Optimizer):
         adjust_lr_fn: str = "match_rms_adamw",
         betas: tuple[float, float] = (0.9, 0.95),
         eps: float = 1e-8,
+        capturable: bool = False,
     ) -> None:
         if adjust_lr_fn not in ("original", "match_rms_adamw"):
             raise InputError(f"Muon: got adjust_lr_fn {adjust_lr_fn!r}, wanted 'original' or 'match_rms_adamw'")
@@ -166,7 +167,7 @@ class Muon(torch.optim.Optimizer):
         if others:
             on_cuda = all(p.is_cuda and type(p.data) is Tensor for group in others for p in group["params"])
             self.parts["adamw"] = torch.optim.AdamW(
-                others, **shared, betas=(betas[0], betas[1]), eps=eps, fused=on_cuda or None
+                others, **shared, betas=(betas[0], betas[1]), eps=eps, fused=on_cuda or None, capturable=capturable
             )
         super().__init__([group for part in self.parts.values() for group in part.param_groups], {})
         self._share_groups()

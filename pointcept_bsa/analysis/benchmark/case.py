@@ -43,7 +43,7 @@ from pointcept_bsa.training.flat_gradients import FlatGradients
 OK, OOM, TOO_SLOW, NOT_ASKED, NOT_FINITE = "ok", "OOM", "skipped: too slow", "not asked for", "loss not finite"
 NEEDS_CUDA = "needs CUDA"
 INPUT_SETS = 4
-CAPTURABLE = ("Adam", "AdamW")  # take capturable=True: their step count lives on the device
+CAPTURABLE = ("Adam", "AdamW", "Muon")  # take capturable=True: their step count lives on the device
 
 # (config, model, param_dicts) -> optimizer, as the host's trainer builds it.
 OptimizerBuilder = Callable[[Mapping[str, Any], nn.Module, Any], torch.optim.Optimizer]
