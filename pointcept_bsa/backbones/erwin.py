@@ -136,7 +136,13 @@ class ErwinTransformer(Backbone):
 
         down, up = range(len(strides)), range(len(strides) - 1, -1, -1)
         self.embedding = PointEmbedding(
-            in_channels, channels[0], mp_steps, edges, num_neighbors, radius, dimensionality
+            in_channels,
+            channels[0],
+            mp_steps=mp_steps,
+            edges=edges,
+            num_neighbors=num_neighbors,
+            radius=radius,
+            dimensionality=dimensionality,
         )
         self.encoder = nn.ModuleList(stack(channels[i], enc_num_heads[i], enc_depths[i]) for i in down)
         self.pooling = nn.ModuleList(
@@ -236,7 +242,15 @@ class ErwinTransformer(Backbone):
     @property
     def level_trees(self) -> LevelTrees:
         """What builds the trees, of the sizes alone."""
-        return LevelTrees(self.ball_sizes, self.strides, self.pooled, self.unit, self.leaf, self.rotate, self.pad)
+        return LevelTrees(
+            self.ball_sizes,
+            self.strides,
+            pooled=self.pooled,
+            unit=self.unit,
+            leaf=self.leaf,
+            rotate=self.rotate,
+            pad=self.pad,
+        )
 
     def padding(self, unit: int) -> CloudPadding:
         self._check_padding()

@@ -84,21 +84,29 @@ class ErwinNSATransformer(AnchoredTree):
                 "power of two"
             )
         self.tree = SingleTree(local_ball_size, compressed_ball_size, rotate)
-        self.embedding = PointEmbedding(in_channels, channels, mp_steps, edges, num_neighbors, radius, dimensionality)
+        self.embedding = PointEmbedding(
+            in_channels,
+            channels,
+            mp_steps=mp_steps,
+            edges=edges,
+            num_neighbors=num_neighbors,
+            radius=radius,
+            dimensionality=dimensionality,
+        )
         blocks: list[nn.Module] = [
             TransformerBlock(
                 NativeSparseAttention(
                     channels,
                     num_heads,
-                    num_kv_heads,
-                    compressed_ball_size,
-                    num_selected,
-                    phi,
-                    mask_own_ball,
-                    distance_bias,
-                    dimensionality,
-                    qk_norm,
-                    rotary,
+                    num_kv_heads=num_kv_heads,
+                    compressed_ball_size=compressed_ball_size,
+                    num_selected=num_selected,
+                    phi=phi,
+                    mask_own_ball=mask_own_ball,
+                    distance_bias=distance_bias,
+                    dimensionality=dimensionality,
+                    qk_norm=qk_norm,
+                    rotary=rotary,
                 ),
                 channels,
                 mlp_ratio,

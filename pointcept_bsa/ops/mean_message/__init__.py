@@ -77,7 +77,18 @@ def mean_message(
         return triton_backend.mean_message_triton(
             sender, receiver, matrix, bias, gamma, beta, relative, index, weight, senders, eps, weight.dtype
         )
-    return plain_mean_message(sender, receiver, matrix, bias, gamma, beta, relative, index, weight, eps)
+    return plain_mean_message(
+        sender,
+        receiver,
+        matrix=matrix,
+        bias=bias,
+        gamma=gamma,
+        beta=beta,
+        relative=relative,
+        index=index,
+        weight=weight,
+        eps=eps,
+    )
 
 
 def plain_mean_message(
