@@ -21,7 +21,7 @@ from .block_pooling import POOLING, pooling
 from .fused.attention import attend_ball_sparse
 from .linear import Linear
 from .query_key import QueryKey
-from .shared_clouds import CoarseKeys, SelectedBlocks
+from .shared_clouds import CoarseKeys, attend_selected
 from .token_levels import TokenLevels, Tokens
 
 
@@ -164,7 +164,7 @@ class BallSparseAttention(AttentionLayer):
     ) -> Tensor:
         """Attention to the selected blocks: (S, H, D)."""
         chosen = self.select(q_cmp, k_cmp, layout, tokens)
-        return SelectedBlocks.of(k, v, chosen, layout).attend(q)
+        return attend_selected(q, k, v, chosen, layout)
 
     def select(self, q_cmp: Tensor, k_cmp: Tensor, layout: BallLayout, tokens: Tokens | None = None) -> Tensor:
         """Blocks selected by each group and head: (S / g, H, topk), -1 where there are fewer candidates."""

@@ -17,7 +17,7 @@ from pointcept_bsa.layers.block_pooling import POOLING, BlockMean, BlockMLP
 from pointcept_bsa.layers.fused.attention import attend_native_sparse
 from pointcept_bsa.layers.linear import Linear
 from pointcept_bsa.layers.query_key import QueryKey
-from pointcept_bsa.layers.shared_clouds import CoarseKeys, SelectedBlocks
+from pointcept_bsa.layers.shared_clouds import CoarseKeys, attend_selected
 from pointcept_bsa.ops.ball_attention import ball_attention
 from pointcept_bsa.ops.block_selection import select_blocks
 from pointcept_bsa.ops.dense_attention import dense_attention
@@ -129,7 +129,7 @@ class NativeSparseAttention(AttentionLayer):
     def selection(self, q: Tensor, k: Tensor, v: Tensor, k_cmp: Tensor, layout: BallLayout) -> Tensor:
         """Attention to the points of the selected balls: (S, H, D)."""
         chosen = self.select(q, k_cmp, layout)
-        return SelectedBlocks.of(k, v, chosen, layout).attend(q)
+        return attend_selected(q, k, v, chosen, layout)
 
     @torch.no_grad()
     def select(self, q: Tensor, k_cmp: Tensor, layout: BallLayout) -> Tensor:

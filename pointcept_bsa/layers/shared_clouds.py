@@ -50,44 +50,23 @@ class CoarseKeys:
         return k, v, None
 
 
-@dataclass(frozen=True, eq=False)
-class SelectedBlocks:
-    """Keys and values for the chosen ones of the L blocks.
+def attend_selected(q: Tensor, k: Tensor, v: Tensor, chosen: Tensor, layout: BallLayout) -> Tensor:
+    """Attention of the own queries (S, H, D) to the chosen ones (G, Hkv, K) of the L blocks, -1 for none: (S, H, D).
 
-    Attributes:
-        k, v: (S', Hkv, D) of the own blocks, and behind them those of other processes.
-        places: (G, Hkv, K) the chosen blocks among these, -1 for none.
-        valid: (S',) False in empty slots; None if there are none.
-        layout: the own slots.
+    Blocks of other processes are fetched from them, and stand behind the own ones.
     """
-
-    k: Tensor
-    v: Tensor
-    places: Tensor
-    valid: Tensor | None
-    layout: BallLayout
-
-    @classmethod
-    def of(cls, k: Tensor, v: Tensor, chosen: Tensor, layout: BallLayout) -> SelectedBlocks:
-        """From own keys and values (S, Hkv, D) and chosen blocks of the whole clouds. Those of other processes are
-        fetched from them, for which the host waits."""
-        if not isinstance(layout, PartLayout):
-            return cls(k, v, chosen, layout.valid, layout)
-        size, filled = layout.block_size, layout.shared.filled
-        far = FarBlocks.of(chosen, layout.shared, "selected")
-        fetched = far.requests.fetch(*(x.unflatten(0, (-1, size)) for x in (k, v)))  # (F, 2, l, Hkv, D)
-        k, v = (torch.cat([x, each.flatten(0, 1)]) for x, each in zip((k, v), fetched.unbind(1), strict=True))
-        valid = None
-        if filled is not None:
-            own = layout.coord.new_ones(len(layout.coord), dtype=torch.bool) if layout.valid is None else layout.valid
-            valid = torch.cat([own, (torch.arange(size, device=k.device) < filled[far.names].unsqueeze(1)).flatten()])
-        return cls(k, v, far.places, valid, layout)
-
-    def attend(self, q: Tensor) -> Tensor:
-        """Attention of the own queries to them: (S, H, D) -> (S, H, D)."""
-        out = selected_attention(q, self.k, self.v, self.places, self.layout.block_size, valid=self.valid)
-        own = self.layout.valid
-        return out if own is None or len(self.k) == len(q) else out * own.view(-1, 1, 1)
+    if not isinstance(layout, PartLayout):
+        return selected_attention(q, k, v, chosen, layout.block_size, valid=layout.valid)
+    size, filled = layout.block_size, layout.shared.filled
+    far = FarBlocks.of(chosen, layout.shared, "selected")
+    fetched = far.requests.fetch(*(x.unflatten(0, (-1, size)) for x in (k, v)))  # (F, 2, l, Hkv, D)
+    k, v = (torch.cat([x, each.flatten(0, 1)]) for x, each in zip((k, v), fetched.unbind(1), strict=True))
+    valid = None
+    if filled is not None:
+        own = layout.coord.new_ones(len(q), dtype=torch.bool) if layout.valid is None else layout.valid
+        valid = torch.cat([own, (torch.arange(size, device=q.device) < filled[far.names].unsqueeze(1)).flatten()])
+    out = selected_attention(q, k, v, far.places, size, valid=valid)
+    return out if layout.valid is None else out * layout.valid.view(-1, 1, 1)
 
 
 @dataclass(frozen=True)

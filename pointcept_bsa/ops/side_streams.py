@@ -9,14 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from torch import Tensor
 
 SLOTS = 16384  # of the batch, up to which it is worth it: above, kernels fill the GPU, and memory is freed later
-# Streams of :func:`on_side_stream`, :func:`deferred` and :class:`HostWaits`; those of branches count from 0.
-SIDE, DEFERRED, WAITED_FOR = -1, -2, -3
+SIDE, DEFERRED = -1, -2  # streams of :func:`on_side_stream` and :func:`deferred`; those of branches count from 0
 _streams: dict[tuple[torch.device, int], torch.cuda.Stream] = {}
 _single_stream = 0  # blocks of :func:`one_stream` that are open, in whatever thread
 
@@ -83,40 +81,6 @@ def wait_for_deferred(x: Tensor) -> None:
             used = torch.cuda.is_current_stream_capturing()
         if used:
             torch.cuda.current_stream(x.device).wait_stream(stream)
-
-
-class HostWaits:
-    """Work for whose results the host waits, on a stream of its own, so that the device meanwhile has others in hand.
-
-    ``with waits:`` computes after what had been launched when this was made, whatever has been launched since; what
-    comes of it is there after :meth:`join`. On the CPU all is in the order of the program.
-
-    Args:
-        x: on whose device it depends. What is read must live until the last join.
-    """
-
-    def __init__(self, x: Tensor) -> None:
-        self.device = x.device
-        self.stream = _stream(x.device, WAITED_FOR) if x.is_cuda else None
-        if self.stream is not None:
-            self.stream.wait_stream(torch.cuda.current_stream(x.device))
-        self._within = torch.cuda.stream(self.stream)
-
-    def __enter__(self) -> None:
-        self._within.__enter__()
-
-    def __exit__(self, *error: Any) -> None:
-        self._within.__exit__(*error)
-
-    def join(self, *made: Tensor | None) -> None:
-        """What comes after it may read what was ``made`` within."""
-        if self.stream is None:
-            return
-        current = torch.cuda.current_stream(self.device)
-        current.wait_stream(self.stream)
-        for tensor in made:
-            if tensor is not None:
-                tensor.record_stream(current)
 
 
 class SideBySide:

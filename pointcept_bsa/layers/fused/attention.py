@@ -6,7 +6,6 @@ its layer; several views of a part are for gradients that are added up in one pa
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
@@ -16,9 +15,9 @@ from pointcept_bsa.layers.anchors import KeysValues, Memory
 from pointcept_bsa.layers.block_pooling import pool_both
 from pointcept_bsa.layers.fused.linear import Summand, linear_parts, summand
 from pointcept_bsa.layers.fused.residual import Normed
-from pointcept_bsa.layers.shared_clouds import CoarseKeys, SelectedBlocks
+from pointcept_bsa.layers.shared_clouds import CoarseKeys
 from pointcept_bsa.ops.gated_sum import gated_sum
-from pointcept_bsa.ops.side_streams import HostWaits, SideBySide
+from pointcept_bsa.ops.side_streams import SideBySide
 
 if TYPE_CHECKING:
     from pointcept_bsa.layers.attention import BallAttention, FullAttention
@@ -54,46 +53,22 @@ def attend_ball_sparse(
     q, k, v, (gate,) = linear_parts(h, [layer.qkv, layer.gate], shapes, uses)
     if layer.query_key is not None:
         q, k = ((x,) * 4 for x in layer.query_key(q[0], k[0], layout.coord))
-    if layout.is_part and memory is None:
-        return gated_sum(_branches_of_parts(layer, q, k, v, layout), gate).flatten(-2)
     with SideBySide(h) as branches:
-        with branches.side_stream():
-            ball = layer.ball(q[1], k[1], v[1], layout)
+        if not layout.is_part:
+            with branches.side_stream():
+                ball = layer.ball(q[1], k[1], v[1], layout)
         k_cmp, v_cmp = pool_both(layer.pool_k, layer.pool_v, k[0], v[0], layout.valid)
         q_cmp = layer.pool_q(q[0], layout.valid) if layer.group_size > 1 else q[0]
-        k_cmp, v_cmp, tokens = CoarseKeys(k_cmp, v_cmp, layout, layer.levels).wait()
+        coarse = CoarseKeys(k_cmp, v_cmp, layout, layer.levels)
+        if layout.is_part:  # while the blocks are on their way
+            ball = layer.ball(q[1], k[1], v[1], layout)
+        k_cmp, v_cmp, tokens = coarse.wait()
         if memory is not None:
             memory.layers.append(KeysValues(k[2], v[2], k_cmp, v_cmp, tokens))
         with branches.side_stream():
             selection = layer.selection(q[3], k[2], v[2], q_cmp=q_cmp, k_cmp=k_cmp, layout=layout, tokens=tokens)
         compression = layer.compression(q[2], q_cmp, k_cmp, v_cmp, layout, tokens)
     return gated_sum((ball, compression, selection), gate).flatten(-2)
-
-
-def _branches_of_parts(
-    layer: BallSparseAttention,
-    q: Sequence[Tensor],
-    k: Sequence[Tensor],
-    v: Sequence[Tensor],
-    layout: BallLayout,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Ball, compression and selection, where other processes have parts of the clouds.
-
-    While coarse keys are on their way, and the host waits to know what is to be fetched from whom, the device has the
-    ball and compression branches in hand.
-    """
-    k_cmp, v_cmp = pool_both(layer.pool_k, layer.pool_v, k[0], v[0], layout.valid)
-    q_cmp = layer.pool_q(q[0], layout.valid) if layer.group_size > 1 else q[0]
-    coarse, waits = CoarseKeys(k_cmp, v_cmp, layout, layer.levels), HostWaits(q_cmp)
-    ball = layer.ball(q[1], k[1], v[1], layout)
-    with waits:
-        k_cmp, v_cmp, tokens = coarse.wait()
-    waits.join(k_cmp, v_cmp, *(() if tokens is None else (*tokens.k, *tokens.v)))
-    compression = layer.compression(q[2], q_cmp, k_cmp, v_cmp, layout, tokens)
-    with waits:
-        selected = SelectedBlocks.of(k[2], v[2], layer.select(q_cmp, k_cmp, layout, tokens), layout)
-    waits.join(selected.k, selected.v, selected.places, selected.valid)
-    return ball, compression, selected.attend(q[3])
 
 
 def attend_native_sparse(
@@ -108,37 +83,18 @@ def attend_native_sparse(
     q, k, v, (gate,) = linear_parts(h, layers, shapes, uses)
     if layer.query_key is not None:
         q, k = ((x,) * 3 for x in layer.query_key(q[0], k[0], layout.coord))
-    if layout.is_part and memory is None:
-        return gated_sum(_native_branches_of_parts(layer, q, k, v, layout), gate).flatten(-2)
     with SideBySide(h) as branches:
-        with branches.side_stream():
-            local = layer.local(q[0], k[1], v[1], layout)
+        if not layout.is_part:
+            with branches.side_stream():
+                local = layer.local(q[0], k[1], v[1], layout)
         k_cmp, v_cmp = pool_both(layer.pool_k, layer.pool_v, k[0], v[0], layout.valid)
         if memory is not None:
             memory.layers.append(KeysValues(k[2], v[2], k_cmp, v_cmp))
-        k_cmp, v_cmp, _ = CoarseKeys(k_cmp, v_cmp, layout).wait()
+        coarse = CoarseKeys(k_cmp, v_cmp, layout)
+        if layout.is_part:  # while the blocks are on their way
+            local = layer.local(q[0], k[1], v[1], layout)
+        k_cmp, v_cmp, _ = coarse.wait()
         with branches.side_stream():
             selected = layer.selection(q[2], k[2], v[2], k_cmp, layout)
         compressed = layer.compression(q[1], k_cmp, v_cmp, layout)
     return gated_sum((local, compressed, selected), gate).flatten(-2)
-
-
-def _native_branches_of_parts(
-    layer: NativeSparseAttention,
-    q: Sequence[Tensor],
-    k: Sequence[Tensor],
-    v: Sequence[Tensor],
-    layout: BallLayout,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Local, compressed and selected, as :func:`_branches_of_parts`."""
-    k_cmp, v_cmp = pool_both(layer.pool_k, layer.pool_v, k[0], v[0], layout.valid)
-    coarse, waits = CoarseKeys(k_cmp, v_cmp, layout), HostWaits(k_cmp)
-    local = layer.local(q[0], k[1], v[1], layout)
-    with waits:
-        k_cmp, v_cmp, _ = coarse.wait()
-    waits.join(k_cmp, v_cmp)
-    compressed = layer.compression(q[1], k_cmp, v_cmp, layout)
-    with waits:
-        selected = SelectedBlocks.of(k[2], v[2], layer.select(q[2], k_cmp, layout), layout)
-    waits.join(selected.k, selected.v, selected.places, selected.valid)
-    return local, compressed, selected.attend(q[2])
