@@ -49,6 +49,8 @@ class ErwinNSATransformer(AnchoredTree):
         ValueError: sizes that do not fit each other.
     """
 
+    shares_clouds = True
+
     def __init__(
         self,
         in_channels: int = 3,
@@ -125,7 +127,7 @@ class ErwinNSATransformer(AnchoredTree):
 
     def encode(self, point: Point, lengths: tuple[int, ...], memory: TreeMemory | None = None) -> Tensor:
         tree = self.tree.build(point, lengths)
-        x = tree.gather(self.embedding(point, lengths, None if memory is None else memory.embedded))
+        x = self.embedding.in_tree(point, lengths, tree, None if memory is None else memory.embedded)
         if memory is not None:
             memory.remember(tree, self.tree.rotate)
         return self.norm(tree.scatter(self.blocks(x, tree, memory, films=self.films(point, lengths))))
