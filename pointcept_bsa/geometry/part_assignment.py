@@ -44,3 +44,25 @@ def assign(rows: np.ndarray, slots: tuple[int, ...]) -> Runs:
         owner[those[piece]] = home[those][place]
     pieces = zip(owner.tolist(), slots, strict=True)
     return tuple((part, sum(n for _, n in run)) for part, run in groupby(pieces, key=lambda piece: piece[0]))
+
+
+def rows_between(target: np.ndarray, slots: int, parts: int, multiple: int) -> np.ndarray:
+    """(R, R) rows of a cloud that each process has in the main tree, by the process that has them in the rotated one.
+
+    Args:
+        target: (S,) where each slot of the main tree lies in the rotated one.
+        slots, parts, multiple: S, R, and see :func:`pieces_of_cloud`.
+    """
+    pieces = pieces_of_cloud(slots, parts, multiple)
+    home = np.repeat(np.arange(parts), np.diff(cuts_of(slots, parts, multiple)))
+    piece = np.repeat(np.arange(len(pieces)), pieces)[target]
+    rows = np.bincount(home * len(pieces) + piece, minlength=parts * len(pieces)).reshape(parts, -1)
+    runs = assign(rows, pieces)
+    there = np.repeat([part for part, _ in runs], [n for _, n in runs])[target]
+    return np.bincount(home * parts + there, minlength=parts * parts).reshape(parts, parts)
+
+
+def moving_share(target: np.ndarray, slots: int, parts: int, multiple: int) -> float:
+    """The share of a cloud's rows that change the process between its two trees; as :func:`rows_between`."""
+    stay = np.trace(rows_between(target, slots, parts, multiple))
+    return 1 - float(stay) / slots

@@ -9,6 +9,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from pointcept_bsa.distributed.collectives import GRADIENTS, reduce
+
 ALIGNED = 64  # elements: every gradient starts where vector loads can
 
 
@@ -73,5 +75,5 @@ class FlatGradients:
         if processes == 1:
             return
         for buffer in self.buffers:
-            dist.all_reduce(buffer)
+            reduce(buffer, dist.group.WORLD, GRADIENTS)
             buffer /= processes

@@ -21,6 +21,7 @@ from pointcept_bsa.analysis.benchmark.inputs import Batch, input_shape, made_up_
 from pointcept_bsa.analysis.benchmark.report import number
 from pointcept_bsa.analysis.benchmark.timing import cpu_timer, cuda_timer, time_calls
 from pointcept_bsa.distributed import mesh
+from pointcept_bsa.distributed.collectives import GRADIENTS, reduce
 from pointcept_bsa.distributed.traffic import counted
 from pointcept_bsa.files.atomic import write_csv, write_text
 from pointcept_bsa.files.json_file import write_json
@@ -109,11 +110,9 @@ class PartCase:
 
 def sum_gradients(model: nn.Module, group: dist.ProcessGroup) -> None:
     """Add up the gradients of the processes, all at once."""
-    grads = [p.grad for p in model.parameters() if p.grad is not None]
-    flat = torch.cat([grad.flatten() for grad in grads])
-    dist.all_reduce(flat, group=group)
-    for grad, part in zip(grads, flat.split([grad.numel() for grad in grads]), strict=True):
-        grad.copy_(part.view_as(grad))
+    grads = [p.grad.view(-1) for p in model.parameters() if p.grad is not None]
+    flat = reduce(torch.cat(grads), group, GRADIENTS)
+    torch._foreach_copy_(grads, flat.split([len(grad) for grad in grads]))
 
 
 def measure_parts(
