@@ -62,7 +62,9 @@ def rows_between(target: np.ndarray, slots: int, parts: int, multiple: int) -> n
     return np.bincount(home * parts + there, minlength=parts * parts).reshape(parts, parts)
 
 
-def moving_share(target: np.ndarray, slots: int, parts: int, multiple: int) -> float:
-    """The share of a cloud's rows that change the process between its two trees; as :func:`rows_between`."""
-    stay = np.trace(rows_between(target, slots, parts, multiple))
-    return 1 - float(stay) / slots
+def moving_shares(target: np.ndarray, slots: int, parts: int, multiple: int) -> tuple[float, float]:
+    """Of a cloud's rows the share that changes the process between its two trees, and that of the process that has most
+    to send; see :func:`rows_between`."""
+    rows = rows_between(target, slots, parts, multiple)
+    leaving, all_rows = rows.sum(1) - np.diag(rows), rows.sum(1)
+    return float(leaving.sum() / slots), float((leaving / all_rows).max())
