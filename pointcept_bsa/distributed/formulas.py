@@ -13,27 +13,27 @@ INTEGER, FLOAT = 8, 4
 DIGITS, RADIX = 4, 256  # of a float32 coordinate, see geometry.shared_split
 
 
-def coarse(blocks: int, channels: int, size: int, processes: int) -> int:
+def coarse(blocks: float, channels: int, size: int, processes: int) -> float:
     """Keys and values of the own blocks, to all: (R - 1) blocks 2 C b."""
     return (processes - 1) * blocks * 2 * channels * size
 
 
-def tokens(tokens_of_level: int, channels: int, size: int, processes: int) -> int:
+def tokens(tokens_of_level: float, channels: int, size: int, processes: int) -> float:
     """Keys and values of the own tokens of level J, to all: (R - 1) tokens 2 C b."""
     return coarse(tokens_of_level, channels, size, processes)
 
 
-def descent(tokens_below: Sequence[int], channels: int, size: int, processes: int) -> int:
+def descent(tokens_below: Sequence[float], channels: int, size: int, processes: int) -> float:
     """Keys of the own tokens of the levels below J, to all, without gradient: (R - 1) tokens C b."""
     return (processes - 1) * sum(tokens_below) * channels * size
 
 
-def keys(points: int, channels: int, size: int, processes: int) -> int:
+def keys(points: float, channels: int, size: int, processes: int) -> float:
     """Keys and values of the own points, to all (full attention): (R - 1) points 2 C b."""
     return coarse(points, channels, size, processes)
 
 
-def selected(blocks: int, block_size: int, channels: int, size: int) -> int:
+def selected(blocks: float, block_size: int, channels: int, size: int) -> float:
     """Keys and values of own blocks for those who want them: 2 l C b a block and process that has chosen it."""
     return blocks * 2 * block_size * channels * size
 
@@ -43,32 +43,34 @@ def most_selected(groups: int, heads: int, topk: int, far_blocks: int) -> int:
     return min(groups * heads * topk, far_blocks)
 
 
-def requests(blocks: int) -> int:
+def requests(blocks: float) -> float:
     """``selected (requests)``: the number of each block that is wanted; no gradient."""
     return blocks * INTEGER
 
 
-def rotation(rows: int, channels: int, size: int = FLOAT) -> int:
+def rotation(rows: float, channels: int, size: int = FLOAT) -> float:
     """The residual stream of own slots that lie in another process in the other tree: at most S C b."""
     return rows * channels * size
 
 
-def positions(rows: int, dimensions: int, size: int = FLOAT, masked: bool = False) -> int:
+def positions(rows: float, dimensions: int, size: int = FLOAT, masked: bool = False) -> float:
     """Also ``rotation``, once a tree and without gradient: positions of these slots, and which are empty, if any is."""
     return rows * (dimensions * size + masked)
 
 
-def features(leaving: int, arriving: int, channels: int, size: int = FLOAT) -> int:
+def features(leaving: float, arriving: float, channels: int, size: int = FLOAT) -> float:
     """``tree``, once a network: embedded features to the tree's parts, outputs back."""
     return (leaving + arriving) * channels * size
 
 
-def tree(leaving: int, dimensions: int, size: int = FLOAT) -> int:
+def tree(leaving: float, dimensions: int, size: int = FLOAT) -> float:
     """The main tree: positions (twice: as compared, and as given) and a node of points that go to other processes."""
     return leaving * (dimensions * (FLOAT + size) + INTEGER)
 
 
-def rotated_tree(leaving: int, leaving_rotated: int, arriving_rotated: int, turning: int, dimensions: int) -> int:
+def rotated_tree(
+    leaving: float, leaving_rotated: float, arriving_rotated: float, turning: float, dimensions: int
+) -> float:
     """The rotated tree: positions and a node of points that leave for it, back the slot that each has got; with the
     points to the main tree; from there to the process that has the slot."""
     return (
@@ -79,7 +81,7 @@ def rotated_tree(leaving: int, leaving_rotated: int, arriving_rotated: int, turn
     )
 
 
-def split(nodes: Sequence[int], dimensions: int, processes: int) -> float:
+def split(nodes: Sequence[float], dimensions: int, processes: int) -> float:
     """``tree``: extents, and four histograms, of nodes that no process has alone, summed level by level, for a tree.
 
     Points that share coordinates take more histograms.
@@ -87,12 +89,12 @@ def split(nodes: Sequence[int], dimensions: int, processes: int) -> float:
     return sum(summed(k * (2 * dimensions * FLOAT + DIGITS * RADIX * INTEGER), processes) for k in nodes)
 
 
-def filled(blocks: int, processes: int) -> int:
+def filled(blocks: float, processes: int) -> float:
     """``tree``: the points of each own block, to all, where not all blocks are full."""
     return (processes - 1) * blocks * 4
 
 
-def gradients(parameters: int, processes: int, size: int = FLOAT) -> float:
+def gradients(parameters: float, processes: int, size: int = FLOAT) -> float:
     """Gradients of the parameters, summed once a step."""
     return summed(parameters * size, processes)
 

@@ -74,6 +74,8 @@ class FlatGradients:
         processes = dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
         if processes == 1:
             return
+        everyone = dist.group.WORLD
+        assert everyone is not None
         for buffer in self.buffers:
-            reduce(buffer, dist.group.WORLD, GRADIENTS)
+            reduce(buffer, everyone, GRADIENTS)
             buffer /= processes
