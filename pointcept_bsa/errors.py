@@ -8,6 +8,8 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
+__all__ = ["InputError", "nearest", "place_error", "raised_message"]
+
 
 class InputError(ValueError):
     """A mistake in a config, an argument, a path or a data file.

@@ -81,7 +81,9 @@ class Predictor:
         See :func:`.arrays.predict_arrays` for the arguments and errors. What a user should know (points outside the
         range of the training, faces that were turned) is a ``UserWarning``.
         """
-        found, remarks = predict_arrays(self.network, points, fields, faces, max_points, anchors, name)
+        found, remarks = predict_arrays(
+            self.network, points, fields=fields, faces=faces, max_points=max_points, anchors=anchors, name=name
+        )
         for remark in remarks:
             warnings.warn(remark, stacklevel=2)
         return found

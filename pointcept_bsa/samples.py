@@ -21,6 +21,9 @@ from torch import Tensor
 
 from pointcept_bsa.errors import InputError
 
+__all__ = ["Batch", "Entry", "HostEnds", "check_rows", "declare", "entry", "host_ends", "known", "lengths"]
+__all__ += ["names_points", "per_point_keys", "rows_of", "to_device", "with_lengths"]
+
 POINT, CLOUD, ENDS, WHOLE = "point", "cloud", "ends", "whole"
 ROWS = (POINT, CLOUD, ENDS, WHOLE)
 WHOLE_PREFIX = "whole_"  # begins the names of the ends of whole clouds in batches of parts, see ``distributed.parts``

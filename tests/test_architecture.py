@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ast
+import importlib
+import inspect
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -72,17 +75,92 @@ def test_a_part_is_imported_in_a_moment_and_without_the_house(part):
     assert min(seconds) < 1.0
 
 
-@pytest.mark.parametrize("room", ["geometry", "layers", "backbones", "losses", "metrics"])
+ROOMS = sorted(
+    path.name.removesuffix(".py")
+    for path in PACKAGE.iterdir()
+    if (path.suffix == ".py" or (path / "__init__.py").is_file()) and not path.name.startswith("__")
+)
+PUBLIC_OF_A_ROOM, PUBLIC_IN_ALL = 50, 300  # names
+OF_LIBRARIES = {"host"}  # where names of the host or of a library are handed on
+
+
+def public_names(room: str) -> list[tuple[str, str, object]]:
+    """(module, name, what it stands for) of a room: its ``__all__``, of ``ops`` those of the operators."""
+    homes = [f"pointcept_bsa.{room}"]
+    if room == "ops":
+        homes = [f"{homes[0]}.{path.parent.name}" for path in sorted((PACKAGE / room).glob("*/__init__.py"))]
+    found = []
+    for home in homes:
+        module = importlib.import_module(home)
+        names = getattr(module, "__all__", None)
+        if names is None:
+            names = [name for name, value in vars(module).items() if getattr(value, "__module__", None) == home]
+            names = [name for name in sorted(names) if not name.startswith("_")]
+        assert len(names) == len(set(names)), home
+        found += [(home, name, getattr(module, name)) for name in names]
+    return found
+
+
+@pytest.mark.parametrize("room", ROOMS)
 def test_a_room_says_what_is_public(room):
-    """Every name of ``__all__`` is there, in order, and stands for something of this room."""
-    code = (
-        f"import pointcept_bsa.{room} as room; "
-        "print(*(f'{name}:{getattr(getattr(room, name), '__module__', room.__name__)}' for name in room.__all__))"
-    ).replace("'__module__'", '"__module__"')
-    found = [entry.split(":") for entry in run_python(code).split()]
-    names = [name for name, _ in found]
-    assert names == sorted(set(names))
-    assert all(module.startswith(f"pointcept_bsa.{room}") for _, module in found)
+    """Tens of names, each of which is there, is of this room and says what it is."""
+    found = public_names(room)
+    assert len(found) <= PUBLIC_OF_A_ROOM
+    for home, name, value in found:
+        if inspect.isclass(value) or inspect.isroutine(value):
+            assert value.__doc__, f"{home}.{name} has no docstring"
+            assert value.__module__.startswith(f"pointcept_bsa.{room}") or room in OF_LIBRARIES, f"{home}.{name}"
+
+
+def test_packages_with_names_for_others_list_them():
+    for room in ROOMS:
+        if (PACKAGE / room).is_dir() and room != "ops":
+            assert hasattr(importlib.import_module(f"pointcept_bsa.{room}"), "__all__"), room
+
+
+def test_a_few_hundred_names_are_public():
+    counts = {room: len(public_names(room)) for room in ROOMS}
+    print(counts)
+    assert 100 < sum(counts.values()) <= PUBLIC_IN_ALL, counts
+
+
+def private_names_of_others(path: Path) -> list[str]:
+    """Names with an underscore that a file takes from another room, by import or from an imported module."""
+    room = path.relative_to(PACKAGE).parts[0].removesuffix(".py") if path.is_relative_to(PACKAGE) else ""
+    tree, modules, found = ast.parse(path.read_text(encoding="utf-8")), {}, []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and not node.level:
+            for alias in node.names:
+                name = f"{node.module}.{alias.name}"
+                modules[alias.asname or alias.name] = name
+                found.append(name)
+        elif isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in modules:
+            name = modules[node.value.id]
+            if PACKAGE.parent.joinpath(*name.split(".")).with_suffix(".py").is_file():
+                found.append(f"{name}.{node.attr}")
+    parts = [name.split(".") for name in found]
+    others = [words for words in parts if words[0] == "pointcept_bsa" and words[1:2] != [room]]
+    return [".".join(words) for words in others if any(re.fullmatch("_(?!_).*", word) for word in words)]
+
+
+def test_no_room_takes_a_private_name_of_another():
+    for path in (*PACKAGE.rglob("*.py"), *TOOLS):
+        assert not private_names_of_others(path), path
+
+
+def test_private_names_are_found(tmp_path):
+    path = tmp_path / "stranger.py"
+    path.write_text(
+        "from pointcept_bsa.ops.launch import _arena\nfrom pointcept_bsa.ops import side_streams\n"
+        "from pointcept_bsa import __version__\nside_streams._single_stream\nside_streams.worth_it\n"
+    )
+    assert private_names_of_others(path) == [
+        "pointcept_bsa.ops.launch._arena",
+        "pointcept_bsa.ops.side_streams._single_stream",
+    ]
 
 
 def test_a_registry_loads_every_module_that_registers_when_it_is_asked():
@@ -108,3 +186,27 @@ def test_a_registry_loads_every_module_that_registers_when_it_is_asked():
     unreached = registering - set(loaded)
     assert registering
     assert not unreached
+
+
+POSITIONAL = 6  # arguments of a call; further ones have their names
+VARIADIC = {"apply", "save_for_backward", "use_triton", "checkpoint", "blocks"}  # callees that take any number
+
+
+def is_kernel_code(path: Path, source: str) -> bool:
+    """Kernels call each other, and are launched, by position."""
+    return path.name == "triton_backend.py" or re.search(r"^\s*import triton\b", source, re.M) is not None
+
+
+def test_long_lists_of_arguments_have_names():
+    """Of launches of kernels (``kernel[grid](...)``, ``triton_backend.operator(...)``) nothing is asked."""
+    found = []
+    for path in PACKAGE.rglob("*.py"):
+        source = path.read_text(encoding="utf-8")
+        for node in ast.walk(ast.parse(source)) if not is_kernel_code(path, source) else ():
+            if not isinstance(node, ast.Call) or isinstance(node.func, ast.Subscript):
+                continue
+            called = ast.unparse(node.func)
+            many = sum(not isinstance(value, ast.Starred) for value in node.args) > POSITIONAL
+            if many and called.split(".")[-1] not in VARIADIC and not called.startswith("triton_backend."):
+                found.append(f"{path.relative_to(ROOT)}:{node.lineno}: {called}")
+    assert not found

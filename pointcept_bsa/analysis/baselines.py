@@ -237,7 +237,15 @@ def run_baselines(
         baseline.fit(_samples(train))
         wanted = measures(metrics, target_fields(test))
         records = [record for sample in _samples(test) for record in _judged(baseline, sample, wanted)]
-        reports[name] = _report(name, baseline.meaning, train, test, sorted(records, key=_name), wanted, start)
+        reports[name] = _report(
+            name,
+            baseline.meaning,
+            train=train,
+            test=test,
+            records=sorted(records, key=_name),
+            wanted=wanted,
+            start=start,
+        )
         write_json(Path(folder) / name / "test" / "metrics.json", reports[name])
     _print(reports, folder, logger)
     return reports

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from pointcept_bsa.backbones.base import Backbone
+from pointcept_bsa.distributed.mesh import context_group
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.geometry.ball_tree import BallLayout, BallTree, tree_order
 from pointcept_bsa.geometry.host_tables import indices
@@ -64,6 +65,8 @@ class ErwinTransformer(Backbone):
         recompute: less memory in training, see :class:`.TransformerBlock`.
         condition: see :class:`.BSATransformer`.
 
+    Parts of clouds (``context_parallel``) have whole balls of every level; for ``pad="ball"`` with ``decode=True``.
+
     With ``decode=False`` the returned Point describes the bottleneck instead of the input: ``coord`` and ``feat``
     (N', channels[-1]) of the balls of ``prod(strides)`` points that hold any, in tree order, and their ``offset`` and
     ``batch``; nothing else.
@@ -72,6 +75,7 @@ class ErwinTransformer(Backbone):
         ValueError: lists of unequal lengths, or sizes that do not fit each other.
     """
 
+    shares_clouds = batch_norms_of_parts = True
     tells_clouds = True  # its norms are told which rows are of which cloud
 
     def __init__(
@@ -115,6 +119,8 @@ class ErwinTransformer(Backbone):
         self.unit = max(m * p for m, p in zip(ball_sizes, self.pooled))
         self.leaf = next((s for s in strides if s > 1), min(ball_sizes))
         self._check_sizes()
+        if pad != "ball" or not decode:
+            self.shares_clouds, self.wants_whole = False, f"pad={pad!r}, decode={decode}"
 
         def stack(width: int, heads: int, depth: int) -> BallTreeStack:
             blocks: list[nn.Module] = [
@@ -130,7 +136,13 @@ class ErwinTransformer(Backbone):
 
         down, up = range(len(strides)), range(len(strides) - 1, -1, -1)
         self.embedding = PointEmbedding(
-            in_channels, channels[0], mp_steps, edges, num_neighbors, radius, dimensionality
+            in_channels,
+            channels[0],
+            mp_steps=mp_steps,
+            edges=edges,
+            num_neighbors=num_neighbors,
+            radius=radius,
+            dimensionality=dimensionality,
         )
         self.encoder = nn.ModuleList(stack(channels[i], enc_num_heads[i], enc_depths[i]) for i in down)
         self.pooling = nn.ModuleList(
@@ -204,7 +216,7 @@ class ErwinTransformer(Backbone):
             levels = self.level_trees.of_slots(point, lengths)
         else:
             levels = self.build_levels(point.coord, lengths, point.get("tree_order"))
-        x = levels[0].gather(self.embedding(point, lengths))
+        x = self.embedding.in_tree(point, lengths, levels[0])
         features = []
         for i, (blocks, pool) in enumerate(zip(self.encoder, self.pooling)):
             features.append(blocks(x, levels[i], films=films[i]))
@@ -222,12 +234,23 @@ class ErwinTransformer(Backbone):
         """
         if self.tree == "balltree":
             return published_levels(coord, lengths, self.ball_sizes, self.strides, self.rotate)
+        group = context_group()
+        if group is not None:  # where a cached order of the whole cloud says nothing about a part
+            return self.level_trees.share(coord, lengths, group)
         return self.level_trees.build(coord, lengths, order)
 
     @property
     def level_trees(self) -> LevelTrees:
         """What builds the trees, of the sizes alone."""
-        return LevelTrees(self.ball_sizes, self.strides, self.pooled, self.unit, self.leaf, self.rotate, self.pad)
+        return LevelTrees(
+            self.ball_sizes,
+            self.strides,
+            pooled=self.pooled,
+            unit=self.unit,
+            leaf=self.leaf,
+            rotate=self.rotate,
+            pad=self.pad,
+        )
 
     def padding(self, unit: int) -> CloudPadding:
         self._check_padding()

@@ -49,6 +49,8 @@ class ErwinNSATransformer(AnchoredTree):
         ValueError: sizes that do not fit each other.
     """
 
+    shares_clouds = True
+
     def __init__(
         self,
         in_channels: int = 3,
@@ -82,21 +84,29 @@ class ErwinNSATransformer(AnchoredTree):
                 "power of two"
             )
         self.tree = SingleTree(local_ball_size, compressed_ball_size, rotate)
-        self.embedding = PointEmbedding(in_channels, channels, mp_steps, edges, num_neighbors, radius, dimensionality)
+        self.embedding = PointEmbedding(
+            in_channels,
+            channels,
+            mp_steps=mp_steps,
+            edges=edges,
+            num_neighbors=num_neighbors,
+            radius=radius,
+            dimensionality=dimensionality,
+        )
         blocks: list[nn.Module] = [
             TransformerBlock(
                 NativeSparseAttention(
                     channels,
                     num_heads,
-                    num_kv_heads,
-                    compressed_ball_size,
-                    num_selected,
-                    phi,
-                    mask_own_ball,
-                    distance_bias,
-                    dimensionality,
-                    qk_norm,
-                    rotary,
+                    num_kv_heads=num_kv_heads,
+                    compressed_ball_size=compressed_ball_size,
+                    num_selected=num_selected,
+                    phi=phi,
+                    mask_own_ball=mask_own_ball,
+                    distance_bias=distance_bias,
+                    dimensionality=dimensionality,
+                    qk_norm=qk_norm,
+                    rotary=rotary,
                 ),
                 channels,
                 mlp_ratio,
@@ -117,7 +127,7 @@ class ErwinNSATransformer(AnchoredTree):
 
     def encode(self, point: Point, lengths: tuple[int, ...], memory: TreeMemory | None = None) -> Tensor:
         tree = self.tree.build(point, lengths)
-        x = tree.gather(self.embedding(point, lengths, None if memory is None else memory.embedded))
+        x = self.embedding.in_tree(point, lengths, tree, None if memory is None else memory.embedded)
         if memory is not None:
             memory.remember(tree, self.tree.rotate)
         return self.norm(tree.scatter(self.blocks(x, tree, memory, films=self.films(point, lengths))))

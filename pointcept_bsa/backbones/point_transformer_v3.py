@@ -158,7 +158,13 @@ class PointTransformerV3(nn.Module):
             down = None
             if s > 0:
                 down = GridPooling(
-                    enc_channels[s - 1], enc_channels[s], stride[s - 1], batch_norm, nn.GELU, "max", shuffle_orders
+                    enc_channels[s - 1],
+                    enc_channels[s],
+                    stride=stride[s - 1],
+                    norm_layer=batch_norm,
+                    act_layer=nn.GELU,
+                    reduce="max",
+                    shuffle_orders=shuffle_orders,
                 )
             own = blocks(rates[s], enc_channels[s], enc_num_head[s], enc_patch_size[s])
             self.enc[f"enc{s}"] = _Stage(own, down=down)

@@ -29,7 +29,15 @@ C-grids; one folder a flow, written by `tools/prepare_data.py airfoil`. Point `5
     + SOURCE.format(path="airfoil/naca/NACA_Cylinder_{X,Y,Q}.npy")
     + "Protocol 1000/200 (Geo-FNO, Transolver, Erwin). Erwin's constants: mean 0.8163, standard deviation 0.1385.\n"
 )
-RAW = Benchmark("NACA_Cylinder", ("", "naca", "airfoil/naca"), (221, 51), 4, "mach", (PROTOCOL,), CARD)
+RAW = Benchmark(
+    "NACA_Cylinder",
+    ("", "naca", "airfoil/naca"),
+    mesh=(221, 51),
+    channel=4,
+    target="mach",
+    protocols=(PROTOCOL,),
+    card=CARD,
+)
 
 
 @DATASETS.register_module()

@@ -36,7 +36,15 @@ Steady incompressible flow (viscosity 0.005) through pipes with curved centre li
 the last row and column of the mesh, its constants are mean 0.1667 and standard deviation 0.0805.
 """
 )
-RAW = Benchmark("Pipe", ("", "pipe"), (SIDE, SIDE), 0, "velocity", (PROTOCOL, CROPPED_PROTOCOL), CARD)
+RAW = Benchmark(
+    "Pipe",
+    ("", "pipe"),
+    mesh=(SIDE, SIDE),
+    channel=0,
+    target="velocity",
+    protocols=(PROTOCOL, CROPPED_PROTOCOL),
+    card=CARD,
+)
 
 
 @DATASETS.register_module()

@@ -179,7 +179,13 @@ def _open_store(
     options["columns"] = _names("columns", options.get("columns"))
     recipe = Recipe(target, _names("fields", fields), **options)
     return files_store(
-        root, recipe, parameters, units, split_file, None if fractions is None else tuple(fractions), seed
+        root,
+        recipe,
+        parameters=parameters,
+        units=units,
+        split_file=split_file,
+        fractions=None if fractions is None else tuple(fractions),
+        seed=seed,
     )
 
 

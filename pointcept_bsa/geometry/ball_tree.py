@@ -65,7 +65,16 @@ class BallLayout:
         valid = None if host_valid.all() else on_device(host_valid, coord.device)
         block_valid = _valid_blocks(host_valid, block_size, coord.device)
         relative = relative_position(coord, valid, ball_size)
-        return cls(coord, relative, valid, block_valid, slots, ball_size, block_size, host_valid)
+        return cls(
+            coord,
+            relative,
+            valid=valid,
+            block_valid=block_valid,
+            slots=slots,
+            ball_size=ball_size,
+            block_size=block_size,
+            host_valid=host_valid,
+        )
 
     @classmethod
     def masked(
@@ -74,7 +83,16 @@ class BallLayout:
         """The same from a mask (S,) on the device, whatever it holds: masks are always there, host tables never."""
         block_valid = valid.view(-1, block_size).any(1)
         relative = relative_position(coord, valid, ball_size)
-        return cls(coord, relative, valid, block_valid, slots, ball_size, block_size, None)
+        return cls(
+            coord,
+            relative,
+            valid=valid,
+            block_valid=block_valid,
+            slots=slots,
+            ball_size=ball_size,
+            block_size=block_size,
+            host_valid=None,
+        )
 
     @property
     def known_valid(self) -> np.ndarray:

@@ -7,11 +7,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 from pointcept_bsa.geometry.ball_tree import BallLayout, BallTree, invert, rotate_layout
 from pointcept_bsa.geometry.host_tables import derived
 from pointcept_bsa.geometry.padding import VALID, slot_layout, slot_tree
+from pointcept_bsa.geometry.part_tree import PartTree
 
 
 @dataclass(frozen=True)
@@ -58,13 +60,26 @@ class LevelTrees:
         )
         if self.rotate and not rotate:
             tree = with_rotation(tree, self.rotate, self.unit)
+        return self._all(tree)
+
+    @torch.no_grad()
+    def share(self, coord: Tensor, lengths: tuple[int, ...], group: dist.ProcessGroup) -> list[BallTree]:
+        """The own parts of the trees over the points of all processes of the group, at (N, d) those of this one.
+
+        A part is a whole number of units: of whole balls on each level.
+
+        Raises:
+            InputError: a cloud of fewer units than processes.
+        """
+        sizes = self.ball_sizes[0], self.block_size
+        return self._all(PartTree.share(coord, lengths, *sizes, group, rotate=self.rotate, unit=self.unit))
+
+    def _all(self, tree: BallTree) -> list[BallTree]:
+        """The trees of all levels, of which ``tree`` is the first."""
         levels = [tree]
         for stride, ball_size, pooled in self.steps():
             if stride > 1 or ball_size != tree.layout.ball_size:
-                layout = coarsen(tree.layout, stride, ball_size)
-                tree = BallTree(layout, tree.index, tree.inverse, copies=tree.copies)
-                if self.rotate:
-                    tree = with_rotation(tree, self.rotate, self.unit // pooled)
+                tree = coarser(tree, coarsen(tree.layout, stride, ball_size), self.rotate, self.unit // pooled)
             levels.append(tree)
         return levels
 
@@ -115,6 +130,14 @@ def coarsen(fine: BallLayout, stride: int, ball_size: int) -> BallLayout:
         return BallLayout.masked(centre, fine.valid.view(-1, stride).any(1), coarse_slots, ball_size, ball_size)
     host_valid = derived(known, ("pooled", stride), lambda: known.reshape(-1, stride).any(1))
     return BallLayout.build(centre, host_valid, coarse_slots, ball_size, ball_size)
+
+
+def coarser(tree: BallTree, layout: BallLayout, degrees: float, unit: int) -> BallTree:
+    """The tree over pooled slots of another one; the other arguments as in :func:`with_rotation`."""
+    if isinstance(tree, PartTree):
+        return tree.coarser(layout, degrees, unit)
+    tree = BallTree(layout, tree.index, tree.inverse, copies=tree.copies)
+    return with_rotation(tree, degrees, unit) if degrees else tree
 
 
 def with_rotation(tree: BallTree, degrees: float, unit: int) -> BallTree:

@@ -11,6 +11,8 @@ from torch import Tensor
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.geometry.neighbors import check_edges, find_neighbors, shift_neighbors
 from pointcept_bsa.geometry.padding import VALID, slot_neighbors
+from pointcept_bsa.geometry.part_neighbors import PartNeighbors, neighbors_of_part
+from pointcept_bsa.geometry.part_tree import PartTree
 
 
 @dataclass(frozen=True)
@@ -51,3 +53,7 @@ class Neighborhood:
             return shift_neighbors(point["neighbor_index"], lengths)
         except ValueError as error:
             raise InputError(str(error)) from error
+
+    def of_part(self, tree: PartTree) -> PartNeighbors:
+        """Those of the points in the own slots of clouds that processes share."""
+        return neighbors_of_part(tree, **self.arguments)

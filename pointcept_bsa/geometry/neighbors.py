@@ -29,6 +29,7 @@ if triton_installed():
 EDGES = ("knn", "radius")
 # So many distances are held at once: 256 MiB in float32.
 MAX_DISTANCES = 2**26
+TIES = 8  # times as many neighbours are looked at, at least, where the last one is as far away as the next
 
 
 def check_edges(edges: str, num_neighbors: int, radius: float | None) -> None:
@@ -60,8 +61,9 @@ def find_neighbors(
         radius: in the unit of ``coord``.
 
     Returns:
-        (N, k) index into the N points, by rising distance; -1 where there are fewer. Which of several points at the
-        same distance comes first, or is the last one in, is not specified.
+        (N, k) index into the N points, by rising distance; -1 where there are fewer. Of points at the same distance
+        the one with the lower index comes first (the k-d tree sees a few times k of them; where all distances are
+        formed it is not specified).
 
     Raises:
         ValueError: see :func:`check_edges`; lengths of other points.
@@ -150,8 +152,20 @@ def _search_tree(queries: Tensor, cloud: Tensor, k: int) -> tuple[Tensor, Tensor
     """Indices and distances (n, k) from a k-d tree."""
     from scipy.spatial import cKDTree  # a tree need not wait for its import
 
-    distance, index = cKDTree(cloud.double().numpy()).query(queries.double().numpy(), k=range(1, k + 1))
-    return torch.from_numpy(index.astype(np.int64)), torch.from_numpy(distance)
+    tree, points, size = cKDTree(cloud.double().numpy()), queries.double().numpy(), len(cloud)
+    count = min(k + 1, size)
+    distance, index = tree.query(points, k=range(1, count + 1))
+    rows = np.flatnonzero((distance[:, 1:] == distance[:, :-1]).any(1))
+    far, found = distance[rows], index[rows]
+    while len(rows):  # more and more neighbours, up to where the next one is farther away than the last
+        order = np.lexsort((found, far), axis=1)[:, :k]
+        index[rows, :k], distance[rows, :k] = np.take_along_axis(found, order, 1), np.take_along_axis(far, order, 1)
+        rows = rows[far[:, k - 1] == far[:, -1]]
+        if count >= min(TIES * k, size):
+            break
+        count = min(2 * count, size)
+        far, found = tree.query(points[rows], k=range(1, count + 1))
+    return torch.from_numpy(index[:, :k].astype(np.int64)), torch.from_numpy(distance[:, :k].copy())
 
 
 def _search_all(queries: Tensor, cloud: Tensor, k: int) -> tuple[Tensor, Tensor]:

@@ -13,7 +13,6 @@ from __future__ import annotations
 from itertools import groupby
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from pointcept_bsa.geometry.part_plan import Runs, cuts_of
 
@@ -36,6 +35,8 @@ def assign(rows: np.ndarray, slots: tuple[int, ...]) -> Runs:
         rows: (R, P) rows that each process has of each piece in the main tree.
         slots: see :func:`pieces_of_cloud`.
     """
+    from scipy.optimize import linear_sum_assignment  # a tree of whole clouds need not wait for its import
+
     length = np.asarray(slots)
     home = np.repeat(np.arange(len(rows)), len(slots) // len(rows))
     owner = home.copy()

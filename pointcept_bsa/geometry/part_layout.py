@@ -49,14 +49,18 @@ class Parts:
     ) -> Parts:
         """One run of each cloud for each process, and the points of all blocks from those of the own layout."""
         cuts = tuple(tuple(enumerate(of_cloud)) for of_cloud in zip(*slots, strict=True))
-        parts = cls(group, dist.get_rank(group), slots, block_size, cuts)
+        return cls(group, dist.get_rank(group), slots, block_size, cuts).counted(layout)
+
+    def counted(self, layout: BallLayout) -> Parts:
+        """With ``filled`` as the own layout and those of the others have it."""
+        size, group = self.block_size, self.group
         full = bool(layout.known_valid.all())
         if all(others for (others,) in numbers_of_all([full], layout.coord.device, group)):
-            return parts
+            return self
         valid = layout.coord.new_ones(len(layout.coord), dtype=torch.bool) if layout.valid is None else layout.valid
-        own = valid.view(-1, block_size).sum(1, dtype=torch.int32)
-        filled = parts.in_order(all_gather(own, parts.rows(block_size), group, "tree"), block_size)
-        return replace(parts, filled=filled, kept={})
+        own = valid.view(-1, size).sum(1, dtype=torch.int32)
+        filled = self.in_order(all_gather(own, self.rows(size), group, "tree"), size)
+        return replace(self, filled=filled, kept={})
 
     def rows(self, size: int) -> tuple[int, ...]:
         """Runs of so many slots in each part; the last one of a cloud may be shorter."""

@@ -13,20 +13,20 @@ of coordinates and of places that move.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from itertools import chain
+from itertools import accumulate, chain
 
 import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from pointcept_bsa.distributed.collectives import numbers_of_all
+from pointcept_bsa.distributed.collectives import all_gather, numbers_of_all
 from pointcept_bsa.geometry.ball_tree import BallLayout, BallTree, occupy, rotation_matrix, sort_into_tree
 from pointcept_bsa.geometry.exchange import Exchange, places_of
-from pointcept_bsa.geometry.host_tables import on_device
+from pointcept_bsa.geometry.host_tables import indices, on_device
 from pointcept_bsa.geometry.part_assignment import assign, pieces_of_cloud
 from pointcept_bsa.geometry.part_layout import PartLayout, Parts
-from pointcept_bsa.geometry.part_plan import PartPlan, Runs, plan_part
+from pointcept_bsa.geometry.part_plan import PartPlan, Runs, pieces_of, plan_part
 from pointcept_bsa.geometry.part_turn import Turn
 from pointcept_bsa.geometry.shared_split import NAME, sort_within, split_together
 from pointcept_bsa.geometry.token_part import multiple_of_parts, shared_level
@@ -92,20 +92,56 @@ class PartTree(BallTree):
 
     def _with_rotated(self, target: Tensor, plan: PartPlan) -> PartTree:
         """With the rotated tree, given where each own slot of the main tree is in it: see :func:`_targets`."""
-        layout = self.layout
-        assert isinstance(layout, PartLayout)
+        layout = self.part
         parts = replace(layout.shared, cuts=_assigned(target, layout.shared, plan.multiple), kept={})
         turn = Turn.of(*parts.locate(target, 1), parts.group)
-        valid = plan.own.valid
+        valid = layout.known_valid
         if layout.shared.filled is not None:
             there = torch.tensor(np.asarray(valid), device=target.device)
             valid = turn(there).cpu().numpy()
         rotated = BallLayout.build(turn(layout.coord), valid, layout.slots, layout.ball_size, layout.block_size)
         return replace(self, rotated=PartLayout.of(rotated, parts), turn=turn)
 
+    def coarser(self, layout: BallLayout, rotate: float, unit: int) -> PartTree:
+        """The own part of the tree over pooled slots, as :func:`.with_rotation` rotates it.
+
+        ``index``, ``inverse`` and ``arrival`` are those of this tree. Called by all processes of the group.
+
+        Args:
+            layout: of the own pooled slots.
+            rotate: degrees; 0 for one tree.
+            unit: slots of the coarsest node that is whole; parts have a whole number of them.
+        """
+        fine, device = self.part.shared, layout.coord.device
+        pooled = len(self.layout.coord) // len(layout.coord)
+        slots = tuple(tuple(s // pooled for s in of_part) for of_part in fine.slots)
+        parts = Parts.of(fine.group, slots, layout.block_size, layout)
+        tree = PartTree(PartLayout.of(layout, parts), self.index, self.inverse, arrival=self.arrival)
+        if not rotate:
+            return tree
+        everyone = tuple(map(tuple, numbers_of_all(_counts(layout, True), device, parts.group)))
+        whole = tuple(map(sum, zip(*everyone, strict=True)))
+        plan = plan_part(whole, unit, layout.block_size, len(slots), parts.rank)
+        real = indices(layout.known_valid, True, device)
+        coord = layout.coord[real] @ rotation_matrix(rotate, layout.coord)
+        turned = _Sorted.of(coord, everyone, plan, parts.group)
+        target = torch.empty(len(layout.coord), dtype=torch.long, device=device)
+        target[real] = turned.arrival.back(parts.own_slots(device)[turned.inverse])
+        target[indices(layout.known_valid, False, device)] = _empty_targets(layout, plan, parts)
+        tree = tree._with_rotated(target, plan)
+        rotated = tree.rotated
+        assert isinstance(rotated, PartLayout)
+        return replace(tree, rotated=PartLayout.of(rotated, rotated.shared.counted(rotated)))
+
     @property
     def is_part(self) -> bool:
         return True
+
+    @property
+    def part(self) -> PartLayout:
+        """``layout``."""
+        assert isinstance(self.layout, PartLayout)
+        return self.layout
 
     def gather(self, x: Tensor) -> Tensor:
         assert self.arrival is not None
@@ -158,6 +194,26 @@ def _targets(main: _Sorted, turned: _Sorted, plan: PartPlan, parts: Parts) -> Te
     own = parts.own_slots(turned.inverse.device)
     target = main.arrival.forth(turned.arrival.back(own[turned.inverse]))[main.index]
     return target.where(on_device(plan.own.valid, own.device), own)
+
+
+def _empty_targets(layout: BallLayout, plan: PartPlan, parts: Parts) -> Tensor:
+    """(E,) the same for the own empty slots of a level, which lie elsewhere in its rotated tree: the i-th of a cloud
+    goes to the i-th there. A cloud has fewer than a unit."""
+    device, clouds = layout.coord.device, len(layout.slots)
+    free = parts.own_slots(device)[indices(plan.own.valid, False, device)]
+    numbers = numbers_of_all([*_counts(layout, False), *_counts(layout, False, plan.own.valid)], device, parts.group)
+    here, there = (tuple(tuple(row[half]) for row in numbers) for half in (slice(clouds), slice(clouds, None)))
+    if not any(map(any, here)):
+        return free
+    every = all_gather(free, tuple(map(sum, there)), parts.group, NAME, pieces_of(there))  # cloud after cloud
+    ends = list(accumulate((n for of_cloud in zip(*here, strict=True) for n in of_cloud), initial=0))
+    return torch.cat([every[ends[i] : ends[i + 1]] for i in range(parts.rank, len(ends) - 1, len(here))])
+
+
+def _counts(layout: BallLayout, value: bool, valid: np.ndarray | None = None) -> list[int]:
+    """Slots of each cloud at which ``valid``, default that of the layout, has this value."""
+    valid = layout.known_valid if valid is None else valid
+    return [int((part == value).sum()) for part in np.split(valid, np.cumsum(layout.slots)[:-1])]
 
 
 def _assigned(target: Tensor, parts: Parts, multiple: int) -> tuple[Runs, ...]:

@@ -85,16 +85,23 @@ def plan_token_part(cuts: tuple[Runs, ...], rank: int, shared: int, block_size: 
             starts = [n + len(of_run) for n, of_run in zip(starts, inside[:shared], strict=False)] + starts[shared:]
             inside_near = np.arange(start // near, -(-end // near))
             nodes += (np.minimum((inside_near + 1) * near, end) - np.maximum(inside_near * near, start)).tolist()
-            lists.append(seen_by(inside_near, slots, tokens, there, near // block_size, near, fan))
+            lists.append(
+                seen_by(inside_near, slots, tokens=tokens, starts=there, width=near // block_size, near=near, fan=fan)
+            )
     pairs = [*pairwise(own), *pairwise(levels[shared:])]
+    node, seen, numbers, offsets, places = list_tables(nodes, np.concatenate(lists), begins[-1], block_size)
     return TokenPart(
-        fan,
-        tuple(levels),
-        top,
-        tuple(padded_children(below, above, fan) for below, above in pairs),
-        tuple(host_table(first_child(below, above, fan)) for below, above in pairwise(levels)),
-        tuple(nodes),
-        *list_tables(nodes, np.concatenate(lists), begins[-1], block_size),
-        shared,
-        tuple(host_table(np.concatenate(of_level)) for of_level in names),
+        fan=fan,
+        tokens=tuple(levels),
+        top=top,
+        padded=tuple(padded_children(below, above, fan) for below, above in pairs),
+        first_child=tuple(host_table(first_child(below, above, fan)) for below, above in pairwise(levels)),
+        nodes=tuple(nodes),
+        node=node,
+        seen=seen,
+        numbers=numbers,
+        offsets=offsets,
+        places=places,
+        shared=shared,
+        names=tuple(host_table(np.concatenate(of_level)) for of_level in names),
     )

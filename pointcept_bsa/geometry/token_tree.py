@@ -77,7 +77,11 @@ def plan_tokens(slots: tuple[int, ...], block_size: int, near: int, fan: int) ->
     for cloud, s in enumerate(slots):
         tokens = [level[cloud] for level in levels]
         starts = [start + sum(level[:cloud]) for start, level in zip(first, levels, strict=False)]
-        lists.append(seen_by(np.arange(-(-s // near)), s, tokens, starts, near // block_size, near, fan))
+        lists.append(
+            seen_by(
+                np.arange(-(-s // near)), s, tokens=tokens, starts=starts, width=near // block_size, near=near, fan=fan
+            )
+        )
     pairs = list(zip(levels, levels[1:], strict=False))
     return TokenTree(
         fan,

@@ -162,7 +162,9 @@ class QueryPositions:
         mean = ball_mean(layout.coord, layout.valid, layout.ball_size)
         tiles = Tiles.of(ball, len(mean))
         near = None if plan is None else NearTiles.of(block, plan)
-        return cls(coord, coord - mean[ball], lengths, layout, block, ball, tiles, near)
+        return cls(
+            coord, coord - mean[ball], lengths=lengths, layout=layout, block=block, ball=ball, tiles=tiles, near=near
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from pointcept_bsa.distributed.mesh import context_size
+from pointcept_bsa.distributed.parts import sum_over_parts
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.geometry.ball_tree import BallLayout
 from pointcept_bsa.geometry.host_tables import indices
@@ -73,34 +75,46 @@ def normalize_points(norm: nn.Module, x: Tensor, layout: BallLayout) -> Tensor:
     """A norm over the slots that hold points. The others never enter its statistics."""
     if isinstance(norm, CloudNorm):
         return norm(x, layout.slots, layout.valid)
-    if layout.valid is None or not (norm.training and isinstance(norm, _BatchNorm)):
+    if not (norm.training and isinstance(norm, _BatchNorm)):
         return norm(x)
-    if layout.host_valid is None:
+    if layout.is_part or (layout.valid is not None and layout.host_valid is None):
         return masked_batch_norm(norm, x, layout.valid)
+    if layout.valid is None or layout.host_valid is None:
+        return norm(x)
     real = indices(layout.host_valid, True, x.device)
     out = norm(x.index_select(0, real))
     return out.new_zeros(x.shape).index_copy(0, real, out)
 
 
-def masked_batch_norm(norm: nn.Module, x: Tensor, valid: Tensor) -> Tensor:
+def masked_batch_norm(norm: nn.Module, x: Tensor, valid: Tensor | None) -> Tensor:
     """BatchNorm in training over the rows (S, C) that are ``valid`` (S,), without counting them; the others get zero.
+
+    Where processes share clouds it is over the rows of all of them.
 
     Raises:
         InputError: a norm that averages over processes.
     """
     if type(norm) is not nn.BatchNorm1d or norm.momentum is None:
-        raise InputError(f"pad_clouds: got {type(norm).__name__}, wanted sync_bn=False with padded clouds")
-    weight = valid.unsqueeze(1)
+        what = "context_parallel" if context_size() > 1 else "pad_clouds"
+        raise InputError(f"{what}: got {type(norm).__name__}, wanted sync_bn=False with padded clouds or parts of them")
+    weight = (x.new_ones(len(x), dtype=torch.bool) if valid is None else valid).unsqueeze(1)
     values = x.float() if x.itemsize < 4 else x
-    count = valid.sum().to(values.dtype)
-    mean = values.masked_fill(~weight, 0).sum(0) / count
+    count = sum_over_parts(weight.sum().to(values.dtype))
+    mean = sum_over_parts(values.masked_fill(~weight, 0).sum(0)) / count
     centred = (values - mean) * weight
-    variance = centred.square().sum(0) / count
-    with torch.no_grad():
-        assert norm.running_mean is not None and norm.running_var is not None and norm.num_batches_tracked is not None
-        norm.num_batches_tracked.add_(1)
-        unbiased = variance * (count / (count - 1).clamp(min=1))
-        norm.running_mean.lerp_(mean.to(norm.running_mean.dtype), norm.momentum)
-        norm.running_var.lerp_(unbiased.to(norm.running_var.dtype), norm.momentum)
+    variance = sum_over_parts(centred.square().sum(0)) / count
+    if norm.track_running_stats:
+        _keep_statistics(norm, mean, variance, count)
     out = centred * (variance + norm.eps).rsqrt() * norm.weight + norm.bias
     return (out * weight).to(x.dtype)
+
+
+@torch.no_grad()
+def _keep_statistics(norm: nn.BatchNorm1d, mean: Tensor, variance: Tensor, count: Tensor) -> None:
+    """Let the running statistics follow those of ``count`` rows."""
+    assert norm.running_mean is not None and norm.running_var is not None and norm.num_batches_tracked is not None
+    assert norm.momentum is not None
+    norm.num_batches_tracked.add_(1)
+    unbiased = variance * (count / (count - 1).clamp(min=1))
+    norm.running_mean.lerp_(mean.to(norm.running_mean.dtype), norm.momentum)
+    norm.running_var.lerp_(unbiased.to(norm.running_var.dtype), norm.momentum)

@@ -94,7 +94,11 @@ class BallSparseAttention(AttentionLayer):
                 f"group_size: got {group_size}, wanted block_size {block_size} with group_compression "
                 "or query_pooling='mlp'"
             )
-        self.levels = None if near is None else TokenLevels(dim // num_heads, block_size, near, fan, beam, topk, phi)
+        self.levels = (
+            None
+            if near is None
+            else TokenLevels(dim // num_heads, block_size, near=near, fan=fan, beam=beam, topk=topk, phi=phi)
+        )
         self.num_heads = num_heads
         self.ball_size = ball_size
         self.topk = topk
@@ -127,7 +131,7 @@ class BallSparseAttention(AttentionLayer):
         if memory is not None:
             memory.layers.append(KeysValues(k, v, k_cmp, v_cmp, tokens))
         compression = self.compression(q, q_cmp, k_cmp, v_cmp, layout, tokens)
-        selection = self.selection(q, k, v, q_cmp, k_cmp, layout, tokens)
+        selection = self.selection(q, k, v, q_cmp=q_cmp, k_cmp=k_cmp, layout=layout, tokens=tokens)
         return gated_sum((ball, compression, selection), gate).flatten(-2)
 
     def ball(self, q: Tensor, k: Tensor, v: Tensor, layout: BallLayout) -> Tensor:

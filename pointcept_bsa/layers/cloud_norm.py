@@ -234,7 +234,10 @@ MARK = "norm_is_"
 
 
 def refuse_batch_norms(network: nn.Module) -> None:
-    """Raise InputError for norms over all rows of a batch, of which a process has a part."""
+    """Raise InputError for norms over all rows of a batch, of which a process has a part, unless the network says that
+    it adds up over the parts: ``batch_norms_of_parts``."""
+    if getattr(network, "batch_norms_of_parts", False):
+        return
     for norm in network.modules():
         if isinstance(norm, _BatchNorm):
             raise InputError("model.norm: got 'batch' with context_parallel, wanted 'cloud', 'layer', 'rms' or 'group'")

@@ -12,7 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pointcept_bsa.distributed.by_need import Requests
+from pointcept_bsa.geometry.ball_tree import BallTree
 from pointcept_bsa.geometry.neighborhood import Neighborhood
+from pointcept_bsa.geometry.part_tree import PartTree
 from pointcept_bsa.layers.linear import Linear
 from pointcept_bsa.ops.mean_message import Senders, mean_message, plain_mean_message, senders_for_gradients
 
@@ -38,14 +41,25 @@ class MessagePassing(nn.Module):
         self.update_norm = nn.LayerNorm(dim)
 
     def forward(
-        self, h: Tensor, relative: Tensor, index: Tensor, weight: Tensor, senders: Senders | None = None
+        self,
+        h: Tensor,
+        relative: Tensor,
+        index: Tensor,
+        weight: Tensor,
+        senders: Senders | None = None,
+        far: Requests | None = None,
     ) -> Tensor:
         """(N, C) features, (N, k, d) x_j - x_i, (N, k) neighbours j >= 0, (N, k, 1) their weights in the mean.
 
-        ``senders``: see :func:`.mean_message`.
+        ``senders``: see :func:`.mean_message`. ``far``: who in other processes sends, too; ``index`` counts them behind
+        the own N.
         """
         terms = self.terms(h, h, relative)
-        return self.updated(h, mean_message(*terms, relative, index, weight, self.message_norm.eps, senders))
+        sender = terms[0]
+        if far is not None:
+            sender = torch.cat([sender, far.fetch(sender)[:, 0]])
+        mean = mean_message(sender, *terms[1:], relative, index, weight, self.message_norm.eps, senders)
+        return self.updated(h, mean)
 
     def receive(self, h: Tensor, others: Tensor, relative: Tensor, index: Tensor, weight: Tensor) -> Tensor:
         """The same for points (N, C) that hear from ``others`` (M, C), whom ``index`` (N, k) names."""
@@ -108,17 +122,41 @@ class PointEmbedding(nn.Module):
         x = self.linear(point["feat"]).to(point["feat"].dtype)  # under autocast the residual stays float32
         if not self.steps:
             return x
-        coord = point["coord"].detach()
-        index = self.neighborhood.table(point, lengths)
+        return self.pass_messages(x, point["coord"].detach(), self.neighborhood.table(point, lengths), None, embedded)
+
+    def in_tree(
+        self, point: Mapping[str, Any], lengths: tuple[int, ...], tree: BallTree, embedded: list[Tensor] | None = None
+    ) -> Tensor:
+        """The same in the order of a tree over the points: (S, C).
+
+        Where other processes have parts of the clouds, messages pass in this order: neighbours in space are
+        mostly in the own part then. They are searched, ``neighbor_index`` is not used.
+        """
+        if not (self.steps and isinstance(tree, PartTree)):
+            return tree.gather(self(point, lengths, embedded))
+        x = tree.gather(self.linear(point["feat"]).to(point["feat"].dtype))
+        near = self.neighborhood.of_part(tree)
+        return near.points.put(self.pass_messages(near.points.take(x), near.coord, near.index, near.far))
+
+    def pass_messages(
+        self,
+        x: Tensor,
+        coord: Tensor,
+        index: Tensor,
+        far: Requests | None = None,
+        embedded: list[Tensor] | None = None,
+    ) -> Tensor:
+        """The steps: (N, C) -> (N, C), with neighbours (N, k), -1 for none, among points at (N, d) and those of other
+        processes behind them."""
         there = index >= 0
-        senders = senders_for_gradients(index, x)
+        senders = senders_for_gradients(index, x, len(coord))
         index = index.clamp(min=0)
-        relative = coord.index_select(0, index.flatten()).unflatten(0, index.shape) - coord.unsqueeze(1)
+        relative = coord.index_select(0, index.flatten()).unflatten(0, index.shape) - coord[: len(x)].unsqueeze(1)
         weight = (there / there.sum(1, keepdim=True).clamp(min=1)).unsqueeze(-1).to(x.dtype)
         for step in self.steps:
             if embedded is not None:
                 embedded.append(x)
-            x = step(x, relative, index, weight, senders)
+            x = step(x, relative, index, weight, senders, far)
         return x
 
     def static_geometry(self, coord: Tensor) -> dict[str, Tensor]:

@@ -67,7 +67,7 @@ class SerializedLevel:
     ) -> SerializedLevel:
         """Serialise the points along ``orders``."""
         code, order, inverse = serialize(grid_coord, batch, depth, orders)
-        return cls(coord, grid_coord, batch, offset, code, order, inverse, depth)
+        return cls(coord, grid_coord, batch=batch, offset=offset, code=code, order=order, inverse=inverse, depth=depth)
 
     def with_shuffled_orders(self) -> SerializedLevel:
         """The same level with its curves in a random order (torch's CPU generator)."""

@@ -119,7 +119,9 @@ class Tokens:
         for level in range(top - 1, -1, -1):
             keep = levels.beam if level else levels.topk
             sizes = (size // group_size, inside[level]) if inside[level] else None
-            chosen = self.step(q, keys[level], chosen, level, keep, sizes, own if sizes else None)
+            chosen = self.step(
+                q, keys[level], parents=chosen, level=level, keep=keep, sizes=sizes, ball=own if sizes else None
+            )
         return chosen
 
     def step(
@@ -137,7 +139,17 @@ class Tokens:
         ``sizes`` and ``ball`` are ``own`` and ``ball`` of :func:`.best_children`.
         """
         first = on_device(self.plan.first_child[level], q.device)
-        return best_children(q, k, parents, first, self.counts.empty[level], self.plan.fan, keep, sizes, ball)
+        return best_children(
+            q,
+            k,
+            parents=parents,
+            first_child=first,
+            hidden=self.counts.empty[level],
+            fan=self.plan.fan,
+            keep=keep,
+            own=sizes,
+            ball=ball,
+        )
 
     def lists(self, slots: int) -> TokenLists:
         """What the queries of each near node see, where a query stands for so many slots."""

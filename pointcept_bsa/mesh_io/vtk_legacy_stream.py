@@ -59,7 +59,15 @@ class _Streaming(LegacyReader):
             FieldStreams({n: partial(self._field, n, v, rows[kind]) for n, v in self.fields[kind].items()})
             for kind in rows
         )
-        return MeshStream(self.where, self._array(self.points), cells, count, point_data, cell_data, lambda: None)
+        return MeshStream(
+            self.where,
+            self._array(self.points),
+            cells=cells,
+            num_cells=count,
+            point_data=point_data,
+            cell_data=cell_data,
+            close=lambda: None,
+        )
 
     def _cells(self, num_points: int) -> CellStream | None:
         types = None

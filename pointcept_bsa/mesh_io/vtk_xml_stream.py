@@ -116,7 +116,9 @@ class _Opened:
         form = element.get("format", "ascii")
         if form == "binary":
             start, end = self.contents[id(element)]
-            return StoredArray(self.file, start, end, True, self.coding, what, self.where)
+            return StoredArray(
+                self.file, start, end=end, in_base64=True, coding=self.coding, what=what, where=self.where
+            )
         if form != "appended" or self.markup.appended is None:
             raise InputError(
                 f"{self.where}: {what} has format {form[:40]!r}, wanted binary or appended for reading by blocks"
@@ -124,7 +126,15 @@ class _Opened:
         start, tag = self.markup.appended
         offset = whole_number(element.get("offset", "").strip(), f"offset of {what}", self.where)
         in_base64 = _attributes(tag).get("encoding", "base64") != "raw"
-        return StoredArray(self.file, start + offset, self.file.size, in_base64, self.coding, what, self.where)
+        return StoredArray(
+            self.file,
+            start + offset,
+            end=self.file.size,
+            in_base64=in_base64,
+            coding=self.coding,
+            what=what,
+            where=self.where,
+        )
 
     def _count(self, piece: ElementTree.Element, name: str) -> int:
         return whole_number(piece.get(name, "0").strip(), name, self.where)
@@ -144,5 +154,7 @@ class _Opened:
         _, coding = self._read_coding(_attributes(root.group() if root else b""))
         if self.file.read(position, 4096).strip().startswith(b"<"):  # empty
             return 0
-        stored = StoredArray(self.file, position, self.file.size, True, coding, "an array", self.where)
+        stored = StoredArray(
+            self.file, position, end=self.file.size, in_base64=True, coding=coding, what="an array", where=self.where
+        )
         return stored.stored_end - position

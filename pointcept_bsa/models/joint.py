@@ -97,7 +97,7 @@ class JointRegressor(DefaultRegressor):
     ):
         self._check(domains)
         heads = dict(type="DomainHeads", heads={name: domain["head"] for name, domain in domains.items()})
-        super().__init__(backbone, heads, normalizer, (), norm, anchor_loss, scalars)
+        super().__init__(backbone, heads, normalizer, (), norm=norm, anchor_loss=anchor_loss, scalars=scalars)
         built = {name: nn.ModuleList(LOSSES.build(c) for c in domain["criteria"]) for name, domain in domains.items()}
         self.domain_criteria = nn.ModuleDict(built)
         self.weights = {name: float(domain.get("weight", 1.0)) for name, domain in domains.items()}

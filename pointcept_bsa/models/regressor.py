@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from pointcept_bsa.backbones.parts import described
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.geometry.padding import CloudPadding
 from pointcept_bsa.host import LOSSES, MODELS
@@ -150,9 +151,7 @@ class DefaultRegressor(nn.Module):
         """Raise InputError unless backbone, norms and losses go with parts of clouds (``context_parallel``)."""
         for module in (self.backbone, *self.losses_of_points()):
             if not getattr(module, "shares_clouds", False):
-                raise InputError(
-                    f"context_parallel: {type(module).__name__} takes whole clouds, wanted context_parallel=1"
-                )
+                raise InputError(f"context_parallel: {described(module)} takes whole clouds, wanted context_parallel=1")
         refuse_batch_norms(self.backbone)
 
     def losses_of_points(self) -> Iterable[nn.Module]:

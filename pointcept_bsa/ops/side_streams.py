@@ -100,6 +100,10 @@ class HostWaits:
         self.stream = _stream(x.device, WAITED_FOR) if x.is_cuda else None
         if self.stream is not None:
             self.stream.wait_stream(torch.cuda.current_stream(x.device))
+            # Some parameters are used within, and their gradients come from this stream: that is meant.
+            warn = getattr(torch.autograd.graph, "set_warn_on_accumulate_grad_stream_mismatch", None)
+            if warn is not None:
+                warn(False)
         self._within = torch.cuda.stream(self.stream)
 
     def __enter__(self) -> None:

@@ -42,6 +42,16 @@ def test_a_network_that_wants_whole_clouds_says_so(six, name):
         network(point)
 
 
+@pytest.mark.parametrize("arguments", [dict(pad="power_of_two"), dict(decode=False)])
+def test_arguments_with_which_erwin_wants_whole_clouds(six, arguments):
+    network = MODELS.build(dict(type="Erwin-v1m1", in_channels=3) | arguments)
+    point = {key: torch.zeros(4, 3) for key in ("coord", "feat")} | {"offset": torch.tensor([4])}
+    mesh.create(2, "cpu")
+    said = f"got 2, but ErwinTransformer with pad={network.pad!r}, decode={network.decode} wants whole clouds"
+    with pytest.raises(InputError, match=said):
+        network(point)
+
+
 def test_without_processes_there_is_one_part():
     mesh.create(1, "cpu")
     assert (mesh.context_size(), mesh.context_rank(), mesh.context_group(), mesh.data_group()) == (1, 0, None, None)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from pointcept_bsa.distributed.traffic import counted
 from pointcept_bsa.geometry import token_part
 from pointcept_bsa.host import MODELS
+from pointcept_bsa.layers.cloud_norm import replace_batch_norms
 from pointcept_bsa.layers.fused.switch import switched
 
 BSA = dict(type="BSA-v1m1", in_channels=3, channels=16, depth=3, num_heads=2, ball_size=16, block_size=4, group_size=4)
@@ -37,15 +38,37 @@ NETWORKS |= {
     "bsa hierarchical mean": BSA | LEVELS | dict(phi="mean", near=16, group_size=2),
     "bsa hierarchical, blocks for all": BSA | LEVELS | dict(near=64, recompute=True),
 }
+PASSING = dict(in_channels=3, mp_steps=2, num_neighbors=6)
+NSA = dict(type="ErwinNSA-v1m1", channels=16, depth=3, num_heads=2, local_ball_size=16, compressed_ball_size=4)
+NSA |= PASSING | dict(num_selected=3)
+ERWIN = dict(type="Erwin-v1m1", channels=(16, 16), ball_sizes=(16, 16), strides=(1,), enc_num_heads=(2, 2))
+ERWIN |= PASSING | dict(enc_depths=(2, 2), dec_num_heads=(2,), dec_depths=(2,))
+U_NET = ERWIN | dict(channels=(16, 24, 32), ball_sizes=(16, 8, 8), strides=(2, 2), enc_num_heads=(2, 2, 2))
+U_NET |= dict(enc_depths=(2, 2, 3), dec_num_heads=(2, 2), dec_depths=(2, 2))
+NETWORKS |= {
+    "erwin nsa": NSA,
+    "erwin nsa, all options": NSA | dict(num_kv_heads=2, phi="mlp", mask_own_ball=True, qk_norm=True, rotary=6.0)
+    | dict(condition=2, recompute="selective", edges="radius", radius=0.7),
+    "erwin nsa, linear embedding": NSA | dict(mp_steps=0, rotate=0),
+    "erwin": ERWIN,
+    "erwin, other balls, conditions": ERWIN | dict(ball_sizes=(16, 32), condition=2, recompute=True),
+    "erwin, neighbours everywhere": ERWIN | dict(num_neighbors=90, rotate=0),
+    "erwin u-net": U_NET,
+    "erwin u-net, BatchNorm": U_NET,
+    "erwin u-net, radius": U_NET | dict(edges="radius", radius=0.9, strides=(4, 2), ball_sizes=(8, 8, 4)),
+}  # fmt: skip
 CLOUDS = {2: (83, 150), 3: (192,), 4: (201, 130)}  # points of the clouds of a batch, by processes
-RUN = {2: list(NETWORKS), 3: ["bsa", "bsa hierarchical", "full"]}
+ERWINS = ["erwin nsa", "erwin", "erwin u-net", "erwin u-net, radius"]
+RUN = {2: list(NETWORKS), 3: ["bsa", "bsa hierarchical", "full", *ERWINS]}
 RUN[4] = [*RUN[3], "bsa mean", "bsa group compression", "bsa hierarchical mean", "bsa hierarchical, blocks for all"]
-FUSED = {"full", "bsa", "bsa hierarchical", "bsa group compression"}  # also as on the GPU
+FUSED = {"erwin", "erwin nsa", "full", "bsa", "bsa hierarchical", "bsa group compression"}  # also as on the GPU
 
 
 def build(name: str) -> nn.Module:
     torch.manual_seed(0)
-    network = MODELS.build(NETWORKS[name]).double().train()
+    network = MODELS.build(NETWORKS[name])
+    replace_batch_norms(network, "batch" if "BatchNorm" in name else "cloud")
+    network = network.double().train()
     for parameter in network.parameters():  # far from where it begins: nothing is small
         parameter.data += 0.1 * torch.randn_like(parameter)
     return network
@@ -74,7 +97,7 @@ def part_of(clouds: list[dict[str, Tensor]], rank: int, count: int) -> dict[str,
 
 
 def results(network: nn.Module, sample: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Outputs, and gradients of features and parameters."""
+    """Outputs, gradients of features and parameters, and statistics of norms."""
     data = dict(sample)
     if network.condition is None:
         del data["parameters"]
@@ -84,6 +107,7 @@ def results(network: nn.Module, sample: dict[str, Tensor]) -> dict[str, Tensor]:
     out = network(data)["feat"]
     (out * weight[:, : out.shape[1]]).sum().backward()
     found = {"out": out.detach(), "feat": feat.grad}
+    found |= {f"buffer {name}": buffer for name, buffer in network.named_buffers() if "running" in name}
     return found | {name: p.grad.clone() for name, p in network.named_parameters() if p.grad is not None}
 
 
@@ -115,6 +139,8 @@ def test_outputs_and_gradients_are_those_of_one_process(count, name, parts):
         for key, value in wanted.items():
             if key in ("out", "feat"):
                 got = in_order([each[key] for each in of_processes], own)
+            elif key.startswith("buffer"):
+                got = of_processes[-1][key]
             else:
                 got = sum(each[key] for each in of_processes)
             torch.testing.assert_close(got, value, rtol=1e-8, atol=1e-11 * size, msg=f"{name} {key}")

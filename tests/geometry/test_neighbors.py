@@ -53,6 +53,18 @@ def test_a_point_is_its_own_first_neighbor_and_distances_rise():
     assert (distance.diff(dim=1).nan_to_num(0) >= 0).all()
 
 
+@pytest.mark.parametrize("k", [1, 4, 16, 60])
+def test_of_equal_distances_the_lower_index_comes_first(k):
+    lengths = (100, 27, 1)
+    coord = torch.randint(0, 3, (sum(lengths), 3)).float()
+    index, start = find_neighbors(coord, lengths, k), 0
+    for cloud, found in zip(coord.split(lengths), index.split(lengths), strict=True):
+        squared = (cloud[:, None] - cloud).square().sum(2)
+        wanted = squared.sort(dim=1, stable=True).indices[:, :k] + start
+        assert torch.equal(found[:, : wanted.shape[1]], wanted)
+        start += len(cloud)
+
+
 def test_radius_keeps_those_inside_the_nearest_first():
     coord = clouds()
     index = find_neighbors(coord, LENGTHS, 6, edges="radius", radius=0.8)

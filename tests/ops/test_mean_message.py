@@ -23,12 +23,14 @@ def test_in_the_interpreter():
 
 
 def call(points, k, channels, dims):
-    """Parameters and features that take gradients; the edges, some of which lead to nobody; weights sum to 1."""
-    index = torch.randint(0, points, (points, k))
+    """Parameters and features that take gradients; the edges, some of which lead to nobody, some to points that hear
+    nothing themselves; weights sum to 1."""
+    senders = points + 4
+    index = torch.randint(0, senders, (points, k))
     index[2], index[3, k // 2 :] = -1, -1
     there = (index >= 0).unsqueeze(-1)
     weight = there / there.sum(1, keepdim=True).clamp(min=1)
-    shapes = ((points, channels), (points, channels), (channels, dims), (channels,), (channels,), (channels,))
+    shapes = ((senders, channels), (points, channels), (channels, dims), (channels,), (channels,), (channels,))
     parameters = [torch.randn(s, device=DEVICE, requires_grad=True) for s in shapes]
     return parameters, [t.to(DEVICE) for t in (torch.randn(points, k, dims), index, weight)]
 
@@ -38,7 +40,7 @@ def run(parameters, edges, ops, monkeypatch, dtype=torch.float32):
     monkeypatch.setenv("PCBSA_OPS", ops)
     relative, index, weight = edges
     cast = [p.to(dtype) for p in parameters[:3]] + parameters[3:]
-    senders = edges_of_senders(index)
+    senders = edges_of_senders(index, len(cast[0]))
     out = mean_message(*cast, relative.to(dtype), index.clamp(min=0), weight, 1e-5, senders).float()
     grad = torch.linspace(-1, 1, out.numel(), device=out.device).view_as(out)
     return [out.detach(), *torch.autograd.grad(out, parameters, grad)]
@@ -72,7 +74,7 @@ def test_kernels_agree_with_torch_in_16_bits(monkeypatch):
 @kernel_test
 def test_operator_is_well_registered():
     parameters, (relative, index, weight) = call(*CASES[2])
-    edges = relative, index.clamp(min=0), weight, *edges_of_senders(index)
+    edges = relative, index.clamp(min=0), weight, *edges_of_senders(index, len(parameters[0]))
     kinds = ("test_schema", "test_autograd_registration", "test_faketensor")  # the fourth takes long
     arguments = (*parameters, *edges, 1e-5, torch.float32)
     torch.library.opcheck(torch.ops.pcbsa.mean_message.default, arguments, test_utils=kinds)

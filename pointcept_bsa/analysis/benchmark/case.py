@@ -112,7 +112,16 @@ def measure_case(cfg: Mapping[str, Any], points: int, plan: Plan, build_optimize
                 for backend in dense_backends(cfg, plan.device):
                     with _one_backend(result, backend):
                         optimizer = _optimizer(cfg, model, plan, build_optimizer) if part == "train" else None
-                        _measure(result, part, model, optimizer, batches, plan, backend, share * fraction)
+                        _measure(
+                            result,
+                            part,
+                            model=model,
+                            optimizer=optimizer,
+                            batches=batches,
+                            plan=plan,
+                            backend=backend,
+                            budget_ms=share * fraction,
+                        )
                 if result.refused and getattr(result, f"{part}_time") is None:
                     setattr(result, part, f"no attention backend took it: {', '.join(dict.fromkeys(result.refused))}")
     return result

@@ -95,7 +95,17 @@ def measure_queries(
         seconds = time.perf_counter() - start
     sent = count * chunk
     peak = peak_memory_mb(device)
-    return QueryRow(name, anchors, sent, chunk, plan.dtype, encoding.median_ms, seconds, sent / seconds, peak)
+    return QueryRow(
+        name,
+        anchors,
+        queries=sent,
+        chunk=chunk,
+        dtype=plan.dtype,
+        encode_ms=encoding.median_ms,
+        seconds=seconds,
+        queries_per_second=sent / seconds,
+        memory_mib=peak,
+    )
 
 
 def _on_host(batch: Batch, device: torch.device) -> Batch:

@@ -92,12 +92,29 @@ def run(
         write_trees(folder, trees, environment)
         print(f"\n{tree_table(trees, environment['device'])}\nWritten to {folder}/tree.{{json,csv,md}}\n")
     if settings.context_parallel:
-        share_clouds(settings, entries, configs, plan, build_optimizer, folder, environment)
+        share_clouds(
+            settings,
+            entries,
+            configs=configs,
+            plan=plan,
+            build_optimizer=build_optimizer,
+            folder=folder,
+            environment=environment,
+        )
         return []
     if settings.losses is not None:
         if build_scheduler is None:
             raise TypeError("run: wanted build_scheduler, since the settings ask for losses")
-        compare_losses(settings, entries, configs, plan, build_optimizer, build_scheduler, folder, environment)
+        compare_losses(
+            settings,
+            entries,
+            configs=configs,
+            plan=plan,
+            build_optimizer=build_optimizer,
+            build_scheduler=build_scheduler,
+            folder=folder,
+            environment=environment,
+        )
         return []
     if settings.queries is not None:
         count_queries(settings, entries, configs, plan, folder, environment)
@@ -105,7 +122,16 @@ def run(
     if not entries:
         return []
     variants, published = plan_variants(settings, entries, configs, plan)
-    rows = _measure_all(settings, variants, baseline, published, build_optimizer, measure, folder, environment)
+    rows = _measure_all(
+        settings,
+        variants,
+        baseline=baseline,
+        published=published,
+        build_optimizer=build_optimizer,
+        measure=measure,
+        folder=folder,
+        environment=environment,
+    )
     draw_times(folder / "benchmark.png", rows, baseline, f"{environment['device']}, {plan.dtype}")
     best = summary(rows, baseline, published)
     print(f"\n{table(rows, baseline, plan)}\n\n{best}Written to {folder}/benchmark.{{json,csv,md,png}}")

@@ -66,7 +66,16 @@ def measure_trees(
             kd = None if rotated else clock(lambda coord: cKDTree(coord.numpy(), leafsize=8), cpu).median_ms
             time = ours.median_ms
             rows.append(
-                TreeRow(points, rotated, time, ours.iqr_ms, theirs, kd, theirs and theirs / time, kd and kd / time)
+                TreeRow(
+                    points,
+                    rotated,
+                    own_ms=time,
+                    own_iqr_ms=ours.iqr_ms,
+                    balltree_ms=theirs,
+                    scipy_ms=kd,
+                    balltree_x=theirs and theirs / time,
+                    scipy_x=kd and kd / time,
+                )
             )
             print(f"tree N={points:,}{' rotated too' if rotated else ''}: {number(time)} ms", flush=True)
     return rows

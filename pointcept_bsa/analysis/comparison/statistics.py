@@ -121,7 +121,16 @@ def _verdict(mine: Floats, other: Floats) -> Verdict:
     if samples >= FEWEST:
         wilcoxon = float(stats.wilcoxon(difference).pvalue) if np.any(difference != 0) else 1.0
         p = max(p, wilcoxon)
-    return Verdict(math.exp(estimate), math.exp(low), math.exp(high), samples, seeds, p, p, wilcoxon)
+    return Verdict(
+        math.exp(estimate),
+        math.exp(low),
+        high=math.exp(high),
+        samples=samples,
+        seeds=seeds,
+        p=p,
+        adjusted=p,
+        wilcoxon=wilcoxon,
+    )
 
 
 def _resampled(mine: Floats, other: Floats) -> Floats:

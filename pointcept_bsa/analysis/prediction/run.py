@@ -123,8 +123,19 @@ def predict_file(
     remarks += [] if prediction.remark is None else [prediction.remark]
     forces = None
     if reference is not None:
-        forces = forces_on(mesh, prepared.surface, prepared.used, pred, network, reference, warnings, remarks)
-    record = write_prediction(target, mesh, prepared.used, prediction, network, forces, remarks)
+        forces = forces_on(
+            mesh,
+            prepared.surface,
+            used=prepared.used,
+            pred=pred,
+            network=network,
+            reference=reference,
+            warnings=warnings,
+            remarks=remarks,
+        )
+    record = write_prediction(
+        target, mesh, used=prepared.used, prediction=prediction, network=network, forces=forces, remarks=remarks
+    )
     return {"input": str(source), **record, "training_range": inside, "warnings": warnings, "remarks": remarks}
 
 
@@ -148,8 +159,19 @@ def predict_sample(
         own, forces, more = of_domain(network, domain), None, [*remarks, *left_out(mesh)]
         if (refers := reference_of(domain, network, reference)) is not None:
             surface = outward_surface(mesh.points, triangles_of(mesh)) if len(triangles_of(mesh)) else None
-            forces = forces_on(mesh, surface, used, prediction.values, own, refers, warnings, more)
-        record = write_prediction(target, mesh, used, prediction, own, forces, more)
+            forces = forces_on(
+                mesh,
+                surface,
+                used=used,
+                pred=prediction.values,
+                network=own,
+                reference=refers,
+                warnings=warnings,
+                remarks=more,
+            )
+        record = write_prediction(
+            target, mesh, used=used, prediction=prediction, network=own, forces=forces, remarks=more
+        )
         told = {"training_range": inside, "warnings": list(warnings), "remarks": more}
         records.append({"input": str(source), "domain": domain, **record, **told})
         warnings, remarks = [], []  # said once

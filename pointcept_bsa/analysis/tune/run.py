@@ -152,13 +152,13 @@ class _Search:
         return Job(
             trial.number,
             self.wanted.config,
-            dict(self.wanted.options),
-            settings_of(self.space, trial.params),
-            self.wanted.budget,
-            self.evaluations,
-            self.wanted.seed,
-            self.study.folder / "trials" / f"{trial.number:04d}",
-            cpus,
+            options=dict(self.wanted.options),
+            settings=settings_of(self.space, trial.params),
+            budget=self.wanted.budget,
+            evaluations=self.evaluations,
+            seed=self.wanted.seed,
+            folder=self.study.folder / "trials" / f"{trial.number:04d}",
+            workers=cpus,
         )
 
     def _evaluated(self, number: int, found: Evaluation) -> bool:

@@ -143,7 +143,7 @@ def _range(cfg: Mapping[str, Any], name: str, entry: Mapping[str, Any]) -> Range
     low, high = min(low, base), max(high, base)
     if kind == "int" and (base - low) % step:
         raise InputError(f"search[{name!r}]: steps of {step} from {low} leave out the config's own value, {base}")
-    return Range(name, tuple(found), kind, low, high, step, base)
+    return Range(name, tuple(found), type=kind, low=low, high=high, step=step, base=base)
 
 
 def _listed(cfg: Mapping[str, Any], name: str, choices: Any) -> Choice:

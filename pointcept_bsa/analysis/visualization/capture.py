@@ -81,7 +81,7 @@ def capture(model: nn.Module, batch: Mapping[str, Any]) -> Capture:
             x = film.of_attention(module.with_position(x, *geometry)) - position
         if isinstance(module, FullAttention):
             slot = torch.arange(len(x), device=x.device)
-            calls.append(LayerCall(names[module], module, x, None, args[1], slot, False))
+            calls.append(LayerCall(names[module], module, x=x, layout=None, centred=args[1], slot=slot, rotated=False))
             return
         layout, tree = args[1], trees[-1]
         slot = trees[0].inverse // (len(trees[0].index) // len(x))
@@ -89,7 +89,7 @@ def capture(model: nn.Module, batch: Mapping[str, Any]) -> Capture:
         if rotated:
             assert tree.rotation_inverse is not None
             slot = tree.rotation_inverse[slot]
-        calls.append(LayerCall(names[module], module, x, layout, None, slot, rotated))
+        calls.append(LayerCall(names[module], module, x=x, layout=layout, centred=None, slot=slot, rotated=rotated))
 
     handles = [m.register_forward_pre_hook(on_stack) for m in model.modules() if isinstance(m, BallTreeStack)]
     handles += [

@@ -216,9 +216,9 @@ def is_far(key: str, values: np.ndarray) -> bool:
 
 
 @lru_cache(maxsize=8)
-def files_store(*arguments: Any) -> FilesStore:
+def files_store(root: str, recipe: Recipe, **arguments: Any) -> FilesStore:
     """Return a ``FilesStore``; the splits of one data set share it, and its statistics."""
-    return FilesStore(*arguments)
+    return FilesStore(root, recipe, **arguments)
 
 
 def is_prepared(root: str | Path) -> bool:

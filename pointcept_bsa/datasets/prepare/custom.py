@@ -100,7 +100,18 @@ def prepare_custom(
     seen = scan(sources, recipe, table, progress.update)
     progress.close()
     plan = _Plan(
-        Path(dst), recipe, units, table, sources, seen, protocol, lists, unlisted, skip_bad, overwrite, declared
+        Path(dst),
+        recipe,
+        units=units,
+        table=table,
+        sources=sources,
+        seen=seen,
+        protocol=protocol,
+        lists=lists,
+        unlisted=unlisted,
+        skip_bad=skip_bad,
+        overwrite=overwrite,
+        declared=declared,
     )
     problems = plan.problems()
     if dry_run:

@@ -78,7 +78,7 @@ def _read_arrays(file: BinaryIO, size: int, wanted: dict[str, Shape], path: Path
         if kind not in (MATRIX, COMPRESSED) or length > size - place - 8:
             raise _Damaged(f"element at byte {place} has type {kind} and {length} bytes, {size - place - 8} are there")
         stream = _Inflated(file, length) if kind == COMPRESSED else _Plain(file, length)
-        _read_matrix(stream, kind == COMPRESSED, order, wanted, found, names, path)
+        _read_matrix(stream, kind == COMPRESSED, order=order, wanted=wanted, found=found, names=names, path=path)
         place += 8 + length + (-length % 8 if kind == MATRIX else 0)
     missing = [name for name in wanted if name not in found]
     if missing:

@@ -65,7 +65,7 @@ def attend_ball_sparse(
         if memory is not None:
             memory.layers.append(KeysValues(k[2], v[2], k_cmp, v_cmp, tokens))
         with branches.side_stream():
-            selection = layer.selection(q[3], k[2], v[2], q_cmp, k_cmp, layout, tokens)
+            selection = layer.selection(q[3], k[2], v[2], q_cmp=q_cmp, k_cmp=k_cmp, layout=layout, tokens=tokens)
         compression = layer.compression(q[2], q_cmp, k_cmp, v_cmp, layout, tokens)
     return gated_sum((ball, compression, selection), gate).flatten(-2)
 

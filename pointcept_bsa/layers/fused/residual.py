@@ -52,7 +52,15 @@ class Residual(NamedTuple):
                 x = self.total()
                 return x, norm(x) + position(relative_position)
         value, bias = self.summand or (None, None)
-        return residual_norm(self.x, norm.weight, norm.eps_of(self.x), value, bias, self.order, position_map)
+        return residual_norm(
+            self.x,
+            norm.weight,
+            eps=norm.eps_of(self.x),
+            summand=value,
+            bias=bias,
+            order=self.order,
+            position=position_map,
+        )
 
 
 def norm_with_position(x: Tensor, norm: RMSNorm, relative_position: Tensor, position: Linear) -> Tensor:

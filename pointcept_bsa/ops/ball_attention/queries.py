@@ -53,7 +53,7 @@ def query_ball_attention(
             why_not = why_not or f"q: got tiles of {rows} queries, wanted a power of two from {LEAST_ROWS} on"
         if use_triton("query_ball_attention", q, k, v, unsupported=why_not):
             return triton_backend.query_ball_attention_op(q, k, v, ball, ball_size, at, coord, sigma, valid)
-    return reference(q, k, v, ball, ball_size, at, coord, sigma, valid)
+    return reference(q, k, v, ball=ball, ball_size=ball_size, at=at, coord=coord, sigma=sigma, valid=valid)
 
 
 def reference(

@@ -36,6 +36,6 @@ def block_mlps(
     if use_triton("block_mlp", xs[0], unsupported=why_not):
         return triton_backend.block_mlps_triton(xs, weights, block_size, valid)
     return [
-        reference.block_mlp(x, w1, b1, w2, b2, block_size, valid)
+        reference.block_mlp(x, w1, bias1=b1, weight2=w2, bias2=b2, block_size=block_size, valid=valid)
         for x, (w1, b1, w2, b2) in zip(xs, weights, strict=True)
     ]

@@ -175,7 +175,9 @@ def _backward(
                     qx, gx, kx, vx, None, None, dq, queries, keys, padded, kx.shape[1],
                     HEADS=heads, LISTED=False, **constants, **exponentials(width, fold, share, False), **tile,
                 )  # fmt: skip
-            parts = key_gradients(qx, gx, kx, vx, queries, keys, None, heads, constants)
+            parts = key_gradients(
+                qx, gx, kx=kx, vx=vx, queries=queries, keys=keys, listed=None, heads=heads, constants=constants
+            )
             sum_parts_kernel[(-(-keys // 128), all_heads, 2)](
                 parts, as_bytes(valid), dk, dv, keys, kx.shape[1], parts[0, 0].numel(), parts.shape[0],
                 HEADS=heads, MASK=valid is not None, ROWS=128, num_warps=4, **constants,

@@ -1,6 +1,7 @@
 """What a point hears on average from its neighbours.
 
-``N`` points, ``k`` neighbours a point, ``C`` channels, ``d`` space dimensions.
+``N`` points, ``M`` that send (the same ones, or some more behind them), ``k`` neighbours a point, ``C`` channels, ``d``
+space dimensions.
 """
 
 from __future__ import annotations
@@ -17,24 +18,25 @@ if triton_installed():
 Senders = tuple[Tensor, Tensor]
 
 
-def edges_of_senders(index: Tensor) -> Senders:
+def edges_of_senders(index: Tensor, points: int | None = None) -> Senders:
     """The edges sorted by the point that sends along them, for gradients.
 
     Args:
         index: (N, k) neighbours, -1 for none.
+        points: M; None for N.
 
     Returns:
-        (N k) edges, those of a point in their order, edges to nobody last; (N + 1) where each point's begin.
+        (N k) edges, those of a point in their order, edges to nobody last; (M + 1) where each point's begin.
     """
-    flat = index.flatten()
-    sender, order = flat.where(flat >= 0, len(index)).int().sort(stable=True)
-    starts = torch.searchsorted(sender, torch.arange(len(index) + 1, device=index.device, dtype=torch.int32))
+    flat, points = index.flatten(), len(index) if points is None else points
+    sender, order = flat.where(flat >= 0, points).int().sort(stable=True)
+    starts = torch.searchsorted(sender, torch.arange(points + 1, device=index.device, dtype=torch.int32))
     return order, starts
 
 
-def senders_for_gradients(index: Tensor, x: Tensor) -> Senders | None:
+def senders_for_gradients(index: Tensor, x: Tensor, points: int) -> Senders | None:
     """:func:`edges_of_senders` for features x, where the kernels run and there are gradients; else None."""
-    return edges_of_senders(index) if torch.is_grad_enabled() and use_triton("mean_message", x) else None
+    return edges_of_senders(index, points) if torch.is_grad_enabled() and use_triton("mean_message", x) else None
 
 
 def mean_message(
@@ -53,12 +55,13 @@ def mean_message(
     """sum_j w_ij (gamma LayerNorm(GELU(sent_j + heard_i + matrix (x_j - x_i) + bias)) + beta).
 
     Args:
-        sender, receiver: (N, C).
+        sender: (M, C).
+        receiver: (N, C).
         matrix: (C, d).
         bias: (C,); the messages' gradients, whose sum is its own, cancel: the kernels add them up in float32.
         gamma, beta: (C,).
         relative: (N, k, d) x_j - x_i, without a gradient.
-        index: (N, k) neighbours j >= 0.
+        index: (N, k) neighbours j >= 0 among those that send.
         weight: (N, k, 1), without a gradient; 0 where there is no neighbour.
         eps: added to the variance.
         senders: :func:`edges_of_senders` of neighbours and -1 where there are none; without it the kernels, which
@@ -74,7 +77,18 @@ def mean_message(
         return triton_backend.mean_message_triton(
             sender, receiver, matrix, bias, gamma, beta, relative, index, weight, senders, eps, weight.dtype
         )
-    return plain_mean_message(sender, receiver, matrix, bias, gamma, beta, relative, index, weight, eps)
+    return plain_mean_message(
+        sender,
+        receiver,
+        matrix=matrix,
+        bias=bias,
+        gamma=gamma,
+        beta=beta,
+        relative=relative,
+        index=index,
+        weight=weight,
+        eps=eps,
+    )
 
 
 def plain_mean_message(
@@ -89,7 +103,7 @@ def plain_mean_message(
     weight: Tensor,
     eps: float,
 ) -> Tensor:
-    """:func:`mean_message` in plain torch, which also takes other points that send than those that hear."""
+    """:func:`mean_message` in plain torch."""
     of_neighbors = sender.index_select(0, index.flatten()).unflatten(0, index.shape)  # (N, k, C)
     before = of_neighbors + receiver.unsqueeze(1) + F.linear(relative, matrix, bias)
     return (F.layer_norm(F.gelu(before), gamma.shape, gamma, beta, eps) * weight).sum(1)

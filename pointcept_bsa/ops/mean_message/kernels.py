@@ -110,7 +110,7 @@ def _message_gradients(SENDER, RECEIVER, RELATIVE, INDEX, WEIGHT, MATRIX, BIAS, 
 @triton.jit(do_not_specialize=["points"])
 def _sum_at_senders(D_EDGE, ORDER, STARTS, D_SENDER, points, C: tl.constexpr, COLUMNS: tl.constexpr,
                     SENDERS: tl.constexpr):  # fmt: skip
-    """D_SENDER (N, C): for each point the sum over the edges ORDER[STARTS[point]:STARTS[point + 1]], in turn."""
+    """D_SENDER (M, C): for each point the sum over the edges ORDER[STARTS[point]:STARTS[point + 1]], in turn."""
     columns = tl.arange(0, COLUMNS)
     point = tl.program_id(0) * SENDERS + tl.arange(0, SENDERS)
     start = tl.load(STARTS + point, mask=point < points, other=0)

@@ -58,12 +58,12 @@ def _forward(
     from . import kernels
 
     sender, receiver, matrix = sender.contiguous(), receiver.contiguous(), matrix.contiguous()
-    out = torch.empty(sender.shape, dtype=dtype, device=sender.device)
+    out = torch.empty(receiver.shape, dtype=dtype, device=sender.device)
     constants = _constants(sender, index, relative)
     with on_device_of(sender):
-        kernels._messages[(-(-len(sender) // constants["POINTS"]),)](
+        kernels._messages[(-(-len(receiver) // constants["POINTS"]),)](
             sender, receiver, relative.contiguous(), index.contiguous(), weight.contiguous(), matrix, bias, gamma, beta,
-            out, len(sender), eps, num_warps=_warps(constants), **constants,
+            out, len(receiver), eps, num_warps=_warps(constants), **constants,
         )  # fmt: skip
     return out
 
@@ -84,7 +84,7 @@ def _(
     eps: float,
     dtype: torch.dtype,
 ) -> Tensor:
-    return torch.empty(sender.shape, dtype=dtype, device=sender.device)
+    return torch.empty(receiver.shape, dtype=dtype, device=sender.device)
 
 
 @torch.library.custom_op("pcbsa::mean_message_backward", mutates_args=())
@@ -107,7 +107,7 @@ def _backward(
 
     sender, receiver, matrix, grad = (t.contiguous() for t in (sender, receiver, matrix, grad))
     constants = _constants(sender, index, relative)
-    tiles = -(-len(sender) // constants["POINTS"])
+    tiles = -(-len(receiver) // constants["POINTS"])
     parts = -(-tiles // PROGRAMS)
     programs = -(-tiles // parts)
     of_edges = sender.new_empty((*index.shape, sender.shape[1]))
@@ -117,7 +117,7 @@ def _backward(
     with on_device_of(sender):
         kernels._message_gradients[(programs,)](
             sender, receiver, relative.contiguous(), index.contiguous(), weight.contiguous(), matrix, bias, gamma, grad,
-            of_edges, d_receiver, sums, len(sender), eps,
+            of_edges, d_receiver, sums, len(receiver), eps,
             PARTS=parts, ROWS=rows, num_warps=_warps(constants), **constants,
         )  # fmt: skip
         kernels._sum_at_senders[(-(-len(sender) // SENDERS),)](

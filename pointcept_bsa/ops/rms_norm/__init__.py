@@ -12,7 +12,7 @@ from .reference import PositionMap
 if triton_installed():
     from . import triton_backend
 
-__all__ = ["Place", "residual_norm", "rms_norm"]
+__all__ = ["PositionMap", "residual_norm", "rms_norm"]
 
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
@@ -43,4 +43,4 @@ def residual_norm(
     why_not = triton_backend.unsupported(x, coord, order is not None) if triton_installed() else None
     if use_triton("residual_norm", x, summand, weight, coord, unsupported=why_not):
         return triton_backend.residual_norm_triton(x, weight, eps, summand, bias, order and order[0], position)
-    return reference.residual_norm(x, weight, eps, summand, bias, order, position)
+    return reference.residual_norm(x, weight, eps=eps, summand=summand, bias=bias, order=order, position=position)

@@ -48,4 +48,6 @@ class TokenLists:
             sorted_tokens, order = own.flatten().sort(stable=True)
             offsets = torch.searchsorted(sorted_tokens, torch.arange(total + 1, dtype=torch.int32, device=node.device))
             offsets, places = offsets.int(), order.int()
-        return cls((rows,) * len(node), (), starts, lengths[node], own, offsets, places)
+        return cls(
+            (rows,) * len(node), (), starts=starts, lengths=lengths[node], tokens=own, offsets=offsets, places=places
+        )

@@ -123,7 +123,17 @@ def backward(
                     qx, gx, kx, vx, starts, lengths, dq, queries, 0, padded, kx.shape[1],
                     HEADS=heads, LISTED=True, **constants, **narrow.exponentials(width, False, share, False), **tile,
                 )  # fmt: skip
-            parts = narrow.key_gradients(qx, gx, kx, vx, longest, keys, (starts, lengths), heads, constants)
+            parts = narrow.key_gradients(
+                qx,
+                gx,
+                kx=kx,
+                vx=vx,
+                queries=longest,
+                keys=keys,
+                listed=(starts, lengths),
+                heads=heads,
+                constants=constants,
+            )
             channels = heads * width
             sum_lists_kernel[(k.shape[0], 2)](
                 parts, offsets, places, dk, dv, keys, kx.shape[1], parts[0, 0].numel(), parts.shape[0],

@@ -30,4 +30,6 @@ def best_children(
     if use_triton("best_children", q, k, unsupported=why_not):
         sizes = list(own or ())
         return triton_backend.best_children_op(q, k, parents, first_child, hidden, fan, keep, sizes, ball)
-    return reference.best_children(q, k, parents, first_child, hidden, fan, keep, own, ball)
+    return reference.best_children(
+        q, k, parents=parents, first_child=first_child, hidden=hidden, fan=fan, keep=keep, own=own, ball=ball
+    )

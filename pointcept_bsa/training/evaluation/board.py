@@ -169,7 +169,7 @@ class BoardWriter(HookBase):
             coord = in_files(dataset, "coord", coord)
             truth, pred = (physical_target(dataset, values) for values in (batch["target"].cpu().numpy(), pred))
             for view in views(dataset, batch[DOMAIN].cpu().numpy() if DOMAIN in batch else None):
-                draw_view(path, view, coord, truth, pred, title, up, face)
+                draw_view(path, view, coord=coord, truth=truth, pred=pred, title=title, up=up, face=face)
                 image = (imread(path)[..., :3] * 255).round().astype(np.uint8)
                 self.trainer.writer.add_image(view.suffixed("validation_sample"), image, step, dataformats="HWC")
 

@@ -124,7 +124,7 @@ def draw_view(
         plane = [("xyz".index(up) + 1) % 3, "xyz".index(up)]
         title = f"{title}\n{view.name}, points within {half:.3g} of {'xyz'[across]} = {middle:.3g}"
         coord, truth, pred = coord[kept][:, plane], truth[kept], pred[kept]
-    draw_fields(path, coord, truth, pred, view.names, view.units, title, up, face)
+    draw_fields(path, coord, target=truth, pred=pred, names=view.names, units=view.units, title=title, up=up, face=face)
 
 
 def mesh_of_view(mesh: Mesh, view: View, others: list[View]) -> Mesh:

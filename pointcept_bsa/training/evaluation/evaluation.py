@@ -78,7 +78,7 @@ def evaluate(
             output = predict(batch)
             found = judge_batch(batch, output, wanted, predict, normalizer)
             for name, other in (others or {}).items():
-                add_other(found, name, other, predict, batch, wanted, normalizer)
+                add_other(found, name, other=other, first=predict, batch=batch, wanted=wanted, normalizer=normalizer)
             records += found
             if on_batch is not None:
                 on_batch(batch, output["pred"].double())

@@ -94,7 +94,16 @@ class RegressionEvaluator(HookBase):
         constant = ConstantErrors(getattr(trainer.model, "module", trainer.model), fields)
         several = len(fields) > 1
         scalars = ScalarErrors(trainer.val_loader.dataset)
-        records = evaluate(predict, trainer.val_loader, self.metrics, constant, several, ways, fields, scalars)
+        records = evaluate(
+            predict,
+            trainer.val_loader,
+            metrics=self.metrics,
+            on_batch=constant,
+            normalized=several,
+            others=ways,
+            fields=fields,
+            on_output=scalars,
+        )
         if not records:
             trainer.logger.warning("Validation: the set has NO SAMPLES; no metric, no best checkpoint")
             return

@@ -80,13 +80,13 @@ class Reference:
         return cls(
             data["density"] if density is None else density,
             data["velocity"] if velocity is None else velocity,
-            area,
-            along,
-            lift,
-            data["density"],
-            data["velocity"],
-            bool(data.get("coefficient", False)),
-            _point(data.get("about", (0.0, 0.0, 0.0)) if about is None else about),
+            area=area,
+            flow=along,
+            up=lift,
+            trained_density=data["density"],
+            trained_velocity=data["velocity"],
+            coefficient=bool(data.get("coefficient", False)),
+            about=_point(data.get("about", (0.0, 0.0, 0.0)) if about is None else about),
         )
 
 

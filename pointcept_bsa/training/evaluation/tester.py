@@ -339,7 +339,7 @@ class RegressionTester(TesterBase):
             for view in views(dataset, domain_of_points(batch)):
                 path = self.folder / f"{view.suffixed(label)}.png"
                 title = f"{record['name']}: {of}, {self.told(record, view.name)}"
-                draw_view(path, view, coord, target, pred, title, up, face)
+                draw_view(path, view, coord=coord, truth=target, pred=pred, title=title, up=up, face=face)
                 self.logger.info(f"Picture of the {label} sample: {path}")
 
     def draw_uncertainty(self, report: Mapping[str, Any]) -> None:

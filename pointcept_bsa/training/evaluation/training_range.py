@@ -219,18 +219,15 @@ def outside_range(sample: Mapping[str, np.ndarray], known: Mapping[str, Any]) ->
             continue
         values = values + np.asarray(offsets.get(key, 0.0))  # as in the files
         slack = TOLERANCE * (high - low) + 1e-6 * np.maximum(abs(low), abs(high))
-        found += _columns_outside(key, values.min(0), values.max(0), low - slack, high + slack, low, high)
+        found += _columns_outside(key, values, low, high, slack)
         if "extent_min" in stats:
             found += _size_outside(np.ptp(values, axis=0), stats)
     return found
 
 
-def _columns_outside(
-    key: str, least: np.ndarray, largest: np.ndarray, lower: np.ndarray, upper: np.ndarray, *known: np.ndarray
-) -> list[str]:
-    low, high = known
-    found = []
-    for i in np.flatnonzero((least < lower) | (largest > upper)):
+def _columns_outside(key: str, values: np.ndarray, low: np.ndarray, high: np.ndarray, slack: np.ndarray) -> list[str]:
+    least, largest, found = values.min(0), values.max(0), []
+    for i in np.flatnonzero((least < low - slack) | (largest > high + slack)):
         name = f"{key}.{'xyz'[i]}" if key in ("coord", "normal") else key if len(low) == 1 else f"{key}[{i}]"
         found.append(f"{name} from {least[i]:.4g} to {largest[i]:.4g}, in training {low[i]:.4g} to {high[i]:.4g}")
     return found

@@ -41,7 +41,7 @@ def launch(
     """
     if _by_torchrun():
         local_rank, rank, world_size = (int(os.environ.get(name, 0)) for name in ("LOCAL_RANK", "RANK", "WORLD_SIZE"))
-        return _worker(local_rank, main_func, world_size, rank, "env://", device, args)
+        return _worker(local_rank, main_func, world_size=world_size, rank=rank, url="env://", device=device, args=args)
     if num_gpus_per_machine < 1 or num_machines < 1 or not 0 <= machine_rank < num_machines:
         raise InputError(
             f"--num-gpus {num_gpus_per_machine} --num-machines {num_machines} --machine-rank {machine_rank}: "
@@ -110,7 +110,9 @@ def _wait(context: Any) -> int:
 def _spawned(
     local_rank: int, main_func: Callable, world_size: int, first_rank: int, url: str, device: str, args: tuple
 ) -> None:
-    code = _worker(local_rank, main_func, world_size, first_rank + local_rank, url, device, args)
+    code = _worker(
+        local_rank, main_func, world_size=world_size, rank=first_rank + local_rank, url=url, device=device, args=args
+    )
     if code:
         sys.exit(code)
 

@@ -79,7 +79,16 @@ def prepare_car_set(
     wanted = chosen_first(published_protocols(spec, splits), split)
     check_sample_names(_names(wanted))
     known = {} if overwrite else {case: _finished(spec, root, case, domains) for case in _names(wanted)}
-    found = _found(spec, raw, wanted, domains, known, leave_out, keep, allow_partial)
+    found = _found(
+        spec,
+        raw,
+        wanted=wanted,
+        domains=domains,
+        known=known,
+        leave_out=leave_out,
+        keep=keep,
+        allow_partial=allow_partial,
+    )
     refuse_other_data(root, found.cases, overwrite)
     scalars = {case: found_scalars(spec, raw, root, case, coefficients) for case in found.cases}
     default = next(iter(found.protocols))
