@@ -48,6 +48,19 @@ def requests(blocks: float) -> float:
     return blocks * INTEGER
 
 
+def messages(rows: float, channels: int, size: int) -> float:
+    """What own points say to those of other processes in a step of message passing: C b a point and process that has
+    one which hears it. ``messages (requests)``: as :func:`requests`, once for all steps."""
+    return rows * channels * size
+
+
+def neighbors(boxes: float, points: float, dimensions: int, clouds: int, processes: int, size: int = FLOAT) -> float:
+    """Boxes of the own parts, to all; boxes of own balls to the processes they reach into; own points inside of theirs.
+    No gradient."""
+    box = 2 * dimensions * 8
+    return (processes - 1) * clouds * box + boxes * (box + 8) + points * (2 * INTEGER + dimensions * size)
+
+
 def rotation(rows: float, channels: int, size: int = FLOAT) -> float:
     """The residual stream of own slots that lie in another process in the other tree: at most S C b."""
     return rows * channels * size

@@ -15,17 +15,22 @@ from pointcept_bsa.distributed import formulas, mesh
 from pointcept_bsa.distributed.traffic import counted
 from pointcept_bsa.geometry import token_part
 from pointcept_bsa.geometry.ball_tree import BallTree
+from pointcept_bsa.geometry.neighbors import find_neighbors
 from pointcept_bsa.geometry.part_assignment import pieces_of_cloud, rows_between
 from pointcept_bsa.geometry.part_plan import plan_part
 from pointcept_bsa.host import MODELS
+from pointcept_bsa.layers.native_sparse_attention import MIN_HEAD_DIM
 
 C, HEADS, DEPTH, BALL, BLOCK, TOPK, NEAR, FAN, B = 8, 2, 3, 16, 4, 2, 32, 2, 4
+STEPS, NEAREST = 2, 4  # of Erwin-NSA
 SIZES = dict(in_channels=3, channels=C, depth=DEPTH, num_heads=HEADS)
 BSA = dict(type="BSA-v1m1", **SIZES, ball_size=BALL, block_size=BLOCK, group_size=4, topk=TOPK)
 NETWORKS: dict[str, dict[str, Any]] = {
     "bsa": BSA,
     "one tree": BSA | dict(rotate=0),
     "levels": BSA | dict(near=NEAR, fan=FAN, beam=2),
+    "nsa": dict(type="ErwinNSA-v1m1", in_channels=3, channels=C, depth=DEPTH, num_heads=HEADS, local_ball_size=BALL)
+    | dict(compressed_ball_size=BLOCK, num_selected=TOPK, mp_steps=STEPS, num_neighbors=NEAREST),
     "full": dict(type="FullAttention-v1m1", **SIZES),
 }
 CLOUDS = {2: (83, 150), 4: (201, 130)}
@@ -72,7 +77,8 @@ class Shared:
         self.pieces = sum(len(pieces_of_cloud(s, count, multiple)) for s in slots)
         owner = np.concatenate([np.repeat(range(count), of) for of in zip(*self.slots, strict=True)])
         here = np.concatenate([np.repeat(range(count), [len(x) for x in c.tensor_split(count)]) for c in coord(count)])
-        there, turned = owner[tree.inverse], owner[tree.rotation_inverse[tree.inverse]]
+        self.owner = owner[tree.inverse]  # of each point, once it is in the tree
+        there, turned = self.owner, owner[tree.rotation_inverse[tree.inverse]]
         self.leaving, self.arriving = self.moves(here, there)
         self.leaving_rotated, self.arriving_rotated = self.moves(here, turned)
         ends = np.cumsum((0, *slots))
@@ -128,6 +134,30 @@ def test_bsa_sends_what_the_formulas_say(count, name, sent, monkeypatch):
         wanted["numbers"] = sum(formulas.numbers(n, count) for n in integers)
         wanted["gradients"] = formulas.gradients(found["parameters"], count)
         assert without_need(found) == pytest.approx(wanted, rel=1e-3)  # sums of tensors that R does not divide
+
+
+@pytest.mark.parametrize("count", CLOUDS)
+def test_messages_are_sent_once_to_each_process_that_hears_them(count, sent):
+    owner, d = Shared(count, False).owner, 3
+    found = find_neighbors(torch.cat(coord(count)), torch.tensor(CLOUDS[count]), NEAREST).numpy()
+    hears, says = np.repeat(np.arange(len(found)), NEAREST), found.ravel()
+    far = (says >= 0) & (owner[hears] != owner[says])
+    pairs = np.unique(np.stack([owner[hears[far]], says[far]]), axis=1)  # process that hears, point that says
+    for rank, each in enumerate(of["nsa"] for of in sent(count)):
+        rows, heard = int((owner[pairs[1]] == rank).sum()), int((pairs[0] == rank).sum())
+        assert each["messages"] == STEPS * formulas.messages(rows, C, B)
+        assert each["messages (gradient)"] == STEPS * formulas.messages(heard, C, B)
+        assert each["messages (requests)"] == formulas.requests(heard)
+        balls, points = int((owner == rank).sum()) // BALL + 2, int((owner == rank).sum())
+        least, most = formulas.neighbors(0, rows, d, 2, count), (count - 1) * np.array([balls, points])
+        assert least <= each["neighbors"] <= formulas.neighbors(*most, d, 2, count)
+
+
+@pytest.mark.parametrize("count", CLOUDS)
+def test_erwin_nsa_sends_the_blocks_of_its_one_head_of_keys(count, sent):
+    blocks = formulas.coarse(Shared(count, False).rows(BLOCK), MIN_HEAD_DIM, B, count)
+    for each in (of["nsa"] for of in sent(count)):
+        assert each["coarse"] == each["coarse (gradient)"] == DEPTH * blocks
 
 
 @pytest.mark.parametrize("count", CLOUDS)

@@ -71,8 +71,8 @@ def profile_timeline(
 
     events = profiled(met, device)
     if meet is not None:
-        ends = [event.time_range for event in events if event.name.startswith(TRANSPORTS)]
-        begin = min(ends, key=lambda span: span.start).end
+        met_at = [event.time_range for event in events if event.name.startswith(TRANSPORTS)]
+        begin = min(met_at, key=lambda span: span.start).end if met_at else 0.0
         events = [event for event in events if event.time_range.start >= begin]
     return kernels_of(events, device), timeline_of(events, device)
 
