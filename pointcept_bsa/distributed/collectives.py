@@ -22,6 +22,8 @@ from pointcept_bsa.distributed.traffic import count
 _all_gather: Any = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
 _reduce_scatter: Any = getattr(dist, "reduce_scatter_single", None) or dist.reduce_scatter_tensor
 GRADIENT = " (gradient)"
+NUMBERS = "numbers"  # integers that the host waits for
+GRADIENTS = "gradients"  # of the parameters
 
 
 class Gathering:
@@ -203,8 +205,9 @@ def reduce(x: Tensor, group: dist.ProcessGroup, name: str, how: str = "SUM") -> 
 
 
 def numbers_of_all(values: Sequence[int] | Tensor, device: torch.device, group: dist.ProcessGroup) -> list[list[int]]:
-    """A few integers of each process, on the host of all. The host waits."""
+    """A few integers of each process, on the host of all. The host waits. Counted as ``numbers``."""
     own = torch.as_tensor(values, dtype=torch.long, device=device)
+    count(NUMBERS, (dist.get_world_size(group) - 1) * len(own), own)
     out = own.new_empty(dist.get_world_size(group) * len(own))
     _all_gather(out, own, group=group)
     numbers: list[list[int]] = out.view(-1, len(own)).tolist()

@@ -45,3 +45,27 @@ def assign(rows: np.ndarray, slots: tuple[int, ...]) -> Runs:
         owner[those[piece]] = home[those][place]
     pieces = zip(owner.tolist(), slots, strict=True)
     return tuple((part, sum(n for _, n in run)) for part, run in groupby(pieces, key=lambda piece: piece[0]))
+
+
+def rows_between(target: np.ndarray, slots: int, parts: int, multiple: int) -> np.ndarray:
+    """(R, R) rows of a cloud that each process has in the main tree, by the process that has them in the rotated one.
+
+    Args:
+        target: (S,) where each slot of the main tree lies in the rotated one.
+        slots, parts, multiple: S, R, and see :func:`pieces_of_cloud`.
+    """
+    pieces = pieces_of_cloud(slots, parts, multiple)
+    home = np.repeat(np.arange(parts), np.diff(cuts_of(slots, parts, multiple)))
+    piece = np.repeat(np.arange(len(pieces)), pieces)[target]
+    rows = np.bincount(home * len(pieces) + piece, minlength=parts * len(pieces)).reshape(parts, -1)
+    runs = assign(rows, pieces)
+    there = np.repeat([part for part, _ in runs], [n for _, n in runs])[target]
+    return np.bincount(home * parts + there, minlength=parts * parts).reshape(parts, parts)
+
+
+def moving_shares(target: np.ndarray, slots: int, parts: int, multiple: int) -> tuple[float, float]:
+    """Of a cloud's rows the share that changes the process between its two trees, and that of the process that has most
+    to send; see :func:`rows_between`."""
+    rows = rows_between(target, slots, parts, multiple)
+    leaving, all_rows = rows.sum(1) - np.diag(rows), rows.sum(1)
+    return float(leaving.sum() / slots), float((leaving / all_rows).max())

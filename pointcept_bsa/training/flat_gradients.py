@@ -9,6 +9,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from pointcept_bsa.distributed.collectives import GRADIENTS, reduce
+
 ALIGNED = 64  # elements: every gradient starts where vector loads can
 
 
@@ -72,6 +74,8 @@ class FlatGradients:
         processes = dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
         if processes == 1:
             return
+        everyone = dist.group.WORLD
+        assert everyone is not None
         for buffer in self.buffers:
-            dist.all_reduce(buffer)
+            reduce(buffer, everyone, GRADIENTS)
             buffer /= processes

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -21,7 +20,6 @@ from pointcept_bsa.analysis.benchmark.case import (
 )
 from pointcept_bsa.analysis.benchmark.depth import can_extrapolate, extrapolate
 from pointcept_bsa.analysis.benchmark.losses import SchedulerBuilder, Training, train_both, write_losses
-from pointcept_bsa.analysis.benchmark.parts import loss_table, losses_of_parts, measure_parts, part_table, write_parts
 from pointcept_bsa.analysis.benchmark.plot import draw_losses, draw_times
 from pointcept_bsa.analysis.benchmark.published_erwin import load_published
 from pointcept_bsa.analysis.benchmark.queries import measure_queries, query_table, write_queries
@@ -34,12 +32,12 @@ from pointcept_bsa.analysis.benchmark.report import (
     table,
     write_results,
 )
-from pointcept_bsa.analysis.benchmark.settings import Entry, Loader, Settings, backbone_configs, parse_entries
+from pointcept_bsa.analysis.benchmark.run_parts import share_clouds
+from pointcept_bsa.analysis.benchmark.settings import Entry, Loader, Settings, backbone_configs, named, parse_entries
 from pointcept_bsa.analysis.benchmark.timing import Profile, describe_environment, write_profiles
 from pointcept_bsa.analysis.benchmark.trees import measure_trees, tree_table, write_trees
 from pointcept_bsa.analysis.benchmark.variants import REFERENCE, is_dense
 from pointcept_bsa.errors import InputError
-from pointcept_bsa.host import comm
 
 Measure = Callable[[Mapping[str, Any], int, Plan, OptimizerBuilder], Measurement]
 PUBLISHED = "published code, without tree and edges"
@@ -65,7 +63,8 @@ def run(
 
     ``output`` gets ``benchmark.json``, ``.csv`` and ``.md``, written anew after every case, and at the end
     ``benchmark.png``; ``profile.csv`` from ``--profile``; ``tree.*`` from ``--tree``; from ``--losses``, instead of
-    ``benchmark.*``, ``losses.csv`` and ``losses.png``; from ``--queries`` ``queries.*``.
+    ``benchmark.*``, ``losses.csv`` and ``losses.png``; from ``--queries`` ``queries.*``; from ``--context-parallel``
+    what :func:`.share_clouds` says.
 
     Args:
         settings: the command line.
@@ -78,13 +77,13 @@ def run(
         InputError: a mistake in the arguments or a config.
     """
     plan = settings.plan()
-    named = [path for path in backbone_configs(settings.backbones, load) if path not in settings.config]
-    entries, baseline = parse_entries([*settings.config, *named], settings.baseline)
+    more = [path for path in backbone_configs(settings.backbones, load) if path not in settings.config]
+    entries, baseline = parse_entries([*settings.config, *more], settings.baseline)
     if settings.erwin_checkout is not None:
         load_published(settings.erwin_checkout)
     configs = {}
     for entry in entries:
-        with _named(entry):
+        with named(entry):
             configs[entry.name] = load(entry.path, [*settings.options, *entry.options])
     folder = _make_folder(settings.output)
     environment = describe_environment(plan.device, plan.dtype)
@@ -134,8 +133,8 @@ def run(
         environment=environment,
     )
     draw_times(folder / "benchmark.png", rows, baseline, f"{environment['device']}, {plan.dtype}")
-    more = summary(rows, baseline, published)
-    print(f"\n{table(rows, baseline, plan)}\n\n{more}Written to {folder}/benchmark.{{json,csv,md,png}}")
+    best = summary(rows, baseline, published)
+    print(f"\n{table(rows, baseline, plan)}\n\n{best}Written to {folder}/benchmark.{{json,csv,md,png}}")
     return rows
 
 
@@ -180,7 +179,7 @@ def _measure_all(
         for entry, cfg, plan in ((v.entry, v.cfg, v.plan) for v in variants):
             before = [row for row in rows if (row.mode, row.ops) == (plan.mode, plan.ops or "")]
             seconds = predict_seconds(before, entry.name, points)
-            with _named(entry):
+            with named(entry):
                 if seconds <= plan.max_seconds:
                     result = measure(cfg, points, plan, build_optimizer)
                 elif settings.extrapolate_depth and can_extrapolate(cfg):
@@ -221,7 +220,7 @@ def compare_losses(
     title = f"{environment['device']}, {plan.dtype}, same weights and batches"
     for points in sorted(set(settings.sizes)):
         for entry in entries:
-            with _named(entry):
+            with named(entry):
                 cfg = configs[entry.name]
                 training = Training(cfg, points, settings.losses, plan, build_optimizer, build_scheduler)
                 curves.append(train_both(entry.name, training, settings.seeds, partial(print, flush=True)))
@@ -229,39 +228,6 @@ def compare_losses(
             write_losses(folder / "losses.csv", curves)
             draw_losses(folder / "losses.png", curves, title)
     print(f"Written to {folder}/losses.{{csv,png}}")
-
-
-def share_clouds(
-    settings: Settings,
-    entries: Sequence[Entry],
-    configs: Mapping[str, Mapping[str, Any]],
-    plan: Plan,
-    build_optimizer: OptimizerBuilder,
-    folder: Path,
-    environment: Mapping[str, Any],
-) -> None:
-    """Time every config at every size on every number of processes; or train it on each, and print the losses."""
-    rows, say = [], print if comm.is_main_process() else _nothing
-    for points in sorted(set(settings.sizes)):
-        for entry in entries:
-            with _named(entry):
-                cfg, curves = configs[entry.name], {}
-                for processes in settings.context_parallel:
-                    if settings.losses is not None:
-                        sizes = points, processes, settings.losses
-                        curves[processes] = losses_of_parts(cfg, *sizes, plan, build_optimizer)
-                    else:
-                        rows.append(measure_parts(entry.name, cfg, points, processes, plan, build_optimizer))
-                        say(part_table(rows[-1:], environment["device"]).splitlines()[2], flush=True)
-                if curves:
-                    say(f"{entry.name} N={points:,}\n{loss_table(curves)}", flush=True)
-    if rows and comm.is_main_process():
-        write_parts(folder, rows, environment)
-        say(f"\n{part_table(rows, environment['device'])}\n\nWritten to {folder}/parts.{{json,csv,md}}")
-
-
-def _nothing(*words: object, **options: object) -> None:
-    pass
 
 
 def count_queries(
@@ -277,7 +243,7 @@ def count_queries(
     rows = []
     for anchors in sorted(set(settings.sizes)):
         for entry in entries:
-            with _named(entry):
+            with named(entry):
                 sizes = anchors, settings.queries, settings.chunk
                 rows.append(measure_queries(entry.name, configs[entry.name], *sizes, plan, partial(print, flush=True)))
             write_queries(folder, rows, environment)
@@ -298,15 +264,6 @@ def predict_seconds(rows: Sequence[Row], name: str, points: int) -> float:
     if len(seen) > 1 and seen[-1].points > seen[-2].points and cost[-2] > 0 and cost[-1] > 0:
         power = math.log(cost[-1] / cost[-2]) / math.log(seen[-1].points / seen[-2].points)
     return cost[-1] * (points / seen[-1].points) ** min(max(power, 0.0), 2.0)
-
-
-@contextlib.contextmanager
-def _named(entry: Entry) -> Iterator[None]:
-    """Put the name of the entry in front of a user's mistake."""
-    try:
-        yield
-    except InputError as error:
-        raise InputError(f"{entry.name}: {error}") from error
 
 
 def _make_folder(path: str) -> Path:

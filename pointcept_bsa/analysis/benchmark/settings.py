@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,6 +33,15 @@ class Entry:
     name: str
     path: str
     options: tuple[str, ...] = ()
+
+
+@contextlib.contextmanager
+def named(entry: Entry) -> Iterator[None]:
+    """Put the name of the entry in front of a user's mistake."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{entry.name}: {error}") from error
 
 
 def parse_entry(text: str, argument: str = "--config") -> Entry:

@@ -11,7 +11,7 @@ import shlex
 import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -91,6 +91,8 @@ def summarize(samples: Sequence[float]) -> Timing:
 # What a call spends its time on: kernels on CUDA, operators of torch on the CPU.
 
 SHOWN, WIDTH = 12, 72  # of the printed table: lines, characters of a name
+ANNOTATIONS = ("nccl:", "## ")  # of whole runs of kernels, or once more of one
+Event = Any  # of torch.profiler
 
 
 class Kernel(NamedTuple):
@@ -104,17 +106,30 @@ class Kernel(NamedTuple):
 def profile_call(call: Callable[[], Any], device: torch.device) -> list[Kernel]:
     """Kernels of one call, or its operators without those they call; the longest first. Kernels that a captured graph
     runs beside each other are all counted in full."""
+    return kernels_of(profiled(call, device), device)
+
+
+def profiled(call: Callable[[], Any], device: torch.device) -> list[Event]:
+    """What the profiler sees of one call: kernels without the names that libraries give to some of them on CUDA,
+    operators and what they call on the CPU."""
     on_cuda = device.type == "cuda"
     with profile(activities=[ProfilerActivity.CUDA if on_cuda else ProfilerActivity.CPU]) as seen:
         call()
         if on_cuda:
             torch.cuda.synchronize(device)
+    events = list(seen.events() or ())
+    if on_cuda:
+        events = [e for e in events if e.device_type == DeviceType.CUDA and not e.name.startswith(ANNOTATIONS)]
+        events = [e for e in events if not e.is_user_annotation]
+    return events
+
+
+def kernels_of(events: Iterable[Event], device: torch.device) -> list[Kernel]:
+    """The same kernels put together; the longest first."""
     found: dict[str, tuple[int, float]] = {}
-    for event in seen.events() or ():
-        if on_cuda and event.device_type != DeviceType.CUDA:
-            continue
+    for event in events:
         launches, ms = found.get(event.name, (0, 0.0))
-        spent = event.device_time if on_cuda else event.self_cpu_time_total
+        spent = event.device_time if device.type == "cuda" else event.self_cpu_time_total
         found[event.name] = launches + 1, ms + spent / 1e3
     return sorted((Kernel(name, *rest) for name, rest in found.items()), key=lambda kernel: -kernel.ms)
 
