@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from pointcept_bsa.analysis.prediction.arrays import predict_arrays
 from pointcept_bsa.analysis.prediction.network import POINTS, Network, open_network
+from pointcept_bsa.analysis.prediction.outputs import predict_arrays
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.files.json_file import parse_json, read_json, write_json
 from pointcept_bsa.host.embedded.config import load_config

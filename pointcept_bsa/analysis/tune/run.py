@@ -13,19 +13,19 @@ from pathlib import Path
 from typing import Any
 
 from pointcept_bsa.analysis.tune.key_path import put
-from pointcept_bsa.analysis.tune.pool import Pool
-from pointcept_bsa.analysis.tune.results import (
+from pointcept_bsa.analysis.tune.space import Parameter, Settings, read_space, settings_of
+from pointcept_bsa.analysis.tune.study import (
+    Study,
     draw_importance,
     error_of,
+    import_optuna,
     metric_name,
     natural,
     shown,
     write_best,
     write_tables,
 )
-from pointcept_bsa.analysis.tune.space import Parameter, Settings, read_space, settings_of
-from pointcept_bsa.analysis.tune.study import Study, import_optuna
-from pointcept_bsa.analysis.tune.worker import Engine, Evaluation, Job, Outcome
+from pointcept_bsa.analysis.tune.worker import Engine, Evaluation, Job, Outcome, Pool
 from pointcept_bsa.arguments.words import PRUNERS
 from pointcept_bsa.errors import InputError, nearest
 from pointcept_bsa.files.json_file import plain

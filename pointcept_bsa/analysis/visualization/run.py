@@ -9,12 +9,16 @@ from typing import Any, Protocol
 
 from torch import nn
 
-from pointcept_bsa.analysis.visualization.attention import draw_attention, draw_receptive_field, heading
+from pointcept_bsa.analysis.visualization.attention import (
+    draw_attention,
+    draw_gates,
+    draw_receptive_field,
+    draw_token_levels,
+    heading,
+)
 from pointcept_bsa.analysis.visualization.capture import Capture, capture, choose_layer
 from pointcept_bsa.analysis.visualization.drawing import Drawing, save
-from pointcept_bsa.analysis.visualization.gates import draw_gates
 from pointcept_bsa.analysis.visualization.influence import draw_influence, gradient_influence
-from pointcept_bsa.analysis.visualization.levels import draw_token_levels
 from pointcept_bsa.analysis.visualization.subject import Subject, choose_point, load_subject
 from pointcept_bsa.analysis.visualization.trees import draw_levels, draw_rotated
 from pointcept_bsa.arguments.words import WHAT
