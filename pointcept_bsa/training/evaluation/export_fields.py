@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from pointcept_bsa.datasets.inputs import in_files, physical_target
 from pointcept_bsa.errors import InputError, nearest
+from pointcept_bsa.files.atomic import write_file
 from pointcept_bsa.geometry.domains import DOMAIN
 from pointcept_bsa.mesh_io import Mesh, write_mesh
 from pointcept_bsa.samples import lengths, per_point_keys
@@ -146,3 +148,38 @@ def faces_of(dataset: Any, index: int, num_points: int) -> np.ndarray | None:
     """The faces of a sample, if it has any and all of its points are there."""
     raw = dataset.get_data(index)
     return raw.get("face") if len(raw["coord"]) == num_points else None
+
+
+def save_predictions(
+    folder: Path, dataset: Any, batch: Mapping[str, Any], pred: Tensor, spread: Tensor | None = None
+) -> None:
+    """Write ``<folder>/<name>.npz`` for each sample of a batch, whole or not at all: coord, target, pred, maybe spread.
+
+    Args:
+        folder: where to.
+        dataset: which the batch comes from.
+        batch: with ``coord``, ``target``, ``offset`` and ``name``.
+        pred: (N, K), physical units.
+        spread: (N, K) standard deviation.
+    """
+    arrays = {"coord": batch[where(batch)], "target": batch["target"], "pred": pred.float()}
+    arrays |= {} if spread is None else {"spread": spread.float()}
+    arrays |= {DOMAIN: batch[DOMAIN]} if DOMAIN in batch else {}
+    parts = {key: value.cpu().split(lengths(batch)) for key, value in arrays.items()}
+    for i, name in enumerate(batch["name"]):
+        own = {key: values[i].numpy() for key, values in parts.items()}
+        own |= {
+            "coord": in_files(dataset, "coord", own["coord"]),
+            **{key: physical_target(dataset, own[key]) for key in ("target", "pred")},
+        }
+        write_file(folder / (name.replace("/", "__") + ".npz"), partial(np.savez, **own))
+
+
+def where(batch: Mapping[str, Any]) -> str:
+    """Key of the coordinates as the data set gave them: transforms that scale them keep them as ``position``."""
+    return "position" if "position" in batch else "coord"
+
+
+def domain_of_points(batch: Mapping[str, Any]) -> np.ndarray | None:
+    """(N,) whose the points of a batch are; None where there are no domains."""
+    return batch[DOMAIN].cpu().numpy() if DOMAIN in batch else None

@@ -38,13 +38,19 @@ from pointcept_bsa.training.evaluation.evaluation import (
     other_way,
     summarize,
 )
-from pointcept_bsa.training.evaluation.export_fields import FieldExporter, check_export, faces_of
+from pointcept_bsa.training.evaluation.export_fields import (
+    FieldExporter,
+    check_export,
+    domain_of_points,
+    faces_of,
+    save_predictions,
+    where,
+)
 from pointcept_bsa.training.evaluation.fit import KEY, ConstantErrors, compared_with_constant, constant_warning
 from pointcept_bsa.training.evaluation.flops import gflops_of
 from pointcept_bsa.training.evaluation.force_errors import ForceErrors
 from pointcept_bsa.training.evaluation.provenance import provenance, sample_names
 from pointcept_bsa.training.evaluation.published import comparison_lines, published_for
-from pointcept_bsa.training.evaluation.saved_predictions import domain_of_points, save_predictions, where
 from pointcept_bsa.training.evaluation.scalar_errors import ScalarErrors
 from pointcept_bsa.training.evaluation.target_fields import check_key, key_value, measures, target_fields
 from pointcept_bsa.training.evaluation.tester_base import TesterBase
