@@ -21,7 +21,7 @@ from pointcept_bsa.analysis.comparison.comparison import compare
 from pointcept_bsa.analysis.comparison.tables import markdown, write_tables
 from pointcept_bsa.analysis.prediction.network import open_network
 from pointcept_bsa.analysis.report.page import page
-from pointcept_bsa.analysis.visualization.scaling import read_results
+from pointcept_bsa.analysis.visualization.run import read_results
 from pointcept_bsa.arguments.train_and_test import run_parser
 from pointcept_bsa.datasets.prepare.download import extract
 from pointcept_bsa.errors import InputError

@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from pointcept_bsa.analysis.prediction.inputs import prepare_input
+from pointcept_bsa.analysis.prediction.inputs import predict_mesh
 from pointcept_bsa.analysis.prediction.network import Network, Prediction, check_bounds
 from pointcept_bsa.datasets.inputs import GLOBAL
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.mesh_io import Mesh, check_writable
 from pointcept_bsa.mesh_io.mesh import checked_mesh
 from pointcept_bsa.training.evaluation.anchored import Anchors
-from pointcept_bsa.training.evaluation.training_range import outside_range
+from pointcept_bsa.training.evaluation.training_range import field_channels
 
 PREFIX, SPREAD = "predicted_", "spread_"
 
@@ -77,12 +77,8 @@ def at_all_points(pred: np.ndarray, used: np.ndarray, network: Network) -> np.nd
 
 def columns_of_targets(values: np.ndarray, network: Network) -> dict[str, np.ndarray]:
     """Columns (N, K) by target: (N,) for one column, else (N, k)."""
-    found, first = {}, 0
-    for name, width in network.targets:
-        part = values[:, first : first + width]
-        found[name] = part[:, 0] if width == 1 else part
-        first += width
-    return found
+    parts = {name: values[:, own] for name, own in field_channels(network.targets)}
+    return {name: part[:, 0] if part.shape[1] == 1 else part for name, part in parts.items()}
 
 
 def split_targets(values: np.ndarray, network: Network) -> dict[str, np.ndarray]:
@@ -142,12 +138,8 @@ def predict_arrays(
         else:
             given[key] = _numbers(values, key, len(coord), name)
     mesh = checked_mesh(Mesh(coord, triangles, data), name)
-    prepared = prepare_input(mesh, name, network, given)
-    remarks = list(prepared.remarks)
-    if network.training is not None and (outside := outside_range(prepared.sample, network.training)):
-        remarks.append(f"outside the training range, an extrapolation: {'; '.join(outside)}")
-    prediction = network.predict(prepared.sample, max_points, anchors)
-    remarks += [] if prediction.remark is None else [prediction.remark]
+    prepared, prediction, warning = predict_mesh(mesh, name, network, given, max_points, anchors)
+    remarks = [*prepared.remarks, *([] if warning is None else [warning])]
     found = columns_of_targets(at_all_points(prediction.values, prepared.used, network), network)
     if prediction.spread is not None:
         spreads = columns_of_targets(at_all_points(prediction.spread, prepared.used, network), network)

@@ -6,8 +6,7 @@ import copy
 import math
 import os
 import signal
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,6 +29,7 @@ from pointcept_bsa.arguments.words import PRUNERS
 from pointcept_bsa.errors import InputError, nearest
 from pointcept_bsa.files.json_file import plain
 from pointcept_bsa.host import build_dataset
+from pointcept_bsa.training.processes.interruption import forwarding
 
 MOST_EVALUATIONS = 10
 HOW_READ = ("transform", "test_mode", "cache", "test_cfg", "loop")  # of a data set; the rest says which samples
@@ -95,7 +95,8 @@ def tune(wanted: Wanted, engine: Engine, say: Callable[[str], None] = print) -> 
     import_optuna()
     with Study(folder, space, identity, wanted.seed, wanted.pruner, warmup=evaluations // 4) as study:
         search = _Search(wanted, engine, study, space, evaluations, say)
-        with signals_noted() as received:
+        received: list[int] = []  # signals that break off a wait
+        with forwarding(received.append):
             search.run(received)
         return search.conclude()
 
@@ -285,19 +286,3 @@ def check_validation(cfg: Any) -> None:
         raise InputError(f"data.val: reads the test set (split={val.get('split')!r}); {VALIDATION_ON_TEST}")
     if len(build_dataset(val, path="data.val")) == 0:
         raise InputError("data.val: has no samples, wanted some: a search chooses by validation")
-
-
-@contextmanager
-def signals_noted() -> Iterator[list[int]]:
-    """A context in which SIGTERM and SIGINT break off a wait; the list has their numbers."""
-    received: list[int] = []
-
-    def note(number: int, frame: Any) -> None:
-        received.append(number)
-
-    former = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield received
-    finally:
-        for number, handler in former.items():
-            signal.signal(number, handler)

@@ -221,6 +221,13 @@ class _Worker:
         other.close()
         self.job: Job | None = None
 
+    def end(self) -> None:
+        """Wait for it, but not for ever."""
+        self.process.join(GRACE)
+        if self.process.is_alive():
+            self.process.kill()
+            self.process.join()
+
 
 class Pool:
     """Up to ``size`` workers, spread over the GPUs; a context, which ends them."""
@@ -239,10 +246,7 @@ class Pool:
             if worker.process.is_alive():
                 worker.process.terminate()
         for worker in self.workers:
-            worker.process.join(GRACE)
-            if worker.process.is_alive():
-                worker.process.kill()
-                worker.process.join()
+            worker.end()
         self.workers.clear()
 
     @property
@@ -294,10 +298,7 @@ class Pool:
     def _forget(self, worker: _Worker) -> None:
         self.workers.remove(worker)
         worker.connection.close()
-        worker.process.join(GRACE)
-        if worker.process.is_alive():
-            worker.process.kill()
-            worker.process.join()
+        worker.end()
 
     def _device(self) -> str | None:
         """The GPU with the fewest workers, as CUDA_VISIBLE_DEVICES has it; None where there is one at most."""

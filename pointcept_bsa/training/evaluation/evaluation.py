@@ -86,6 +86,11 @@ def evaluate(
                 on_output(batch, output)
     finally:
         model.train(training)
+    return of_all_processes(records)
+
+
+def of_all_processes(records: Sequence[Record]) -> list[Record]:
+    """One record a sample, sorted by name, without the repetitions that a distributed sampler adds."""
     unique = {record["name"]: record for part in comm.all_gather(records) for record in part}
     return [unique[name] for name in sorted(unique)]
 

@@ -22,7 +22,7 @@ from pointcept_bsa.geometry.domains import DOMAIN
 from pointcept_bsa.mesh_io import Mesh, write_mesh
 from pointcept_bsa.samples import lengths, per_point_keys
 from pointcept_bsa.training.evaluation.domains import mesh_of_view, views
-from pointcept_bsa.training.evaluation.training_range import target_of
+from pointcept_bsa.training.evaluation.training_range import field_channels, target_of
 
 FORMATS = ("vtp", "vtu", "vtk", "ply", "npz", "png")
 OTHER_KEYS = ("coord", "target", "feat", "position", "grid_coord", "index_valid_keys")
@@ -122,13 +122,9 @@ def _vertices(count: int) -> dict[str, np.ndarray]:
 
 def vector_channels(dataset: Any) -> dict[str, list[str]]:
     """Target fields of several channels -> names of their channels."""
-    target, first = target_of(dataset), 0
-    found = {}
-    for field, width in target["fields"]:
-        if width > 1:
-            found[field] = target["names"][first : first + width]
-        first += width
-    return found
+    target = target_of(dataset)
+    names = {field: target["names"][own] for field, own in field_channels(target["fields"])}
+    return {field: own for field, own in names.items() if len(own) > 1}
 
 
 def with_vectors(fields: Mapping[str, np.ndarray], vectors: Mapping[str, Sequence[str]]) -> dict[str, np.ndarray]:

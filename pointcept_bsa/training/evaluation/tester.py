@@ -16,6 +16,7 @@ from pointcept_bsa.distributed.parts import whole_batch
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.files.checkpoint_file import read_checkpoint
 from pointcept_bsa.files.json_file import read_json, write_json
+from pointcept_bsa.files.progress import Progress
 from pointcept_bsa.host import TESTERS, collate_fn, comm
 from pointcept_bsa.host.weight import identity
 from pointcept_bsa.metrics import base_metric, higher_is_better
@@ -167,14 +168,13 @@ class RegressionTester(TesterBase):
 
     def with_progress(self) -> Iterator[Mapping[str, Any]]:
         """The batches, with a line about rate and time left now and then."""
-        total, start = len(self.test_loader), time.perf_counter()
-        last = start
-        for i, batch in enumerate(self.test_loader):
-            yield batch
-            now = time.perf_counter()
-            if now - last > 10:
-                last, rate = now, (i + 1) / (now - start)
-                self.logger.info(f"Test: {i + 1}/{total} batches, {rate:.2f}/s, {(total - i - 1) / rate:.0f} s left")
+        progress = Progress("test", len(self.test_loader), "batches", say=self.logger.info)
+        try:
+            for batch in self.test_loader:
+                yield batch
+                progress.update()
+        finally:
+            progress.close()
 
     def report(self, records: list[Record], seconds: float) -> dict[str, Any]:
         """What was tested, with what, and how it came out."""

@@ -16,7 +16,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -100,6 +100,14 @@ def target_of(dataset: PointFieldDataset) -> dict[str, Any]:
     names, fields = list(dataset.target_names), dataset.load_fields(0)
     widths = [[field, int(np.prod(fields[field].shape[1:], dtype=int))] for field in dataset.target_fields]
     return {"names": names, "units": list(dataset.target_units), "fields": widths}
+
+
+def field_channels(fields: Iterable[Sequence[Any]]) -> Iterator[tuple[str, slice]]:
+    """Where among the channels of a target each of its ``fields`` is, [name, width] one after the other."""
+    first = 0
+    for name, width in fields:
+        yield name, slice(first, first + width)
+        first += width
 
 
 def read_training_range(folder: Path) -> dict[str, Any] | None:
