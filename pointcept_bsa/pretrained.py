@@ -32,7 +32,7 @@ from pointcept_bsa.host_choice import HOST
 from pointcept_bsa.training.checkpoints.checkpoint import evaluated_weights, load_checkpoint
 from pointcept_bsa.training.checkpoints.export import load_metadata, load_safetensors, metadata_of, save_safetensors
 from pointcept_bsa.training.evaluation.fit import WARNING, warning_of_folder
-from pointcept_bsa.training.evaluation.training_points import training_points
+from pointcept_bsa.training.evaluation.provenance import training_points
 from pointcept_bsa.training.evaluation.training_range import FILE as TRAINING_RANGE
 from pointcept_bsa.training.runs.opened_run import open_run, run_folder
 from pointcept_bsa.training.runs.portable_config import portable_config

@@ -2,7 +2,8 @@
 gradients side by side; blocks by torch.compile.
 
 A network of many small kernels is bound by the host that launches them one by one; a graph launches all of them at
-once. The arithmetic is the same."""
+once. The arithmetic is the same.
+"""
 
 from __future__ import annotations
 

@@ -111,16 +111,20 @@ def _rows(
     return [escape(text) for text in header], body
 
 
+def markdown_table(header: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
+    """The lines of a table whose cells are Markdown, with columns one below the other."""
+    widths = [max(map(len, column)) for column in zip(header, *body, strict=True)]
+    lines = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths)) + " |" for row in (header, *body)]
+    return [lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]]
+
+
 def markdown(comparison: Comparison) -> str:
     """A table for people, what it is of below it."""
     header, body = _rows(comparison, lambda text: text.replace("|", "\\|"), lambda text: f"**{text}**", "+-")
-    widths = [max(map(len, column)) for column in zip(header, *body, strict=True)]
-    lines = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths)) + " |" for row in (header, *body)]
-    rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
     warning = [f"**NOT COMPARABLE: {text}**" for text in comparison.differences]
     warning += [f"**{text}**" for text in constant_warnings(run for group in comparison.groups for run in group.runs)]
     notes = [f"- {note}" for note in (f"{comparison.units} units", *comparison.notes)]
-    return "\n".join([*warning, *([""] if warning else []), lines[0], rule, *lines[1:], "", *notes]) + "\n"
+    return "\n".join([*warning, *([""] if warning else []), *markdown_table(header, body), "", *notes]) + "\n"
 
 
 def csv_text(comparison: Comparison) -> str:

@@ -25,7 +25,7 @@ from pointcept_bsa.samples import SCALARS, per_point_keys, to_device
 from pointcept_bsa.training.evaluation.anchored import AnchoredModel, Anchors
 from pointcept_bsa.training.evaluation.bounded import BoundedModel, bounded
 from pointcept_bsa.training.evaluation.forces import channels_named, pressure_channel
-from pointcept_bsa.training.evaluation.training_points import TrainingPoints, training_points
+from pointcept_bsa.training.evaluation.provenance import TrainingPoints, training_points
 from pointcept_bsa.training.evaluation.training_range import (
     FILE,
     describe_training_data,

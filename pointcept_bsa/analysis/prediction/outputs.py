@@ -17,6 +17,7 @@ from pointcept_bsa.errors import InputError
 from pointcept_bsa.mesh_io import Mesh, check_writable
 from pointcept_bsa.mesh_io.mesh import checked_mesh
 from pointcept_bsa.training.evaluation.anchored import Anchors
+from pointcept_bsa.training.evaluation.export_fields import as_vector
 from pointcept_bsa.training.evaluation.training_range import field_channels
 
 PREFIX, SPREAD = "predicted_", "spread_"
@@ -39,8 +40,8 @@ def with_prediction(
     fields: dict[str, np.ndarray] = {}
     for prefix, values in ((PREFIX, prediction.values), (SPREAD, prediction.spread)):
         if values is not None:
-            whole = split_targets(at_all_points(values, used, network), network)
-            fields |= {prefix + name: own for name, own in whole.items()}
+            whole = columns_of_targets(at_all_points(values, used, network), network)
+            fields |= {prefix + name: as_vector(own) for name, own in whole.items()}
     averaged = fields if mesh.num_cells and network.labels is None else {}
     of_cells = {name: cell_means(mesh, values) for name, values in averaged.items()}
     field_data = mesh.field_data | {PREFIX + name: np.array([value]) for name, value in prediction.scalars.items()}
@@ -79,12 +80,6 @@ def columns_of_targets(values: np.ndarray, network: Network) -> dict[str, np.nda
     """Columns (N, K) by target: (N,) for one column, else (N, k)."""
     parts = {name: values[:, own] for name, own in field_channels(network.targets)}
     return {name: part[:, 0] if part.shape[1] == 1 else part for name, part in parts.items()}
-
-
-def split_targets(values: np.ndarray, network: Network) -> dict[str, np.ndarray]:
-    """:func:`columns_of_targets` with (N, 3) for two columns."""
-    columns = columns_of_targets(values, network)
-    return {name: np.pad(v, ((0, 0), (0, 1))) if v.shape[1:] == (2,) else v for name, v in columns.items()}
 
 
 def cell_means(mesh: Mesh, values: np.ndarray) -> np.ndarray:

@@ -57,7 +57,6 @@ def predict_files(
     model: nn.Module,
     folder: Path | None,
     metadata: Mapping[str, str] | None = None,
-    say: Callable[[str], None] = print,
 ) -> list[dict[str, Any]]:
     """Predict on every file; returns and, for a folder as output, writes ``predictions.json``: a record a file.
 
@@ -66,7 +65,7 @@ def predict_files(
     Raises:
         InputError: a file that cannot be read or used, before others are written if that can be told from the names.
     """
-    say = say if comm.is_main_process() else lambda line: None
+    say: Callable[[str], None] = print if comm.is_main_process() else lambda line: None
     check_bounds("--", settings.max_points, settings.anchors)
     files = files_by_domain(settings.inputs)
     if files is not None:

@@ -1,6 +1,7 @@
 """The charts of a comparison: training, validation, and the errors of single samples.
 
-Inline SVG, drawn by matplotlib in the page's colours (``--c0``) and fonts."""
+Inline SVG, drawn by matplotlib in the page's colours (``--c0``) and fonts.
+"""
 
 from __future__ import annotations
 

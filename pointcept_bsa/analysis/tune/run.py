@@ -11,8 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pointcept_bsa.analysis.tune.key_path import put
-from pointcept_bsa.analysis.tune.space import Parameter, Settings, read_space, settings_of
+from pointcept_bsa.analysis.tune.space import Parameter, Settings, put, read_space, settings_of
 from pointcept_bsa.analysis.tune.study import (
     Study,
     draw_importance,

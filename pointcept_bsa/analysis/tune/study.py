@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from pointcept_bsa.analysis.comparison.tables import markdown_table
 from pointcept_bsa.analysis.tune.space import Choice, Parameter, base_values
 from pointcept_bsa.arguments.carried import config_path
 from pointcept_bsa.errors import InputError
@@ -261,9 +262,8 @@ def write_tables(study: Study, metric: str, heading: Sequence[str]) -> list[Path
     table = rows(study, metric)
     header = list(table[0])
     cells = [[shown(row.get(name, "")).replace("|", "\\|") for name in header] for row in table]
-    lines = ["| " + " | ".join(line) + " |" for line in (header, ["---"] * len(header), *cells)]
     paths = [study.folder / "trials.md", study.folder / "trials.csv"]
-    write_text(paths[0], "\n".join([*heading, "", *lines]) + "\n")
+    write_text(paths[0], "\n".join([*heading, "", *markdown_table(header, cells)]) + "\n")
     write_csv(paths[1], header, [[row.get(name, "") for name in header] for row in table])
     return paths
 

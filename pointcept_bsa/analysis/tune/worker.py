@@ -17,8 +17,7 @@ from typing import Any
 
 import torch
 
-from pointcept_bsa.analysis.tune.key_path import key_paths, put, value_at
-from pointcept_bsa.analysis.tune.space import Settings
+from pointcept_bsa.analysis.tune.space import Settings, key_paths, put, value_at
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.host import build_dataset
 from pointcept_bsa.host.memory import is_out_of_memory

@@ -15,13 +15,13 @@ from torch import Tensor, nn
 
 from pointcept_bsa.datasets.inputs import in_files, physical_target
 from pointcept_bsa.distributed.parts import sum_over_parts, whole_batch
-from pointcept_bsa.geometry.domains import DOMAIN
 from pointcept_bsa.host import HOOKS, HookBase, collate_fn, comm
 from pointcept_bsa.layers.ball_sparse_attention import BallSparseAttention
 from pointcept_bsa.layers.native_sparse_attention import NativeSparseAttention
 from pointcept_bsa.samples import to_device
-from pointcept_bsa.training.evaluation.bounded import bounded, test_settings
+from pointcept_bsa.training.evaluation.bounded import bounded, evaluation_mode, test_settings
 from pointcept_bsa.training.evaluation.domains import draw_view, views
+from pointcept_bsa.training.evaluation.export_fields import domain_of_points, where
 from pointcept_bsa.training.runs.flat_config import flat_config
 
 # How much each branch of a sparse attention contributes: the means of its gates.
@@ -140,21 +140,14 @@ class BoardWriter(HookBase):
     def _predict(
         self, model: Any, dataset: Any, batch: Mapping[str, Any], means: GateMeans | None
     ) -> Mapping[str, Any]:
-        training = model.training
         predict = bounded(model, test_settings(dataset), self.trainer.comm_info.get("training_points"))
-        model.eval()
-        try:
-            if means is None:
-                return predict(batch)
-            with means.watching():
-                return predict(batch)
-        finally:
-            model.train(training)
+        with evaluation_mode(model), means.watching() if means is not None else contextlib.nullcontext():
+            return predict(batch)
 
     def _draw(self, dataset: Any, index: int, batch: Mapping[str, Any], pred: np.ndarray, step: int) -> None:
         from matplotlib.image import imread
 
-        coord = batch["position" if "position" in batch else "coord"].cpu().numpy()
+        coord = batch[where(batch)].cpu().numpy()
         if len(coord) > self.max_points:
             if not self._said:
                 self.trainer.logger.info(f"BoardWriter: no picture of {len(coord)} points, {self.max_points} at most")
@@ -168,7 +161,7 @@ class BoardWriter(HookBase):
             up = getattr(dataset, "up_axis", "z")
             coord = in_files(dataset, "coord", coord)
             truth, pred = (physical_target(dataset, values) for values in (batch["target"].cpu().numpy(), pred))
-            for view in views(dataset, batch[DOMAIN].cpu().numpy() if DOMAIN in batch else None):
+            for view in views(dataset, domain_of_points(batch)):
                 draw_view(path, view, coord, truth, pred, title, up, face)
                 image = (imread(path)[..., :3] * 255).round().astype(np.uint8)
                 self.trainer.writer.add_image(view.suffixed("validation_sample"), image, step, dataformats="HWC")

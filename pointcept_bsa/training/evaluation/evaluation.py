@@ -16,7 +16,7 @@ from pointcept_bsa.host import comm
 from pointcept_bsa.host.memory import OutOfMemory
 from pointcept_bsa.metrics import DISTRIBUTION_METRICS, METRICS, VECTOR_METRICS, base_metric
 from pointcept_bsa.samples import to_device
-from pointcept_bsa.training.evaluation.bounded import AT_TRAINING, BoundedModel
+from pointcept_bsa.training.evaluation.bounded import AT_TRAINING, BoundedModel, evaluation_mode
 from pointcept_bsa.training.evaluation.target_fields import Measure, TargetField, measures
 
 # {"name": str, "points": int, <measure>: float, ...} of one sample; "normalized": {<measure>: float, ...} where asked
@@ -67,10 +67,8 @@ def evaluate(
     device = next(model.parameters()).device
     normalizer = getattr(getattr(model, "module", model), "normalizer", None) if normalized else None
     wanted = Wanted(measures(metrics, fields), measures(metrics, fields, normalized=True))
-    training = model.training
-    model.eval()
     records: list[Record] = []
-    try:
+    with evaluation_mode(model):
         for batch in batches:
             if "name" not in batch or "target" not in batch:
                 raise InputError(f"batch: got keys {sorted(batch)}, wanted also 'name' and 'target' to evaluate")
@@ -84,8 +82,6 @@ def evaluate(
                 on_batch(batch, output["pred"].double())
             if on_output is not None:
                 on_output(batch, output)
-    finally:
-        model.train(training)
     return of_all_processes(records)
 
 

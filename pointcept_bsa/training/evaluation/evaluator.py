@@ -17,11 +17,10 @@ from pointcept_bsa.training.evaluation.bounded import (
 )
 from pointcept_bsa.training.evaluation.evaluation import Record, check_metrics, evaluate, other_way, summarize, told
 from pointcept_bsa.training.evaluation.fit import ConstantErrors, Fit, training_errors
-from pointcept_bsa.training.evaluation.provenance import record_data
+from pointcept_bsa.training.evaluation.provenance import PointCounter, record_data, record_points, training_points
 from pointcept_bsa.training.evaluation.running_statistics import compare_modes
 from pointcept_bsa.training.evaluation.scalar_errors import ScalarErrors
 from pointcept_bsa.training.evaluation.target_fields import TargetField, check_key, key_value, measures, target_fields
-from pointcept_bsa.training.evaluation.training_points import PointCounter, record_points, training_points
 
 Summary = dict[str, dict[str, float]]
 

@@ -28,11 +28,11 @@ FORMATS = ("vtp", "vtu", "vtk", "ply", "npz", "png")
 OTHER_KEYS = ("coord", "target", "feat", "position", "grid_coord", "index_valid_keys")
 
 
-def check_export(formats: Sequence[str], argument: str = "test.export") -> tuple[str, ...]:
+def check_export(formats: Sequence[str]) -> tuple[str, ...]:
     """The formats as a tuple. Raises InputError for one that is not known."""
     for name in formats:
         if name not in FORMATS:
-            raise InputError(f"{argument}: got {name!r}, wanted some of {list(FORMATS)}{nearest(name, FORMATS)}")
+            raise InputError(f"test.export: got {name!r}, wanted some of {list(FORMATS)}{nearest(name, FORMATS)}")
     return tuple(dict.fromkeys(formats))
 
 
@@ -59,22 +59,18 @@ class FieldExporter:
         self.formats = [name for name in check_export(formats) if name != "png"]
         self.dataset = dataset
         self.index = {dataset.get_data_name(i): i for i in range(len(dataset))} if self.formats else {}
-        self.vectors = vector_channels(dataset) if self.formats else {}
+        self.target = target_of(dataset) if self.formats else {}
 
     def __call__(self, batch: Mapping[str, Any], pred: Tensor, spread: Tensor | None = None) -> None:
         if not self.formats:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        coord = batch["position"] if "position" in batch else batch["coord"]
         points = lengths(batch)
-        parts = (values.cpu().split(points) for values in (coord, batch["target"], pred.float()))
+        parts = (values.cpu().split(points) for values in (batch[where(batch)], batch["target"], pred.float()))
         domains = batch[DOMAIN].cpu().split(points) if DOMAIN in batch else [None] * len(points)
         spreads = [None] * len(points) if spread is None else spread.float().cpu().split(points)
         for name, place, truth, own, doubt, domain in zip(batch["name"], *parts, spreads, domains, strict=True):
-            mesh = self.mesh_of(name, place.numpy(), truth.numpy(), own.numpy())
-            if doubt is not None:
-                mesh.point_data |= {f"spread_{c}": v.numpy() for c, v in zip(self.dataset.target_names, doubt.T)}
-            mesh.point_data = with_vectors(mesh.point_data, self.vectors)
+            mesh = self.mesh_of(name, place.numpy(), truth.numpy(), own.numpy(), doubt)
             every = views(self.dataset, None if domain is None else domain.numpy())
             for view, suffix in product(every, self.formats):
                 path = self.folder / f"{view.suffixed(name.replace('/', '__'))}.{suffix}"
@@ -91,7 +87,7 @@ class FieldExporter:
                 self.said.add(path.suffix)
                 self.say(f"Export: {error}; {path.suffix} files have the points alone")
 
-    def mesh_of(self, name: str, coord: np.ndarray, truth: np.ndarray, pred: np.ndarray) -> Mesh:
+    def mesh_of(self, name: str, coord: np.ndarray, truth: np.ndarray, pred: np.ndarray, spread: Tensor | None) -> Mesh:
         """The sample with its fields."""
         raw = self.dataset.get_data(self.index[name])
         whole = len(raw["coord"]) == len(coord)  # else the transforms have left out points
@@ -102,10 +98,15 @@ class FieldExporter:
             fields |= {key: in_files(self.dataset, key, raw[key]) for key in own}
         error = pred - truth
         truth, pred = (physical_target(self.dataset, values) for values in (truth, pred))
-        for k, channel in enumerate(self.dataset.target_names):
-            fields[f"truth_{channel}"] = truth[:, k]
-            fields[f"predicted_{channel}"] = pred[:, k]
-            fields[f"error_{channel}"] = error[:, k]
+        kinds = {"truth": truth, "predicted": pred, "error": error}
+        kinds |= {} if spread is None else {"spread": spread.numpy()}
+        for field, part in field_channels(self.target["fields"]):
+            channels = self.target["names"][part]
+            for kind, values in kinds.items():
+                if len(channels) == 1:
+                    fields[f"{kind}_{channels[0]}"] = values[:, part.start]
+                else:
+                    fields[f"{kind}_{field}"] = as_vector(values[:, part])
         cells = self.cells_of(name, raw) if whole else {}
         return Mesh(in_files(self.dataset, "coord", coord).astype(np.float64), cells or _vertices(len(coord)), fields)
 
@@ -120,24 +121,9 @@ def _vertices(count: int) -> dict[str, np.ndarray]:
     return {"vertex": np.arange(count, dtype=np.int64)[:, None]}
 
 
-def vector_channels(dataset: Any) -> dict[str, list[str]]:
-    """Target fields of several channels -> names of their channels."""
-    target = target_of(dataset)
-    names = {field: target["names"][own] for field, own in field_channels(target["fields"])}
-    return {field: own for field, own in names.items() if len(own) > 1}
-
-
-def with_vectors(fields: Mapping[str, np.ndarray], vectors: Mapping[str, Sequence[str]]) -> dict[str, np.ndarray]:
-    """The fields with ``truth_``, ``predicted_``, ``error_`` and ``spread_`` of several channels put together, (N, 3
-    or more), where they are."""
-    joined = dict(fields)
-    for field, channels in vectors.items():
-        for kind in ("truth", "predicted", "error", "spread"):
-            if f"{kind}_{channels[0]}" not in joined:
-                continue
-            columns = np.stack([joined.pop(f"{kind}_{channel}") for channel in channels], axis=1)
-            joined[f"{kind}_{field}"] = np.pad(columns, ((0, 0), (0, max(0, 3 - len(channels)))))
-    return joined
+def as_vector(values: np.ndarray) -> np.ndarray:
+    """Values of two components (N, 2) with a third, 0, so that ParaView draws arrows; others as they are."""
+    return np.pad(values, ((0, 0), (0, 1))) if values.shape[1:] == (2,) else values
 
 
 def faces_of(dataset: Any, index: int, num_points: int) -> np.ndarray | None:

@@ -4,7 +4,8 @@ In a rollout a trained model runs on its own predictions, and the motion is judg
 chaotic system part from the true ones soon, whatever the model. What can be asked of a rollout is that it does not fall
 apart, and that its statistics are those of the simulation.
 
-Letters: S steps, N beads, E bonds."""
+Letters: S steps, N beads, E bonds.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +23,7 @@ from pointcept_bsa.errors import InputError
 from pointcept_bsa.files.atomic import write_file
 from pointcept_bsa.host import TESTERS, collate_fn, comm
 from pointcept_bsa.samples import per_point_keys, to_device
+from pointcept_bsa.training.evaluation.bounded import evaluation_mode
 from pointcept_bsa.training.evaluation.tester import RegressionTester, write_json
 
 QUANTILES = np.linspace(0.0005, 0.9995, 1000)  # at which two distributions are compared
@@ -73,11 +75,10 @@ def simulate(
     Raises:
         InputError: ``sampled`` with a model that predicts no variance.
     """
-    device, training = next(model.parameters()).device, model.training
+    device = next(model.parameters()).device
     rollouts = [_start(dataset, name, bond_limit, seed) for name in trajectories]
     bonds = {name: dataset.bonds(name) for name in trajectories}
-    model.eval()
-    try:
+    with evaluation_mode(model):
         for _ in range(steps):
             running = [rollout for rollout in rollouts if rollout.failure is None]
             if not running:
@@ -96,8 +97,6 @@ def simulate(
                 if std is not None:
                     step = step + std[part] * rollout.random.standard_normal(step.shape)
                 _advance(rollout, step, bonds[rollout.name])
-    finally:
-        model.train(training)
     return rollouts
 
 

@@ -13,9 +13,8 @@ from torch import nn
 from pointcept_bsa.datasets.inputs import in_files, physical_target
 from pointcept_bsa.distributed import mesh
 from pointcept_bsa.distributed.parts import whole_batch
-from pointcept_bsa.errors import InputError
 from pointcept_bsa.files.checkpoint_file import read_checkpoint
-from pointcept_bsa.files.json_file import read_json, write_json
+from pointcept_bsa.files.json_file import write_json
 from pointcept_bsa.files.progress import Progress
 from pointcept_bsa.host import TESTERS, collate_fn, comm
 from pointcept_bsa.host.weight import identity
@@ -50,15 +49,14 @@ from pointcept_bsa.training.evaluation.export_fields import (
 from pointcept_bsa.training.evaluation.fit import KEY, ConstantErrors, compared_with_constant, constant_warning
 from pointcept_bsa.training.evaluation.flops import gflops_of
 from pointcept_bsa.training.evaluation.force_errors import ForceErrors
-from pointcept_bsa.training.evaluation.provenance import provenance, sample_names
+from pointcept_bsa.training.evaluation.provenance import provenance, sample_names, training_points
 from pointcept_bsa.training.evaluation.published import comparison_lines, published_for
 from pointcept_bsa.training.evaluation.scalar_errors import ScalarErrors
 from pointcept_bsa.training.evaluation.target_fields import check_key, key_value, measures, target_fields
 from pointcept_bsa.training.evaluation.tester_base import TesterBase
-from pointcept_bsa.training.evaluation.training_points import training_points
 from pointcept_bsa.training.evaluation.training_range import check_same_inputs
 from pointcept_bsa.training.evaluation.uncertainty import PICTURE, UncertaintyCurves, draw_uncertainty, with_uncertainty
-from pointcept_bsa.training.runs.finished import run_record
+from pointcept_bsa.training.runs.finished import run_record, tested
 from pointcept_bsa.training.runs.flat_config import flat_config
 
 OF_WHOLE_CLOUDS = {"forces"}  # judges that cannot do with parts of clouds
@@ -158,16 +156,15 @@ class RegressionTester(TesterBase):
 
     def say_what_is_replaced(self, report: Mapping[str, Any]) -> None:
         """A result of other weights that lies there goes, and is named."""
-        path = self.folder / "metrics.json"
-        try:
-            before = read_json(path, words_as_null=True).get("weight_sha256")
-        except (InputError, AttributeError):
-            return  # there is none that could be read
+        path, before = self.folder / "metrics.json", (tested(self.folder.parent) or {}).get("weight_sha256")
         if isinstance(before, str) and before != report["weight_sha256"]:
             self.logger.warning(f"{path}: the result of other weights (sha256 {before[:12]}...) is replaced")
 
     def with_progress(self) -> Iterator[Mapping[str, Any]]:
         """The batches, with a line about rate and time left now and then."""
+        if not comm.is_main_process():
+            yield from self.test_loader
+            return
         progress = Progress("test", len(self.test_loader), "batches", say=self.logger.info)
         try:
             for batch in self.test_loader:

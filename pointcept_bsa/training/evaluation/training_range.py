@@ -258,7 +258,7 @@ def _size_outside(extent: np.ndarray, stats: Mapping[str, Any]) -> list[str]:
 
 @HOOKS.register_module("DescribeTrainingData")
 class DescribeTrainingData(HookBase):
-    """Leaves ``training_range.json`` in the run's folder, see :mod:`.training_range`.
+    """Leaves ``training_range.json`` in the run's folder, see the head of this file.
 
     By it ``tools/predict.py`` knows how samples are made and what the target is, and warns of inputs unlike the
     training data. Data sets that are not ``PointFieldDataset`` have none. Refuses validation samples that are made

@@ -5,7 +5,8 @@ still stand under the same names; who reads them before they are written anew wa
 on a name for a place of its own first, by a protocol that takes no old entry for one of its own:
 
 every process writes a number drawn for this start; rank 0 calls a roll of the numbers that it finds, under a fresh
-name; a process that finds its own number in the roll answers with that name; when all have answered it is theirs."""
+name; a process that finds its own number in the roll answers with that name; when all have answered it is theirs.
+"""
 
 from __future__ import annotations
 
