@@ -22,10 +22,9 @@ from pointcept_bsa.errors import InputError, nearest
 from pointcept_bsa.files.json_file import write_json
 from pointcept_bsa.host import Config, build_dataset
 from pointcept_bsa.samples import per_point_keys
-from pointcept_bsa.training.evaluation.evaluation import Record, judge, summarize, told
+from pointcept_bsa.training.evaluation.evaluation import TESTED, Record, judge, summarize, told
 from pointcept_bsa.training.evaluation.target_fields import Measure, measures, target_fields
 
-METRICS = ("relative_l2", "mse", "rmse", "mae", "r2", "magnitude_mae", "angle")  # those of RegressionTester
 RANK_TOLERANCE = 1e-10  # singular values below this fraction of the largest count as zero
 
 
@@ -228,7 +227,7 @@ def run_baselines(
     for name in names:
         if lacking := BASELINES[name].missing(train):
             raise InputError(f"baseline: got {name!r}, which wants {lacking}; {type(train).__name__} has none")
-    wanted, reports = measures(METRICS, target_fields(test)), {}
+    wanted, reports = measures(TESTED, target_fields(test)), {}
     for name in names:
         start = time.perf_counter()
         baseline = BASELINES[name]()

@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import random
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -165,12 +165,8 @@ class TrainLoader(GuardedLoader):
 
     def batch_at(self, position: int) -> Any:
         """The batch at a position of the stream, built in this process; random states are as before afterwards."""
-        states = random.getstate(), np.random.get_state()
-        try:
+        with seeded(position):
             return self.collate_fn([self.dataset[draw] for draw in self.batch_sampler.draws(position)])
-        finally:
-            random.setstate(states[0])
-            np.random.set_state(states[1])
 
 
 def quiet_worker(number: int) -> None:
@@ -204,10 +200,10 @@ def build_eval_loader(
     """
     if path != "data.val":  # a protocol may have no validation samples: the evaluator says so
         _refuse_empty(dataset, path)
-    share: Sequence[int] = range(mesh.data_rank(), len(dataset), mesh.data_size())
+    share = range(mesh.data_rank(), len(dataset), mesh.data_size())
     loader = GuardedLoader(
         SharedSamples(dataset, 0) if mesh.context_size() > 1 else dataset,
-        batch_sampler=BatchSampler(_InOrder(share), batch_size, drop_last=False),
+        batch_sampler=BatchSampler(share, batch_size, drop_last=False),
         num_workers=num_workers,
         collate_fn=collate_fn,
         pin_memory=pin_memory,
@@ -215,17 +211,6 @@ def build_eval_loader(
     )
     loader.path = path
     return loader
-
-
-class _InOrder(Sampler[int]):
-    def __init__(self, indices: Sequence[int]) -> None:
-        self.indices = indices
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self.indices)
 
 
 def _refuse_empty(dataset: Any, path: str) -> None:

@@ -13,15 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pointcept_bsa.datasets.inputs import in_files, physical_target
 from pointcept_bsa.distributed.parts import sum_over_parts, whole_batch
 from pointcept_bsa.host import HOOKS, HookBase, collate_fn, comm
 from pointcept_bsa.layers.ball_sparse_attention import BallSparseAttention
 from pointcept_bsa.layers.native_sparse_attention import NativeSparseAttention
 from pointcept_bsa.samples import to_device
 from pointcept_bsa.training.evaluation.bounded import bounded, evaluation_mode, test_settings
-from pointcept_bsa.training.evaluation.domains import draw_view, views
-from pointcept_bsa.training.evaluation.export_fields import domain_of_points, where
+from pointcept_bsa.training.evaluation.export_fields import draw_pictures
 from pointcept_bsa.training.runs.flat_config import flat_config
 
 # How much each branch of a sparse attention contributes: the means of its gates.
@@ -147,24 +145,18 @@ class BoardWriter(HookBase):
     def _draw(self, dataset: Any, index: int, batch: Mapping[str, Any], pred: np.ndarray, step: int) -> None:
         from matplotlib.image import imread
 
-        coord = batch[where(batch)].cpu().numpy()
-        if len(coord) > self.max_points:
+        points = len(batch["coord"])
+        if points > self.max_points:
             if not self._said:
-                self.trainer.logger.info(f"BoardWriter: no picture of {len(coord)} points, {self.max_points} at most")
+                self.trainer.logger.info(f"BoardWriter: no picture of {points} points, {self.max_points} at most")
             self._said = True
             return
-        raw = dataset.get_data(index)
-        face = raw.get("face") if len(raw["coord"]) == len(coord) else None
         title = f"{dataset.get_data_name(index)}, epoch {step}"
         with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "sample.png"
-            up = getattr(dataset, "up_axis", "z")
-            coord = in_files(dataset, "coord", coord)
-            truth, pred = (physical_target(dataset, values) for values in (batch["target"].cpu().numpy(), pred))
-            for view in views(dataset, domain_of_points(batch)):
-                draw_view(path, view, coord, truth, pred, title, up, face)
+            stem = Path(folder) / "validation_sample"
+            for path in draw_pictures(dataset, index, batch, pred, stem, lambda _: title):
                 image = (imread(path)[..., :3] * 255).round().astype(np.uint8)
-                self.trainer.writer.add_image(view.suffixed("validation_sample"), image, step, dataformats="HWC")
+                self.trainer.writer.add_image(path.stem, image, step, dataformats="HWC")
 
     def after_train(self) -> None:
         trainer = self.trainer

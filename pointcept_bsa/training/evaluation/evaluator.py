@@ -93,7 +93,7 @@ class RegressionEvaluator(HookBase):
         constant = ConstantErrors(getattr(trainer.model, "module", trainer.model), fields)
         several = len(fields) > 1
         scalars = ScalarErrors(trainer.val_loader.dataset)
-        records = evaluate(predict, trainer.val_loader, self.metrics, constant, several, ways, fields, scalars)
+        records = evaluate(predict, trainer.val_loader, self.metrics, (constant, scalars), several, ways, fields)
         if not records:
             trainer.logger.warning("Validation: the set has NO SAMPLES; no metric, no best checkpoint")
             return

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import product
@@ -21,7 +21,7 @@ from pointcept_bsa.files.atomic import write_file
 from pointcept_bsa.geometry.domains import DOMAIN
 from pointcept_bsa.mesh_io import Mesh, write_mesh
 from pointcept_bsa.samples import lengths, per_point_keys
-from pointcept_bsa.training.evaluation.domains import mesh_of_view, views
+from pointcept_bsa.training.evaluation.domains import draw_view, mesh_of_view, views
 from pointcept_bsa.training.evaluation.training_range import field_channels, target_of
 
 FORMATS = ("vtp", "vtu", "vtk", "ply", "npz", "png")
@@ -130,6 +130,31 @@ def faces_of(dataset: Any, index: int, num_points: int) -> np.ndarray | None:
     """The faces of a sample, if it has any and all of its points are there."""
     raw = dataset.get_data(index)
     return raw.get("face") if len(raw["coord"]) == num_points else None
+
+
+def draw_pictures(
+    dataset: Any, index: int, batch: Mapping[str, Any], pred: np.ndarray, stem: Path, title: Callable[[str], str]
+) -> Iterator[Path]:
+    """Draw truth, prediction and error on a batch of one sample: ``<stem>.png``, or ``<stem>_<domain>.png`` of each.
+
+    Args:
+        dataset, index: where the sample is from.
+        batch: with ``coord`` and ``target``.
+        pred: (N, K) as the model has made it.
+        stem: path without suffix.
+        title: of the name of a domain, "" without domains.
+
+    Returns:
+        Each path when it is drawn.
+    """
+    coord = batch[where(batch)].cpu().numpy()
+    face, up = faces_of(dataset, index, len(coord)), getattr(dataset, "up_axis", "z")
+    coord = in_files(dataset, "coord", coord)
+    truth, pred = (physical_target(dataset, values) for values in (batch["target"].cpu().numpy(), pred))
+    for view in views(dataset, domain_of_points(batch)):
+        path = stem.with_name(f"{view.suffixed(stem.name)}.png")
+        draw_view(path, view, coord, truth, pred, title(view.name), up, face)
+        yield path
 
 
 def save_predictions(

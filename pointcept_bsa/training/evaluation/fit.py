@@ -83,7 +83,7 @@ class ConstantErrors:
         self.errors: list[float] = []
 
     @torch.no_grad()
-    def __call__(self, batch: Mapping[str, Any], pred: Tensor) -> None:
+    def __call__(self, batch: Mapping[str, Any], output: Any) -> None:
         if self.mean is None or self.mean.shape[-1] != batch["target"].shape[-1]:
             return
         target = batch["target"].double()

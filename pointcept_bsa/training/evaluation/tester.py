@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from pointcept_bsa.datasets.inputs import in_files, physical_target
 from pointcept_bsa.distributed import mesh
 from pointcept_bsa.distributed.parts import whole_batch
 from pointcept_bsa.files.checkpoint_file import read_checkpoint
@@ -29,8 +29,9 @@ from pointcept_bsa.training.evaluation.bounded import (
     describe_way,
     test_settings,
 )
-from pointcept_bsa.training.evaluation.domains import check_domains, draw_view, views
+from pointcept_bsa.training.evaluation.domains import check_domains
 from pointcept_bsa.training.evaluation.evaluation import (
+    TESTED,
     Record,
     check_metrics,
     evaluate,
@@ -41,10 +42,8 @@ from pointcept_bsa.training.evaluation.evaluation import (
 from pointcept_bsa.training.evaluation.export_fields import (
     FieldExporter,
     check_export,
-    domain_of_points,
-    faces_of,
+    draw_pictures,
     save_predictions,
-    where,
 )
 from pointcept_bsa.training.evaluation.fit import KEY, ConstantErrors, compared_with_constant, constant_warning
 from pointcept_bsa.training.evaluation.flops import gflops_of
@@ -102,7 +101,7 @@ class RegressionTester(TesterBase):
         model: nn.Module | None = None,
         test_loader: Any = None,
         verbose: bool = False,
-        metrics: Sequence[str] = ("relative_l2", "mse", "rmse", "mae", "r2", "magnitude_mae", "angle"),
+        metrics: Sequence[str] = TESTED,
         key: str = "relative_l2",
         pictures: bool = True,
         save_predictions: bool = False,
@@ -132,8 +131,7 @@ class RegressionTester(TesterBase):
         batches = self.with_progress()
         self.constant = ConstantErrors(getattr(self.model, "module", self.model), self.fields)
         self.judges = self.judges_of_samples()
-        arguments = (batches, self.metrics, None, True, self.ways, self.fields, self.after_batch)
-        records = evaluate(self.predict, *arguments)
+        records = evaluate(self.predict, batches, self.metrics, (self.after_batch,), True, self.ways, self.fields)
         report = self.report(records, time.perf_counter() - start)
         if comm.is_main_process():
             self.say_what_is_replaced(report)
@@ -332,18 +330,14 @@ class RegressionTester(TesterBase):
                 batch, output = whole_batch(batch, self.predict(batch))
             if not comm.is_main_process():
                 continue
-            coord, target = (batch[key].cpu().numpy() for key in (where(batch), "target"))
-            pred = output["pred"].cpu().numpy()
             of = f"{label} of {len(records)} samples" if len(records) > 1 else "the only sample"
-            up = getattr(dataset, "up_axis", "z")
-            face = faces_of(dataset, index[record["name"]], len(coord))
-            coord = in_files(dataset, "coord", coord)
-            target, pred = (physical_target(dataset, values) for values in (target, pred))
-            for view in views(dataset, domain_of_points(batch)):
-                path = self.folder / f"{view.suffixed(label)}.png"
-                title = f"{record['name']}: {of}, {self.told(record, view.name)}"
-                draw_view(path, view, coord, target, pred, title, up, face)
+            title, pred = partial(self.title, record, of), output["pred"].cpu().numpy()
+            for path in draw_pictures(dataset, index[record["name"]], batch, pred, self.folder / label, title):
                 self.logger.info(f"Picture of the {label} sample: {path}")
+
+    def title(self, record: Record, of: str, domain: str) -> str:
+        """Above a picture of a sample, or of a domain of it."""
+        return f"{record['name']}: {of}, {self.told(record, domain)}"
 
     def draw_uncertainty(self, report: Mapping[str, Any]) -> None:
         """The picture of a predicted variance; that of an earlier test goes where there is none."""
@@ -373,7 +367,7 @@ class RegressionTester(TesterBase):
 
     def after_batch(self, batch: Mapping[str, Any], output: Mapping[str, torch.Tensor]) -> None:
         """What else is done with a batch that was judged."""
-        self.constant(batch, output["pred"].double())
+        self.constant(batch, output)
         for name, judge in self.judges.items():
             if name not in OF_WHOLE_CLOUDS:
                 judge(batch, output)
