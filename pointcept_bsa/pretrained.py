@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from pointcept_bsa.analysis.prediction.arrays import predict_arrays
 from pointcept_bsa.analysis.prediction.network import POINTS, Network, open_network
+from pointcept_bsa.analysis.prediction.outputs import predict_arrays
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.files.json_file import parse_json, read_json, write_json
 from pointcept_bsa.host.embedded.config import load_config
@@ -32,7 +32,7 @@ from pointcept_bsa.host_choice import HOST
 from pointcept_bsa.training.checkpoints.checkpoint import evaluated_weights, load_checkpoint
 from pointcept_bsa.training.checkpoints.export import load_metadata, load_safetensors, metadata_of, save_safetensors
 from pointcept_bsa.training.evaluation.fit import WARNING, warning_of_folder
-from pointcept_bsa.training.evaluation.training_points import training_points
+from pointcept_bsa.training.evaluation.provenance import training_points
 from pointcept_bsa.training.evaluation.training_range import FILE as TRAINING_RANGE
 from pointcept_bsa.training.runs.opened_run import open_run, run_folder
 from pointcept_bsa.training.runs.portable_config import portable_config

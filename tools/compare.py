@@ -53,12 +53,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     def work() -> int:
         arguments = build_parser().parse_args(argv)
         if arguments.losses:
-            from pointcept_bsa.training.evaluation.loss_table import loss_table
+            from pointcept_bsa.analysis.comparison.tables import loss_table
 
             print(loss_table(arguments.runs))
             return 0
-        from pointcept_bsa.analysis.comparison.cloud_density import at_density
         from pointcept_bsa.analysis.comparison.comparison import compare
+        from pointcept_bsa.analysis.comparison.group import at_density
         from pointcept_bsa.analysis.comparison.tables import markdown, write_tables
         from pointcept_bsa.host.embedded.config import load_config
         from pointcept_bsa.training.runs.finished import find_runs

@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def work() -> int:
         args = build_parser().parse_args(argv)
-        from pointcept_bsa.analysis.report.write import write_report
+        from pointcept_bsa.analysis.report.page import write_report
         from pointcept_bsa.host.embedded.config import load_config
         from pointcept_bsa.training.runs.finished import find_runs
 

@@ -54,8 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def work() -> int:
         arguments = vars(build_parser().parse_args(argv))
-        from pointcept_bsa.analysis.tune.lr_range import find_learning_rate
-        from pointcept_bsa.analysis.tune.run import StudyInterrupted, Wanted, tune
+        from pointcept_bsa.analysis.tune.run import StudyInterrupted, Wanted, find_learning_rate, tune
         from pointcept_bsa.analysis.tune.worker import Engine
         from pointcept_bsa.host.embedded import config
         from pointcept_bsa.training import trial

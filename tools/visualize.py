@@ -49,8 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def work() -> int:
         args = build_parser().parse_args(argv)
-        from pointcept_bsa.analysis.visualization.run import Settings, visualize
-        from pointcept_bsa.analysis.visualization.scaling import draw_scaling
+        from pointcept_bsa.analysis.visualization.run import Settings, draw_scaling, visualize
         from pointcept_bsa.training.runs.opened_run import open_config, open_run
 
         output = Path(args.output) if args.output else None

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,10 +22,9 @@ from pointcept_bsa.errors import InputError, nearest
 from pointcept_bsa.files.json_file import write_json
 from pointcept_bsa.host import Config, build_dataset
 from pointcept_bsa.samples import per_point_keys
-from pointcept_bsa.training.evaluation.evaluation import Record, check_metrics, judge, summarize, told
+from pointcept_bsa.training.evaluation.evaluation import TESTED, Record, judge, summarize, told
 from pointcept_bsa.training.evaluation.target_fields import Measure, measures, target_fields
 
-METRICS = ("relative_l2", "mse", "rmse", "mae", "r2", "magnitude_mae", "angle")  # those of RegressionTester
 RANK_TOLERANCE = 1e-10  # singular values below this fraction of the largest count as zero
 
 
@@ -199,7 +199,6 @@ def run_baselines(
     folder: str | Path,
     logger: logging.Logger,
     names: Sequence[str] | None = None,
-    metrics: Sequence[str] = METRICS,
 ) -> dict[str, dict[str, Any]]:
     """Fit every baseline on ``cfg.data.train`` and judge it on ``cfg.data.test``.
 
@@ -211,38 +210,35 @@ def run_baselines(
         folder: ``<folder>/<name>/test/metrics.json`` is written for each, as ``RegressionTester`` writes its own.
         logger: gets the table.
         names: of :data:`BASELINES`; None: all that the data allow.
-        metrics: names from :data:`pointcept_bsa.metrics.METRICS`.
 
     Returns:
         What was written, by name of the baseline.
 
     Raises:
-        InputError: an unknown baseline or metric, one that the data do not allow, data sets that are not fields on
+        InputError: an unknown baseline, one that the data do not allow, data sets that are not fields on
             points.
     """
     for name in names or ():
         if name not in BASELINES:
             raise InputError(f"baseline: got {name!r}, wanted names from {list(BASELINES)}{nearest(name, BASELINES)}")
-    check_metrics(metrics, "metrics")
     train, test = _datasets(cfg)
     if names is None:
         names = [name for name in BASELINES if BASELINES[name].missing(train) is None]
     for name in names:
         if lacking := BASELINES[name].missing(train):
             raise InputError(f"baseline: got {name!r}, which wants {lacking}; {type(train).__name__} has none")
-    reports = {}
+    wanted, reports = measures(TESTED, target_fields(test)), {}
     for name in names:
         start = time.perf_counter()
         baseline = BASELINES[name]()
         baseline.fit(_samples(train))
-        wanted = measures(metrics, target_fields(test))
-        records = [record for sample in _samples(test) for record in _judged(baseline, sample, wanted)]
+        judged = [record for sample in _samples(test) for record in _judged(baseline, sample, wanted)]
         reports[name] = _report(
             name,
             baseline.meaning,
             train=train,
             test=test,
-            records=sorted(records, key=_name),
+            records=sorted(judged, key=itemgetter("name")),
             wanted=wanted,
             start=start,
         )
@@ -334,7 +330,3 @@ def _print(reports: Mapping[str, Mapping[str, Any]], folder: str | Path, logger:
 
 def _with_constant(feat: np.ndarray) -> np.ndarray:
     return np.concatenate([feat.astype(np.float64), np.ones((len(feat), 1))], axis=1)
-
-
-def _name(record: Record) -> str:
-    return record["name"]

@@ -1,7 +1,9 @@
-"""Where a number that is not finite came from: the batch, the weights, or the first module that made one."""
+"""Why a training cannot go on: where a number that is not finite came from (the batch, the weights, or the first module
+that made one), and what to lower where it does not fit the memory."""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -9,9 +11,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook
 
+from pointcept_bsa.distributed import mesh
 from pointcept_bsa.distributed.mesh import context_size
 from pointcept_bsa.distributed.parts import sum_over_parts
 from pointcept_bsa.errors import InputError
+from pointcept_bsa.host.embedded.config import Config
+from pointcept_bsa.host.embedded.registry import MODELS
+from pointcept_bsa.old_names import argument
 from pointcept_bsa.samples import to_device
 from pointcept_bsa.training.checkpoints.checkpoint import unwrap
 from pointcept_bsa.training.env import get_rng_state, set_rng_state
@@ -122,3 +128,30 @@ def _is_finite(tensor: Tensor) -> bool:
 def _names(batch: Mapping[str, Any]) -> str:
     names = batch.get("name", ())
     return ", ".join(map(str, names[:8])) + (", ..." if len(names) > 8 else "") or "?"
+
+
+SIZES = ("ball_size", "ball_sizes", "local_ball_size", "patch_size", "enc_patch_size")
+
+
+def training_advice(cfg: Config) -> str:
+    """Remedies for ``cfg``, each with its present value, the harmless ones first."""
+    backbone: dict[str, Any] = cfg.model.get("backbone", cfg.model)
+    advice = []
+    if cfg.batch_size > mesh.data_size():
+        steps = f"gradient_accumulation_steps (now {cfg.gradient_accumulation_steps}) can make up for it"
+        advice.append(f"batch_size (now {cfg.batch_size}; {steps})")
+    advice.append("the points of a cloud (SamplePoints in data.train.transform)")
+    advice += [f"model.backbone.{key} (now {backbone[key]})" for key in SIZES if key in backbone]
+    text = f"lower {', '.join(advice)}"
+    present = argument(backbone, "recompute", False)
+    if _can_recompute(backbone) and present is not True:
+        values = "True" if present else "selective or, for less, True"
+        text += f"; or trade time for memory with model.backbone.recompute={values}"
+    if not cfg.enable_amp:
+        text += "; or enable_amp=True"
+    return f"{text}; earlier checkpoints are intact"
+
+
+def _can_recompute(backbone: dict[str, Any]) -> bool:
+    built = MODELS.get(str(backbone.get("type")))
+    return built is not None and "recompute" in inspect.signature(built).parameters

@@ -1,4 +1,5 @@
-"""Forward and backward of a training step as a CUDA graph, for batches whose shapes come back.
+"""Faster steps of a training: forward and backward as a CUDA graph, for batches whose shapes come back, with all
+gradients side by side; blocks by torch.compile.
 
 A network of many small kernels is bound by the host that launches them one by one; a graph launches all of them at
 once. The arithmetic is the same.
@@ -13,12 +14,84 @@ from contextlib import nullcontext
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
+from pointcept_bsa.distributed.collectives import GRADIENTS, reduce
+from pointcept_bsa.errors import InputError, nearest
 from pointcept_bsa.host.captured import CapturedBatch
 from pointcept_bsa.layers.fused.cast_weights import CastWeights
 from pointcept_bsa.samples import ENDS, Batch, entry, host_ends
-from pointcept_bsa.training.flat_gradients import FlatGradients
+
+ALIGNED = 64  # elements: every gradient starts where vector loads can
+
+
+class FlatGradients:
+    """The gradients of the trained parameters; their tensors stay the same for good.
+
+    ``optimizer.zero_grad`` would part them from their parameters: call ``zero_``, or ``part`` and ``take``.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        groups: dict[torch.dtype, list[nn.Parameter]] = {}
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                groups.setdefault(parameter.dtype, []).append(parameter)
+        self.places: dict[nn.Parameter, Tensor] = {}
+        self.buffers = [self._lay_out(parameters) for parameters in groups.values()]
+
+    def _lay_out(self, parameters: list[nn.Parameter]) -> Tensor:
+        starts, total = [], 0
+        for parameter in parameters:
+            starts.append(total)
+            total += -(-parameter.numel() // ALIGNED) * ALIGNED
+        buffer = parameters[0].new_zeros(total)
+        for start, parameter in zip(starts, parameters, strict=True):
+            parameter.grad = self.places[parameter] = buffer[start : start + parameter.numel()].view_as(parameter)
+        return buffer
+
+    def zero_(self) -> None:
+        """Begin anew."""
+        for buffer in self.buffers:
+            buffer.zero_()
+
+    def part(self) -> None:
+        """Let the next backward pass leave gradients of its own, which it need not add to anything: ``take`` them."""
+        for parameter in self.places:
+            parameter.grad = None
+
+    def take(self, others: dict[nn.Parameter, Tensor] | None = None) -> None:
+        """Copy the gradients that the backward pass left, by a few kernels; those of parameters without any are zero.
+
+        Args:
+            others: gradients that arrived elsewhere, of any floating type.
+        """
+        found = {p: p.grad for p in self.places if p.grad is not None} | (others or {})
+        for parameter, place in self.places.items():
+            if parameter not in found:
+                place.zero_()
+            parameter.grad = place
+        # One pair of types at a time, and laid out alike: otherwise torch copies them one by one.
+        groups: dict[tuple[torch.dtype, torch.dtype], tuple[list[Tensor], list[Tensor]]] = {}
+        for parameter, gradient in found.items():
+            places, gradients = groups.setdefault((parameter.dtype, gradient.dtype), ([], []))
+            places.append(self.places[parameter].view(-1))
+            gradients.append(gradient.reshape(-1))
+        with torch.no_grad():
+            for places, gradients in groups.values():
+                torch._foreach_copy_(places, gradients)
+
+    def average(self) -> None:
+        """Make each gradient the mean over the processes."""
+        processes = dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+        if processes == 1:
+            return
+        everyone = dist.group.WORLD
+        assert everyone is not None
+        for buffer in self.buffers:
+            reduce(buffer, everyone, GRADIENTS)
+            buffer /= processes
+
 
 Signature = tuple[tuple[Any, ...], ...]
 WARMUP_STEPS = 3  # eager steps of a shape before it is captured: libraries and allocator settle
@@ -122,3 +195,30 @@ def _signature(batch: Batch) -> Signature:
         for key, value in batch.items()
         if isinstance(value, Tensor)
     )
+
+
+def compile_blocks(model: nn.Module, backend: bool | str) -> int:
+    """Compile each transformer block in place (names and checkpoints stay as they are); return how many there are.
+
+    All blocks of a kind share their code, so that one of them is compiled for each shape of a batch. After 8 shapes
+    torch runs others eagerly and says so.
+
+    Args:
+        backend: True for torch's default, or the name of a backend.
+
+    Raises:
+        InputError: a backend that torch does not know, or a model without blocks.
+    """
+    import torch._dynamo  # slow to import: only where it is wanted
+
+    name = "inductor" if backend is True else str(backend)
+    known = torch._dynamo.list_backends(exclude_tags=())
+    if name not in known:
+        wanted = f"wanted True or one of {', '.join(known)}"
+        raise InputError(f"compile: got backend {name!r}, {wanted}{nearest(name, known)}")
+    blocks = [module for module in model.modules() if getattr(module, "shard_unit", False)]
+    if not blocks:
+        raise InputError("compile: the model has no transformer blocks, wanted compile=False")
+    for block in blocks:
+        block.compile(backend=name, dynamic=False)
+    return len(blocks)

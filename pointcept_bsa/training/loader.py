@@ -1,7 +1,11 @@
-"""Loaders. The training batches are a pure function of the seed and of their position in an endless stream.
+"""Loaders, and the plan of how long to train and when to evaluate.
 
-So a run that is resumed sees the batches, and the random augmentations, that it would have seen without the break,
-with any number of workers (torch's own random numbers in a data set need at least one for that).
+The training batches are a pure function of the seed and of their position in an endless stream. So a run that is
+resumed sees the batches, and the random augmentations, that it would have seen without the break, with any number of
+workers (torch's own random numbers in a data set need at least one for that).
+
+An *iteration* is one step of the optimizer; it takes ``gradient_accumulation_steps`` batches. An *epoch*, as in
+Pointcept's trainer, is the stretch between two evaluations, of which there are ``max_epoch``.
 """
 
 from __future__ import annotations
@@ -9,7 +13,8 @@ from __future__ import annotations
 import os
 import random
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -22,7 +27,6 @@ from pointcept_bsa.distributed.parts import cut
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.host.embedded.logger import get_root_logger
 from pointcept_bsa.training.env import seeded
-from pointcept_bsa.training.plan import TrainingPlan
 from pointcept_bsa.training.processes.faults import guarded
 
 Draw = tuple[int, int]  # (index of the sample in the data set, number of this draw in the stream)
@@ -161,12 +165,8 @@ class TrainLoader(GuardedLoader):
 
     def batch_at(self, position: int) -> Any:
         """The batch at a position of the stream, built in this process; random states are as before afterwards."""
-        states = random.getstate(), np.random.get_state()
-        try:
+        with seeded(position):
             return self.collate_fn([self.dataset[draw] for draw in self.batch_sampler.draws(position)])
-        finally:
-            random.setstate(states[0])
-            np.random.set_state(states[1])
 
 
 def quiet_worker(number: int) -> None:
@@ -200,10 +200,10 @@ def build_eval_loader(
     """
     if path != "data.val":  # a protocol may have no validation samples: the evaluator says so
         _refuse_empty(dataset, path)
-    share: Sequence[int] = range(mesh.data_rank(), len(dataset), mesh.data_size())
+    share = range(mesh.data_rank(), len(dataset), mesh.data_size())
     loader = GuardedLoader(
         SharedSamples(dataset, 0) if mesh.context_size() > 1 else dataset,
-        batch_sampler=BatchSampler(_InOrder(share), batch_size, drop_last=False),
+        batch_sampler=BatchSampler(share, batch_size, drop_last=False),
         num_workers=num_workers,
         collate_fn=collate_fn,
         pin_memory=pin_memory,
@@ -213,17 +213,51 @@ def build_eval_loader(
     return loader
 
 
-class _InOrder(Sampler[int]):
-    def __init__(self, indices: Sequence[int]) -> None:
-        self.indices = indices
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self.indices)
-
-
 def _refuse_empty(dataset: Any, path: str) -> None:
     if len(dataset) == 0:
         raise InputError(f"{path}: the data set has no samples")
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """``ends[e]`` is the number of iterations done when ``e`` epochs are over; ``ends[0] = 0``."""
+
+    ends: tuple[int, ...]
+    accumulate: int = 1
+
+    @property
+    def max_epoch(self) -> int:
+        return len(self.ends) - 1
+
+    @property
+    def total_iters(self) -> int:
+        return self.ends[-1]
+
+    def batches(self, epoch: int) -> range:
+        """The batches of an epoch, as positions in the endless stream of batches."""
+        return range(self.ends[epoch] * self.accumulate, self.ends[epoch + 1] * self.accumulate)
+
+
+def make_plan(
+    batches_per_pass: int,
+    eval_epoch: int,
+    accumulate: int = 1,
+    max_iters: int | None = None,
+    eval_every: int | None = None,
+) -> TrainingPlan:
+    """Plan a run over data that make ``batches_per_pass`` batches.
+
+    Without ``max_iters``: ``eval_epoch`` epochs of one pass each (the data set repeats itself ``epoch // eval_epoch``
+    times in a pass). With it: exactly ``max_iters`` iterations however many passes that takes, with an epoch every
+    ``eval_every`` iterations, or else ``eval_epoch`` epochs of equal length.
+    """
+    if max_iters is None:
+        ends = [epoch * batches_per_pass // accumulate for epoch in range(eval_epoch + 1)]
+        if ends[-1] == 0:
+            batches = batches_per_pass * eval_epoch
+            raise InputError(f"gradient_accumulation_steps={accumulate}: more than the {batches} batches of the run")
+    elif eval_every is not None:
+        ends = [*range(0, max_iters, eval_every), max_iters]
+    else:
+        ends = sorted({epoch * max_iters // eval_epoch for epoch in range(eval_epoch + 1)})
+    return TrainingPlan(tuple(ends), accumulate)

@@ -27,17 +27,13 @@ from pointcept_bsa.host.memory import memory_watched
 from pointcept_bsa.samples import to_device
 from pointcept_bsa.training.checkpoints.checkpoint import unwrap
 from pointcept_bsa.training.checkpoints.record import record_of
-from pointcept_bsa.training.compilation import compile_blocks
-from pointcept_bsa.training.ema import MovingAverage
+from pointcept_bsa.training.diagnosis import training_advice
 from pointcept_bsa.training.env import get_device
 from pointcept_bsa.training.events import EventStorage, MetricsWriter
-from pointcept_bsa.training.flat_gradients import FlatGradients
-from pointcept_bsa.training.graph import GraphedStep
+from pointcept_bsa.training.graph import FlatGradients, GraphedStep, compile_blocks
 from pointcept_bsa.training.guard import NanGuard, total_norm
-from pointcept_bsa.training.loader import TrainLoader, build_eval_loader, build_train_loader
-from pointcept_bsa.training.memory_advice import training_advice
-from pointcept_bsa.training.optimizer import build_optimizer
-from pointcept_bsa.training.plan import TrainingPlan, make_plan
+from pointcept_bsa.training.loader import TrainingPlan, TrainLoader, build_eval_loader, build_train_loader, make_plan
+from pointcept_bsa.training.optimizer import MovingAverage, build_optimizer
 from pointcept_bsa.training.processes.faults import DeadWorkerError
 from pointcept_bsa.training.processes.interruption import Interrupted, Interruption
 from pointcept_bsa.training.processes.parallel import (

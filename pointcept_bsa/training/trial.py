@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import math
 import shutil
@@ -79,23 +80,25 @@ def train_trial(cfg: Config, listener: Listener) -> float:
         TrialStopped: the listener wanted it.
         InputError: as a training; no metric, or one that is not finite.
     """
-    run_custom_imports(cfg)
     start = time.perf_counter()
     try:
-        _train(default_setup(cfg), listener)
+        _train(cfg, _Reporter(listener))
     finally:
-        close_log_file()
-        _tidy(Path(cfg.save_path))
         release_device()
     return time.perf_counter() - start
 
 
-def _train(cfg: Config, listener: Listener) -> None:
-    trainer = TRAINERS.build(dict(cfg=cfg, **cfg.train), path="train")
-    reporter = _Reporter(listener)
-    reporter.trainer = weakref.proxy(trainer)
-    trainer.hooks.append(reporter)
-    trainer.train()
+def _train(cfg: Config, last: HookBase) -> None:
+    """Train with a hook behind those of the config, and tidy up; the trainer ends with this call."""
+    run_custom_imports(cfg)
+    try:
+        trainer = TRAINERS.build(dict(cfg=default_setup(cfg), **cfg.train), path="train")
+        last.trainer = weakref.proxy(trainer)
+        trainer.hooks.append(last)
+        trainer.train()
+    finally:
+        close_log_file()
+        _tidy(Path(cfg.save_path))
 
 
 class _Sweep(HookBase):
@@ -130,18 +133,9 @@ def sweep_learning_rate(cfg: Config, low: float, high: float, budget: int) -> li
     cfg.evaluate, cfg.nan_guard, cfg.ema, cfg.gradient_accumulation_steps = False, None, None, 1
     cfg.optimizer["lr"] = low
     cfg.scheduler = {"type": "ExpLR", "gamma": high / low}
-    run_custom_imports(cfg)
     sweep = _Sweep()
-    try:
-        trainer = TRAINERS.build(dict(cfg=default_setup(cfg), **cfg.train), path="train")
-        sweep.trainer = weakref.proxy(trainer)
-        trainer.hooks.append(sweep)
-        trainer.train()
-    except TrialStopped:
-        pass
-    finally:
-        close_log_file()
-        _tidy(Path(cfg.save_path))
+    with contextlib.suppress(TrialStopped):
+        _train(cfg, sweep)
     losses = [float(loss) for loss in sweep.losses]
     return [(rate, loss) for rate, loss in zip(sweep.rates, losses, strict=False) if math.isfinite(loss)]
 

@@ -14,7 +14,7 @@ from pointcept_bsa.host.embedded.registry import build_model
 from pointcept_bsa.mesh_io import Mesh, read_mesh, write_mesh
 from pointcept_bsa.training.evaluation.bounded import bounded
 from pointcept_bsa.training.evaluation.bounded import test_settings as settings_of
-from pointcept_bsa.training.evaluation.training_points import training_points
+from pointcept_bsa.training.evaluation.provenance import training_points
 from pointcept_bsa.training.evaluation.training_range import FILE, describe_training_data
 
 ROOT = Path(__file__).resolve().parents[2]

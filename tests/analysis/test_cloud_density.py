@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from pointcept_bsa.analysis.comparison.cloud_density import at_density
 from pointcept_bsa.analysis.comparison.comparison import compare
+from pointcept_bsa.analysis.comparison.group import at_density
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.training.runs.finished import find_runs
 

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
+from pointcept_bsa.analysis.comparison.tables import loss_table
 from pointcept_bsa.errors import InputError
-from pointcept_bsa.training.evaluation.loss_table import loss_table
 
 
 @pytest.fixture

@@ -17,8 +17,7 @@ from pointcept_bsa.errors import InputError
 from pointcept_bsa.files.json_file import write_json
 from pointcept_bsa.host import build_dataset, collate_fn
 from pointcept_bsa.mesh_io import Mesh, read_mesh, write_mesh
-from pointcept_bsa.training.evaluation.normalizer_hook import FitTargetNormalizer
-from pointcept_bsa.training.evaluation.training_range import FILE, check_same_inputs
+from pointcept_bsa.training.evaluation.training_range import FILE, FitTargetNormalizer, check_same_inputs
 
 from .custom_bodies import FOURIER, PREPARE, body, collect, custom_config, make_run, write_bodies
 

@@ -14,8 +14,8 @@ import pytest
 import torch
 
 import pointcept_bsa
-from pointcept_bsa.analysis.prediction.arrays import predict_arrays
 from pointcept_bsa.analysis.prediction.network import Network, Prediction
+from pointcept_bsa.analysis.prediction.outputs import predict_arrays
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.files.json_file import read_json, write_json
 from pointcept_bsa.mesh_io import read_mesh, write_mesh

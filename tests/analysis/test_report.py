@@ -13,9 +13,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from fake_runs import load, write_run
 
-from pointcept_bsa.analysis.report.chart import MOST_POINTS, Line, chart, thinned
-from pointcept_bsa.analysis.report.curves import mean_line
-from pointcept_bsa.analysis.report.write import write_report
+from pointcept_bsa.analysis.report.chart import MOST_POINTS, Line, chart, mean_line, thinned
+from pointcept_bsa.analysis.report.page import write_report
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.training.runs.finished import find_runs
 

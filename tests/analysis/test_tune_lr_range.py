@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pointcept_bsa.analysis.tune.lr_range import find_learning_rate, smoothed, steepest_rate
+from pointcept_bsa.analysis.tune.run import find_learning_rate, smoothed, steepest_rate
 from pointcept_bsa.errors import InputError
 
 sys.path.insert(0, str(Path(__file__).parent))  # spawned processes, too, import fake_trials by name

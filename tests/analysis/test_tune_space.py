@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pointcept_bsa.analysis.tune.key_path import key_paths, put, value_at
-from pointcept_bsa.analysis.tune.results import changes
-from pointcept_bsa.analysis.tune.space import base_values, read_space, settings_of
+from pointcept_bsa.analysis.tune.space import base_values, key_paths, put, read_space, settings_of, value_at
+from pointcept_bsa.analysis.tune.study import changes
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.host.embedded.config import config_hash, load_config
 from pointcept_bsa.training.runs.flat_config import flat_config

@@ -12,12 +12,11 @@ import torch
 
 from pointcept_bsa.analysis.benchmark.report import Row
 from pointcept_bsa.analysis.visualization import attention_maps
+from pointcept_bsa.analysis.visualization.attention import gate_values, levels_seen, recall_of
 from pointcept_bsa.analysis.visualization.attention_maps import BALL, COMPRESSION, SELECTION, branch_weights
 from pointcept_bsa.analysis.visualization.capture import capture, choose_layer
-from pointcept_bsa.analysis.visualization.gates import gate_values
 from pointcept_bsa.analysis.visualization.influence import gradient_influence
-from pointcept_bsa.analysis.visualization.levels import levels_seen, recall_of
-from pointcept_bsa.analysis.visualization.scaling import draw_scaling
+from pointcept_bsa.analysis.visualization.run import draw_scaling
 from pointcept_bsa.analysis.visualization.trees import node_of_points
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.host import MODELS, collate_fn

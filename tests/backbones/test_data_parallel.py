@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from pointcept_bsa.host import MODELS
 from pointcept_bsa.host.embedded.config import Config
 from pointcept_bsa.layers.cloud_norm import replace_batch_norms
-from pointcept_bsa.training.flat_gradients import FlatGradients
+from pointcept_bsa.training.graph import FlatGradients
 from pointcept_bsa.training.processes.parallel import distribute
 
 from .conftest import NETWORKS, sample

@@ -21,7 +21,7 @@ from pointcept_bsa.analysis.comparison.comparison import compare
 from pointcept_bsa.analysis.comparison.tables import markdown, write_tables
 from pointcept_bsa.analysis.prediction.network import open_network
 from pointcept_bsa.analysis.report.page import page
-from pointcept_bsa.analysis.visualization.scaling import read_results
+from pointcept_bsa.analysis.visualization.run import read_results
 from pointcept_bsa.arguments.train_and_test import run_parser
 from pointcept_bsa.datasets.prepare.download import extract
 from pointcept_bsa.errors import InputError
@@ -34,8 +34,7 @@ from pointcept_bsa.training.checkpoints.state import check, restore
 from pointcept_bsa.training.checkpoints.store import load_newest
 from pointcept_bsa.training.cli import train_main
 from pointcept_bsa.training.env import default_setup
-from pointcept_bsa.training.evaluation.provenance import provenance
-from pointcept_bsa.training.evaluation.training_points import training_points
+from pointcept_bsa.training.evaluation.provenance import provenance, training_points
 from pointcept_bsa.training.evaluation.training_range import read_training_range
 from pointcept_bsa.training.runs.finished import find_runs
 from pointcept_bsa.training.runs.folder import unlock_folders

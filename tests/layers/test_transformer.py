@@ -16,7 +16,7 @@ from pointcept_bsa.layers.fused.residual import Residual
 from pointcept_bsa.layers.linear import Linear
 from pointcept_bsa.layers.norm import RMSNorm
 from pointcept_bsa.layers.transformer import SwiGLU, TransformerBlock
-from pointcept_bsa.training.flat_gradients import FlatGradients
+from pointcept_bsa.training.graph import FlatGradients
 
 
 def results(module, x, cast=None):

@@ -15,7 +15,7 @@ from pointcept_bsa.layers.cloud_norm import NORMS
 from pointcept_bsa.samples import Batch
 from pointcept_bsa.training.checkpoints.checkpoint import load_weights
 from pointcept_bsa.training.checkpoints.export import load_safetensors, save_safetensors
-from pointcept_bsa.training.ema import MovingAverage
+from pointcept_bsa.training.optimizer import MovingAverage
 
 from .test_padding import BACKBONES as PADDED
 from .test_padding import ERWIN, PTV3, clouds, padded, same_step

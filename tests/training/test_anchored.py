@@ -20,7 +20,7 @@ from pointcept_bsa.training.cli import test_main as run_test
 from pointcept_bsa.training.cli import train_main
 from pointcept_bsa.training.evaluation.anchored import AnchoredModel
 from pointcept_bsa.training.evaluation.bounded import both_ways, bounded, random_order
-from pointcept_bsa.training.evaluation.training_points import training_points
+from pointcept_bsa.training.evaluation.provenance import training_points
 
 from .conftest import ROOT, SMALL
 from .test_chunks import MODEL, batch_of

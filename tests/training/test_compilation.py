@@ -10,7 +10,7 @@ from test_training import train
 
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.host import MODELS
-from pointcept_bsa.training.compilation import compile_blocks
+from pointcept_bsa.training.graph import compile_blocks
 
 MODEL = dict(type="BSA-v1m1", channels=16, depth=2, num_heads=2, ball_size=32, block_size=4, group_size=4, topk=2)
 ABUPT = dict(type="ABUPT-v1m1", channels=16, num_heads=2, num_supernodes=9, num_anchors=20, geometry_depth=0, depth=1,

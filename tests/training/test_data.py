@@ -10,8 +10,7 @@ import torch
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.host import Compose, Point, collate_fn
 from pointcept_bsa.training import loader as loader_module
-from pointcept_bsa.training.loader import StreamBatchSampler, build_eval_loader
-from pointcept_bsa.training.plan import make_plan
+from pointcept_bsa.training.loader import StreamBatchSampler, build_eval_loader, make_plan
 
 
 def sample(points: int, name: str) -> dict:

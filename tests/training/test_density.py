@@ -19,7 +19,7 @@ from pointcept_bsa.training.cli import test_main as run_test
 from pointcept_bsa.training.cli import train_main
 from pointcept_bsa.training.evaluation.bounded import AT_TRAINING, WHOLE, BoundedModel, both_ways, bounded
 from pointcept_bsa.training.evaluation.evaluation import evaluate, other_way
-from pointcept_bsa.training.evaluation.training_points import PointCounter, TrainingPoints, training_points
+from pointcept_bsa.training.evaluation.provenance import PointCounter, TrainingPoints, training_points
 
 from .conftest import ROOT, SMALL
 

@@ -19,7 +19,7 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.host.embedded.config import Config
 from pointcept_bsa.training.cli import train_main
-from pointcept_bsa.training.processes import elastic, rendezvous
+from pointcept_bsa.training.processes import elastic, launch
 
 WEIGHTS = ("state_dict", "optimizer", "scheduler", "ema", "rng", "iter")
 
@@ -79,13 +79,13 @@ def test_a_start_takes_no_entry_of_the_dead_for_its_own():
 
             def start(rank: int, late: int = late) -> str:
                 time.sleep(0.1 * (rank == late))
-                return rendezvous.agree_on_name(store, rank, 3, timedelta(seconds=10))
+                return launch.agree_on_name(store, rank, 3, timedelta(seconds=10))
 
             (name,) = set(pool.map(start, range(3)))
         names.append(name)
     assert len(set(names)) == 3
     with pytest.raises(InputError, match="waited in vain"):
-        rendezvous.agree_on_name(store, 1, 3, timedelta(seconds=0.1))
+        launch.agree_on_name(store, 1, 3, timedelta(seconds=0.1))
 
 
 @pytest.mark.parametrize(("name", "expected"), [("job", "job"), ("none", None), (None, None)])

@@ -17,8 +17,7 @@ from pointcept_bsa.layers.fused.cast_weights import CastWeights
 from pointcept_bsa.ops import side_streams
 from pointcept_bsa.samples import host_ends, to_device
 from pointcept_bsa.training import graph
-from pointcept_bsa.training.flat_gradients import FlatGradients
-from pointcept_bsa.training.graph import GraphedStep
+from pointcept_bsa.training.graph import FlatGradients, GraphedStep
 
 LENGTHS = [(300, 200), (300, 200), (257,), (300, 200), (257,), (257,), (300, 200), (257,), (300, 200), (257,)]
 MODEL = dict(

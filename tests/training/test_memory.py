@@ -11,8 +11,8 @@ from pointcept_bsa.errors import InputError
 from pointcept_bsa.host import DATASETS, MODELS
 from pointcept_bsa.host.embedded.config import Config
 from pointcept_bsa.host.memory import OutOfMemory, is_out_of_memory
+from pointcept_bsa.training.diagnosis import training_advice
 from pointcept_bsa.training.evaluation.bounded import BoundedModel
-from pointcept_bsa.training.memory_advice import training_advice
 
 
 @MODELS.register_module()

@@ -16,11 +16,10 @@ from pointcept_bsa.errors import InputError
 from pointcept_bsa.host.embedded.registry import OPTIMIZERS
 from pointcept_bsa.training import muon
 from pointcept_bsa.training.cli import test_main as run_test
-from pointcept_bsa.training.ema import MovingAverage
 from pointcept_bsa.training.guard import NanGuard, total_norm
 from pointcept_bsa.training.hooks.information import SpikeWatch
 from pointcept_bsa.training.muon import orthogonalize
-from pointcept_bsa.training.optimizer import build_optimizer
+from pointcept_bsa.training.optimizer import MovingAverage, build_optimizer
 
 BAD = "model.bad_at"
 

@@ -18,7 +18,7 @@ from pointcept_bsa.host import DATASETS, MODELS
 from pointcept_bsa.host.embedded.config import Config
 from pointcept_bsa.training.checkpoints.export import load_safetensors, save_safetensors
 from pointcept_bsa.training.cli import train_main
-from pointcept_bsa.training.memory_advice import training_advice
+from pointcept_bsa.training.diagnosis import training_advice
 from pointcept_bsa.training.runs.flat_config import flat_config
 
 SMALL_NETWORK = dict(channels=8, depth=1, num_heads=2)

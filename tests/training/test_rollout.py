@@ -13,8 +13,8 @@ from torch import nn
 from pointcept_bsa.datasets.molecular_dynamics import HISTORY, MolecularDynamicsDataset, prepare_md
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.host import MODELS, Config, collate_fn
-from pointcept_bsa.training.evaluation.molecular_dynamics_tester import MolecularDynamicsTester
-from pointcept_bsa.training.evaluation.rollout import (
+from pointcept_bsa.training.evaluation.molecular_dynamics_tester import (
+    MolecularDynamicsTester,
     bond_lengths,
     judge_rollout,
     radius_of_gyration,

@@ -14,7 +14,7 @@ import torch
 
 from pointcept_bsa.analysis.comparison.comparison import compare
 from pointcept_bsa.analysis.comparison.tables import csv_text, write_tables
-from pointcept_bsa.analysis.report.write import write_report
+from pointcept_bsa.analysis.report.page import write_report
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.files.json_file import write_json
 from pointcept_bsa.host import build_model

@@ -38,7 +38,7 @@ from pointcept_bsa.host import build_model
 from pointcept_bsa.host.memory import is_out_of_memory
 from pointcept_bsa.layers.fused.cast_weights import CastWeights
 from pointcept_bsa.training.evaluation.flops import count_flops
-from pointcept_bsa.training.flat_gradients import FlatGradients
+from pointcept_bsa.training.graph import FlatGradients
 
 OK, OOM, TOO_SLOW, NOT_ASKED, NOT_FINITE = "ok", "OOM", "skipped: too slow", "not asked for", "loss not finite"
 NEEDS_CUDA = "needs CUDA"

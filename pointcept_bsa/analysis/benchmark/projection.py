@@ -73,7 +73,7 @@ def project(
         sending = sum(seconds(found, kind.collective, kind.calls, kind.size) for kind in kinds.values())
         sent, own = {kind: load.size for kind, load in kinds.items()}, POINTS / processes
         computing, gib = a_point * own if in_proportion else None, None if memory is None else memory * own
-        out.append(Projected(name, POINTS, processes, computing, sending, sent, gib))
+        out.append(Projected(name, POINTS, processes, computing=computing, sending=sending, sent=sent, gib=gib))
     return out
 
 

@@ -43,7 +43,7 @@ def share_clouds(
     """
     say: Say = partial(print, flush=True) if comm.is_main_process() else _nothing
     if settings.losses is not None:
-        _compare_losses(settings, entries, configs, plan, build_optimizer, folder, say)
+        _compare_losses(settings, entries, configs, plan=plan, build_optimizer=build_optimizer, folder=folder, say=say)
         return
     rows: list[PartRow] = []
     found: list[Bandwidth] = []

@@ -1,4 +1,4 @@
-"""A comparison as Markdown, CSV and LaTeX."""
+"""A comparison as Markdown, CSV and LaTeX; and the training losses of several runs, reading by reading."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from typing import Any
 from pointcept_bsa.analysis.comparison.comparison import Comparison, compare
 from pointcept_bsa.analysis.comparison.group import Group, Value
 from pointcept_bsa.analysis.comparison.statistics import Verdict
+from pointcept_bsa.errors import InputError
 from pointcept_bsa.files.atomic import write_text
 from pointcept_bsa.files.json_file import write_json
 from pointcept_bsa.training.evaluation.fit import constant_warnings
-from pointcept_bsa.training.runs.finished import Loader, find_runs
+from pointcept_bsa.training.runs.finished import Loader, find_runs, training_records
 
 VERDICT = ("ratio", "ratio_low", "ratio_high", "p", "samples", "verdict")
 COSTS = ("parameters", "GFLOPs", "ms/iteration", "training s", "memory MiB")
@@ -110,16 +111,20 @@ def _rows(
     return [escape(text) for text in header], body
 
 
+def markdown_table(header: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
+    """The lines of a table whose cells are Markdown, with columns one below the other."""
+    widths = [max(map(len, column)) for column in zip(header, *body, strict=True)]
+    lines = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths)) + " |" for row in (header, *body)]
+    return [lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]]
+
+
 def markdown(comparison: Comparison) -> str:
     """A table for people, what it is of below it."""
     header, body = _rows(comparison, lambda text: text.replace("|", "\\|"), lambda text: f"**{text}**", "+-")
-    widths = [max(map(len, column)) for column in zip(header, *body, strict=True)]
-    lines = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths)) + " |" for row in (header, *body)]
-    rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
     warning = [f"**NOT COMPARABLE: {text}**" for text in comparison.differences]
     warning += [f"**{text}**" for text in constant_warnings(run for group in comparison.groups for run in group.runs)]
     notes = [f"- {note}" for note in (f"{comparison.units} units", *comparison.notes)]
-    return "\n".join([*warning, *([""] if warning else []), lines[0], rule, *lines[1:], "", *notes]) + "\n"
+    return "\n".join([*warning, *([""] if warning else []), *markdown_table(header, body), "", *notes]) + "\n"
 
 
 def csv_text(comparison: Comparison) -> str:
@@ -251,3 +256,40 @@ def summarize_seeds(load: Loader, runs: Sequence[str], folder: str) -> None:
     for path in write_tables(found, folder, "seeds"):
         print(f"Written: {path}")
     print(markdown(found), end="")
+
+
+def loss_table(folders: Sequence[str]) -> str:
+    """The losses of the iterations that all runs have read, a line each, and the largest relative difference.
+
+    Differences are those to the first run, over its loss; the runs need not be finished.
+
+    Raises:
+        InputError: fewer than two folders, one without losses, or none in common.
+    """
+    if len(folders) < 2:
+        raise InputError(f"--losses: got one run {' '.join(folders)!r}, wanted at least two")
+    curves = [losses(Path(folder)) for folder in folders]
+    common = sorted(set.intersection(*(set(curve) for curve in curves)))
+    if not common:
+        raise InputError("--losses: the runs have read no loss at the same iteration, wanted the same log_interval")
+    largest, at = max((difference([curve[step] for curve in curves]), step) for step in common)
+    names = [Path(folder).resolve().name for folder in folders]
+    width = max(14, *(len(name) + 2 for name in names))
+    lines = ["iteration" + "".join(f"{name:>{width}}" for name in names)]
+    lines += [f"{step:>9}" + "".join(f"{curve[step]:>{width}.7g}" for curve in curves) for step in common]
+    return "\n".join([*lines, f"largest relative difference: {largest:.2g}, at iteration {at}"])
+
+
+def losses(folder: Path) -> dict[int, float]:
+    """The mean loss of each reading of a run by its iteration. Raises InputError for a folder without any."""
+    records = [record for record in training_records(folder) if record.get("kind") == "train"]
+    found = {record["iter"]: record["loss"] for record in records if record.get("loss") is not None}
+    if not found:
+        raise InputError(f"--losses: {str(folder)!r} has no losses in its metrics.jsonl, wanted the folder of a run")
+    return found
+
+
+def difference(values: Sequence[float]) -> float:
+    """The largest of the others to the first, relative to it."""
+    first = values[0]
+    return max(abs(value - first) / max(abs(first), 1e-300) for value in values[1:])

@@ -12,14 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from pointcept_bsa.analysis.prediction.inputs import prepare_input
+from pointcept_bsa.analysis.prediction.inputs import predict_mesh
 from pointcept_bsa.analysis.prediction.network import Network, Prediction
 from pointcept_bsa.analysis.prediction.outputs import at_all_points
 from pointcept_bsa.errors import InputError, nearest
 from pointcept_bsa.geometry.domains import DOMAIN
 from pointcept_bsa.mesh_io import Mesh
 from pointcept_bsa.training.evaluation.forces import Reference
-from pointcept_bsa.training.evaluation.training_range import outside_range
 
 
 def files_by_domain(inputs: Sequence[str]) -> dict[str, str] | None:
@@ -82,12 +81,9 @@ def predict_domains(
     Returns:
         {domain: (which points are used, the prediction (n, K_d) at these)}, warnings, remarks.
     """
-    prepared = prepare_input(joined(parts, network.domains), name, network, settings.fields)
-    remarks, warnings = list(prepared.remarks), []
-    if network.training is not None and (outside := outside_range(prepared.sample, network.training)):
-        warnings.append(f"WARNING: outside the training range, an extrapolation: {'; '.join(outside)}")
-    prediction = network.predict(prepared.sample, settings.max_points, settings.anchors)
-    remarks += [] if prediction.remark is None else [prediction.remark]
+    whole_sample = joined(parts, network.domains)
+    bounds = settings.max_points, settings.anchors
+    prepared, prediction, warning = predict_mesh(whole_sample, name, network, settings.fields, *bounds)
     found, first = {}, 0
     whole, spread = (
         None if values is None else at_all_points(values, prepared.used, network)
@@ -100,7 +96,7 @@ def predict_domains(
         doubt = None if spread is None else spread[rows][used][:, own]
         found[domain] = used, prediction._replace(values=whole[rows][used][:, own], spread=doubt)
         first = rows.stop
-    return found, warnings, remarks
+    return found, [] if warning is None else [f"WARNING: {warning}"], list(prepared.remarks)
 
 
 def reference_of(domain: str, network: Network, reference: Reference | None) -> Reference | None:

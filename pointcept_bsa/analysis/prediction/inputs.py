@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from pointcept_bsa.analysis.prediction.network import Network
+from pointcept_bsa.analysis.prediction.network import Network, Prediction
 from pointcept_bsa.datasets.inputs import GLOBAL, FieldInfo, check_narrowed
 from pointcept_bsa.datasets.own.features import used_points
 from pointcept_bsa.datasets.own.recipe import COLUMNS, FieldReader, MissingField, Recipe, without_loose_points
@@ -18,7 +18,9 @@ from pointcept_bsa.geometry.domains import DOMAIN, DOMAIN_NAMES
 from pointcept_bsa.mesh_io import Mesh
 from pointcept_bsa.mesh_io.cells import WITH_POINTS
 from pointcept_bsa.samples import names_points
+from pointcept_bsa.training.evaluation.anchored import Anchors
 from pointcept_bsa.training.evaluation.surface import Surface, outward_surface, point_normals, triangles_of
+from pointcept_bsa.training.evaluation.training_range import outside_range
 
 FLAT = 1e-9  # of the extent: how far points of a 2-D cloud may lie off their plane
 
@@ -38,6 +40,28 @@ class Prepared:
     used: np.ndarray
     surface: Surface | None
     remarks: tuple[str, ...]
+
+
+def predict_mesh(
+    mesh: Mesh,
+    name: str,
+    network: Network,
+    given: Mapping[str, str],
+    max_points: int | None = None,
+    anchors: Anchors | None = None,
+) -> tuple[Prepared, Prediction, str | None]:
+    """Build the sample, see :func:`prepare_input`, and predict on it.
+
+    Returns:
+        The sample, with all remarks; the prediction at its points; a line about an extrapolation, None where it is none
+        or nothing is known.
+    """
+    prepared = prepare_input(mesh, name, network, given)
+    outside = [] if network.training is None else outside_range(prepared.sample, network.training)
+    prediction = network.predict(prepared.sample, max_points, anchors)
+    more = () if prediction.remark is None else (prediction.remark,)
+    warning = f"outside the training range, an extrapolation: {'; '.join(outside)}" if outside else None
+    return replace(prepared, remarks=(*prepared.remarks, *more)), prediction, warning
 
 
 def prepare_input(mesh: Mesh, name: str, network: Network, given: Mapping[str, str] | None = None) -> Prepared:

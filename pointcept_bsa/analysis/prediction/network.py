@@ -24,8 +24,8 @@ from pointcept_bsa.host import DATASETS, Compose, build_dataset, collate_fn
 from pointcept_bsa.samples import SCALARS, per_point_keys, to_device
 from pointcept_bsa.training.evaluation.anchored import AnchoredModel, Anchors
 from pointcept_bsa.training.evaluation.bounded import BoundedModel, bounded
-from pointcept_bsa.training.evaluation.forces import pressure_channel, shear_channels
-from pointcept_bsa.training.evaluation.training_points import TrainingPoints, training_points
+from pointcept_bsa.training.evaluation.forces import channels_named, pressure_channel
+from pointcept_bsa.training.evaluation.provenance import TrainingPoints, training_points
 from pointcept_bsa.training.evaluation.training_range import (
     FILE,
     describe_training_data,
@@ -106,7 +106,7 @@ class Network:
     @property
     def shear_channels(self) -> slice | None:
         """The target channels that are the wall shear stress; None where the data say of none."""
-        return shear_channels(self.surface_pressure, self.targets)
+        return channels_named(self.surface_pressure, "shear", self.targets)
 
     def needed_fields(self) -> dict[str, str]:
         """Point fields that the transforms read, and which transform it is."""

@@ -1,4 +1,4 @@
-"""The prediction written onto the mesh it was made for."""
+"""The prediction written onto the mesh it was made for, or given as arrays."""
 
 from __future__ import annotations
 
@@ -8,9 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
-from pointcept_bsa.analysis.prediction.network import Network, Prediction
+from pointcept_bsa.analysis.prediction.inputs import predict_mesh
+from pointcept_bsa.analysis.prediction.network import Network, Prediction, check_bounds
+from pointcept_bsa.datasets.inputs import GLOBAL
+from pointcept_bsa.errors import InputError
 from pointcept_bsa.mesh_io import Mesh, check_writable
+from pointcept_bsa.mesh_io.mesh import checked_mesh
+from pointcept_bsa.training.evaluation.anchored import Anchors
+from pointcept_bsa.training.evaluation.export_fields import as_vector
+from pointcept_bsa.training.evaluation.training_range import field_channels
 
 PREFIX, SPREAD = "predicted_", "spread_"
 
@@ -32,8 +40,8 @@ def with_prediction(
     fields: dict[str, np.ndarray] = {}
     for prefix, values in ((PREFIX, prediction.values), (SPREAD, prediction.spread)):
         if values is not None:
-            whole = split_targets(at_all_points(values, used, network), network)
-            fields |= {prefix + name: own for name, own in whole.items()}
+            whole = columns_of_targets(at_all_points(values, used, network), network)
+            fields |= {prefix + name: as_vector(own) for name, own in whole.items()}
     averaged = fields if mesh.num_cells and network.labels is None else {}
     of_cells = {name: cell_means(mesh, values) for name, values in averaged.items()}
     field_data = mesh.field_data | {PREFIX + name: np.array([value]) for name, value in prediction.scalars.items()}
@@ -70,20 +78,82 @@ def at_all_points(pred: np.ndarray, used: np.ndarray, network: Network) -> np.nd
 
 def columns_of_targets(values: np.ndarray, network: Network) -> dict[str, np.ndarray]:
     """Columns (N, K) by target: (N,) for one column, else (N, k)."""
-    found, first = {}, 0
-    for name, width in network.targets:
-        part = values[:, first : first + width]
-        found[name] = part[:, 0] if width == 1 else part
-        first += width
-    return found
-
-
-def split_targets(values: np.ndarray, network: Network) -> dict[str, np.ndarray]:
-    """:func:`columns_of_targets` with (N, 3) for two columns."""
-    columns = columns_of_targets(values, network)
-    return {name: np.pad(v, ((0, 0), (0, 1))) if v.shape[1:] == (2,) else v for name, v in columns.items()}
+    parts = {name: values[:, own] for name, own in field_channels(network.targets)}
+    return {name: part[:, 0] if part.shape[1] == 1 else part for name, part in parts.items()}
 
 
 def cell_means(mesh: Mesh, values: np.ndarray) -> np.ndarray:
     """Mean over the points of each cell, in the order of ``mesh.cells``."""
     return np.concatenate([values[block].mean(1) for block in mesh.cells.values()])
+
+
+def predict_arrays(
+    network: Network,
+    points: Any,
+    fields: Mapping[str, Any],
+    faces: Any = None,
+    max_points: int | None = None,
+    anchors: Anchors | None = None,
+    name: str = "points",
+) -> tuple[dict[str, np.ndarray], list[str]]:
+    """The targets at each point, and what the user should be told.
+
+    Args:
+        network: from ``open_network``.
+        points: (N, d) positions, as all others an array, a tensor or nested lists.
+        fields: by the name in the samples or in the files of the training: (N,) or (N, k), a value a point; or one
+            number or k of them, the same at every point.
+        faces: (F, 3) triangles of a surface, from which normals follow; points of no face are not predicted.
+        max_points: larger clouds are predicted in random pieces.
+        anchors: so many points, drawn at random, are encoded once, and all are predicted as queries of them; of
+            several domains also {domain: so many}.
+        name: of the cloud, for messages; random pieces are drawn by it.
+
+    Returns:
+        {target: (N,) or (N, k)} in physical units, NaN (labels: -1) where nothing was predicted, and lines of text. Of
+        models that predict a variance ``spread_<target>``, a standard deviation, too; numbers of the whole cloud as
+        arrays () by their names.
+
+    Raises:
+        InputError: what ``prepare_input`` refuses; faces that are no triangles; ``max_points`` or ``anchors`` below 1,
+            or both.
+    """
+    check_bounds("", max_points, anchors)
+    coord, triangles = _array(points), {} if faces is None else {"triangle": _array(faces)}
+    for block in triangles.values():
+        if block.ndim != 2 or block.shape[1] != 3:
+            raise InputError(f"{name}: faces have shape {block.shape}, wanted (F, 3)")
+    data, given = {}, {}
+    for key, value in fields.items():
+        values = _array(value)
+        info = network.inputs.info(key)
+        of_the_cloud = info is not None and info.kind in GLOBAL
+        if values.ndim and len(values) == len(coord) and not of_the_cloud:
+            data[key], given[key] = values, key
+        else:
+            given[key] = _numbers(values, key, len(coord), name)
+    mesh = checked_mesh(Mesh(coord, triangles, data), name)
+    prepared, prediction, warning = predict_mesh(mesh, name, network, given, max_points, anchors)
+    remarks = [*prepared.remarks, *([] if warning is None else [warning])]
+    found = columns_of_targets(at_all_points(prediction.values, prepared.used, network), network)
+    if prediction.spread is not None:
+        spreads = columns_of_targets(at_all_points(prediction.spread, prepared.used, network), network)
+        found |= {SPREAD + name: values for name, values in spreads.items()}
+    return found | {name: np.asarray(value) for name, value in prediction.scalars.items()}, remarks
+
+
+def _array(values: Any) -> np.ndarray:
+    try:
+        return values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"points and fields: wanted arrays of numbers ({' '.join(str(error).split())})") from None
+
+
+def _numbers(values: np.ndarray, key: str, count: int, name: str) -> str:
+    """As ``--field`` has them: "50.0,4.0"."""
+    if values.ndim > 1 or not values.size or values.dtype.kind not in "fiub":
+        raise InputError(
+            f"{name}: field {key!r} is {values.dtype} of shape {values.shape}, wanted a row for each of the {count} "
+            "points, or the numbers that all of them share"
+        )
+    return ",".join(repr(float(value)) for value in values.ravel())

@@ -18,7 +18,7 @@ from pointcept_bsa.analysis.prediction.domains import (
     predict_domains,
     reference_of,
 )
-from pointcept_bsa.analysis.prediction.inputs import prepare_input
+from pointcept_bsa.analysis.prediction.inputs import predict_mesh
 from pointcept_bsa.analysis.prediction.network import Network, Prediction, check_bounds, open_network
 from pointcept_bsa.analysis.prediction.outputs import fitted, with_prediction
 from pointcept_bsa.arguments.words import FORMATS
@@ -29,7 +29,6 @@ from pointcept_bsa.mesh_io import READABLE, SUFFIXES, Mesh, conversion, read_mes
 from pointcept_bsa.training.evaluation.fit import WARNING, warning_of_folder
 from pointcept_bsa.training.evaluation.forces import Reference, pressure_forces, summary
 from pointcept_bsa.training.evaluation.surface import Surface, outward_surface, triangles_of
-from pointcept_bsa.training.evaluation.training_range import outside_range
 
 VOLUMES = (".vtu", ".pvtu")  # whose cells a .vtp may have no place for
 
@@ -58,7 +57,6 @@ def predict_files(
     model: nn.Module,
     folder: Path | None,
     metadata: Mapping[str, str] | None = None,
-    say: Callable[[str], None] = print,
 ) -> list[dict[str, Any]]:
     """Predict on every file; returns and, for a folder as output, writes ``predictions.json``: a record a file.
 
@@ -67,7 +65,7 @@ def predict_files(
     Raises:
         InputError: a file that cannot be read or used, before others are written if that can be told from the names.
     """
-    say = say if comm.is_main_process() else lambda line: None
+    say: Callable[[str], None] = print if comm.is_main_process() else lambda line: None
     check_bounds("--", settings.max_points, settings.anchors)
     files = files_by_domain(settings.inputs)
     if files is not None:
@@ -108,20 +106,11 @@ def predict_file(
     """One file: read, predict, write; what is to be told about it."""
     mesh = read_mesh(source)
     fitted(mesh, target)  # what cannot be written is refused before it is predicted
-    prepared = prepare_input(mesh, source.name, network, settings.fields)
-    remarks = list(prepared.remarks)
-    remarks += left_out(mesh)
-    warnings = []
-    inside = "unknown"
-    if network.training is not None:
-        outside = outside_range(prepared.sample, network.training)
-        inside = "outside" if outside else "inside"
-        if outside:
-            warnings.append(f"WARNING: outside the training range, an extrapolation: {'; '.join(outside)}")
-    prediction = network.predict(prepared.sample, settings.max_points, settings.anchors)
-    pred = prediction.values
-    remarks += [] if prediction.remark is None else [prediction.remark]
-    forces = None
+    bounds = settings.max_points, settings.anchors
+    prepared, prediction, warning = predict_mesh(mesh, source.name, network, settings.fields, *bounds)
+    remarks, warnings = [*prepared.remarks, *left_out(mesh)], [] if warning is None else [f"WARNING: {warning}"]
+    inside = "unknown" if network.training is None else "outside" if warnings else "inside"
+    forces, pred = None, prediction.values
     if reference is not None:
         forces = forces_on(
             mesh,

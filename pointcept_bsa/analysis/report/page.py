@@ -5,19 +5,23 @@ from __future__ import annotations
 import base64
 import datetime
 import shlex
+from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from pointcept_bsa.analysis.comparison.comparison import Comparison
+from pointcept_bsa.analysis.comparison.comparison import Comparison, compare
 from pointcept_bsa.analysis.comparison.tables import COSTS, cost_cells, plus_minus, verdict_cells, verdict_headings
-from pointcept_bsa.analysis.report.chart import COLOURS
-from pointcept_bsa.analysis.report.curves import charts
+from pointcept_bsa.analysis.report.chart import COLOURS, charts
+from pointcept_bsa.arguments.words import UNITS
+from pointcept_bsa.errors import InputError
+from pointcept_bsa.files.atomic import write_text
 from pointcept_bsa.training.evaluation.fit import constant_warnings
 from pointcept_bsa.training.evaluation.published import chosen_by
 from pointcept_bsa.training.evaluation.tester import ONLY, PICTURES
+from pointcept_bsa.training.runs.finished import Run
 from pointcept_bsa.training.runs.flat_config import config_differences
 
 ENVIRONMENT = {"device": "device", "world_size": "processes", "torch": "torch", "cuda": "CUDA", "python": "Python"}
@@ -112,3 +116,28 @@ def known(value: Any) -> Any:
 def command(value: Any) -> Any:
     """A list of words as it is typed."""
     return shlex.join(value) if isinstance(value, list) else value
+
+
+def write_report(
+    runs: Sequence[Run],
+    output: str | Path,
+    title: str | None = None,
+    metrics: Sequence[str] | None = None,
+    units: str = "physical",
+    force: bool = False,
+    reference: str | None = None,
+) -> Path:
+    """Write the page of ``runs`` to ``output``; arguments as of :func:`.compare`.
+
+    Raises:
+        InputError: runs that cannot be compared, an output that is no ``.html`` file or cannot be written.
+    """
+    path = Path(output)
+    if path.suffix not in (".html", ".htm") or path.is_dir():
+        raise InputError(f"--output {str(output)!r}: expected the name of a file that ends in .html")
+    found = compare(runs, metrics, units, force, reference)
+    other = next(name for name in UNITS if name != units)
+    has_other = all(run.report.get(UNITS[other]) for run in runs)
+    second = compare(runs, metrics, other, force=True, reference=reference) if has_other else None
+    write_text(path, page(found, second, title or f"{found.groups[0].runs[0].card.get('dataset')}: runs compared"))
+    return path

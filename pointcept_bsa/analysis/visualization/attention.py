@@ -1,10 +1,14 @@
-"""Attention of each branch, and the receptive field that it makes (Brita et al. 2025, figure 2)."""
+"""Attention at work: who sees whom in one layer, the gates that weigh the branches over the depth of the network, and
+tokens of several levels."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from pointcept_bsa.analysis.visualization.attention_maps import (
     BALL,
@@ -12,12 +16,19 @@ from pointcept_bsa.analysis.visualization.attention_maps import (
     FULL,
     SELECTION,
     block_map,
+    coarse,
     point_weights,
+    queries_and_keys,
 )
-from pointcept_bsa.analysis.visualization.capture import LayerCall
+from pointcept_bsa.analysis.visualization.capture import LayerCall, choose_layer
 from pointcept_bsa.analysis.visualization.drawing import UNSEEN, Drawing, new_figure
 from pointcept_bsa.analysis.visualization.subject import Subject, describe_point, to_numpy
 from pointcept_bsa.analysis.visualization.trees import legend
+from pointcept_bsa.errors import InputError
+from pointcept_bsa.geometry.token_tree import plan_tokens
+from pointcept_bsa.layers.ball_sparse_attention import BallSparseAttention
+from pointcept_bsa.layers.native_sparse_attention import NativeSparseAttention
+from pointcept_bsa.layers.token_levels import recall
 from pointcept_bsa.training.evaluation.canvas import Canvas
 
 BALL_COLOUR, SELECTION_COLOUR = (0.80, 0.16, 0.15, 1.0), (0.96, 0.60, 0.10, 1.0)
@@ -138,3 +149,126 @@ def _mappable(norm: Any, cmap: str) -> Any:
     from matplotlib.cm import ScalarMappable
 
     return ScalarMappable(norm=norm, cmap=cmap)
+
+
+GATES = (BALL, COMPRESSION, SELECTION)  # as the layers' gate has them
+GATE_COLOURS = {BALL: "C3", COMPRESSION: "C0", SELECTION: "C1"}
+
+
+@torch.no_grad()
+def gate_values(call: LayerCall) -> np.ndarray:
+    """sigmoid(W_gate h) at every point: (N, 3, H), in the order ball, compression, selection.
+
+    Raises:
+        InputError: a layer without gates.
+    """
+    module = call.module
+    if not isinstance(module, BallSparseAttention | NativeSparseAttention) or call.layout is None:
+        raise InputError(f"RUN: its layer {call.name} has no gates, wanted a network of BSA-v1m1 or ErwinNSA-v1m1")
+    gate = module.gate(call.x + module.position(call.layout.relative)).sigmoid()
+    return to_numpy(gate.unflatten(-1, (3, -1))[call.slot])
+
+
+def draw_gates(subject: Subject, calls: list[LayerCall], name: str) -> Drawing:
+    """Mean and spread of the gates of each branch over the layers, and the mean of every head."""
+    from matplotlib.figure import Figure
+
+    values = np.stack([gate_values(call) for call in calls])  # (layers, N, 3, H)
+    layers = np.arange(1, len(calls) + 1)
+    figure = Figure(figsize=(13, 4.3), layout="constrained")
+    grid = figure.add_gridspec(3, 2, width_ratios=[1.15, 1])
+    axes: Any = figure.add_subplot(grid[:, 0])
+    for i, branch in enumerate(GATES):
+        low, middle, high = (np.percentile(values[:, :, i], p, axis=(1, 2)) for p in (10, 50, 90))
+        axes.fill_between(layers, low, high, color=GATE_COLOURS[branch], alpha=0.15, linewidth=0)
+        axes.plot(layers, values[:, :, i].mean((1, 2)), "o-", color=GATE_COLOURS[branch], markersize=4, label=branch)
+        axes.plot(layers, middle, ":", color=GATE_COLOURS[branch], linewidth=1)
+    axes.set_xlabel("layer")
+    axes.set_ylabel("gate")
+    axes.set_ylim(0, 1)
+    axes.set_xticks(layers if len(layers) <= 20 else layers[::2])
+    axes.grid(color="0.9")
+    axes.legend(title="branch: mean", fontsize=9)
+    axes.set_title("mean (dots), median (dotted), 10th to 90th percentile over points and heads", fontsize=10)
+    image: Any = None
+    panels = []
+    for i, branch in enumerate(GATES):
+        axes = figure.add_subplot(grid[i, 1])
+        extent = (0.5, len(layers) + 0.5, values.shape[-1] + 0.5, 0.5)
+        image = axes.imshow(values[:, :, i].mean(1).T, vmin=0, vmax=1, cmap="viridis", aspect="auto", extent=extent)
+        axes.set_ylabel(f"{branch}\nhead", fontsize=9)
+        axes.set_yticks([1, values.shape[-1]])
+        axes.set_xticks(
+            layers if len(layers) <= 20 else layers[::2],
+            labels=None if i == 2 else [""] * len(layers if len(layers) <= 20 else layers[::2]),
+        )
+        panels.append(axes)
+    panels[-1].set_xlabel("layer")
+    panels[0].set_title("mean over the points, by head", fontsize=10)
+    figure.colorbar(image, ax=panels, label="gate", pad=0.02)
+    figure.suptitle(f"Gates of {name} on {subject.name}", fontsize=13)
+    fields = {f"gate_{branch}": values[:, :, i].mean((0, 2)) for i, branch in enumerate(GATES)}
+    return Drawing(figure, fields)
+
+
+def levels_seen(call: LayerCall, point: int) -> Tensor:
+    """(N,) the level of the token by which the compression branch shows each point to ``point``.
+
+    Raises:
+        InputError: a layer without levels of tokens.
+    """
+    module, layout = call.module, call.layout
+    if not isinstance(module, BallSparseAttention) or module.levels is None or layout is None:
+        raise InputError("levels: the network has no levels of tokens, wanted BSA-v1m1 with near=...")
+    made = module.levels
+    plan = plan_tokens(layout.slots, made.block_size, made.near, made.fan)
+    node = int(call.slot[point]) // made.near
+    level = np.full(sum(layout.slots), -1)
+    starts = np.cumsum([0, *plan.totals])
+    for token in plan.seen[node][: plan.numbers[node]]:
+        own = int(np.searchsorted(starts, token, side="right")) - 1
+        size = made.block_size * made.fan**own
+        first = int(token - starts[own]) * size
+        level[first : first + size] = own
+    return torch.tensor(level, device=call.slot.device)[call.slot]
+
+
+@torch.no_grad()
+def recall_of(call: LayerCall) -> float:
+    """The share of the blocks that exact selection takes in this layer, on this cloud, which the descent finds."""
+    module, layout = call.module, call.layout
+    assert isinstance(module, BallSparseAttention) and layout is not None
+    q_cmp, k_cmp, tokens = coarse(module, *queries_and_keys(call), layout)
+    found, exact = (module.select(q_cmp, k_cmp, layout, each) for each in (tokens, None))
+    return recall(found, exact)
+
+
+def draw_token_levels(
+    subject: Subject, canvas: Canvas, calls: Sequence[LayerCall], layer: int, name: str, point: int
+) -> Drawing:
+    """On the left the cloud by level of the tokens that one point sees; on the right the recall of each layer."""
+    from matplotlib import colormaps
+    from matplotlib.ticker import MaxNLocator
+
+    call = choose_layer(list(calls), layer)
+    level = levels_seen(call, point).cpu().numpy()
+    found = [recall_of(each) for each in calls]
+    module: Any = call.module
+    colours = colormaps["viridis"](np.linspace(0.05, 0.95, level.max() + 1))
+    figure = new_figure(2, 1, canvas, width=5.0, extra=0.95)
+    axes: Any = figure.add_subplot(1, 2, 1)
+    canvas.paint(axes, colours[level])
+    canvas.mark(axes, point, "crimson")
+    sizes = [module.block_size * module.levels.fan**i for i in range(level.max() + 1)]
+    legend(axes, [(colours[i], f"tokens of {n}: {(level == i).sum()} points") for i, n in enumerate(sizes)])
+    axes.set_title("level of the tokens", fontsize=12)
+    axes = figure.add_subplot(1, 2, 2)
+    bars = axes.bar(np.arange(len(found)) + 1, found, color="0.6")
+    axes.bar_label(bars, [f"{share:.2f}" for share in found], fontsize=8)
+    axes.set_ylim(0, 1.08)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xlabel("layer")
+    axes.set_ylabel(f"share of the exact {module.topk} best blocks found")
+    axes.set_title(f"selection by descent, beam {module.levels.beam}: {np.mean(found):.2f} in the mean", fontsize=12)
+    figure.suptitle(f"Levels of tokens, {name}, {subject.name}, {describe_point(subject.coord, point)}", fontsize=13)
+    return Drawing(figure, {"token_level": level})

@@ -20,6 +20,7 @@ from pointcept_bsa.layers.ball_sparse_attention import BallSparseAttention
 from pointcept_bsa.layers.fused.residual import Normed
 from pointcept_bsa.layers.native_sparse_attention import NativeSparseAttention
 from pointcept_bsa.layers.transformer import BallTreeStack
+from pointcept_bsa.training.evaluation.bounded import evaluation_mode
 
 ATTENTION = (BallSparseAttention, NativeSparseAttention, BallAttention, FullAttention)
 
@@ -95,11 +96,10 @@ def capture(model: nn.Module, batch: Mapping[str, Any]) -> Capture:
     handles += [
         m.register_forward_pre_hook(on_attention, with_kwargs=True) for m in model.modules() if isinstance(m, ATTENTION)
     ]
-    training = model.training
     try:
-        model.eval()(batch)
+        with evaluation_mode(model):
+            model(batch)
     finally:
-        model.train(training)
         for handle in handles:
             handle.remove()
     if not calls:

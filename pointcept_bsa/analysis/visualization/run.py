@@ -1,38 +1,32 @@
-"""All pictures of ``tools/visualize.py``: settings and opened runs in, files out."""
+"""All pictures of ``tools/visualize.py``: settings and opened runs in, files out; runtimes from the results of
+``tools/benchmark.py``."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from torch import nn
-
-from pointcept_bsa.analysis.visualization.attention import draw_attention, draw_receptive_field, heading
+from pointcept_bsa.analysis.benchmark.plot import draw_times
+from pointcept_bsa.analysis.benchmark.report import Row
+from pointcept_bsa.analysis.visualization.attention import (
+    draw_attention,
+    draw_gates,
+    draw_receptive_field,
+    draw_token_levels,
+    heading,
+)
 from pointcept_bsa.analysis.visualization.capture import Capture, capture, choose_layer
 from pointcept_bsa.analysis.visualization.drawing import Drawing, save
-from pointcept_bsa.analysis.visualization.gates import draw_gates
 from pointcept_bsa.analysis.visualization.influence import draw_influence, gradient_influence
-from pointcept_bsa.analysis.visualization.levels import draw_token_levels
 from pointcept_bsa.analysis.visualization.subject import Subject, choose_point, load_subject
 from pointcept_bsa.analysis.visualization.trees import draw_levels, draw_rotated
 from pointcept_bsa.arguments.words import WHAT
 from pointcept_bsa.errors import InputError
+from pointcept_bsa.files.json_file import read_json
 from pointcept_bsa.training.evaluation.canvas import Canvas
-
-
-class OpenedRun(Protocol):
-    """What the host opens: a config, its model, a short name, the folder of the run if there is one."""
-
-    @property
-    def cfg(self) -> Mapping[str, Any]: ...
-    @property
-    def model(self) -> nn.Module: ...
-    @property
-    def name(self) -> str: ...
-    @property
-    def folder(self) -> Path | None: ...
+from pointcept_bsa.training.runs.opened_run import OpenedRun
 
 
 @dataclass(frozen=True)
@@ -104,3 +98,63 @@ def _influence(settings: Settings, runs: Sequence[OpenedRun], subject: Subject, 
             raise InputError(f"RUN {run.name!r}: its sample {own.name!r} has other points than that of the first run")
         influences.append((run.name, gradient_influence(run.model, own.batch, point)))
     return draw_influence(subject, canvas, influences, point)
+
+
+WITH_DEFAULT = [each.name for each in fields(Row) if each.default is not MISSING]  # null there: none was written
+
+
+def draw_scaling(results: Sequence[str], output: Path) -> Path:
+    """One picture of the rows of all results: files ``benchmark.json`` or folders that hold one.
+
+    Raises:
+        InputError: no such file, or another kind of file.
+    """
+    contents = [read_results(path) for path in results]
+    rows: list[Row] = []
+    for path, (part, _) in zip(results, contents):
+        taken = {row.name for row in rows}
+        for row in part:
+            if row.name in taken:
+                row.name = f"{row.name} ({Path(path).parent.name if Path(path).is_file() else Path(path).name})"
+            rows.append(row)
+    environments = [content["environment"] for _, content in contents]
+    title = "; ".join(dict.fromkeys(f"{e.get('device', '?')}, {e.get('dtype', '?')}" for e in environments))
+    draw_times(output, rows, contents[0][1].get("baseline"), title)
+    return output
+
+
+def read_results(path: str) -> tuple[list[Row], dict[str, Any]]:
+    """Rows and the whole content of a result file. Raises InputError."""
+    file = Path(path) / "benchmark.json" if Path(path).is_dir() else Path(path)
+    if not file.is_file():
+        raise InputError(f"RESULT {path!r}: no such file, wanted the benchmark.json of tools/benchmark.py")
+    content = read_json(file, words_as_null=True)
+    try:
+        complete = [{"mode": "", "ops": "", **row} for row in content["rows"]]  # which older results lack
+        rows = [_row(row) for row in complete]
+        texts = [content["environment"].get(key, "") for key in ("device", "dtype")] + [content.get("baseline") or ""]
+        if not all(isinstance(text, str) for text in texts):
+            raise ValueError("a name that is no text")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"RESULT {path!r}: not a result of tools/benchmark.py ({error})") from error
+    if not rows:
+        raise InputError(f"RESULT {path!r}: it has no rows")
+    return rows, content
+
+
+def _row(values: Mapping[str, Any]) -> Row:
+    """Raises ValueError for an entry that is not of the kind that ``Row`` says, TypeError for one that is missing."""
+    given = {each.name: values[each.name] for each in fields(Row) if each.name in values}
+    row = Row(**{name: value for name, value in given.items() if value is not None or name not in WITH_DEFAULT})
+    for each in fields(Row):
+        value, kinds = getattr(row, each.name), str(each.type).split(" | ")
+        number = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e300
+        good = {
+            "None": value is None,
+            "str": isinstance(value, str),
+            "int": number and isinstance(value, int),
+            "float": number,
+        }
+        if not any(good[kind] for kind in kinds) or (each.name in ("points", "batch_size") and value < 1):
+            raise ValueError(f"{each.name} is {str(value)[:40]!r}")
+    return row

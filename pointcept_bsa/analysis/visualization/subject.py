@@ -16,7 +16,7 @@ from pointcept_bsa.errors import InputError, nearest
 from pointcept_bsa.host import build_dataset, collate_fn
 from pointcept_bsa.samples import to_device
 from pointcept_bsa.training.evaluation.canvas import Canvas
-from pointcept_bsa.training.evaluation.saved_predictions import where
+from pointcept_bsa.training.evaluation.export_fields import where
 from pointcept_bsa.training.evaluation.training_range import check_same_inputs
 
 

@@ -18,7 +18,7 @@ from pointcept_bsa.training.checkpoints.checkpoint import unwrap
 from pointcept_bsa.training.checkpoints.entries import REFUSED, check_entries, check_fits, refused_by, usable_schedule
 from pointcept_bsa.training.checkpoints.record import check_record
 from pointcept_bsa.training.env import get_rng_state, seed_stream, set_rng_state
-from pointcept_bsa.training.plan import TrainingPlan
+from pointcept_bsa.training.loader import TrainingPlan
 from pointcept_bsa.training.processes.elastic import launch_name
 from pointcept_bsa.training.processes.sharding import load_optimizer_state, model_state, optimizer_state
 

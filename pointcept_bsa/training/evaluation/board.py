@@ -13,15 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pointcept_bsa.datasets.inputs import in_files, physical_target
 from pointcept_bsa.distributed.parts import sum_over_parts, whole_batch
-from pointcept_bsa.geometry.domains import DOMAIN
 from pointcept_bsa.host import HOOKS, HookBase, collate_fn, comm
 from pointcept_bsa.layers.ball_sparse_attention import BallSparseAttention
 from pointcept_bsa.layers.native_sparse_attention import NativeSparseAttention
 from pointcept_bsa.samples import to_device
-from pointcept_bsa.training.evaluation.bounded import bounded, test_settings
-from pointcept_bsa.training.evaluation.domains import draw_view, views
+from pointcept_bsa.training.evaluation.bounded import bounded, evaluation_mode, test_settings
+from pointcept_bsa.training.evaluation.export_fields import draw_pictures
 from pointcept_bsa.training.runs.flat_config import flat_config
 
 # How much each branch of a sparse attention contributes: the means of its gates.
@@ -140,38 +138,25 @@ class BoardWriter(HookBase):
     def _predict(
         self, model: Any, dataset: Any, batch: Mapping[str, Any], means: GateMeans | None
     ) -> Mapping[str, Any]:
-        training = model.training
         predict = bounded(model, test_settings(dataset), self.trainer.comm_info.get("training_points"))
-        model.eval()
-        try:
-            if means is None:
-                return predict(batch)
-            with means.watching():
-                return predict(batch)
-        finally:
-            model.train(training)
+        with evaluation_mode(model), means.watching() if means is not None else contextlib.nullcontext():
+            return predict(batch)
 
     def _draw(self, dataset: Any, index: int, batch: Mapping[str, Any], pred: np.ndarray, step: int) -> None:
         from matplotlib.image import imread
 
-        coord = batch["position" if "position" in batch else "coord"].cpu().numpy()
-        if len(coord) > self.max_points:
+        points = len(batch["coord"])
+        if points > self.max_points:
             if not self._said:
-                self.trainer.logger.info(f"BoardWriter: no picture of {len(coord)} points, {self.max_points} at most")
+                self.trainer.logger.info(f"BoardWriter: no picture of {points} points, {self.max_points} at most")
             self._said = True
             return
-        raw = dataset.get_data(index)
-        face = raw.get("face") if len(raw["coord"]) == len(coord) else None
         title = f"{dataset.get_data_name(index)}, epoch {step}"
         with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "sample.png"
-            up = getattr(dataset, "up_axis", "z")
-            coord = in_files(dataset, "coord", coord)
-            truth, pred = (physical_target(dataset, values) for values in (batch["target"].cpu().numpy(), pred))
-            for view in views(dataset, batch[DOMAIN].cpu().numpy() if DOMAIN in batch else None):
-                draw_view(path, view, coord=coord, truth=truth, pred=pred, title=title, up=up, face=face)
+            stem = Path(folder) / "validation_sample"
+            for path in draw_pictures(dataset, index, batch, pred, stem, lambda _: title):
                 image = (imread(path)[..., :3] * 255).round().astype(np.uint8)
-                self.trainer.writer.add_image(view.suffixed("validation_sample"), image, step, dataformats="HWC")
+                self.trainer.writer.add_image(path.stem, image, step, dataformats="HWC")
 
     def after_train(self) -> None:
         trainer = self.trainer

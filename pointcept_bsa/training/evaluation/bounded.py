@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,11 +42,22 @@ from pointcept_bsa.samples import (
     rows_of,
     with_lengths,
 )
-from pointcept_bsa.training.evaluation.training_points import TrainingPoints
+from pointcept_bsa.training.evaluation.provenance import TrainingPoints
 
 DENSER = 1.1  # a cloud of up to so many times the points of training is of its density
 TRAINING = "training"
 WHOLE, AT_TRAINING = "whole", "at_training_density"  # names of ways in records, reports and curves
+
+
+@contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Within, the model is in evaluation mode; afterwards in the one it was in."""
+    training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(training)
 
 
 @dataclass(frozen=True)

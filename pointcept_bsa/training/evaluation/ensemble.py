@@ -6,10 +6,9 @@ import hashlib
 import inspect
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
-from torch import nn
 
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.host import TESTERS
@@ -17,21 +16,7 @@ from pointcept_bsa.host.weight import identity
 from pointcept_bsa.models.ensemble import Ensemble
 from pointcept_bsa.training.evaluation.provenance import FILE, read_recorded
 from pointcept_bsa.training.evaluation.tester import RegressionTester
-
-
-class Member(Protocol):
-    """A finished run, opened (see ``training.runs.opened_run``)."""
-
-    @property
-    def cfg(self) -> Any: ...
-    @property
-    def model(self) -> nn.Module: ...
-    @property
-    def weight(self) -> Path | None: ...
-    @property
-    def folder(self) -> Path | None: ...
-    @property
-    def name(self) -> str: ...
+from pointcept_bsa.training.runs.opened_run import OpenedRun
 
 
 class EnsembleTester(RegressionTester):
@@ -46,7 +31,7 @@ class EnsembleTester(RegressionTester):
         InputError: members with other target statistics, or trained on another split; before anything is written.
     """
 
-    def __init__(self, cfg: Any, members: Sequence[Member], **options: Any) -> None:
+    def __init__(self, cfg: Any, members: Sequence[OpenedRun], **options: Any) -> None:
         self.members = members
         refuse_strangers(members)
         super().__init__(cfg, Ensemble([member.model for member in members]).eval(), **options)
@@ -80,7 +65,7 @@ class EnsembleTester(RegressionTester):
         return None
 
 
-def refuse_strangers(members: Sequence[Member]) -> None:
+def refuse_strangers(members: Sequence[OpenedRun]) -> None:
     """Raise InputError unless all members predict the same target and, as far as known, trained on the same samples."""
     first = members[0]
     statistics, split = _statistics(first), _training_split(first)
@@ -98,7 +83,7 @@ def refuse_strangers(members: Sequence[Member]) -> None:
             )
 
 
-def _statistics(member: Member) -> torch.Tensor:
+def _statistics(member: OpenedRun) -> torch.Tensor:
     """(2, K) mean and deviation of the target."""
     normalizer = getattr(member.model, "normalizer", None)
     if normalizer is None:
@@ -106,7 +91,7 @@ def _statistics(member: Member) -> torch.Tensor:
     return torch.stack([normalizer.mean, normalizer.std]).cpu()
 
 
-def _training_split(member: Member) -> str | None:
+def _training_split(member: OpenedRun) -> str | None:
     """The hash of the samples it was trained on; None where it was not recorded."""
     path = None if member.folder is None else member.folder / FILE
     if path is None or not path.is_file():
@@ -120,7 +105,7 @@ def _shown(statistics: torch.Tensor) -> str:
     return f"mean {', '.join(mean)[:40]}, std {', '.join(std)[:40]}"
 
 
-def test_ensemble(cfg: Any, members: Sequence[Member]) -> Mapping[str, Any]:
+def test_ensemble(cfg: Any, members: Sequence[OpenedRun]) -> Mapping[str, Any]:
     """Test the members together as ``cfg.test`` says; what is written to ``{save_path}/test/metrics.json``.
 
     Raises:

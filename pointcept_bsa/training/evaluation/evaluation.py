@@ -16,12 +16,13 @@ from pointcept_bsa.host import comm
 from pointcept_bsa.host.memory import OutOfMemory
 from pointcept_bsa.metrics import DISTRIBUTION_METRICS, METRICS, VECTOR_METRICS, base_metric
 from pointcept_bsa.samples import to_device
-from pointcept_bsa.training.evaluation.bounded import AT_TRAINING, BoundedModel
+from pointcept_bsa.training.evaluation.bounded import AT_TRAINING, BoundedModel, evaluation_mode
 from pointcept_bsa.training.evaluation.target_fields import Measure, TargetField, measures
 
 # {"name": str, "points": int, <measure>: float, ...} of one sample; "normalized": {<measure>: float, ...} where asked
 # for; the measures are those of ``target_fields``
 Record = dict[str, Any]
+TESTED = ("relative_l2", "mse", "rmse", "mae", "r2", "magnitude_mae", "angle")  # unless a test wants others
 KNOWN = {**METRICS, **VECTOR_METRICS, **DISTRIBUTION_METRICS}
 
 
@@ -38,11 +39,10 @@ def evaluate(
     model: nn.Module | BoundedModel,
     batches: Iterable[Mapping[str, Any]],
     metrics: Sequence[str],
-    on_batch: Callable[[Mapping[str, Any], Tensor], None] | None = None,
+    judges: Sequence[Callable[[Mapping[str, Any], Mapping[str, Tensor]], None]] = (),
     normalized: bool = False,
     others: Mapping[str, BoundedModel] | None = None,
     fields: Sequence[TargetField] = (),
-    on_output: Callable[[Mapping[str, Any], Mapping[str, Tensor]], None] | None = None,
 ) -> list[Record]:
     """Judge every sample once.
 
@@ -51,11 +51,10 @@ def evaluate(
             A :class:`.BoundedModel` splits clouds that are too large; their records have ``pieces``.
         batches: with ``coord``, ``target``, ``offset`` and ``name``.
         metrics: names from :data:`.METRICS`, :data:`.VECTOR_METRICS` and :data:`.DISTRIBUTION_METRICS`.
-        on_batch: called with each batch and its prediction.
+        judges: called with each batch and all that the model has made of it.
         normalized: also judge in the units of the model's target normaliser (a model without one is left at that).
         others: the same model with clouds split otherwise, by name. A record has their metrics under that name (and
             ``pieces`` there), unless the memory was not enough for it.
-        on_output: called with each batch and all that the model has made of it.
         fields: of the target; of several each is judged by itself, see :mod:`.target_fields`.
 
     Returns:
@@ -67,10 +66,8 @@ def evaluate(
     device = next(model.parameters()).device
     normalizer = getattr(getattr(model, "module", model), "normalizer", None) if normalized else None
     wanted = Wanted(measures(metrics, fields), measures(metrics, fields, normalized=True))
-    training = model.training
-    model.eval()
     records: list[Record] = []
-    try:
+    with evaluation_mode(model):
         for batch in batches:
             if "name" not in batch or "target" not in batch:
                 raise InputError(f"batch: got keys {sorted(batch)}, wanted also 'name' and 'target' to evaluate")
@@ -80,12 +77,13 @@ def evaluate(
             for name, other in (others or {}).items():
                 add_other(found, name, other=other, first=predict, batch=batch, wanted=wanted, normalizer=normalizer)
             records += found
-            if on_batch is not None:
-                on_batch(batch, output["pred"].double())
-            if on_output is not None:
-                on_output(batch, output)
-    finally:
-        model.train(training)
+            for collect in judges:
+                collect(batch, output)
+    return of_all_processes(records)
+
+
+def of_all_processes(records: Sequence[Record]) -> list[Record]:
+    """One record a sample, sorted by name, without the repetitions that a distributed sampler adds."""
     unique = {record["name"]: record for part in comm.all_gather(records) for record in part}
     return [unique[name] for name in sorted(unique)]
 

@@ -17,11 +17,10 @@ from pointcept_bsa.training.evaluation.bounded import (
 )
 from pointcept_bsa.training.evaluation.evaluation import Record, check_metrics, evaluate, other_way, summarize, told
 from pointcept_bsa.training.evaluation.fit import ConstantErrors, Fit, training_errors
-from pointcept_bsa.training.evaluation.provenance import record_data
+from pointcept_bsa.training.evaluation.provenance import PointCounter, record_data, record_points, training_points
 from pointcept_bsa.training.evaluation.running_statistics import compare_modes
 from pointcept_bsa.training.evaluation.scalar_errors import ScalarErrors
 from pointcept_bsa.training.evaluation.target_fields import TargetField, check_key, key_value, measures, target_fields
-from pointcept_bsa.training.evaluation.training_points import PointCounter, record_points, training_points
 
 Summary = dict[str, dict[str, float]]
 
@@ -94,15 +93,9 @@ class RegressionEvaluator(HookBase):
         constant = ConstantErrors(getattr(trainer.model, "module", trainer.model), fields)
         several = len(fields) > 1
         scalars = ScalarErrors(trainer.val_loader.dataset)
+        judges = (constant, scalars)
         records = evaluate(
-            predict,
-            trainer.val_loader,
-            metrics=self.metrics,
-            on_batch=constant,
-            normalized=several,
-            others=ways,
-            fields=fields,
-            on_output=scalars,
+            predict, trainer.val_loader, self.metrics, judges, normalized=several, others=ways, fields=fields
         )
         if not records:
             trainer.logger.warning("Validation: the set has NO SAMPLES; no metric, no best checkpoint")

@@ -12,12 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pointcept_bsa.errors import InputError
-from pointcept_bsa.files.json_file import read_json
 from pointcept_bsa.host.weight import of_other_weights
+from pointcept_bsa.training.evaluation.bounded import evaluation_mode
 from pointcept_bsa.training.evaluation.running_statistics import errors_of, some_batches
 from pointcept_bsa.training.evaluation.target_fields import TargetField, pooled_relative_l2, target_fields
-from pointcept_bsa.training.runs.finished import REPORT, Run
+from pointcept_bsa.training.runs.finished import Run, tested
 
 AS_A_CONSTANT = 0.95  # of the constant's error, from which on a network is no better
 OVERFITS = 1.5  # validation error over training error
@@ -69,13 +68,9 @@ MORE_DATA = "more samples or augmentation help most; else fewer frequency bands,
 
 def training_errors(model: nn.Module, dataset: Any, clouds: int) -> list[float]:
     """Relative L2 of the model, in evaluation mode, on some samples of the training set, evenly over it."""
-    training = model.training
-    model.eval()
-    try:
+    with evaluation_mode(model):
         fields = target_fields(dataset)
         return [error for batch in some_batches(model, dataset, clouds) for error in errors_of(model, batch, fields)]
-    finally:
-        model.train(training)
 
 
 class ConstantErrors:
@@ -88,7 +83,7 @@ class ConstantErrors:
         self.errors: list[float] = []
 
     @torch.no_grad()
-    def __call__(self, batch: Mapping[str, Any], pred: Tensor) -> None:
+    def __call__(self, batch: Mapping[str, Any], output: Any) -> None:
         if self.mean is None or self.mean.shape[-1] != batch["target"].shape[-1]:
             return
         target = batch["target"].double()
@@ -143,13 +138,7 @@ def constant_warnings(runs: Iterable[Run]) -> list[str]:
 
 def warning_of_folder(folder: Path | None) -> str | None:
     """The line of the test of the weights that lie in the folder of a run; None without such a test."""
-    path = None if folder is None else folder / REPORT
-    if folder is None or path is None or not path.is_file():
-        return None
-    try:
-        report = read_json(path, words_as_null=True)
-    except (InputError, OSError):
-        return None  # it is not the result that is used here
-    if not isinstance(report, Mapping) or of_other_weights(folder, report) is not None:
+    report = tested(folder)
+    if folder is None or report is None or of_other_weights(folder, report) is not None:
         return None
     return constant_warning(report)

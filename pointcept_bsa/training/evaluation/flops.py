@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 from pointcept_bsa.distributed import mesh
 from pointcept_bsa.distributed.parts import part_of, sum_over_parts, whole_lengths
 from pointcept_bsa.training.evaluation.anchored import AnchoredModel
-from pointcept_bsa.training.evaluation.bounded import BoundedModel, cut_points
+from pointcept_bsa.training.evaluation.bounded import BoundedModel, cut_points, evaluation_mode
 
 # Choices that are made by variables of the environment, for a while.
 
@@ -50,14 +50,9 @@ def count_flops(model: nn.Module, batch: Mapping[str, Any], call: Callable[[Any]
 
     Elementwise operations, sorting and distances are not counted, as is usual.
     """
-    training = model.training
-    model.eval()
-    try:
-        counter = FlopCounterMode(display=False, custom_mapping=CPU_ATTENTION)
-        with environment_variable(CONVOLUTION, "torch"), counter:  # spconv's own kernels would not be counted
-            (call or model)(batch)
-    finally:
-        model.train(training)
+    counter = FlopCounterMode(display=False, custom_mapping=CPU_ATTENTION)
+    with evaluation_mode(model), environment_variable(CONVOLUTION, "torch"), counter:  # spconv's would not be counted
+        (call or model)(batch)
     return counter.get_total_flops()
 
 

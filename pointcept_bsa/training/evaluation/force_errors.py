@@ -7,18 +7,18 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from pointcept_bsa.datasets.inputs import in_files, physical_target
-from pointcept_bsa.host import comm
 from pointcept_bsa.mesh_io import Mesh
+from pointcept_bsa.samples import lengths
+from pointcept_bsa.training.evaluation.evaluation import of_all_processes
 from pointcept_bsa.training.evaluation.export_fields import faces_of
 from pointcept_bsa.training.evaluation.forces import (
     Reference,
+    channels_named,
     element_forces,
     pressure_channel,
-    shear_channels,
     surface_forces,
 )
 from pointcept_bsa.training.evaluation.scalar_errors import sample_scores, score_lines
@@ -49,15 +49,15 @@ class ForceErrors:
             return
         self.reference = Reference.of(self.surface)
         fields = target_of(dataset)["fields"]
-        self.pressure, self.shear = pressure_channel(self.surface, fields), shear_channels(self.surface, fields)
+        self.pressure = pressure_channel(self.surface, fields)
+        self.shear = channels_named(self.surface, "shear", fields)
         self.index = {dataset.get_data_name(i): i for i in range(len(dataset))}
 
     def __call__(self, batch: Mapping[str, Any], output: Mapping[str, Tensor]) -> None:
         """Take the batch and the model's output ``pred`` (N, K) in physical units."""
         if self.surface is None:
             return
-        lengths = torch.diff(batch["offset"], prepend=batch["offset"].new_zeros(1)).tolist()
-        parts = (values.double().cpu().split(lengths) for values in (batch["target"], output["pred"]))
+        parts = (values.double().cpu().split(lengths(batch)) for values in (batch["target"], output["pred"]))
         for name, target, pred in zip(batch["name"], *parts, strict=True):
             integrate, closed = self.integral(name, len(target))
             if integrate is not None:
@@ -92,8 +92,7 @@ class ForceErrors:
 
     def report(self) -> dict[str, Any] | None:
         """What the samples come to; None without any."""
-        unique = {record["name"]: record for part in comm.all_gather(self.records) for record in part}
-        records = [unique[name] for name in sorted(unique)]
+        records = of_all_processes(self.records)
         if not records:
             return None
         units = [OVER_Q[unit] if self.reference.coefficient else unit for unit in UNITS.values()]

@@ -16,6 +16,7 @@ import numpy as np
 
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.training.evaluation.surface import Surface, area_vectors
+from pointcept_bsa.training.evaluation.training_range import field_channels
 
 SILHOUETTE_PIXELS = 2000
 COMPONENTS = ("drag", "lift", "side", "roll", "yaw", "pitch")
@@ -262,19 +263,11 @@ def _unit(name: str, direction: Sequence[float]) -> tuple[float, float, float]:
 
 def pressure_channel(surface: Mapping[str, Any] | None, targets: Sequence[Sequence[Any]]) -> int:
     """Where among ``targets``, fields with their widths, the pressure of ``surface_pressure`` is; else the first."""
-    wanted, first = (surface or {}).get("field"), 0
-    for name, width in targets:
-        if name == wanted:
-            return first
-        first += width
-    return 0
+    found = channels_named(surface, "field", targets)
+    return 0 if found is None else found.start
 
 
-def shear_channels(surface: Mapping[str, Any] | None, targets: Sequence[Sequence[Any]]) -> slice | None:
-    """Where its wall shear stress is; None where it says of none."""
-    wanted, first = (surface or {}).get("shear"), 0
-    for name, width in targets:
-        if name == wanted:
-            return slice(first, first + width)
-        first += width
-    return None
+def channels_named(surface: Mapping[str, Any] | None, key: str, targets: Sequence[Sequence[Any]]) -> slice | None:
+    """Where the field is that it names as ``key`` ("shear": its wall shear stress); None where it says of none."""
+    wanted = (surface or {}).get(key)
+    return next((own for name, own in field_channels(targets) if name == wanted), None)

@@ -16,6 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from pointcept_bsa.host import collate_fn
 from pointcept_bsa.samples import to_device
+from pointcept_bsa.training.evaluation.bounded import evaluation_mode
 from pointcept_bsa.training.evaluation.target_fields import TargetField, pooled_relative_l2, target_fields
 
 MUCH = 1.5  # errors whose ratio is above this differ by more than half
@@ -56,8 +57,8 @@ def statistics_norms(model: nn.Module) -> list[_BatchNorm]:
 
 
 @torch.no_grad()
-def compare_modes(model: nn.Module, dataset: Any, clouds: int, seed: int = 0) -> ModeErrors | None:
-    """The errors of a model in both modes on the same training samples, with all augmentation drawn from ``seed``.
+def compare_modes(model: nn.Module, dataset: Any, clouds: int) -> ModeErrors | None:
+    """The errors of a model in both modes on the same training samples, with the same augmentation.
 
     Buffers, modes and random states are afterwards as before. None for a model without running statistics.
 
@@ -69,30 +70,26 @@ def compare_modes(model: nn.Module, dataset: Any, clouds: int, seed: int = 0) ->
     norms = statistics_norms(model)
     if not norms:
         return None
-    training = model.training
     evaluation, own = [], []
-    model.eval()
-    try:
+    with evaluation_mode(model):
         fields = target_fields(dataset)
-        for batch in some_batches(model, dataset, clouds, seed):
+        for batch in some_batches(model, dataset, clouds):
             evaluation += errors_of(model, batch, fields)
             with own_statistics(norms):
                 own += errors_of(model, batch, fields)
-    finally:
-        model.train(training)
     return ModeErrors(statistics.fmean(evaluation), statistics.fmean(own), len(own))
 
 
-def some_batches(model: nn.Module, dataset: Any, clouds: int, seed: int = 0) -> Iterator[dict[str, Any]]:
+def some_batches(model: nn.Module, dataset: Any, clouds: int) -> Iterator[dict[str, Any]]:
     """At least ``SAMPLES`` samples of a set, evenly over it, in whole batches of ``clouds``, on the model's device.
 
-    What they draw at random comes from ``seed``; random states are afterwards as before.
+    What they draw at random is the same every time; random states are afterwards as before.
     """
     clouds = min(clouds, len(dataset))
     batches = min(-(-SAMPLES // clouds), len(dataset) // clouds)
     device = next(model.parameters()).device
     for first in range(batches):
-        with fixed_seeds(seed + first):
+        with fixed_seeds(first):
             samples = [dataset[(first + i * batches) * len(dataset) // (batches * clouds)] for i in range(clouds)]
         yield to_device(collate_fn(samples), device)
 

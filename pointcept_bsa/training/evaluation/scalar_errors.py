@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from pointcept_bsa.host import comm
 from pointcept_bsa.samples import SCALARS
+from pointcept_bsa.training.evaluation.evaluation import of_all_processes
 
 # How well numbers of whole samples, as drag or lift, are predicted: scores over the samples of a set.
 
@@ -75,8 +75,7 @@ class ScalarErrors:
 
     def report(self) -> dict[str, Any] | None:
         """``scores`` of each scalar, and the ``samples``; None without any."""
-        unique = {record["name"]: record for part in comm.all_gather(self.records) for record in part}
-        records = [unique[name] for name in sorted(unique)]
+        records = of_all_processes(self.records)
         if not records:
             return None
         pred, true = (np.array([record[key] for record in records]) for key in ("predicted", "true"))

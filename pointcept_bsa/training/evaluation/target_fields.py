@@ -23,7 +23,7 @@ from torch import Tensor
 from pointcept_bsa.errors import InputError, nearest
 from pointcept_bsa.geometry.domains import DOMAIN
 from pointcept_bsa.metrics import VECTOR_METRICS, base_metric, relative_l2
-from pointcept_bsa.training.evaluation.training_range import target_of
+from pointcept_bsa.training.evaluation.training_range import field_channels, target_of
 
 NO_UNIT = {"relative_l2": "1", "r2": "1", "angle": "degrees", "nll": "nat", "ause": "1"}
 NO_UNIT |= {"coverage_68": "1", "coverage_95": "1"}
@@ -103,12 +103,10 @@ def target_fields(dataset: Any) -> tuple[TargetField, ...]:
     # A sample is read only to tell several apart.
     widths = [len(dataset.target_names)] if len(names) == 1 else [width for _, width in target_of(dataset)["fields"]]
     constants = [float(c) for c in dataset.target_offset()] if hasattr(dataset, "target_offset") else []
-    domains, found, first = list(getattr(dataset, "domains", ())), [], 0
-    for name, width in zip(names, widths, strict=True):
-        own = slice(first, first + width)
+    domains, found = list(getattr(dataset, "domains", ())), []
+    for name, own in field_channels(zip(names, widths, strict=True)):
         unit, domain = ", ".join(dict.fromkeys(units[own])), domains.index(domain_of(name)) if domains else None
-        found.append(TargetField(name, first, width, unit, tuple(constants[own]), domain))
-        first += width
+        found.append(TargetField(name, own.start, own.stop - own.start, unit, tuple(constants[own]), domain))
     return tuple(found)
 
 

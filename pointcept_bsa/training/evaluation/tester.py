@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from pointcept_bsa.datasets.inputs import in_files, physical_target
 from pointcept_bsa.distributed import mesh
 from pointcept_bsa.distributed.parts import whole_batch
-from pointcept_bsa.errors import InputError
 from pointcept_bsa.files.checkpoint_file import read_checkpoint
-from pointcept_bsa.files.json_file import read_json, write_json
+from pointcept_bsa.files.json_file import write_json
+from pointcept_bsa.files.progress import Progress
 from pointcept_bsa.host import TESTERS, collate_fn, comm
 from pointcept_bsa.host.weight import identity
 from pointcept_bsa.metrics import base_metric, higher_is_better
@@ -29,8 +29,9 @@ from pointcept_bsa.training.evaluation.bounded import (
     describe_way,
     test_settings,
 )
-from pointcept_bsa.training.evaluation.domains import check_domains, draw_view, views
+from pointcept_bsa.training.evaluation.domains import check_domains
 from pointcept_bsa.training.evaluation.evaluation import (
+    TESTED,
     Record,
     check_metrics,
     evaluate,
@@ -38,20 +39,23 @@ from pointcept_bsa.training.evaluation.evaluation import (
     other_way,
     summarize,
 )
-from pointcept_bsa.training.evaluation.export_fields import FieldExporter, check_export, faces_of
+from pointcept_bsa.training.evaluation.export_fields import (
+    FieldExporter,
+    check_export,
+    draw_pictures,
+    save_predictions,
+)
 from pointcept_bsa.training.evaluation.fit import KEY, ConstantErrors, compared_with_constant, constant_warning
 from pointcept_bsa.training.evaluation.flops import gflops_of
 from pointcept_bsa.training.evaluation.force_errors import ForceErrors
-from pointcept_bsa.training.evaluation.provenance import provenance, sample_names
+from pointcept_bsa.training.evaluation.provenance import provenance, sample_names, training_points
 from pointcept_bsa.training.evaluation.published import comparison_lines, published_for
-from pointcept_bsa.training.evaluation.saved_predictions import domain_of_points, save_predictions, where
 from pointcept_bsa.training.evaluation.scalar_errors import ScalarErrors
 from pointcept_bsa.training.evaluation.target_fields import check_key, key_value, measures, target_fields
 from pointcept_bsa.training.evaluation.tester_base import TesterBase
-from pointcept_bsa.training.evaluation.training_points import training_points
 from pointcept_bsa.training.evaluation.training_range import check_same_inputs
 from pointcept_bsa.training.evaluation.uncertainty import PICTURE, UncertaintyCurves, draw_uncertainty, with_uncertainty
-from pointcept_bsa.training.runs.finished import run_record
+from pointcept_bsa.training.runs.finished import run_record, tested
 from pointcept_bsa.training.runs.flat_config import flat_config
 
 OF_WHOLE_CLOUDS = {"forces"}  # judges that cannot do with parts of clouds
@@ -97,7 +101,7 @@ class RegressionTester(TesterBase):
         model: nn.Module | None = None,
         test_loader: Any = None,
         verbose: bool = False,
-        metrics: Sequence[str] = ("relative_l2", "mse", "rmse", "mae", "r2", "magnitude_mae", "angle"),
+        metrics: Sequence[str] = TESTED,
         key: str = "relative_l2",
         pictures: bool = True,
         save_predictions: bool = False,
@@ -127,8 +131,7 @@ class RegressionTester(TesterBase):
         batches = self.with_progress()
         self.constant = ConstantErrors(getattr(self.model, "module", self.model), self.fields)
         self.judges = self.judges_of_samples()
-        arguments = (batches, self.metrics, None, True, self.ways, self.fields, self.after_batch)
-        records = evaluate(self.predict, *arguments)
+        records = evaluate(self.predict, batches, self.metrics, (self.after_batch,), True, self.ways, self.fields)
         report = self.report(records, time.perf_counter() - start)
         if comm.is_main_process():
             self.say_what_is_replaced(report)
@@ -151,24 +154,22 @@ class RegressionTester(TesterBase):
 
     def say_what_is_replaced(self, report: Mapping[str, Any]) -> None:
         """A result of other weights that lies there goes, and is named."""
-        path = self.folder / "metrics.json"
-        try:
-            before = read_json(path, words_as_null=True).get("weight_sha256")
-        except (InputError, AttributeError):
-            return  # there is none that could be read
+        path, before = self.folder / "metrics.json", (tested(self.folder.parent) or {}).get("weight_sha256")
         if isinstance(before, str) and before != report["weight_sha256"]:
             self.logger.warning(f"{path}: the result of other weights (sha256 {before[:12]}...) is replaced")
 
     def with_progress(self) -> Iterator[Mapping[str, Any]]:
         """The batches, with a line about rate and time left now and then."""
-        total, start = len(self.test_loader), time.perf_counter()
-        last = start
-        for i, batch in enumerate(self.test_loader):
-            yield batch
-            now = time.perf_counter()
-            if now - last > 10:
-                last, rate = now, (i + 1) / (now - start)
-                self.logger.info(f"Test: {i + 1}/{total} batches, {rate:.2f}/s, {(total - i - 1) / rate:.0f} s left")
+        if not comm.is_main_process():
+            yield from self.test_loader
+            return
+        progress = Progress("test", len(self.test_loader), "batches", say=self.logger.info)
+        try:
+            for batch in self.test_loader:
+                yield batch
+                progress.update()
+        finally:
+            progress.close()
 
     def report(self, records: list[Record], seconds: float) -> dict[str, Any]:
         """What was tested, with what, and how it came out."""
@@ -329,18 +330,14 @@ class RegressionTester(TesterBase):
                 batch, output = whole_batch(batch, self.predict(batch))
             if not comm.is_main_process():
                 continue
-            coord, target = (batch[key].cpu().numpy() for key in (where(batch), "target"))
-            pred = output["pred"].cpu().numpy()
             of = f"{label} of {len(records)} samples" if len(records) > 1 else "the only sample"
-            up = getattr(dataset, "up_axis", "z")
-            face = faces_of(dataset, index[record["name"]], len(coord))
-            coord = in_files(dataset, "coord", coord)
-            target, pred = (physical_target(dataset, values) for values in (target, pred))
-            for view in views(dataset, domain_of_points(batch)):
-                path = self.folder / f"{view.suffixed(label)}.png"
-                title = f"{record['name']}: {of}, {self.told(record, view.name)}"
-                draw_view(path, view, coord=coord, truth=target, pred=pred, title=title, up=up, face=face)
+            title, pred = partial(self.title, record, of), output["pred"].cpu().numpy()
+            for path in draw_pictures(dataset, index[record["name"]], batch, pred, self.folder / label, title):
                 self.logger.info(f"Picture of the {label} sample: {path}")
+
+    def title(self, record: Record, of: str, domain: str) -> str:
+        """Above a picture of a sample, or of a domain of it."""
+        return f"{record['name']}: {of}, {self.told(record, domain)}"
 
     def draw_uncertainty(self, report: Mapping[str, Any]) -> None:
         """The picture of a predicted variance; that of an earlier test goes where there is none."""
@@ -370,7 +367,7 @@ class RegressionTester(TesterBase):
 
     def after_batch(self, batch: Mapping[str, Any], output: Mapping[str, torch.Tensor]) -> None:
         """What else is done with a batch that was judged."""
-        self.constant(batch, output["pred"].double())
+        self.constant(batch, output)
         for name, judge in self.judges.items():
             if name not in OF_WHOLE_CLOUDS:
                 judge(batch, output)

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 
 from pointcept_bsa.files.atomic import write_png
 from pointcept_bsa.geometry.domains import DOMAIN
-from pointcept_bsa.host import comm
 from pointcept_bsa.metrics import DISTRIBUTION_METRICS, coverage, sparsification
 from pointcept_bsa.models.heads import predicts_variance
 from pointcept_bsa.samples import lengths
+from pointcept_bsa.training.evaluation.evaluation import of_all_processes
 from pointcept_bsa.training.evaluation.target_fields import TargetField
 
 FRACTIONS = np.linspace(0, 1, 101)[:-1]  # of points taken away
@@ -68,8 +68,7 @@ class UncertaintyCurves:
 
     def report(self) -> dict[str, Any] | None:
         """By field ``coverage`` at ``levels``, ``sparsification`` and ``oracle`` at ``removed``; None without any."""
-        unique = {record["name"]: record for part in comm.all_gather(self.records) for record in part}
-        records = list(unique.values())
+        records = of_all_processes(self.records)
         if not records:
             return None
         means = {

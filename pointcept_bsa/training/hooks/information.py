@@ -1,4 +1,5 @@
-"""Times and losses: measured every step, read from the device and written now and then."""
+"""What a run tells: times and losses, measured every step, read from the device and written now and then. And what it
+tells a model that is itself a hook."""
 
 from __future__ import annotations
 
@@ -20,6 +21,7 @@ from pointcept_bsa.host.embedded import comm
 from pointcept_bsa.host.embedded.hook import HookBase
 from pointcept_bsa.host.embedded.registry import HOOKS
 from pointcept_bsa.host.memory import peak_memory_mb
+from pointcept_bsa.training.checkpoints.checkpoint import unwrap
 from pointcept_bsa.training.diagnosis import REMEDY, check_numbers
 from pointcept_bsa.training.guard import finite_part
 
@@ -233,3 +235,31 @@ class InformationWriter(HookBase):
 
 def _count_clouds(batch: dict) -> int:
     return len(batch["offset"]) if "offset" in batch else 1
+
+
+@HOOKS.register_module()
+class ModelHook(HookBase):
+    """Passes every moment on to the model if it derives from ``HookBase``."""
+
+    only_watches = True  # the model is compared by its own key
+
+    def before_train(self) -> None:
+        model = unwrap(self.trainer.model)
+        self.model = model if isinstance(model, HookBase) else HookBase()
+        self.model.trainer = self.trainer
+        self.model.before_train()
+
+    def before_epoch(self) -> None:
+        self.model.before_epoch()
+
+    def before_step(self) -> None:
+        self.model.before_step()
+
+    def after_step(self) -> None:
+        self.model.after_step()
+
+    def after_epoch(self) -> None:
+        self.model.after_epoch()
+
+    def after_train(self) -> None:
+        self.model.after_train()

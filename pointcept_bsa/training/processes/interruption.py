@@ -7,7 +7,6 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import Any
 
 from pointcept_bsa.host.embedded import comm
 
@@ -31,20 +30,16 @@ class Interruption:
 
     def __init__(self) -> None:
         self.received = 0  # the signal's number
-        self._former: dict[int, Any] = {}
+        self._handlers = contextlib.ExitStack()
 
     def __enter__(self) -> Interruption:
-        if threading.current_thread() is threading.main_thread():
-            for number in SIGNALS:
-                self._former[number] = signal.signal(number, self._note)
+        self._handlers.enter_context(forwarding(self._note))
         return self
 
     def __exit__(self, *_: object) -> None:
-        for number, handler in self._former.items():
-            signal.signal(number, handler)
-        self._former.clear()
+        self._handlers.close()
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
+    def _note(self, number: int) -> None:
         if self.received and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.received = self.received or number
@@ -70,7 +65,7 @@ def _nothing(number: int, frame: FrameType | None) -> None:
 
 @contextlib.contextmanager
 def forwarding(send: Callable[[int], None]) -> Iterator[None]:
-    """A context in which SIGTERM and SIGINT are passed on to the processes of the run instead of acted on."""
+    """A context in which SIGTERM and SIGINT go to ``send`` (on to the processes of a run) instead of being acted on."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

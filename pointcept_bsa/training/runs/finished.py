@@ -166,6 +166,15 @@ def run_record(folder: Path | None, config: Mapping[str, Any]) -> dict[str, Any]
     }
 
 
+def tested(folder: Path | None) -> dict[str, Any] | None:
+    """The report of the test in a run's folder, as it lies there; None where there is none that could be read."""
+    try:
+        report = None if folder is None else read_json(folder / REPORT, words_as_null=True)
+    except (InputError, OSError):
+        return None
+    return report if isinstance(report, dict) else None
+
+
 def find_runs(paths: Sequence[str], load: Loader) -> list[Run]:
     """The runs that ``paths`` name.
 

@@ -12,7 +12,6 @@ from typing import Any
 from torch import nn
 
 from pointcept_bsa.errors import InputError
-from pointcept_bsa.files.json_file import read_json
 from pointcept_bsa.host.embedded.config import Config, load_config
 from pointcept_bsa.host.embedded.logger import get_root_logger
 from pointcept_bsa.host.embedded.registry import build_model
@@ -25,6 +24,7 @@ from pointcept_bsa.training.checkpoints.checkpoint import (
 )
 from pointcept_bsa.training.checkpoints.export import load_metadata
 from pointcept_bsa.training.env import default_setup, get_device
+from pointcept_bsa.training.runs.finished import tested
 from pointcept_bsa.training.runs.flat_config import canonical, config_differences, flat_config
 from pointcept_bsa.training.runs.portable_config import read_portable_config
 
@@ -89,13 +89,7 @@ def open_run(run: str, options: Mapping[str, Any] | None = None) -> OpenedRun:
 
 def _warn_of_result(folder: Path | None) -> None:
     """Say that the test beside the weights is not theirs."""
-    report = None if folder is None else folder / "test" / "metrics.json"
-    if folder is None or report is None or not report.is_file():
-        return
-    try:
-        found = of_other_weights(folder, read_json(report, words_as_null=True))
-    except (InputError, OSError):
-        return  # it is not the result that is used here
+    found = None if folder is None else of_other_weights(folder, tested(folder))
     if found is not None:
         get_root_logger().warning(f"{folder}: {found}")
 

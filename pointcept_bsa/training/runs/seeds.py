@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from pointcept_bsa.errors import InputError
-from pointcept_bsa.files.json_file import read_json
 from pointcept_bsa.host.embedded.config import Config, load_config
 from pointcept_bsa.host.weight import of_other_weights
 from pointcept_bsa.training.checkpoints.checkpoint import load_checkpoint
 from pointcept_bsa.training.processes.interruption import forwarding
+from pointcept_bsa.training.runs.finished import REPORT, tested
 from pointcept_bsa.training.runs.flat_config import config_differences, flat_config
 
 Summarize = Callable[[Sequence[str], str], None]
@@ -78,9 +78,9 @@ def train_seeds(
             rest = _listed(seeds[seeds.index(seed) :])
             print(f"stopped at seed {seed}; the same command goes on with {rest}", file=sys.stderr, flush=True)
             return code
-    missing = [folder for folder in folders.values() if not _metrics(folder).is_file()]
+    missing = [folder for folder in folders.values() if not (folder / REPORT).is_file()]
     if summarize is None or missing:
-        print("no summary" + (f": the tester wrote no {_metrics(missing[0])}" if missing else ""), flush=True)
+        print("no summary" + (f": the tester wrote no {missing[0] / REPORT}" if missing else ""), flush=True)
         return 0
     summarize([str(folder) for folder in folders.values()], cfg.save_path)
     return 0
@@ -88,10 +88,6 @@ def train_seeds(
 
 def _listed(seeds: Sequence[int]) -> str:
     return "seed " + ", ".join(map(str, seeds))
-
-
-def _metrics(folder: Path) -> Path:
-    return folder / "test" / "metrics.json"
 
 
 def _state(folder: Path, cfg: Config) -> str:
@@ -112,16 +108,10 @@ def _state(folder: Path, cfg: Config) -> str:
 
 def _is_tested(folder: Path, last: Path) -> bool:
     """Whether the result is that of the weights that lie there; of one that does not say, whether it is the younger."""
-    path = _metrics(folder)
-    if not path.is_file():
-        return False
-    try:
-        report = read_json(path, words_as_null=True)
-    except InputError:
-        return False
-    if isinstance(report, dict) and report.get("weight_sha256") is not None:
+    report = tested(folder)
+    if report is not None and report.get("weight_sha256") is not None:
         return of_other_weights(folder, report) is None
-    return path.stat().st_mtime >= last.stat().st_mtime
+    return report is not None and (folder / REPORT).stat().st_mtime >= last.stat().st_mtime
 
 
 def _check_same(folder: Path, there: Config, here: Config) -> None:
@@ -160,7 +150,7 @@ def _one_seed(
     """Train, and test unless the training's own hooks have."""
     os.setpgid(0, 0)  # Ctrl-C comes to the parent alone, which passes it on once
     code = exit_code(lambda: train(args)) if train is not None else 0
-    metrics = _metrics(Path(args.options["save_path"]))
+    metrics = Path(args.options["save_path"]) / REPORT
     if not code and (train is None or not metrics.is_file()):
         code = exit_code(lambda: test(args))
     sys.exit(code)
