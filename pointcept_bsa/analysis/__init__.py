@@ -4,18 +4,18 @@ from pointcept_bsa.exports import lazy
 
 _HOMES = {
     "Network": "prediction.network",
-    "at_density": "comparison.cloud_density",
+    "at_density": "comparison.group",
     "compare": "comparison.comparison",
-    "draw_scaling": "visualization.scaling",
-    "find_learning_rate": "tune.lr_range",
+    "draw_scaling": "visualization.run",
+    "find_learning_rate": "tune.run",
     "markdown": "comparison.tables",
     "open_network": "prediction.network",
-    "predict_arrays": "prediction.arrays",
+    "predict_arrays": "prediction.outputs",
     "predict_files": "prediction.run",
     "run_baselines": "baselines",
     "summarize_seeds": "comparison.tables",
     "visualize": "visualization.run",
-    "write_report": "report.write",
+    "write_report": "report.page",
     "write_tables": "comparison.tables",
 }
 

@@ -233,14 +233,9 @@ def run_baselines(
         baseline = BASELINES[name]()
         baseline.fit(_samples(train))
         judged = [record for sample in _samples(test) for record in _judged(baseline, sample, wanted)]
+        records = sorted(judged, key=itemgetter("name"))
         reports[name] = _report(
-            name,
-            baseline.meaning,
-            train=train,
-            test=test,
-            records=sorted(judged, key=itemgetter("name")),
-            wanted=wanted,
-            start=start,
+            name, baseline.meaning, train=train, test=test, records=records, wanted=wanted, start=start
         )
         write_json(Path(folder) / name / "test" / "metrics.json", reports[name])
     _print(reports, folder, logger)

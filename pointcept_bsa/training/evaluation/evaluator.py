@@ -93,9 +93,14 @@ class RegressionEvaluator(HookBase):
         constant = ConstantErrors(getattr(trainer.model, "module", trainer.model), fields)
         several = len(fields) > 1
         scalars = ScalarErrors(trainer.val_loader.dataset)
-        judges = (constant, scalars)
         records = evaluate(
-            predict, trainer.val_loader, self.metrics, judges, normalized=several, others=ways, fields=fields
+            predict,
+            trainer.val_loader,
+            metrics=self.metrics,
+            judges=(constant, scalars),
+            normalized=several,
+            others=ways,
+            fields=fields,
         )
         if not records:
             trainer.logger.warning("Validation: the set has NO SAMPLES; no metric, no best checkpoint")

@@ -131,7 +131,8 @@ class RegressionTester(TesterBase):
         batches = self.with_progress()
         self.constant = ConstantErrors(getattr(self.model, "module", self.model), self.fields)
         self.judges = self.judges_of_samples()
-        records = evaluate(self.predict, batches, self.metrics, (self.after_batch,), True, self.ways, self.fields)
+        judged: dict[str, Any] = {"judges": (self.after_batch,), "others": self.ways, "fields": self.fields}
+        records = evaluate(self.predict, batches, self.metrics, normalized=True, **judged)
         report = self.report(records, time.perf_counter() - start)
         if comm.is_main_process():
             self.say_what_is_replaced(report)
