@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 from pointcept_bsa.datasets.base import PointFieldDataset
+from pointcept_bsa.datasets.custom.features import other_cells
+from pointcept_bsa.datasets.custom.recipe import Recipe, field_key
+from pointcept_bsa.datasets.custom.splits import samples_of
+from pointcept_bsa.datasets.custom.stores import Field, PreparedStore, Store, files_store, is_prepared
+from pointcept_bsa.datasets.custom.surface_pressure import checked_surface_pressure
 from pointcept_bsa.datasets.folder_dataset import VALIDATIONS
 from pointcept_bsa.datasets.inputs import InputDescription, box_around, scale_of
-from pointcept_bsa.datasets.own.features import other_cells
-from pointcept_bsa.datasets.own.recipe import Recipe, field_key
-from pointcept_bsa.datasets.own.splits import samples_of
-from pointcept_bsa.datasets.own.stores import Field, PreparedStore, Store, files_store, is_prepared
-from pointcept_bsa.datasets.own.surface_pressure import checked_surface_pressure
 from pointcept_bsa.errors import InputError, nearest
 from pointcept_bsa.host import DATASETS
 from pointcept_bsa.samples import SCALARS

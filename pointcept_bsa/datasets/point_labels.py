@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from pointcept_bsa.datasets.own.labels import IGNORED
-from pointcept_bsa.datasets.own.stores import is_prepared
+from pointcept_bsa.datasets.custom.labels import IGNORED
+from pointcept_bsa.datasets.custom.stores import is_prepared
 from pointcept_bsa.datasets.point_field import CustomFieldDataset
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.host import DATASETS

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.spatial import ConvexHull
 
-from pointcept_bsa.datasets.own.surface_pressure import parse_surface_pressure
+from pointcept_bsa.datasets.custom.surface_pressure import parse_surface_pressure
 from pointcept_bsa.datasets.prepare.custom import prepare_custom
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.host import build_dataset

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from pointcept_bsa.datasets.own.stores import files_store
+from pointcept_bsa.datasets.custom.stores import files_store
 from pointcept_bsa.datasets.prepare.custom import prepare_custom
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.files.json_file import write_json

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from custom_files import surface
 
-from pointcept_bsa.datasets.own.features import average_to_points, point_normals, wall_distance
+from pointcept_bsa.datasets.custom.features import average_to_points, point_normals, wall_distance
 from pointcept_bsa.datasets.point_field import CustomFieldDataset
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.mesh_io import Mesh, write_mesh

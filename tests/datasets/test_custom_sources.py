@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pointcept_bsa.datasets.own.sources import find_samples, read_source
-from pointcept_bsa.datasets.own.table import read_parameters
+from pointcept_bsa.datasets.custom.sources import find_samples, read_source
+from pointcept_bsa.datasets.custom.table import read_parameters
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.mesh_io import Mesh, write_mesh
 

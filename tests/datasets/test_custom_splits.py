@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from pointcept_bsa.datasets.own.splits import make_split, samples_of
+from pointcept_bsa.datasets.custom.splits import make_split, samples_of
 from pointcept_bsa.errors import InputError
 
 

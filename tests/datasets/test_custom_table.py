@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from custom_files import prepare
 
-from pointcept_bsa.datasets.own.table import read_parameters
+from pointcept_bsa.datasets.custom.table import read_parameters
 from pointcept_bsa.datasets.point_field import CustomFieldDataset
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.mesh_io import write_mesh

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from pointcept_bsa.datasets.own.labels import count_labels
-from pointcept_bsa.datasets.own.recipe import Recipe
-from pointcept_bsa.datasets.own.suggested_config import NETWORKS
+from pointcept_bsa.datasets.custom.labels import count_labels
+from pointcept_bsa.datasets.custom.recipe import Recipe
+from pointcept_bsa.datasets.custom.suggested_config import NETWORKS
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.host import MODELS, build_dataset, collate_fn
 from pointcept_bsa.host.embedded.config import load_config

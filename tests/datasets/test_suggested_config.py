@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from pointcept_bsa.datasets.own.suggested_config import NETWORKS, ball_size, number_of_bands
+from pointcept_bsa.datasets.custom.suggested_config import NETWORKS, ball_size, number_of_bands
 from pointcept_bsa.host import DATASETS, MODELS, collate_fn
 from pointcept_bsa.host.embedded.config import load_config
 

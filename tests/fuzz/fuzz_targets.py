@@ -33,9 +33,9 @@ from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
 
 from pointcept_bsa.datasets.arrays import read_npy, read_npz
 from pointcept_bsa.datasets.cosmology import COLUMNS, read_halos
-from pointcept_bsa.datasets.own.splits import make_split
-from pointcept_bsa.datasets.own.stores import PreparedStore, read_fields_file
-from pointcept_bsa.datasets.own.table import read_parameters
+from pointcept_bsa.datasets.custom.splits import make_split
+from pointcept_bsa.datasets.custom.stores import PreparedStore, read_fields_file
+from pointcept_bsa.datasets.custom.table import read_parameters
 from pointcept_bsa.datasets.prepare.hdf5 import read_hdf5
 from pointcept_bsa.datasets.prepare.matlab import read_mat
 from pointcept_bsa.datasets.prepare.mlcfd import read_quad_mesh

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from pointcept_bsa.analysis.prediction.network import Network, Prediction
+from pointcept_bsa.datasets.custom.features import used_points
+from pointcept_bsa.datasets.custom.recipe import COLUMNS, FieldReader, MissingField, Recipe, without_loose_points
 from pointcept_bsa.datasets.inputs import GLOBAL, FieldInfo, check_narrowed
-from pointcept_bsa.datasets.own.features import used_points
-from pointcept_bsa.datasets.own.recipe import COLUMNS, FieldReader, MissingField, Recipe, without_loose_points
 from pointcept_bsa.errors import InputError, nearest
 from pointcept_bsa.geometry.domains import DOMAIN, DOMAIN_NAMES
 from pointcept_bsa.mesh_io import Mesh

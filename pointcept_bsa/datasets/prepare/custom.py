@@ -13,17 +13,17 @@ from typing import Any
 
 import numpy as np
 
+from pointcept_bsa.datasets.custom.features import other_cells
+from pointcept_bsa.datasets.custom.labels import classes_of, label_lines
+from pointcept_bsa.datasets.custom.recipe import Recipe, check_used, field_key, read_sample
+from pointcept_bsa.datasets.custom.scan import Scan, constant_targets, precision_lines, report, scan
+from pointcept_bsa.datasets.custom.sources import find_samples
+from pointcept_bsa.datasets.custom.splits import Lists, make_split
+from pointcept_bsa.datasets.custom.stores import FIELDS_FILE, Field, fields_content, notes_of
+from pointcept_bsa.datasets.custom.suggested_config import suggested_configs
+from pointcept_bsa.datasets.custom.surface_pressure import checked_surface_pressure, parse_surface_pressure
+from pointcept_bsa.datasets.custom.table import Table, check_rows, read_parameters
 from pointcept_bsa.datasets.inputs import GLOBAL
-from pointcept_bsa.datasets.own.features import other_cells
-from pointcept_bsa.datasets.own.labels import classes_of, label_lines
-from pointcept_bsa.datasets.own.recipe import Recipe, check_used, field_key, read_sample
-from pointcept_bsa.datasets.own.scan import Scan, constant_targets, precision_lines, report, scan
-from pointcept_bsa.datasets.own.sources import find_samples
-from pointcept_bsa.datasets.own.splits import Lists, make_split
-from pointcept_bsa.datasets.own.stores import FIELDS_FILE, Field, fields_content, notes_of
-from pointcept_bsa.datasets.own.suggested_config import suggested_configs
-from pointcept_bsa.datasets.own.surface_pressure import checked_surface_pressure, parse_surface_pressure
-from pointcept_bsa.datasets.own.table import Table, check_rows, read_parameters
 from pointcept_bsa.datasets.prepare.layout import (
     check_destination,
     check_sample_names,

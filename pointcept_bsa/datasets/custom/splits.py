@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pointcept_bsa.datasets.own.table import plain_name
+from pointcept_bsa.datasets.custom.table import plain_name
 from pointcept_bsa.errors import InputError, nearest
 from pointcept_bsa.files.json_file import parse_json
 from pointcept_bsa.mesh_io.source import decoded, read_file

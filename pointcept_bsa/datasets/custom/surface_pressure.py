@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pointcept_bsa.datasets.custom.recipe import field_key
 from pointcept_bsa.datasets.inputs import FieldInfo
-from pointcept_bsa.datasets.own.recipe import field_key
 from pointcept_bsa.errors import InputError, nearest
 
 DIRECTIONS, NUMBERS = ("flow", "up"), ("density", "velocity")

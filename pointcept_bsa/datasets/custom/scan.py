@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
+from pointcept_bsa.datasets.custom.features import other_cells
+from pointcept_bsa.datasets.custom.labels import count_labels
+from pointcept_bsa.datasets.custom.recipe import MissingField, Recipe, available_fields, field_key, sample_of
+from pointcept_bsa.datasets.custom.sources import read_source
+from pointcept_bsa.datasets.custom.stores import is_far
+from pointcept_bsa.datasets.custom.table import Table, parameters_of
 from pointcept_bsa.datasets.inputs import GLOBAL, FieldInfo, offset_of
-from pointcept_bsa.datasets.own.features import other_cells
-from pointcept_bsa.datasets.own.labels import count_labels
-from pointcept_bsa.datasets.own.recipe import MissingField, Recipe, available_fields, field_key, sample_of
-from pointcept_bsa.datasets.own.sources import read_source
-from pointcept_bsa.datasets.own.stores import is_far
-from pointcept_bsa.datasets.own.table import Table, parameters_of
 from pointcept_bsa.datasets.statistics import RunningStatistics
 from pointcept_bsa.errors import InputError
 

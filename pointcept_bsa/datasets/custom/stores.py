@@ -14,13 +14,13 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from pointcept_bsa.datasets.custom.labels import checked_labels
+from pointcept_bsa.datasets.custom.recipe import Recipe, check_used, field_key, read_sample
+from pointcept_bsa.datasets.custom.sources import find_samples
+from pointcept_bsa.datasets.custom.splits import Lists, make_split
+from pointcept_bsa.datasets.custom.surface_pressure import checked_surface_pressure
+from pointcept_bsa.datasets.custom.table import check_rows, read_parameters
 from pointcept_bsa.datasets.inputs import GLOBAL, RECIPE_OPTIONS, FieldInfo, checked_recipe, offset_of
-from pointcept_bsa.datasets.own.labels import checked_labels
-from pointcept_bsa.datasets.own.recipe import Recipe, check_used, field_key, read_sample
-from pointcept_bsa.datasets.own.sources import find_samples
-from pointcept_bsa.datasets.own.splits import Lists, make_split
-from pointcept_bsa.datasets.own.surface_pressure import checked_surface_pressure
-from pointcept_bsa.datasets.own.table import check_rows, read_parameters
 from pointcept_bsa.datasets.prepared import PreparedFolder
 from pointcept_bsa.datasets.statistics import RunningStatistics
 from pointcept_bsa.errors import InputError, nearest

@@ -15,8 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pointcept_bsa.datasets.inputs import GLOBAL, FieldInfo
-from pointcept_bsa.datasets.own.features import (
+from pointcept_bsa.datasets.custom.features import (
     average_to_points,
     faces_of,
     most_frequent_at_points,
@@ -24,8 +23,9 @@ from pointcept_bsa.datasets.own.features import (
     used_points,
     wall_distance,
 )
-from pointcept_bsa.datasets.own.sources import read_source
-from pointcept_bsa.datasets.own.table import Table, parameters_of
+from pointcept_bsa.datasets.custom.sources import read_source
+from pointcept_bsa.datasets.custom.table import Table, parameters_of
+from pointcept_bsa.datasets.inputs import GLOBAL, FieldInfo
 from pointcept_bsa.errors import InputError, nearest
 from pointcept_bsa.mesh_io import Mesh
 from pointcept_bsa.samples import known
