@@ -19,7 +19,7 @@ from pointcept_bsa.layers.ball_sparse_attention import BallSparseAttention
 from pointcept_bsa.layers.conditioning import Film
 from pointcept_bsa.layers.fused.residual import norm_with_position
 from pointcept_bsa.layers.fused.switch import fused
-from pointcept_bsa.layers.message_passing import MessagePassing, PointEmbedding
+from pointcept_bsa.layers.message_passing import MessagePassing, PointEmbedding, mean_weights
 from pointcept_bsa.layers.native_sparse_attention import NativeSparseAttention
 from pointcept_bsa.layers.transformer import BallTreeStack, TransformerBlock
 
@@ -103,10 +103,8 @@ def embed_queries(
         raise InputError("anchors: the network remembers no messages of them, wanted those of encode_anchors")
     coord, wanted = point["coord"].detach(), embedding.neighborhood.arguments
     index = find_among(coord, lengths, memory.coord, memory.lengths, **wanted)
-    there = index >= 0
-    index = index.clamp(min=0)
+    weight, index = mean_weights(index, x.dtype), index.clamp(min=0)
     relative = memory.coord[index] - coord.unsqueeze(1)
-    weight = (there / there.sum(1, keepdim=True).clamp(min=1)).unsqueeze(-1).to(x.dtype)
     for step, sender in zip(embedding.steps, memory.embedded, strict=True):
         assert isinstance(step, MessagePassing)
         x = step.receive(x, sender, relative, index, weight)

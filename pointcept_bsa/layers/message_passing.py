@@ -22,6 +22,12 @@ from pointcept_bsa.ops.mean_message import Senders, mean_message, plain_mean_mes
 Terms = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
 
 
+def mean_weights(index: Tensor, dtype: torch.dtype) -> Tensor:
+    """What each neighbour counts in the mean of its point: (N, k), -1 for none -> (N, k, 1), zero for none."""
+    there = (index >= 0).to(torch.promote_types(dtype, torch.float32))
+    return (there / there.sum(1, keepdim=True).clamp(min=1)).unsqueeze(-1).to(dtype)
+
+
 class MessagePassing(nn.Module):
     """One step of a message passing network (Gilmer et al. 2017; Zhdanov et al. 2025).
 
@@ -148,11 +154,10 @@ class PointEmbedding(nn.Module):
     ) -> Tensor:
         """The steps: (N, C) -> (N, C), with neighbours (N, k), -1 for none, among points at (N, d) and those of other
         processes behind them."""
-        there = index >= 0
+        weight = mean_weights(index, x.dtype)
         senders = senders_for_gradients(index, x, len(coord))
         index = index.clamp(min=0)
         relative = coord.index_select(0, index.flatten()).unflatten(0, index.shape) - coord[: len(x)].unsqueeze(1)
-        weight = (there / there.sum(1, keepdim=True).clamp(min=1)).unsqueeze(-1).to(x.dtype)
         for step in self.steps:
             if embedded is not None:
                 embedded.append(x)

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pointcept_bsa.layers.linear import Linear
+from pointcept_bsa.layers.message_passing import mean_weights
 from pointcept_bsa.layers.sinusoidal import SinusoidalEmbedding
 
 
@@ -67,6 +68,4 @@ def gather_rows(x: Tensor, index: Tensor) -> Tensor:
 
 def mean_of_neighbors(messages: Tensor, index: Tensor) -> Tensor:
     """(S, k, C) -> (S, C), over those whose index (S, k) is not -1; zero where there are none."""
-    there = index >= 0
-    weight = there / there.sum(1, keepdim=True).clamp(min=1)
-    return (messages * weight.unsqueeze(-1).to(messages.dtype)).sum(1)
+    return (messages * mean_weights(index, messages.dtype)).sum(1)
