@@ -4,6 +4,8 @@ An HDF5 file may name other files (links, external storage, virtual data), annou
 call decompressors of plugins. A file of measurements needs none of this: here it is refused by name, before anything is
 allocated. HDF5's own gzip, shuffle and check sums are read; every packed chunk is first seen to unfold to no more than
 a chunk.
+
+HDF5's own library ends the process on some randomly damaged files, about one in 20,000.
 """
 
 from __future__ import annotations
