@@ -4,8 +4,6 @@ An HDF5 file may name other files (links, external storage, virtual data), annou
 call decompressors of plugins. A file of measurements needs none of this: here it is refused by name, before anything is
 allocated. HDF5's own gzip, shuffle and check sums are read; every packed chunk is first seen to unfold to no more than
 a chunk.
-
-HDF5's own library ends the process on some randomly damaged files, about one in 20,000.
 """
 
 from __future__ import annotations
@@ -26,6 +24,7 @@ MAX_BYTES = 2**32  # of one array: 4 GiB; the largest of the polymer data has 0.
 MAX_RATIO = 1100  # deflate packs 1032 bytes into one at most
 FILTERS = (h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32)
 STORED_HERE = (h5py.h5d.CONTIGUOUS, h5py.h5d.CHUNKED, h5py.h5d.COMPACT)
+DEFLATE, SUM_BYTES = h5py.h5z.FILTER_DEFLATE, 4  # of a check sum
 # What h5py turns the library's failures on damaged files into.
 DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError, NotImplementedError)
 
@@ -45,7 +44,7 @@ def read_hdf5(path: str | Path, name: str, shape: Shape | None = None, kind: str
     Raises:
         InputError: missing, foreign, damaged or truncated file; no such array, one of another shape or type, one above
             4 GiB, one kept elsewhere (links, external or virtual storage) or behind other filters than gzip, shuffle
-            and check sums; a chunk that is missing or unfolds to more than it should; NaN.
+            and check sums; a chunk that is missing, or is not of its size when unfolded; NaN.
     """
     path = Path(path)
     if not path.is_file():
@@ -109,14 +108,21 @@ def _check_contents(dataset: Any, name: str, path: Path, shape: Shape | None, ki
         raise InputError(f"{path}: {name!r} announces {announced} bytes and stores {stored}, wanted all of them")
 
 
-def _packed(dataset: Any) -> bool:
+def _filters(dataset: Any) -> list[int]:
+    """Codes of the filters through which an array is stored, in their order."""
     creation = dataset.id.get_create_plist()
-    return h5py.h5z.FILTER_DEFLATE in [creation.get_filter(i)[0] for i in range(creation.get_nfilters())]
+    return [creation.get_filter(i)[0] for i in range(creation.get_nfilters())]
+
+
+def _packed(dataset: Any) -> bool:
+    return DEFLATE in _filters(dataset)
 
 
 def _check_chunks(dataset: Any, name: str, path: Path) -> None:
-    """Every chunk of a packed array is there and unfolds to its size; HDF5 itself would unfold without an end."""
-    if not _packed(dataset):
+    """Every chunk of a filtered array is there and has its size, packed or not: HDF5 itself would unfold without an
+    end, and take a check sum off chunks that have no room for one."""
+    codes = _filters(dataset)
+    if not codes:
         return
     size = math.prod(dataset.chunks) * dataset.dtype.itemsize
     if size > MAX_BYTES:
@@ -124,23 +130,23 @@ def _check_chunks(dataset: Any, name: str, path: Path) -> None:
     wanted = math.prod(-(-n // chunk) for n, chunk in zip(dataset.shape, dataset.chunks, strict=True))
     if dataset.id.get_num_chunks() != wanted:
         raise InputError(f"{path}: {name!r} stores {dataset.id.get_num_chunks()} of {wanted} chunks, wanted all")
-    creation = dataset.id.get_create_plist()
-    codes = [creation.get_filter(i)[0] for i in range(creation.get_nfilters())]
-    deflate = 1 << codes.index(h5py.h5z.FILTER_DEFLATE)
-    checked = h5py.h5z.FILTER_FLETCHER32
-    grown = 4 if checked in codes and codes.index(checked) < codes.index(h5py.h5z.FILTER_DEFLATE) else 0
     most = path.stat().st_size
     for part in dataset.iter_chunks():
         place = tuple(own.start for own in part)
-        packed = dataset.id.get_chunk_info_by_coord(place).size
-        if packed > most:
-            raise InputError(f"{path}: {name!r} has a chunk of {packed} bytes, more than the file's {most}")
-        skipped, content = dataset.id.read_direct_chunk(place)
-        if skipped & deflate:
-            continue
-        try:
-            unfolded = len(zlib.decompressobj().decompress(content, size + grown + 1))
-        except zlib.error as error:
-            raise InputError(f"{path}: {name!r} has a damaged chunk ({error})") from None
-        if unfolded > size + grown:
+        chunk = dataset.id.get_chunk_info_by_coord(place)
+        if chunk.size > most:
+            raise InputError(f"{path}: {name!r} has a chunk of {chunk.size} bytes, more than the file's {most}")
+        applied = [code for i, code in enumerate(codes) if not chunk.filter_mask & (1 << i)]
+        inside = applied[: applied.index(DEFLATE)] if DEFLATE in applied else applied
+        full = size + (SUM_BYTES if h5py.h5z.FILTER_FLETCHER32 in inside else 0)
+        found = chunk.size
+        if DEFLATE in applied:
+            try:
+                content = dataset.id.read_direct_chunk(place)[1]
+                found = len(zlib.decompressobj().decompress(content, full + 1))
+            except zlib.error as error:
+                raise InputError(f"{path}: {name!r} has a damaged chunk ({error})") from None
+        if found > full:
             raise InputError(f"{path}: {name!r} has a chunk that unfolds to more than its {size} bytes")
+        if found < full:
+            raise InputError(f"{path}: {name!r} has a chunk of {found} bytes, wanted {full}")
