@@ -96,7 +96,7 @@ def public_names(room: str) -> list[tuple[str, str, object]]:
         if names is None:
             names = [name for name, value in vars(module).items() if getattr(value, "__module__", None) == home]
             names = [name for name in sorted(names) if not name.startswith("_")]
-        assert len(names) == len(set(names)), home
+        assert list(names) == sorted(set(names)), home
         found += [(home, name, getattr(module, name)) for name in names]
     return found
 

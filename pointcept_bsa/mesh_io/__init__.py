@@ -29,8 +29,19 @@ from pointcept_bsa.mesh_io.vtk_legacy import read_vtk, write_vtk
 from pointcept_bsa.mesh_io.vtk_xml import read_vtp, read_vtu
 from pointcept_bsa.mesh_io.vtk_xml_writer import write_vtp, write_vtu
 
-__all__ = ["ARRAYS", "FOREIGN", "INDICES", "READABLE", "SUFFIXES", "Mesh", "check_writable", "conversion"]
-__all__ += ["index_parts", "read_mesh", "write_mesh"]
+__all__ = [
+    "ARRAYS",
+    "FOREIGN",
+    "INDICES",
+    "Mesh",
+    "READABLE",
+    "SUFFIXES",
+    "check_writable",
+    "conversion",
+    "index_parts",
+    "read_mesh",
+    "write_mesh",
+]
 
 _READERS: dict[str, Callable[[Path], Mesh]] = {
     ".vtk": read_vtk,
