@@ -64,35 +64,26 @@ class BallLayout:
         host_valid = host_table(host_valid)
         valid = None if host_valid.all() else on_device(host_valid, coord.device)
         block_valid = _valid_blocks(host_valid, block_size, coord.device)
-        relative = relative_position(coord, valid, ball_size)
-        return cls(
-            coord,
-            relative,
-            valid=valid,
-            block_valid=block_valid,
-            slots=slots,
-            ball_size=ball_size,
-            block_size=block_size,
-            host_valid=host_valid,
-        )
+        return cls._of(coord, valid, block_valid, host_valid, (slots, ball_size, block_size))
 
     @classmethod
     def masked(
         cls, coord: Tensor, valid: Tensor, slots: tuple[int, ...], ball_size: int, block_size: int
     ) -> BallLayout:
         """The same from a mask (S,) on the device, whatever it holds: masks are always there, host tables never."""
-        block_valid = valid.view(-1, block_size).any(1)
-        relative = relative_position(coord, valid, ball_size)
-        return cls(
-            coord,
-            relative,
-            valid=valid,
-            block_valid=block_valid,
-            slots=slots,
-            ball_size=ball_size,
-            block_size=block_size,
-            host_valid=None,
-        )
+        return cls._of(coord, valid, valid.view(-1, block_size).any(1), None, (slots, ball_size, block_size))
+
+    @classmethod
+    def _of(
+        cls,
+        coord: Tensor,
+        valid: Tensor | None,
+        block_valid: Tensor | None,
+        host_valid: np.ndarray | None,
+        sizes: tuple[tuple[int, ...], int, int],
+    ) -> BallLayout:
+        relative = relative_position(coord, valid, sizes[1])
+        return cls(coord, relative, valid, block_valid, *sizes, host_valid=host_valid)
 
     @property
     def known_valid(self) -> np.ndarray:
