@@ -26,6 +26,7 @@ from pointcept_bsa.training.env import default_setup
 from pointcept_bsa.training.processes.elastic import go_on_after_restart
 from pointcept_bsa.training.processes.faults import (
     dead_worker,
+    first_cause,
     is_dead_worker,
     is_lost_process,
     lost_process,
@@ -118,23 +119,30 @@ def _translated(run: Callable[[], int]) -> int:
     """``run()``; that another process died or memory ran out, which may come at any place, in our words."""
     try:
         return run()
-    except OSError as error:
-        mistake = place_error(error, is_given)
-        if mistake is None:
+    except Exception as error:
+        told = _in_our_words(error)
+        if told is None:
             raise
-        raise mistake from error
-    except (RuntimeError, MemoryError) as error:
-        if is_dead_worker(error):
-            raise dead_worker(error) from error
-        if is_lost_process(error):
-            raise lost_process(error) from error
-        if is_out_of_memory(error):
-            reason = plain_message(error).split(". ")[0]
-            raise OutOfMemory(
-                f"out of memory ({reason}); lower batch_size, num_worker, the points of a cloud or the model; earlier "
-                f"checkpoints are intact"
-            ) from error
-        raise
+        raise told from error
+
+
+def _in_our_words(error: Exception) -> InputError | None:
+    # Torch tells of a dead process wherever the main one is, so also where somebody else makes its own error of it.
+    if (cause := first_cause(error, is_dead_worker)) is not None:
+        return dead_worker(cause)
+    if (cause := first_cause(error, is_lost_process)) is not None:
+        return lost_process(cause)
+    if isinstance(error, InputError):
+        return None
+    if isinstance(error, OSError):
+        return place_error(error, is_given)
+    if is_out_of_memory(error):
+        reason = plain_message(error).split(". ")[0]
+        return OutOfMemory(
+            f"out of memory ({reason}); lower batch_size, num_worker, the points of a cloud or the model; earlier "
+            f"checkpoints are intact"
+        )
+    return None
 
 
 def _train(cfg: Config) -> None:

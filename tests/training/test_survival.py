@@ -23,6 +23,8 @@ from test_training import assert_same_run, load, train
 
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.training.checkpoints import files
+from pointcept_bsa.training.checkpoints.store import CheckpointStore
+from pointcept_bsa.training.cli import exit_code
 from pointcept_bsa.training.cli import test_main as run_test
 from pointcept_bsa.training.processes.faults import guarded
 
@@ -247,6 +249,23 @@ def test_a_dead_worker_is_one_line(config, run_dir, capfd):
     error = capfd.readouterr().err
     assert error.startswith("error: num_worker: a process that loads data has died") and error.count("\n") == 1
     assert files.is_intact(run_dir / "model" / "model_last.pth")
+
+
+def test_a_dead_worker_is_told_wherever_torch_says_so(tmp_path, capfd):
+    # Torch raises it from a signal handler, so also in the middle of a save.
+    class Cut:
+        def __reduce__(self):
+            raise RuntimeError("DataLoader worker (pid 1) is killed by signal: Killed. ")
+
+    store = CheckpointStore(tmp_path, keep_last=2)
+    store.save({"iter": 5})
+    assert exit_code(lambda: store.save({"iter": 10, "cut": Cut()})) == 2
+    error = capfd.readouterr().err
+    assert error.startswith(
+        "error: num_worker: a process that loads data has died (DataLoader worker (pid 1) is killed"
+    )
+    assert error.count("\n") == 1
+    assert torch.load(tmp_path / "model_last.pth", weights_only=True)["iter"] == 5
 
 
 @pytest.mark.parametrize(

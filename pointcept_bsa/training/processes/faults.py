@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch.distributed as dist
@@ -18,6 +18,16 @@ class DeadWorkerError(InputError):
 def plain_message(error: BaseException) -> str:
     """The message alone, in one line."""
     return " ".join(raised_message(str(error) or type(error).__name__).split())
+
+
+def first_cause(error: BaseException, wanted: Callable[[BaseException], bool]) -> BaseException | None:
+    """``error``, or what it was raised from or during, whichever first is ``wanted``; None if none is."""
+    found: BaseException | None = error
+    seen: set[int] = set()
+    while found is not None and id(found) not in seen and not wanted(found):
+        seen.add(id(found))
+        found = found.__cause__ or found.__context__
+    return None if found is None or id(found) in seen else found
 
 
 def is_dead_worker(error: BaseException) -> bool:
