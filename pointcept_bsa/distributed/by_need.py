@@ -12,8 +12,9 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
-from pointcept_bsa.distributed.collectives import all_to_all, numbers_of_all
+from pointcept_bsa.distributed.collectives import GRADIENT, all_to_all, begin_all_to_all, numbers_of_all
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,25 +50,32 @@ class Requests:
         asked = all_to_all(wanted, receive, send, group, f"{name} (requests)")
         return cls(asked - sum(rows[:rank]), send, receive, group, name)
 
-    def fetch(self, *tables: Tensor) -> Tensor:
-        """The wanted rows (n, tables, ...) of tables of which these are the own parts (P, ...)."""
-        given = torch.stack([_Given.apply(table, self.rows, self.send) for table in tables], 1)
-        return all_to_all(given, self.send, self.receive, self.group, self.name)
+    def extended(self, *tables: Tensor) -> tuple[Tensor, ...]:
+        """The own parts (P, ...) of tables of one shape, each with the wanted rows behind it: (P + n, ...)."""
+        out: tuple[Tensor, ...] = _Extended.apply(self, *tables)
+        return out
 
 
-class _Given(torch.autograd.Function):
-    """Rows of a table, of which each process gets some, none twice: so gradients are summed in a fixed order."""
-
-    @staticmethod
-    def forward(ctx: Any, table: Tensor, rows: Tensor, send: tuple[int, ...]) -> Tensor:
-        ctx.save_for_backward(rows)
-        ctx.there = send, table.shape
-        return table[rows]
+class _Extended(torch.autograd.Function):
+    """No process gets a row twice, so gradients are summed in a fixed order: process after process."""
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
-        (rows,), (send, shape) = ctx.saved_tensors, ctx.there
-        out = grads[0].new_zeros(shape)
-        for part, grad in zip(rows.split(send), grads[0].split(send), strict=True):
-            out[part] = out[part] + grad
-        return out, None, None
+    def forward(ctx: Any, requests: Requests, *tables: Tensor) -> tuple[Tensor, ...]:
+        ctx.requests = requests
+        given = torch.stack([table[requests.rows] for table in tables], 1)
+        came = all_to_all(given, requests.send, requests.receive, requests.group, requests.name)
+        return tuple(torch.cat([table, rows]) for table, rows in zip(tables, came.unbind(1), strict=True))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        requests, wanted = ctx.requests, sum(ctx.requests.receive)
+        own, name = len(grads[0]) - wanted, requests.name + GRADIENT
+        given = torch.stack([grad[own:] for grad in grads], 1)
+        came, work = begin_all_to_all(given, requests.receive, requests.send, requests.group, name)
+        sums = [grad[:own].clone() for grad in grads]
+        work.wait()
+        for rows, parts in zip(requests.rows.split(requests.send), came.split(requests.send), strict=True):
+            for total, part in zip(sums if len(rows) else (), parts.unbind(1), strict=False):
+                total.index_add_(0, rows, part)
+        return None, *sums

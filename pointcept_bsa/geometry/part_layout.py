@@ -116,13 +116,29 @@ class Parts:
         ends, parts, shift = self.kept["pieces", size]
         return ends, parts, shift
 
-    def rows_on(self, size: int, device: torch.device) -> tuple[Tensor, Tensor]:
-        """Runs of ``size`` slots in each part, and in those before it, (R,) each."""
-        if ("rows", size) not in self.kept:
-            rows = torch.tensor(self.rows(size), device=device)
-            self.kept["rows", size] = rows, rows.cumsum(0) - rows
-        rows, before = self.kept["rows", size]
-        return rows, before
+    def of_others(self, size: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+        """Tables of runs of ``size`` slots, of which there are n, counted over the clouds.
+
+        Returns:
+            n, which names none, then the runs of the other parts, part after part;
+            of each part, where its last one stands there, or the last one of those before it, (R,);
+            (n + 2,) of each own run which one it is in the own part; anything of those of others, -1 behind them.
+        """
+        if ("others", size) not in self.kept:
+            pieces, first = self.pieces(size), list(accumulate(self.rows(size), initial=0))
+            every = sum(self.rows(size))
+            place = torch.full((every + 2,), -1, device=device)
+            names = [[torch.tensor([every], device=device)], *([] for _ in self.slots)]
+            for (part, start, end), last in zip(pieces, accumulate(b - a for _, a, b in pieces), strict=True):
+                run = torch.arange(start - first[part], end - first[part], device=device)
+                place[last - len(run) : last] = run
+                if part != self.rank:
+                    names[part + 1].append(torch.arange(last - len(run), last, device=device))
+            ends = list(accumulate(sum(map(len, of_part)) for of_part in names))
+            there = torch.cat([run for of_part in names for run in of_part])
+            self.kept["others", size] = there, torch.tensor(ends[1:], device=device) - 1, place
+        there, last_ones, place = self.kept["others", size]
+        return there, last_ones, place
 
     def own_slots(self, device: torch.device) -> Tensor:
         """(S,) own slots, counted over the whole clouds of the batch."""
@@ -164,8 +180,12 @@ class PartLayout(BallLayout):
         return self.shared.whole
 
     def own_units(self, group_size: int, unit: int) -> Tensor:
-        units = self.shared.own_slots(self.coord.device)[::unit].div(unit, rounding_mode="floor")
-        return units.repeat_interleave(unit // group_size)
+        kept, key = self.shared.kept, ("own units", group_size, unit)
+        if key not in kept:
+            units = self.shared.own_slots(self.coord.device)[::unit].div(unit, rounding_mode="floor")
+            kept[key] = units.repeat_interleave(unit // group_size)
+        own: Tensor = kept[key]
+        return own
 
     @property
     def is_part(self) -> bool:

@@ -63,7 +63,7 @@ class MessagePassing(nn.Module):
         terms = self.terms(h, h, relative)
         sender = terms[0]
         if far is not None:
-            sender = torch.cat([sender, far.fetch(sender)[:, 0]])
+            (sender,) = far.extended(sender)
         mean = mean_message(sender, *terms[1:], relative, index, weight, self.message_norm.eps, senders)
         return self.updated(h, mean)
 

@@ -18,7 +18,7 @@ from pointcept_bsa.distributed.mesh import context_group
 from pointcept_bsa.geometry.ball_tree import BallLayout
 from pointcept_bsa.geometry.part_layout import PartLayout
 from pointcept_bsa.geometry.part_plan import pieces_of
-from pointcept_bsa.layers.far_blocks import FarBlocks
+from pointcept_bsa.layers.far_blocks import ChosenBlocks
 from pointcept_bsa.layers.token_levels import TokenLevels, Tokens
 from pointcept_bsa.layers.token_parts import TokensOfClouds
 from pointcept_bsa.ops.selected_attention import selected_attention
@@ -50,17 +50,22 @@ class CoarseKeys:
         return k, v, None
 
 
-def attend_selected(q: Tensor, k: Tensor, v: Tensor, chosen: Tensor, layout: BallLayout) -> Tensor:
+def begin_selection(chosen: Tensor, layout: BallLayout) -> Tensor | ChosenBlocks:
+    """What :func:`attend_selected` takes, of blocks (G, Hkv, K): the others are being told how many are wanted."""
+    return ChosenBlocks(chosen, layout.shared, "selected") if isinstance(layout, PartLayout) else chosen
+
+
+def attend_selected(q: Tensor, k: Tensor, v: Tensor, chosen: Tensor | ChosenBlocks, layout: BallLayout) -> Tensor:
     """Attention of the own queries (S, H, D) to the chosen ones (G, Hkv, K) of the L blocks, -1 for none: (S, H, D).
 
     Blocks of other processes are fetched from them, and stand behind the own ones.
     """
-    if not isinstance(layout, PartLayout):
+    if isinstance(chosen, Tensor):
+        chosen = begin_selection(chosen, layout)
+    if isinstance(chosen, Tensor):
         return selected_attention(q, k, v, chosen, layout.block_size, valid=layout.valid)
-    size, filled = layout.block_size, layout.shared.filled
-    far = FarBlocks.of(chosen, layout.shared, "selected")
-    fetched = far.requests.fetch(*(x.unflatten(0, (-1, size)) for x in (k, v)))  # (F, 2, l, Hkv, D)
-    k, v = (torch.cat([x, each.flatten(0, 1)]) for x, each in zip((k, v), fetched.unbind(1), strict=True))
+    size, filled, far = layout.block_size, chosen.parts.filled, chosen.wait()
+    k, v = (x.flatten(0, 1) for x in far.requests.extended(*(x.unflatten(0, (-1, size)) for x in (k, v))))
     valid = None
     if filled is not None:
         own = layout.coord.new_ones(len(q), dtype=torch.bool) if layout.valid is None else layout.valid

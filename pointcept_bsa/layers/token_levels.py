@@ -35,11 +35,13 @@ class LevelCounts:
         empty: (T_j,) True for tokens without points, by level.
         shares: (T_j f, 1, 1) for each level from 1 on, the share of each child in the points of its token; zero where
             there is no child.
+        children: (T_j f,) where that is not zero.
     """
 
     log: Tensor
     empty: tuple[Tensor, ...]
     shares: tuple[Tensor, ...]
+    children: tuple[Tensor, ...]
 
     @classmethod
     def of(cls, valid: Tensor, block_size: int, fan: int, plan: TokenTree, dtype: torch.dtype) -> LevelCounts:
@@ -52,12 +54,22 @@ class LevelCounts:
             child = child.index_copy(0, on_device(home, valid.device), counts[-1])
             counts.append(child.view(-1, fan).sum(1))
             shares.append((child.view(-1, fan) / counts[-1].clamp(min=1).unsqueeze(1)).view(-1, 1, 1).to(dtype))
-        return cls(torch.cat(counts).log(), tuple(c == 0 for c in counts), tuple(shares))
+        return cls.made(torch.cat(counts).log(), tuple(c == 0 for c in counts), tuple(shares))
+
+    @classmethod
+    def made(cls, log: Tensor, empty: tuple[Tensor, ...], shares: tuple[Tensor, ...]) -> LevelCounts:
+        """With ``children``."""
+        return cls(log, empty, shares, tuple(share.flatten() > 0 for share in shares))
+
+    @property
+    def tables(self) -> tuple[Tensor, ...]:
+        """All of them."""
+        return self.log, *self.empty, *self.shares, *self.children
 
     def to(self, device: torch.device) -> LevelCounts:
         """The same on another device."""
         empty, shares = (tuple(t.to(device) for t in tensors) for tensors in (self.empty, self.shares))
-        return LevelCounts(self.log.to(device), empty, shares)
+        return LevelCounts.made(self.log.to(device), empty, shares)
 
 
 @dataclass(frozen=True, eq=False)
@@ -203,26 +215,26 @@ class TokenLevels(nn.Module):
         plan = plan_tokens(layout.slots, self.block_size, self.near, self.fan)
         counts = self.counts(layout, plan, k.dtype)
         keys, values = [k], [v]
-        for padded, share in zip(plan.padded, counts.shares, strict=True):
-            k, v = self.above(k, v, padded, share)
+        for padded, share, children in zip(plan.padded, counts.shares, counts.children, strict=True):
+            k, v = self.above(k, v, padded, share, children)
             keys.append(k)
             values.append(v)
         return Tokens(tuple(keys), tuple(values), counts, plan, layout)
 
     def above(
-        self, k: Tensor, v: Tensor, padded: tuple[np.ndarray, np.ndarray], share: Tensor
+        self, k: Tensor, v: Tensor, padded: tuple[np.ndarray, np.ndarray], share: Tensor, children: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Keys and values of the next level, from those of the tokens (T_j, H, D): see :class:`.TokenTree`."""
         index, home = padded
         if len(index) > len(home):  # a token with fewer than f children
             there, back = (on_device(table, k.device) for table in (index, home))
             k, v = (reorder(x, there, back) for x in (k, v))
-        return self.merge(k, v, share)
+        return self.merge(k, v, share, children)
 
-    def merge(self, k: Tensor, v: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
+    def merge(self, k: Tensor, v: Tensor, share: Tensor, children: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values of the level above, from those at the places of its children (T_j f, H, D)."""
         if self.phi == "mlp":
-            return pool_both(self.merge_k, self.merge_v, k, v, share.flatten() > 0)
+            return pool_both(self.merge_k, self.merge_v, k, v, children)
         # autocast would sum in float32, and the levels have one type
         k, v = ((x * share).unflatten(0, (-1, self.fan)).sum(1, dtype=x.dtype) for x in (k, v))
         return k, v
@@ -237,7 +249,7 @@ class TokenLevels(nn.Module):
             valid = layout.valid
             return kept_counts(layout, key, lambda: LevelCounts.of(valid, *sizes))
         counts = derived(known, (*key, device), lambda: LevelCounts.of(torch.tensor(known), *sizes).to(device))
-        for table in (counts.log, *counts.empty, *counts.shares):
+        for table in counts.tables:
             kept_for_graphs(table)
         return counts
 

@@ -67,9 +67,9 @@ class TokensOfClouds:
 
     def pool(self, level: int) -> None:
         """Add the tokens of a level."""
-        k, v = self.levels.above(
-            self.keys[-1], self.values[-1], self.plan.padded[level - 1], self.counts.shares[level - 1]
-        )
+        below, counts = level - 1, self.counts
+        share, children = counts.shares[below], counts.children[below]
+        k, v = self.levels.above(self.keys[-1], self.values[-1], self.plan.padded[below], share, children)
         self.keys.append(k)
         self.values.append(v)
 
@@ -101,4 +101,4 @@ def counts_of_parts(layout: PartLayout, plan: TokenPart, dtype: torch.dtype) -> 
     shares = [share[own[j]] if j <= plan.shared else share for j, share in enumerate(shares, 1)]
     table = [*(x[names] for x, names in zip(whole, own[: plan.shared], strict=False)), *whole[plan.shared :]]
     empty = tuple(count == 0 for count in whole)
-    return LevelCounts(torch.cat(table).log(), empty, tuple(share.view(-1, 1, 1).to(dtype) for share in shares))
+    return LevelCounts.made(torch.cat(table).log(), empty, tuple(share.view(-1, 1, 1).to(dtype) for share in shares))

@@ -32,7 +32,7 @@ def parts(rank: int, count: int) -> dict:
         for name, search in SEARCHES.items():
             near = neighbors_of_part(tree, **search)
             own = near.points.take(point)
-            of_all = torch.cat([own, near.far.fetch(own)[:, 0]])
+            (of_all,) = near.far.extended(own)
             named = torch.where(near.index < 0, -1, of_all[near.index])
             assert torch.equal(near.coord, torch.cat(clouds)[of_all])
             found[case, name] = numbers, tree.scatter(near.points.put(named)), len(of_all) - len(own)

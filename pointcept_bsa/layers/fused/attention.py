@@ -15,7 +15,7 @@ from pointcept_bsa.layers.anchors import KeysValues, Memory
 from pointcept_bsa.layers.block_pooling import pool_both
 from pointcept_bsa.layers.fused.linear import Summand, linear_parts, summand
 from pointcept_bsa.layers.fused.residual import Normed
-from pointcept_bsa.layers.shared_clouds import CoarseKeys
+from pointcept_bsa.layers.shared_clouds import CoarseKeys, attend_selected, begin_selection
 from pointcept_bsa.ops.gated_sum import gated_sum
 from pointcept_bsa.ops.side_streams import SideBySide
 
@@ -66,8 +66,12 @@ def attend_ball_sparse(
         if memory is not None:
             memory.layers.append(KeysValues(k[2], v[2], k_cmp, v_cmp, tokens))
         with branches.side_stream():
-            selection = layer.selection(q[3], k[2], v[2], q_cmp=q_cmp, k_cmp=k_cmp, layout=layout, tokens=tokens)
+            chosen = begin_selection(layer.select(q_cmp, k_cmp, layout, tokens), layout)
+            if not layout.is_part:
+                selection = attend_selected(q[3], k[2], v[2], chosen, layout)
         compression = layer.compression(q[2], q_cmp, k_cmp, v_cmp, layout, tokens)
+        if layout.is_part:  # the device has work while the host waits for what the others want
+            selection = attend_selected(q[3], k[2], v[2], chosen, layout)
     return gated_sum((ball, compression, selection), gate).flatten(-2)
 
 
@@ -95,6 +99,10 @@ def attend_native_sparse(
             local = layer.local(q[0], k[1], v[1], layout)
         k_cmp, v_cmp, _ = coarse.wait()
         with branches.side_stream():
-            selected = layer.selection(q[2], k[2], v[2], k_cmp, layout)
+            chosen = begin_selection(layer.select(q[2], k_cmp, layout), layout)
+            if not layout.is_part:
+                selected = attend_selected(q[2], k[2], v[2], chosen, layout)
         compressed = layer.compression(q[1], k_cmp, v_cmp, layout)
+        if layout.is_part:  # the device has work while the host waits for what the others want
+            selected = attend_selected(q[2], k[2], v[2], chosen, layout)
     return gated_sum((local, compressed, selected), gate).flatten(-2)
