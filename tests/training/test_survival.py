@@ -12,7 +12,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -232,23 +231,28 @@ def test_lost_data_are_one_line(config, capsys, workers):
     assert error.count("\n") == 1 and "Traceback" not in error
 
 
-def test_a_dead_worker_is_one_line(config, run_dir, capfd):
-    options = ("num_worker=1", "max_iters=100000", "save_every=5")
-    before = {p.pid for p in torch.multiprocessing.active_children()}  # what tests before this one have left
-
-    def kill_worker() -> None:
-        wait_for(lambda: (run_dir / "model" / "model_last.pth").exists())
-        children = [p for p in torch.multiprocessing.active_children() if "DataLoader" in repr(p) or p.daemon]
-        (child,) = [p for p in children if p.pid not in before]
-        os.kill(child.pid, signal.SIGKILL)
-
-    thread = threading.Thread(target=kill_worker)
-    thread.start()
-    assert train(config, *options) == 2
-    thread.join()
-    error = capfd.readouterr().err
+def test_a_dead_worker_is_one_line(config, run_dir):
+    options = ["num_worker=1", "max_iters=100000", "save_every=5", f"save_path={run_dir}"]
+    command = [sys.executable, "tools/train.py", "--config", config, "--options", *options]
+    run = subprocess.Popen(
+        command, cwd=REPOSITORY, env=environment(), stderr=subprocess.PIPE, text=True, stdout=subprocess.DEVNULL
+    )
+    wait_for(lambda: (run_dir / "model" / "model_last.pth").exists())
+    children = [child for task in Path(f"/proc/{run.pid}/task").iterdir() for child in children_of(task)]
+    (worker,) = [child for child in children if commands_of(child) == commands_of(run.pid)]  # a fork of it
+    os.kill(worker, signal.SIGKILL)
+    error = run.communicate(timeout=60)[1]
+    assert run.returncode == 2, error
     assert error.startswith("error: num_worker: a process that loads data has died") and error.count("\n") == 1
     assert files.is_intact(run_dir / "model" / "model_last.pth")
+
+
+def children_of(task: Path) -> list[int]:
+    return [int(number) for number in (task / "children").read_text().split()]
+
+
+def commands_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/cmdline").read_text()
 
 
 def test_a_dead_worker_is_told_wherever_torch_says_so(tmp_path, capfd):
