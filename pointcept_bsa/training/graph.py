@@ -88,9 +88,14 @@ class FlatGradients:
             return
         everyone = dist.group.WORLD
         assert everyone is not None
+        self.sum(everyone)
         for buffer in self.buffers:
-            reduce(buffer, everyone, GRADIENTS)
             buffer /= processes
+
+    def sum(self, group: dist.ProcessGroup) -> None:
+        """Add up each gradient over the processes of a group."""
+        for buffer in self.buffers:
+            reduce(buffer, group, GRADIENTS)
 
 
 Signature = tuple[tuple[Any, ...], ...]
@@ -99,18 +104,47 @@ MAX_GRAPHS = 16  # kept at once: each keeps its own activations; shapes beyond t
 MAX_SHAPES = 4096  # of which it is known how often they came
 
 
-class GraphedStep:
-    """Runs ``forward(batch) -> {"loss": ..., ...}`` and its backward pass; captured per shape of the batch.
+class FlatStep:
+    """Runs ``forward(batch) -> {"loss": ..., ...}`` and its backward pass: weights are cast, and gradients collected,
+    all at once, by a few kernels in the place of several for each parameter.
 
-    The gradients stay the same tensors throughout, and every call overwrites them. The first steps of each shape are
-    eager ones, and are training steps like any other.
+    The gradients stay the same tensors throughout, and every call overwrites them.
 
     Args:
         model: whose gradients are computed.
         forward: the model under whatever autocast it trains with.
-        logger: told about captures.
         cast_dtype: the type to which ``forward``'s autocast casts the weights of linear layers: done at once here.
     """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        forward: Callable[[Batch], dict[str, Tensor]],
+        cast_dtype: torch.dtype | None = None,
+    ) -> None:
+        self.forward = forward
+        self.gradients = FlatGradients(model)
+        self.cast = None if cast_dtype is None else CastWeights(model, cast_dtype)
+
+    def __call__(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+        """Losses of the batch (tensors of their own); the gradients, those of all processes, are in the parameters."""
+        losses = self.own(Batch.of(batch))  # which knows its lengths: nothing may be read while it is captured
+        self.gradients.average()  # outside of a graph: processes meet other shapes, and capture at other times
+        return losses
+
+    def own(self, batch: Batch) -> dict[str, Tensor]:
+        """The same with the gradients of this process alone."""
+        self.gradients.part()
+        with self.cast.swapped_in() if self.cast is not None else nullcontext():
+            outputs = self.forward(batch)
+            outputs["loss"].backward()
+        self.gradients.take(self.cast.gradients() if self.cast is not None else None)
+        return {key: value.detach() for key, value in outputs.items()}
+
+
+class GraphedStep(FlatStep):
+    """The same, captured per shape of the batch. The first steps of each shape are eager ones, and are training steps
+    like any other. ``logger`` is told about captures."""
 
     def __init__(
         self,
@@ -119,22 +153,15 @@ class GraphedStep:
         logger: logging.Logger,
         cast_dtype: torch.dtype | None = None,
     ) -> None:
-        self.forward, self.logger = forward, logger
+        super().__init__(model, forward, cast_dtype)
+        self.logger = logger
         self.stream = torch.cuda.Stream()
         self.pool = torch.cuda.graph_pool_handle()
         self.seen: Counter[Signature] = Counter()
         self._told = False
         self.graphs: dict[Signature, CapturedBatch] = {}
-        self.gradients = FlatGradients(model)
-        self.cast = None if cast_dtype is None else CastWeights(model, cast_dtype)
 
-    def __call__(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Losses of the batch (tensors of their own); the gradients, those of all processes, are in the parameters."""
-        losses = self._run(Batch.of(batch))  # which knows its lengths: nothing may be read while it is captured
-        self.gradients.average()  # outside of the graph: processes meet other shapes, and capture at other times
-        return losses
-
-    def _run(self, batch: Batch) -> dict[str, Tensor]:
+    def own(self, batch: Batch) -> dict[str, Tensor]:
         signature = _signature(batch)
         self._count(signature)
         if signature not in self.graphs:
@@ -164,12 +191,12 @@ class GraphedStep:
     def _eager(self, batch: Batch) -> dict[str, Tensor]:
         self.stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(self.stream):
-            outputs = self._forward_backward(batch)
+            outputs = super().own(batch)
         torch.cuda.current_stream().wait_stream(self.stream)
         return outputs
 
     def _capture(self, signature: Signature, batch: Batch) -> None:
-        self.graphs[signature] = CapturedBatch(self._forward_backward, batch, pool=self.pool, stream=self.stream)
+        self.graphs[signature] = CapturedBatch(super().own, batch, pool=self.pool, stream=self.stream)
         count = len(self.graphs)
         self.logger.info(f"CUDA graph {count} captured: {len(batch['coord'])} rows in {len(batch['offset'])} clouds")
         if count == MAX_GRAPHS and not self._told:
@@ -178,14 +205,6 @@ class GraphedStep:
                 f"cuda_graph: {MAX_GRAPHS} shapes captured; batches of any other, unless it comes more often, run "
                 f"eagerly (pad_clouds, or BucketPoints in data.train.transform, makes few shapes of many)"
             )
-
-    def _forward_backward(self, batch: Batch) -> dict[str, Tensor]:
-        self.gradients.part()
-        with self.cast.swapped_in() if self.cast is not None else nullcontext():
-            outputs = self.forward(batch)
-            outputs["loss"].backward()
-        self.gradients.take(self.cast.gradients() if self.cast is not None else None)
-        return {key: value.detach() for key, value in outputs.items()}
 
 
 def _signature(batch: Batch) -> Signature:

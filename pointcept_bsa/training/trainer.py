@@ -30,7 +30,7 @@ from pointcept_bsa.training.checkpoints.record import record_of
 from pointcept_bsa.training.diagnosis import training_advice
 from pointcept_bsa.training.env import get_device
 from pointcept_bsa.training.events import EventStorage, MetricsWriter
-from pointcept_bsa.training.graph import FlatGradients, GraphedStep, compile_blocks
+from pointcept_bsa.training.graph import FlatGradients, FlatStep, GraphedStep, compile_blocks
 from pointcept_bsa.training.guard import NanGuard, total_norm
 from pointcept_bsa.training.loader import TrainingPlan, TrainLoader, build_eval_loader, build_train_loader, make_plan
 from pointcept_bsa.training.optimizer import MovingAverage, build_optimizer
@@ -40,6 +40,8 @@ from pointcept_bsa.training.processes.parallel import (
     check_context,
     check_parallel,
     distribute,
+    flat_steps,
+    graphed,
     mode_of,
     needs_scaler,
     share_buffers,
@@ -144,8 +146,8 @@ class DefaultTrainer(TrainerBase):
         self.guard = NanGuard(cfg.nan_guard, self.device) if cfg.nan_guard is not None else None
         self.scheduler = self.build_scheduler()
         self.scaler = self.build_scaler()
-        self.graph = self.build_graph()
-        self.flat = FlatGradients(self.model) if self.mode == "flat" and self.graph is None else None
+        self.flat_step = self.build_step()
+        self.flat = FlatGradients(self.model) if self.mode == "flat" and self.flat_step is None else None
         self.register_hooks(cfg.hooks)
 
     def train(self) -> None:
@@ -205,8 +207,8 @@ class DefaultTrainer(TrainerBase):
         batch = self.comm_info["input_dict"] = to_device(batch, self.device)
         self._micro += 1
         self.stepped = self._micro == cfg.gradient_accumulation_steps
-        if self.graph is not None:
-            output = self.graph(batch)
+        if self.flat_step is not None:
+            output = self.flat_step(batch)
         else:
             with self._gradient_sync(self.stepped):
                 output = self.forward(self.model, batch)
@@ -250,7 +252,7 @@ class DefaultTrainer(TrainerBase):
             self.ema.update()
         if self.flat is not None:
             self.flat.zero_()
-        elif self.graph is None:  # which zeroes them itself
+        elif self.flat_step is None:  # which zeroes them itself
             self.optimizer.zero_grad(set_to_none=True)
         self.scheduler.step()  # counts iterations, also those whose step was left out
 
@@ -368,9 +370,13 @@ class DefaultTrainer(TrainerBase):
         """A scaler where one is needed."""
         return torch.amp.GradScaler("cuda") if needs_scaler(self.cfg, self.device) else None
 
-    def build_graph(self) -> GraphedStep | None:
-        """The step as CUDA graphs where ``cuda_graph`` asks for them; on the CPU there are none."""
-        if not self.cfg.cuda_graph or self.device.type != "cuda":
+    def build_step(self) -> FlatStep | None:
+        """Forward and backward, with all weights cast and gradients collected at once, where that goes; as CUDA graphs
+        where ``cuda_graph`` asks for them. None: one operation of torch after the other."""
+        if not flat_steps(self.cfg, self.device):
             return None
         cast_dtype = AMP_DTYPES[self.cfg.amp_dtype] if self.cfg.enable_amp else None
-        return GraphedStep(self.model, functools.partial(self.forward, self.model), self.logger, cast_dtype)
+        forward = functools.partial(self.forward, self.model)
+        if graphed(self.cfg, self.device):
+            return GraphedStep(self.model, forward, self.logger, cast_dtype)
+        return FlatStep(self.model, forward, cast_dtype)

@@ -10,7 +10,6 @@ import pytest
 import torch
 from together import together
 
-from pointcept_bsa.analysis.benchmark.parts import sum_gradients
 from pointcept_bsa.distributed import formulas, mesh
 from pointcept_bsa.distributed.traffic import counted
 from pointcept_bsa.geometry import token_part
@@ -20,6 +19,7 @@ from pointcept_bsa.geometry.part_assignment import pieces_of_cloud, rows_between
 from pointcept_bsa.geometry.part_plan import plan_part
 from pointcept_bsa.host import MODELS
 from pointcept_bsa.layers.native_sparse_attention import MIN_HEAD_DIM
+from pointcept_bsa.training.graph import FlatGradients
 
 C, HEADS, DEPTH, BALL, BLOCK, TOPK, NEAR, FAN, B = 8, 2, 3, 16, 4, 2, 32, 2, 4
 STEPS, NEAREST = 2, 4  # of Erwin-NSA
@@ -49,12 +49,12 @@ def sent_in_a_step(rank: int, count: int) -> dict[str, dict[str, int]]:
     for name, config in NETWORKS.items():
         torch.manual_seed(0)
         network = MODELS.build(config)
+        gradients, group = FlatGradients(network), mesh.context_group()
+        assert group is not None
         with counted() as sent:
             network(dict(sample))["feat"].square().sum().backward()
-            group = mesh.context_group()
-            assert group is not None
-            sum_gradients(network, group)
-        found[name] = dict(sent) | {"parameters": sum(p.numel() for p in network.parameters())}
+            gradients.sum(group)
+        found[name] = dict(sent) | {"parameters": sum(map(len, gradients.buffers))}
     return found
 
 

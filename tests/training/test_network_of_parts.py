@@ -69,6 +69,17 @@ def test_bsa(tmp_path, options):
     assert_close(numbers(parts), numbers(whole))
 
 
+def test_bfloat16(tmp_path):
+    # weights cast, and gradients collected, at once; one by one in shards and on one process
+    config, amp = written(tmp_path, "ellipsoid_flow", NETWORK), ("enable_amp=True", "amp_dtype=bfloat16")
+    amp += ("optimizer.type=AdamW",)
+    whole = run(1, config, tmp_path / "whole", *amp)
+    parts = run(2, config, tmp_path / "parts", "context_parallel=2", *amp)
+    shards = run(2, config, tmp_path / "shards", "context_parallel=2", "parallel=fsdp2", *amp)
+    assert curve(parts) == pytest.approx(curve(shards), rel=1e-4)
+    assert curve(parts) == pytest.approx(curve(whole), rel=2e-3)
+
+
 def other(name: str, folder: Path) -> str:
     """The config of another network."""
     kind, sizes = OTHERS[name]

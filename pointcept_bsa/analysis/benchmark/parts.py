@@ -24,11 +24,12 @@ from pointcept_bsa.analysis.benchmark.timeline import Timeline, profile_timeline
 from pointcept_bsa.analysis.benchmark.timing import Kernel, time_calls
 from pointcept_bsa.analysis.benchmark.traffic import Clouds, formulas_of
 from pointcept_bsa.distributed import mesh
-from pointcept_bsa.distributed.collectives import GRADIENTS, reduce
 from pointcept_bsa.distributed.traffic import counted
 from pointcept_bsa.host import build_model, comm
 from pointcept_bsa.host.memory import is_out_of_memory
+from pointcept_bsa.samples import Batch as Samples
 from pointcept_bsa.samples import to_device
+from pointcept_bsa.training.graph import FlatStep
 
 CLOUDS = 2  # taken in turn
 TELL_STEPS = 10
@@ -72,32 +73,30 @@ class PartCase:
         return found
 
     def step(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> Callable[[Batch], Tensor]:
-        """A train step on the mean square over all points of the whole clouds: a batch -> its loss."""
+        """A train step on the mean square over all points of the whole clouds: a batch -> its loss.
+
+        As the trainer does it on parts of clouds: weights are cast, and gradients collected, all at once.
+        """
         group = mesh.context_group()
 
-        def step(batch: Batch) -> Tensor:
-            optimizer.zero_grad(set_to_none=True)
+        def forward(batch: Mapping[str, Any]) -> dict[str, Tensor]:
             target = batch["target"]
             with autocast(self.plan):
                 pred = model.predict(batch)  # type: ignore[operator]
             whole = self.points * self.plan.batch_size * target.shape[1]
-            loss = (pred - target).square().sum() / whole
-            loss.backward()
-            total = loss.detach()
+            return {"loss": (pred - target).square().sum() / whole}
+
+        flat = FlatStep(model, forward, torch.bfloat16 if self.plan.dtype == "bf16" else None)
+
+        def step(batch: Batch) -> Tensor:
+            total = flat.own(Samples.of(batch))["loss"]
             if group is not None:
-                sum_gradients(model, group)
+                flat.gradients.sum(group)
                 dist.all_reduce(total, group=group)
             optimizer.step()
             return total
 
         return step
-
-
-def sum_gradients(model: nn.Module, group: dist.ProcessGroup) -> None:
-    """Add up the gradients of the processes, all at once."""
-    grads = [p.grad.view(-1) for p in model.parameters() if p.grad is not None]
-    flat = reduce(torch.cat(grads), group, GRADIENTS)
-    torch._foreach_copy_(grads, flat.split([len(grad) for grad in grads]))
 
 
 def measure_parts(

@@ -31,15 +31,15 @@ def share_buffers(model: nn.Module) -> None:
 def check_parallel(cfg: Config, device: torch.device) -> None:
     """Raise ``InputError`` for what cannot be had together."""
     several = comm.get_world_size() > 1
-    graphed = cfg.cuda_graph and device.type == "cuda"
-    if graphed and (cfg.gradient_accumulation_steps > 1 or needs_scaler(cfg, device)):
+    captured = graphed(cfg, device)
+    if captured and (cfg.gradient_accumulation_steps > 1 or needs_scaler(cfg, device)):
         raise InputError(
             "cuda_graph=True: got gradient accumulation or float16, wanted gradient_accumulation_steps=1 and float32 "
             "or bfloat16"
         )
     if several and cfg.parallel == "fsdp2":
         _check_sharded(cfg, device)
-    if graphed and several and (cfg.sync_bn or cfg.parallel == "fsdp2"):
+    if captured and several and (cfg.sync_bn or cfg.parallel == "fsdp2"):
         raise InputError("cuda_graph=True: with several processes wanted sync_bn=False and parallel='ddp' or 'flat'")
 
 
@@ -76,11 +76,23 @@ def needs_scaler(cfg: Config, device: torch.device) -> bool:
     return cfg.enable_amp and cfg.amp_dtype == "float16" and device.type == "cuda"
 
 
+def graphed(cfg: Config, device: torch.device) -> bool:
+    """Whether steps are CUDA graphs; on the CPU there are none."""
+    return bool(cfg.cuda_graph) and device.type == "cuda"
+
+
+def flat_steps(cfg: Config, device: torch.device) -> bool:
+    """Whether all weights are cast, and all gradients collected, at once: in CUDA graphs, and with bfloat16 on parts of
+    clouds, where small kernels would have the device wait for the host."""
+    parts = mesh.context_size() > 1 and cfg.enable_amp and cfg.parallel != "fsdp2"
+    return graphed(cfg, device) or (parts and cfg.gradient_accumulation_steps == 1 and not needs_scaler(cfg, device))
+
+
 def mode_of(cfg: Config, device: torch.device) -> str | None:
-    """``cfg.parallel``; None for one process; with CUDA graphs always ``"flat"``."""
+    """``cfg.parallel``; None for one process; ``"flat"`` where gradients are collected at once."""
     if comm.get_world_size() == 1:
         return None
-    return "flat" if cfg.cuda_graph and device.type == "cuda" else cfg.parallel
+    return "flat" if flat_steps(cfg, device) else cfg.parallel
 
 
 def distribute(model: nn.Module, cfg: Config, device: torch.device) -> nn.Module:
