@@ -92,18 +92,21 @@ def balltree_peer() -> ModuleType:
 
 
 class Launches(TorchDispatchMode):
-    """The names of the operators that run."""
+    """The names of the operators that run, and the shapes of what they return (None: not one tensor)."""
 
     def __init__(self) -> None:
         super().__init__()
         self.names: list[str] = []
+        self.shapes: list[tuple[int, ...] | None] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         self.names.append(func._schema.name.removeprefix("aten::"))
-        return func(*args, **(kwargs or {}))
+        out = func(*args, **(kwargs or {}))
+        self.shapes.append(tuple(out.shape) if isinstance(out, torch.Tensor) else None)
+        return out
 
 
 @pytest.fixture
 def launches() -> type[Launches]:
-    """``with launches() as seen: ...`` lists the operators that ran in ``seen.names``."""
+    """``with launches() as seen: ...`` lists in ``seen.names`` the operators that ran."""
     return Launches

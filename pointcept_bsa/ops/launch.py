@@ -40,33 +40,58 @@ def alignment(*tensors: Tensor) -> int:
 
 
 ARENA = 1 << 18  # counters for graphs
-_of_streams: dict[tuple[torch.device, int], Tensor] = {}
-_of_graphs: dict[torch.device, list[Tensor]] = {}
+STREAM = 4096  # at least, for a stream
+
+
+class Counters:
+    """The counters of a device: zeros (int32), of which no two launches that may run at the same time get the same.
+
+    A kernel leaves them zero.
+    """
+
+    def __init__(self, device: torch.device, arena: int = ARENA) -> None:
+        self.device = device
+        self._of_streams: dict[int, Tensor] = {}
+        self._free = self._zeros(arena)
+
+    def along(self, stream: int, count: int) -> Tensor:
+        """Those (count,) of a stream, by its number: its launches run one after the other and share them."""
+        found = self._of_streams.get(stream)
+        if found is None or len(found) < count:
+            found = self._of_streams[stream] = self._zeros(max(count, STREAM))
+        return found[:count]
+
+    def of_graph(self, count: int) -> Tensor:
+        """At least so many for a launch that is captured: its own, for good, as the graph may be replayed beside
+        anything. Where the ``arena`` has run out the graph sets zeros itself."""
+        count = -(-count // 4) * 4  # kernels are compiled for pointers that 16 bytes divide
+        if len(self._free) < count:
+            return self._zeros(count)
+        mine, self._free = self._free[:count], self._free[count:]
+        return mine
+
+    def _zeros(self, count: int) -> Tensor:
+        return torch.zeros(count, dtype=torch.int32, device=self.device)
+
+
+_counters: dict[torch.device, Counters] = {}
 
 
 def counters(like: Tensor, count: int) -> Tensor:
     """Zeros (count,) int32 on the device of ``like``, which no other launch counts with at the same time.
 
-    The kernel leaves them zero. Launches on one stream run one after the other and share them. A launch captured into
-    a CUDA graph, which may be replayed beside anything, gets some of its own, for good; where they have run out the
-    graph sets zeros itself.
+    The kernel leaves them zero. See :class:`Counters`.
     """
     if not like.is_cuda:
         return torch.zeros(count, dtype=torch.int32)
+    of_device = _counters.get(like.device)
     if torch.cuda.is_current_stream_capturing():
-        count = -(-count // 4) * 4  # kernels are compiled for pointers that 16 bytes divide
-        free = _of_graphs.get(like.device)
-        if free is None or free[0].shape[0] < count:
-            return torch.zeros(count, dtype=torch.int32, device=like.device)
-        mine, free[0] = free[0][:count], free[0][count:]
-        return mine
-    key = like.device, torch.cuda.current_stream(like.device).cuda_stream
-    if key not in _of_streams or _of_streams[key].shape[0] < count:
-        _of_streams[key] = torch.zeros(max(count, 4096), dtype=torch.int32, device=like.device)
-    if like.device not in _of_graphs:
-        _of_graphs[like.device] = [torch.zeros(ARENA, dtype=torch.int32, device=like.device)]
-        torch.cuda.current_stream(like.device).synchronize()  # other streams find zeros there
-    return _of_streams[key][:count]
+        return (of_device or Counters(like.device, arena=0)).of_graph(count)
+    stream = torch.cuda.current_stream(like.device)
+    if of_device is None:
+        of_device = _counters[like.device] = Counters(like.device)
+        stream.synchronize()  # other streams find zeros there
+    return of_device.along(stream.cuda_stream, count)
 
 
 # Sums over the programs of a launch, taken by the last of them: parts of Triton kernels.

@@ -104,6 +104,38 @@ MAX_GRAPHS = 16  # kept at once: each keeps its own activations; shapes beyond t
 MAX_SHAPES = 4096  # of which it is known how often they came
 
 
+class GraphsOfShapes:
+    """The graphs of the shapes that come most often.
+
+    Args:
+        most: graphs kept at once.
+        remembered: shapes of which it is known how often they came; then half of them, the rarest, are forgotten.
+    """
+
+    def __init__(self, most: int = MAX_GRAPHS, remembered: int = MAX_SHAPES) -> None:
+        self.most, self.remembered = most, remembered
+        self.seen: Counter[Signature] = Counter()
+        self.graphs: dict[Signature, CapturedBatch] = {}
+
+    def count(self, signature: Signature) -> int:
+        """How often a shape has come, this time counted."""
+        self.seen[signature] += 1
+        if len(self.seen) > self.remembered:  # ragged data: nearly every batch has a shape of its own
+            self.seen = Counter(dict(self.seen.most_common(self.remembered // 2)))
+            self.seen.update(dict.fromkeys(self.graphs.keys() - self.seen.keys(), 1))
+        return self.seen[signature]
+
+    def make_room(self, signature: Signature) -> bool:
+        """Whether another graph may be captured; the one least used goes if this shape came twice as often."""
+        if len(self.graphs) < self.most:
+            return True
+        coldest = min(self.graphs, key=self.seen.__getitem__)
+        if self.seen[signature] < 2 * self.seen[coldest]:
+            return False
+        del self.graphs[coldest]
+        return True
+
+
 class FlatStep:
     """Runs ``forward(batch) -> {"loss": ..., ...}`` and its backward pass: weights are cast, and gradients collected,
     all at once, by a few kernels in the place of several for each parameter.
@@ -157,36 +189,20 @@ class GraphedStep(FlatStep):
         self.logger = logger
         self.stream = torch.cuda.Stream()
         self.pool = torch.cuda.graph_pool_handle()
-        self.seen: Counter[Signature] = Counter()
+        self.shapes = GraphsOfShapes()
+        self.graphs = self.shapes.graphs
         self._told = False
-        self.graphs: dict[Signature, CapturedBatch] = {}
 
     def own(self, batch: Batch) -> dict[str, Tensor]:
         signature = _signature(batch)
-        self._count(signature)
+        times = self.shapes.count(signature)
         if signature not in self.graphs:
             outputs = self._eager(batch)
             # Captured on the heels of an eager step: all tables of these shapes are on the device, in whatever cache.
-            if self.seen[signature] >= WARMUP_STEPS and self._make_room(signature):
+            if times >= WARMUP_STEPS and self.shapes.make_room(signature):
                 self._capture(signature, batch)
             return outputs
         return {key: value.clone() for key, value in self.graphs[signature](batch).items()}
-
-    def _count(self, signature: Signature) -> None:
-        self.seen[signature] += 1
-        if len(self.seen) > MAX_SHAPES:  # ragged data: nearly every batch has a shape of its own
-            self.seen = Counter(dict(self.seen.most_common(MAX_SHAPES // 2)))
-            self.seen.update(dict.fromkeys(self.graphs.keys() - self.seen.keys(), 1))
-
-    def _make_room(self, signature: Signature) -> bool:
-        """Whether another graph may be captured; the one least used goes if this shape came twice as often."""
-        if len(self.graphs) < MAX_GRAPHS:
-            return True
-        coldest = min(self.graphs, key=self.seen.__getitem__)
-        if self.seen[signature] < 2 * self.seen[coldest]:
-            return False
-        del self.graphs[coldest]
-        return True
 
     def _eager(self, batch: Batch) -> dict[str, Tensor]:
         self.stream.wait_stream(torch.cuda.current_stream())

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import copy
-from contextlib import nullcontext
 
 import pytest
 import torch
 from torch import nn
 
-from pointcept_bsa.layers.fused import product as products
 from pointcept_bsa.layers.fused.cast_weights import CastWeights
 from pointcept_bsa.layers.fused.linear import linear_parts
-from pointcept_bsa.layers.fused.product import are_adjacent
+from pointcept_bsa.layers.fused.product import are_adjacent, product_of, separate_product
 from pointcept_bsa.layers.fused.switch import fused
 from pointcept_bsa.layers.linear import Linear
 
@@ -48,24 +46,26 @@ def test_a_bias_cast_beforehand_has_its_gradient_in_float32(layer):
     assert list(cast.gradients()) == [layer.weight]
 
 
-SHAPES, USES = ((2, 4), (1, 4), (1, 4), (8,)), (3, 1, 2, 1)
+USES = 3, 1, 2, 1
 
 
 class Projections(nn.Module):
-    """Queries, keys and values, and gates of the same input."""
+    """Queries, keys and values, and gates of the same input, each so wide."""
 
-    def __init__(self):
+    def __init__(self, query=8, key_value=8, gate=8):
         super().__init__()
-        self.query, self.key_value, self.gate = Linear(6, 8), Linear(6, 8), Linear(6, 8)
+        self.query, self.key_value, self.gate = Linear(6, query), Linear(6, key_value), Linear(6, gate)
+        half = key_value // 2
+        self.shapes = (2, query // 2), (1, half), (1, half), (gate,)
 
     def forward(self, x):
         """Of each view something else."""
         layers = list(self.children())
         if fused(x):
-            parts = linear_parts(x, layers, SHAPES, USES)
+            parts = linear_parts(x, layers, self.shapes, USES)
         else:
-            each = [layer(x).unflatten(-1, (-1, 4)) for layer in layers]
-            plain = each[0], each[1][:, :1], each[1][:, 1:], each[2].flatten(-2)
+            query, key_value, gate = (layer(x) for layer in layers)
+            plain = query.unflatten(-1, (2, -1)), *key_value.unflatten(-1, (2, 1, -1)).unbind(-3), gate
             parts = [(part,) * uses for part, uses in zip(plain, USES, strict=True)]
         return sum((view.double() * (i + 1)).sin().sum() for i, view in enumerate(v for part in parts for v in part))
 
@@ -77,22 +77,20 @@ def outcome(module, x):
     return [out, x.grad, *(p.grad for p in module.parameters())]
 
 
-def test_parts_of_one_product_are_those_of_several(monkeypatch, fuse):
-    module, x = Projections().double(), torch.randn(40, 6, dtype=torch.float64)
+@pytest.mark.parametrize(
+    "widths, products",
+    [((8, 8, 8), [24]), ((8, 8, 4), [16, 4]), ((4, 8, 8), [4, 16]), ((4, 8, 4), [16]), ((8, 4, 8), [8, 4, 8])],
+    ids=str,
+)
+def test_parts_of_one_product_are_those_of_several(widths, products, fuse, launches):
+    """As many layers as possible, from the first on, that come to whole vectors of 8 columns are one product."""
+    module, x = Projections(*widths).double(), torch.randn(40, 6, dtype=torch.float64)
     wanted = outcome(copy.deepcopy(module), x)
-    calls = []
-    monkeypatch.setattr(nn.functional, "linear", lambda *a, f=nn.functional.linear: calls.append(a) or f(*a))
     fuse()
     assert all(torch.allclose(a, b) for a, b in zip(outcome(copy.deepcopy(module), x), wanted, strict=True))
-    assert [len(call[1]) for call in calls] == [24]
-    calls.clear()
-    monkeypatch.setattr("pointcept_bsa.layers.fused.linear.ALIGNED", 16)  # which 24 columns are not
-    assert all(torch.allclose(a, b) for a, b in zip(outcome(copy.deepcopy(module), x), wanted, strict=True))
-    assert [len(call[1]) for call in calls] == [16, 8]
-    calls.clear()
-    monkeypatch.setattr("pointcept_bsa.layers.fused.linear.ALIGNED", 32)
-    assert all(torch.allclose(a, b) for a, b in zip(outcome(copy.deepcopy(module), x), wanted, strict=True))
-    assert [len(call[1]) for call in calls] == [8, 8, 8]
+    with launches() as seen:
+        module(x)
+    assert [out[1] for name, out in zip(seen.names, seen.shapes, strict=True) if name == "addmm"] == products
 
 
 def test_a_layer_that_somebody_watches_is_called(fuse):
@@ -124,15 +122,14 @@ def test_parts_of_one_product_in_16_bits_copy_no_weights(fuse):
 
 
 @pytest.mark.parametrize("layers, with_bias", [(1, 0), (1, 1), (2, 0), (2, 2)])
-def test_separately_computed_gradients_are_the_same(monkeypatch, layers, with_bias):
+def test_separately_computed_gradients_are_the_same(layers, with_bias):
     several = [Linear(6, 4 + i) for i in range(layers)]
-    biases = [torch.zeros(layer.out_features, dtype=torch.float64, requires_grad=True) for layer in several[:with_bias]]
+    weights, biases = ([getattr(layer, name) for layer in several] for name in ("weight", "bias"))
+    summed = [torch.zeros(layer.out_features, dtype=torch.float64, requires_grad=True) for layer in several[:with_bias]]
     x = torch.randn(9, 6, requires_grad=True)
-    leaves, found = [x, *(layer.weight for layer in several), *biases], []
-    for separate in (False, True):
-        monkeypatch.setattr(products, "_separate_gradients", lambda x, weights, separate=separate: separate)
-        monkeypatch.setattr(products, "on_side_stream", lambda x: nullcontext())
-        y = products.product(x, several, biases)
+    leaves, found = [x, *weights, *summed], []
+    for way in (product_of, separate_product):
+        y = way(x, weights, [bias.detach() for bias in biases], summed)
         found.append([y, *torch.autograd.grad(y.sin().sum(), leaves)])
     for one, other in zip(*found, strict=True):
         assert one.dtype == other.dtype and torch.equal(one, other)

@@ -2,39 +2,40 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
+from itertools import pairwise
 
 import pytest
 import torch
 
 from pointcept_bsa.ops import launch
 from pointcept_bsa.ops.column_sum import column_sum
+from pointcept_bsa.ops.launch import Counters
 
 
 def place(counters):
     return counters.data_ptr()
 
 
-def test_counters_are_shared_along_a_stream_and_by_no_graph(monkeypatch):
-    stream, capturing = SimpleNamespace(cuda_stream=1, synchronize=lambda: None), False
-    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: stream)
-    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: capturing)
-    monkeypatch.setattr(launch, "_of_streams", {})
-    monkeypatch.setattr(launch, "_of_graphs", {})
-    monkeypatch.setattr(launch, "ARENA", 32)
-    x = SimpleNamespace(is_cuda=True, device=torch.device("cpu"))
-    first = launch.counters(x, 3)
-    assert len(first) == 3 and not first.any() and place(launch.counters(x, 2)) == place(first)
-    assert len(launch.counters(x, 10_000)) == 10_000
-    stream.cuda_stream = 2
-    assert place(launch.counters(x, 3)) != place(first)
-    capturing = True
-    taken = [launch.counters(x, 5) for _ in range(5)]  # 8 each: 4 times in the arena, then their own
-    assert all(len(t) >= 5 and not t.any() and place(t) % 16 == 0 for t in taken)
+def test_counters_are_shared_along_a_stream():
+    counters = Counters(torch.device("cpu"))
+    first = counters.along(1, 3)
+    assert len(first) == 3 and not first.any() and place(counters.along(1, 2)) == place(first)
+    assert place(counters.along(2, 3)) != place(first)
+    many = counters.along(1, 10_000)
+    assert len(many) == 10_000 and not many.any() and place(counters.along(1, 3)) == place(many)
+
+
+def test_no_graph_shares_its_counters():
+    counters = Counters(torch.device("cpu"), arena=32)
+    taken = [counters.along(1, 3), *(counters.of_graph(5) for _ in range(5))]  # 8 each: 4 from the arena, then its own
+    assert all(len(t) >= 5 and not t.any() and place(t) % 16 == 0 for t in taken[1:])
     spans = sorted((place(t), place(t) + t.nbytes) for t in taken)
-    assert all(stop <= start for (_, stop), (start, _) in zip(spans, spans[1:], strict=False))
-    monkeypatch.setattr(launch, "_of_graphs", {})  # a capture that nothing ran before
-    assert not launch.counters(x, 5).any()
+    assert all(stop <= start for (_, stop), (start, _) in pairwise(spans))
+
+
+def test_each_launch_on_the_cpu_has_counters_of_its_own():
+    one, other = (launch.counters(torch.ones(2), 3) for _ in range(2))
+    assert one.tolist() == other.tolist() == [0, 0, 0] and place(one) != place(other)
 
 
 @pytest.mark.gpu

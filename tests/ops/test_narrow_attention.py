@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import struct
+from itertools import count
 
 import pytest
 import torch
@@ -18,7 +19,7 @@ from .interpreter import DEVICE, INTERPRETED, kernel_test, run_in_interpreter
 if not triton_installed():
     pytest.skip("triton is not installed", allow_module_level=True)
 
-from pointcept_bsa.ops.dense_attention import narrow
+from pointcept_bsa.ops.dense_attention import backend, narrow
 from pointcept_bsa.ops.dense_attention.narrow_exp import SIZE, exponential
 
 TOLERANCE = {torch.float16: (2e-3, 4e-3), torch.bfloat16: (1e-2, 2e-2)}  # of outputs, of gradients
@@ -138,16 +139,32 @@ def test_large_logits(scale):
 
 
 @kernel_test
-def test_chosen_by_name(monkeypatch):
+def test_chosen_by_name(monkeypatch, launches):
     monkeypatch.setenv("PCBSA_SDPA", "narrow")
-    monkeypatch.setattr(F, "scaled_dot_product_attention", None)
     q, k, v = (torch.randn(n, 4, 8, device=DEVICE, dtype=torch.bfloat16) for n in (60, 20, 20))
     valid = torch.arange(20, device=DEVICE) % 10 < 7
-    whole = dense_attention(q, k, v, (30, 30), (10, 10), key_valid=valid)
+    with launches() as seen:
+        whole = dense_attention(q, k, v, (30, 30), (10, 10), key_valid=valid)
+    assert seen.names.count("pcbsa::narrow_attention") == 1
+    assert not any("scaled_dot_product" in name for name in seen.names)
     single = [dense_attention(q[30:], k[10:], v[10:], (30,), (10,), key_valid=valid[10:])]
     assert torch.equal(whole[30:], single[0])
     ragged = dense_attention(q, k, v, (40, 20), (12, 8), key_valid=valid)
     assert ragged.shape == q.shape
+
+
+@kernel_test
+def test_it_is_taken_where_it_is_the_fastest():
+    q, k = (torch.randn(1, 2, n, 8, device=DEVICE, dtype=torch.bfloat16) for n in (8, 4))
+    for sign in (1, -1):
+        times = count()
+
+        def timer(call, sign=sign, times=times):
+            call()
+            return sign * next(times)
+
+        found = backend.measured_fastest(q, k, k, None, backward=True, timer=timer)  # which tries it last
+        assert found == "narrow" if sign < 0 else found in backend.BACKENDS
 
 
 @kernel_test

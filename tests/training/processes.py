@@ -1,18 +1,37 @@
-"""Several processes that train together, started quickly: from one server that has imported everything."""
+"""Several processes that train together, started quickly: from one server that has imported everything.
+
+And one alone that takes itself for one of several.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import socket
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.context import ForkServerContext
 
 import torch
+import torch.distributed as dist
+from torch.testing._internal.distributed.fake_pg import FakeStore
 
+from pointcept_bsa.distributed import mesh
 from pointcept_bsa.training.cli import train_main
+
+
+@contextlib.contextmanager
+def one_of(size: int, rank: int = 0, context_parallel: int = 1) -> Iterator[None]:
+    """Within, torch has this process for one of ``size``; nothing can be sent to the others."""
+    dist.init_process_group("fake", rank=rank, world_size=size, store=FakeStore())
+    try:
+        mesh.create(context_parallel, "cpu")
+        yield
+        mesh.create(1, "cpu")
+    finally:
+        dist.destroy_process_group()
 
 
 def server() -> ForkServerContext:

@@ -9,15 +9,12 @@ import re
 import numpy as np
 import pytest
 import torch
-import torch.distributed as dist
 from host_toys import ToyTester
 from parts_runs import assert_close, curve, numbers, run, written
-from processes import run_in, train_in
+from processes import one_of, run_in, train_in
 from test_training import load
-from torch.testing._internal.distributed.fake_pg import FakeStore
 
 from pointcept_bsa.__main__ import main as command
-from pointcept_bsa.distributed import mesh
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.host import build_model
 from pointcept_bsa.host.embedded.config import load_config
@@ -203,11 +200,8 @@ def test_a_part_without_points_of_a_domain(tmp_path):
 @pytest.fixture
 def half(one):
     """The first of two processes that share a cloud, and a config."""
-    dist.init_process_group("fake", rank=0, world_size=2, store=FakeStore())
-    mesh.create(2, "cpu")
-    yield load_config(one[0], {"context_parallel": 2})
-    mesh.create(1, "cpu")
-    dist.destroy_process_group()
+    with one_of(2, context_parallel=2):
+        yield load_config(one[0], {"context_parallel": 2})
 
 
 @pytest.mark.parametrize(

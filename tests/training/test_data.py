@@ -6,6 +6,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from processes import one_of
 
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.host import Compose, Point, collate_fn
@@ -86,18 +87,28 @@ def test_sampler_goes_through_all_samples_in_every_pass_whatever_the_epochs():
     assert passes[0] != passes[1]
 
 
-def test_sampler_shares_a_batch_among_processes(monkeypatch):
-    def draws(rank: int, world: int) -> list:
-        monkeypatch.setattr("pointcept_bsa.distributed.mesh.data_rank", lambda: rank)
-        monkeypatch.setattr("pointcept_bsa.distributed.mesh.data_size", lambda: world)
-        return list(StreamBatchSampler(num_samples=9, batch_size=4, seed=0))
+def test_sampler_shares_a_batch_among_processes():
+    def draws(rank: int, world: int, context_parallel: int = 1) -> list:
+        with one_of(world, rank, context_parallel):
+            return list(StreamBatchSampler(num_samples=9, batch_size=4, seed=0))
 
     whole, halves = draws(0, 1), (draws(0, 2), draws(1, 2))
     for batch, *parts in zip(whole, *halves, strict=True):
-        assert sorted(batch) == sorted(parts[0] + parts[1])
-    monkeypatch.setattr("pointcept_bsa.distributed.mesh.data_size", lambda: 2)
-    few = StreamBatchSampler(num_samples=3, batch_size=8, seed=0)
-    assert few.batches_per_pass == 1 and len(next(iter(few))) == 2
+        assert sorted(batch) == sorted(parts[0] + parts[1]) and len(parts[0]) == len(parts[1])
+    assert [draws(rank, 4, 2) for rank in range(4)] == [halves[0], halves[0], halves[1], halves[1]]
+    for rank in range(2):  # one of three samples comes twice, so that neither process has fewer
+        with one_of(2, rank):
+            few = StreamBatchSampler(num_samples=3, batch_size=8, seed=0)
+        assert few.batches_per_pass == 1 and len(next(iter(few))) == 2
+
+
+def test_evaluation_shares_the_samples_and_takes_none_twice():
+    def names(rank: int, world: int, context_parallel: int = 1) -> list:
+        with one_of(world, rank, context_parallel):
+            return [name for batch in build_eval_loader("abcde", "data.val", 2, 0, list, False) for name in batch]
+
+    assert [names(rank, 2) for rank in range(2)] == [["a", "c", "e"], ["b", "d"]]
+    assert sum((names(rank, 8) for rank in range(8)), []) == [*"abcde"]  # and three have none
 
 
 @pytest.mark.parametrize(

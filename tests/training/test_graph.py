@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import gc
 import logging
-from collections import Counter
 
 import pytest
 import torch
@@ -16,8 +15,7 @@ from pointcept_bsa.host import MODELS
 from pointcept_bsa.layers.fused.cast_weights import CastWeights
 from pointcept_bsa.ops import side_streams
 from pointcept_bsa.samples import host_ends, to_device
-from pointcept_bsa.training import graph
-from pointcept_bsa.training.graph import FlatGradients, GraphedStep
+from pointcept_bsa.training.graph import FlatGradients, GraphedStep, GraphsOfShapes
 
 LENGTHS = [(300, 200), (300, 200), (257,), (300, 200), (257,), (257,), (300, 200), (257,), (300, 200), (257,)]
 MODEL = dict(
@@ -100,21 +98,31 @@ def test_a_batch_on_a_device_knows_where_its_clouds_end():
     assert host_ends(batch) == (300, 500)
 
 
-def test_a_graph_gives_way_to_a_shape_that_comes_twice_as_often(monkeypatch):
-    monkeypatch.setattr(graph, "MAX_GRAPHS", 2)
-    monkeypatch.setattr(graph, "MAX_SHAPES", 8)
-    step = object.__new__(GraphedStep)
-    step.seen, step.graphs = Counter({"a": 9, "b": 3}), {"a": None, "b": None}
-    for _ in range(5):
-        step._count("c")
-        assert not step._make_room("c")
-    step._count("c")
-    assert step._make_room("c") and list(step.graphs) == ["a"]
-    step.graphs["c"] = None
+def test_a_graph_gives_way_to_a_shape_that_comes_twice_as_often():
+    shapes = GraphsOfShapes(most=2, remembered=8)
+    for name, times in (("a", 9), ("b", 3)):
+        assert [shapes.count(name) for _ in range(times)] == [*range(1, times + 1)] and shapes.make_room(name)
+        shapes.graphs[name] = None
+    for times in range(1, 6):
+        assert shapes.count("c") == times and not shapes.make_room("c")
+    assert shapes.count("c") == 6 and shapes.make_room("c") and list(shapes.graphs) == ["a"]
+    shapes.graphs["c"] = None
     for number in range(100):  # shapes that come once take no place, and are forgotten
-        step._count(number)
-        assert not step._make_room(number) and len(step.seen) <= 9
-    assert step.seen["a"] == 9 and step.seen["c"] >= 1
+        shapes.count(number)
+        assert not shapes.make_room(number) and len(shapes.seen) <= 8
+    assert shapes.seen["a"] == 9 and shapes.seen["c"] == 6
+
+
+def test_a_shape_whose_graph_is_kept_is_not_forgotten():
+    shapes = GraphsOfShapes(most=1, remembered=4)
+    shapes.count("a")
+    shapes.graphs["a"] = None
+    for name in "bcdefgh":
+        for _ in range(2):
+            shapes.count(name)
+    assert shapes.seen["a"] == 1 and len(shapes.seen) <= 4
+    shapes.count("h")
+    assert shapes.make_room("h") and not shapes.graphs
 
 
 def test_weights_cast_at_once_and_gradients_taken_at_once_are_those_of_autocast():

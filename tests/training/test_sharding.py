@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from processes import train_in
+from processes import one_of, train_in
 from test_training import load, train
 from test_two_processes import COMMON, NO_TEST, TOLERANCE, curve
 
-from pointcept_bsa.host.embedded import comm
 from pointcept_bsa.host.embedded.config import Config
 from pointcept_bsa.training.processes.parallel import check_parallel, mode_of
 
@@ -33,17 +32,22 @@ def test_shards_train_what_one_process_does_and_their_checkpoints_are_anyones(co
     assert curve(two)[2:] == pytest.approx(curve(one)[2:], rel=1e-5)
 
 
+@pytest.fixture
+def pair():
+    """This process is the first of two."""
+    with one_of(2):
+        yield
+
+
 @pytest.mark.parametrize("wrong", [dict(ema=dict(decay=0.9)), dict(optimizer=dict(type="Muon"))])
-def test_what_cannot_be_sharded_is_an_error(monkeypatch, wrong):
-    monkeypatch.setattr(comm, "get_world_size", lambda: 2)
+def test_what_cannot_be_sharded_is_an_error(pair, wrong):
     good = dict(parallel="fsdp2", ema=None, optimizer=dict(type="AdamW"), cuda_graph=False, enable_amp=False)
     check_parallel(Config(good), torch.device("cpu"))
     with pytest.raises(ValueError, match="parallel='fsdp2': got"):
         check_parallel(Config(good | wrong), torch.device("cpu"))
 
 
-def test_graphs_with_several_processes_take_the_flat_way(monkeypatch):
-    monkeypatch.setattr(comm, "get_world_size", lambda: 2)
+def test_graphs_with_several_processes_take_the_flat_way(pair):
     cuda, cpu = torch.device("cuda", 0), torch.device("cpu")
     good = dict(parallel="ddp", cuda_graph=True, sync_bn=False, gradient_accumulation_steps=1, enable_amp=False)
     check_parallel(Config(good), cuda)
@@ -52,3 +56,9 @@ def test_graphs_with_several_processes_take_the_flat_way(monkeypatch):
         check_parallel(Config(good | wrong), cpu)
         with pytest.raises(ValueError, match="cuda_graph=True: "):
             check_parallel(Config(good | wrong), cuda)
+
+
+def test_one_process_takes_no_way_of_several():
+    alone = dict(parallel="fsdp2", cuda_graph=True, sync_bn=True, gradient_accumulation_steps=1, enable_amp=False)
+    check_parallel(Config(alone | dict(ema=dict(decay=0.9))), torch.device("cuda", 0))
+    assert mode_of(Config(alone), torch.device("cuda", 0)) is None

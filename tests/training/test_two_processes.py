@@ -1,17 +1,12 @@
-"""Two processes against one, breaking off and going on, evaluation shared out (gloo, on the CPU)."""
+"""Two processes against one, breaking off and going on (gloo, on the CPU)."""
 
 from __future__ import annotations
 
 import pytest
 import torch
-from host_toys import CloudLine, ToyCloud, read_metrics
+from host_toys import read_metrics
 from processes import train_in
 from test_training import assert_same_run, load, train
-
-from pointcept_bsa.distributed import mesh
-from pointcept_bsa.host import collate_fn, comm
-from pointcept_bsa.training.evaluation.evaluation import evaluate
-from pointcept_bsa.training.loader import build_eval_loader
 
 # float32 sums of the same terms in another order, over 6 steps
 TOLERANCE = {"rtol": 1e-5, "atol": 1e-6}
@@ -98,20 +93,3 @@ def test_resumed_under_another_number_without_dropout_the_training_is_the_same(c
     torch.testing.assert_close(load(folder)["state_dict"], load(one)["state_dict"], **TOLERANCE)
     assert len(curve(folder)) == len(curve(one))
     assert curve(folder) == pytest.approx(curve(one), rel=1e-5)
-
-
-def test_evaluation_counts_every_sample_once_however_they_are_shared(monkeypatch):
-    """5 samples on 1 to 8 processes, the last with none for some."""
-    model, data = CloudLine(), ToyCloud("val", num_samples=5)
-    found = {}
-    for size in (1, 2, 4, 8):
-        monkeypatch.setattr(mesh, "data_size", lambda size=size: size)
-        batches = []
-        for rank in range(size):
-            monkeypatch.setattr(mesh, "data_rank", lambda rank=rank: rank)
-            batches += build_eval_loader(data, "data.val", 2, 0, collate_fn, False)
-        assert sum(len(batch["name"]) for batch in batches) == 5
-        monkeypatch.setattr(comm, "all_gather", lambda records: [records])
-        found[size] = {record["name"]: record["mse"] for record in evaluate(model, batches, ["mse"])}
-    for size in (2, 4, 8):
-        assert found[size] == pytest.approx(found[1], rel=1e-6)

@@ -43,6 +43,7 @@ from pointcept_bsa.training.graph import FlatGradients
 OK, OOM, TOO_SLOW, NOT_ASKED, NOT_FINITE = "ok", "OOM", "skipped: too slow", "not asked for", "loss not finite"
 NEEDS_CUDA = "needs CUDA"
 INPUT_SETS = 4
+UNFIT = ("No available kernel", "No viable backend", "PCBSA_SDPA: got 'narrow', but it cannot")  # on CUDA, CPU, both
 CAPTURABLE = ("Adam", "AdamW", "Muon")  # take capturable=True: their step count lives on the device
 
 # (config, model, param_dicts) -> optimizer, as the host's trainer builds it.
@@ -65,6 +66,8 @@ class Plan:
     erwin_checkout: str | None = None  # measure the network of this checkout in place of the config's Erwin
     static_geometry: bool = False  # trees and neighbours come with the batch, as from a data set that caches them
     profile: bool = False  # look at the kernels of one more call
+    backends: tuple[str | None, ...] | None = None  # of dense attention; by default what dense_backends finds
+    timer: Timer | None = None  # by default events of CUDA, or the clock
 
 
 @dataclass
@@ -105,11 +108,12 @@ def measure_case(cfg: Mapping[str, Any], points: int, plan: Plan, build_optimize
         model, batches = build_case(cfg, points, plan)
         result.parameters = sum(p.numel() for p in model.parameters())
         result.gflops = _count(model, batches[0], plan)
-        share = plan.max_seconds * 1e3 / len(dense_backends(cfg, plan.device))
+        backends = dense_backends(cfg, plan.device) if plan.backends is None else plan.backends
+        share = plan.max_seconds * 1e3 / len(backends)
         parts = {"forward": 1.0} if plan.skip_train else {"forward": 0.4, "train": 0.6}
         for part, fraction in parts.items():
             with _failures_are_results(result, part):
-                for backend in dense_backends(cfg, plan.device):
+                for backend in backends:
                     with _one_backend(result, backend):
                         optimizer = _optimizer(cfg, model, plan, build_optimizer) if part == "train" else None
                         _measure(
@@ -223,7 +227,7 @@ def _measure(
         torch.cuda.reset_peak_memory_stats(plan.device)
     with cast_once, attention_backend(backend):
         run: Call = Replay(call, inputs[0]) if plan.mode == "graph" else call
-        time = time_calls(run, inputs, _timer(plan.device), plan.warmup, plan.repeats, budget_ms)
+        time = time_calls(run, inputs, _timer(plan), plan.warmup, plan.repeats, budget_ms)
         memory = torch.cuda.max_memory_allocated(plan.device) / 2**30 if on_cuda else None
         before = result.forward_time if part == "forward" else result.train_time
         if before is not None and before.median_ms <= time.median_ms:
@@ -259,7 +263,7 @@ def _one_backend(result: Measurement, backend: str | None) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, InputError) as error:
-        unfit = "No available kernel" in str(error) or str(error).startswith("PCBSA_SDPA: got 'narrow', but it cannot")
+        unfit = any(sign in str(error) for sign in UNFIT)
         if backend is None or not (unfit or is_out_of_memory(error)):
             raise
         result.refused.append(f"{backend} ({'not for this shape' if unfit else OOM})")
@@ -315,5 +319,5 @@ def autocast(plan: Plan) -> contextlib.AbstractContextManager[Any]:
     return torch.autocast(plan.device.type, torch.bfloat16, enabled=plan.dtype == "bf16")
 
 
-def _timer(device: torch.device) -> Timer:
-    return cuda_timer if device.type == "cuda" else cpu_timer
+def _timer(plan: Plan) -> Timer:
+    return plan.timer or (cuda_timer if plan.device.type == "cuda" else cpu_timer)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -76,10 +77,25 @@ def product_of(
     adjacent: tuple[bool, bool] = (False, False),
 ) -> Tensor:
     """The same of weights (C', C) and biases (C',), of which it is said whether they lie ``adjacent`` in memory."""
+    if _separate_gradients(x, weights):
+        return separate_product(x, weights, biases, summed, adjacent=adjacent, stream=on_side_stream(x))
     of_weights, of_biases = adjacent
-    if not _separate_gradients(x, weights):
-        return with_bias_gradient(F.linear(x, join(weights, of_weights), join(biases, of_biases)), summed)
-    with on_side_stream(x):
+    return with_bias_gradient(F.linear(x, join(weights, of_weights), join(biases, of_biases)), summed)
+
+
+def separate_product(
+    x: Tensor,
+    weights: Sequence[Tensor],
+    biases: Sequence[Tensor],
+    summed: Sequence[Tensor] = (),
+    *,
+    adjacent: tuple[bool, bool] = (False, False),
+    stream: AbstractContextManager[None] | None = None,
+) -> Tensor:
+    """:func:`product_of` two-dimensional x; the gradients of the weights, which are of its type, and of ``summed`` are
+    computed by themselves, on the stream that is current within ``stream``."""
+    of_weights, of_biases = adjacent
+    with stream or nullcontext():
         reminder = _WeightGradients.apply(x.detach(), len(weights), *weights, *summed)
     y = _InputGradient.apply(x, _below_each_other(weights, of_weights), _below_each_other(biases, of_biases))
     out: Tensor = _Both.apply(y, reminder)

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -32,6 +33,7 @@ NARROW, TORCH = "narrow", "torch"
 WARM_UP, RUNS = 2, 3
 HEAD_START = 20_000_000  # cycles that the device waits, some 10 ms, while the launches queue up behind
 _fastest: dict[tuple[object, ...], str | None] = {}
+Timer = Callable[[Callable[[], object]], float]  # calls it, returns a time
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
@@ -77,7 +79,7 @@ def fastest_backend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> str
     if shape not in _fastest:
         if torch.cuda.is_current_stream_capturing():
             return None
-        _fastest[shape] = _measure(q, k, v, mask, backward)
+        _fastest[shape] = measured_fastest(q, k, v, mask, backward)
     return _fastest[shape]
 
 
@@ -109,36 +111,46 @@ def unobserved() -> Iterator[None]:
 
 
 @torch.enable_grad()
-def _measure(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, backward: bool) -> str | None:
-    """The backend with the shortest time, or None if none of them takes this shape.
+def measured_fastest(
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, backward: bool, timer: Timer | None = None
+) -> str | None:
+    """The kernel with the shortest time, or None if none of them takes this shape.
 
     The numbers it is measured on come from a generator of their own: the run's random stream stays where it is.
+
+    Args:
+        q, k, v, mask: as of :func:`attend`.
+        backward: whether the backward pass counts, too.
+        timer: how a call is timed; by default on the GPU, see :func:`gpu_timer`.
     """
     times: dict[str, float] = {}
     generator = torch.Generator(q.device).manual_seed(0)
     for name in (*BACKENDS, *([] if narrow.unsupported(q, k, v) else [NARROW])):
         try:
-            query, key, value = (
-                torch.empty_like(t).normal_(generator=generator).requires_grad_(backward) for t in (q, k, v)
-            )
+            leaves = [torch.empty_like(t).normal_(generator=generator).requires_grad_(backward) for t in (q, k, v)]
             with warnings.catch_warnings(), unobserved():
                 warnings.simplefilter("ignore")  # torch tells why it leaves a backend out
-                times[name] = _time(name, query, key, value, mask)
+                times[name] = (timer or gpu_timer)(partial(_passes, name, leaves, mask))
         except RuntimeError:  # the backend does not take the shape or type, or has no memory for it
             continue
     return min(times, key=times.__getitem__) if times else None
 
 
-def _time(name: str, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> float:
-    """Time on the device without that of the launches, which a CUDA graph does not pay."""
+def _passes(name: str, leaves: Sequence[Tensor], mask: Tensor | None) -> None:
+    q, k, v = leaves
+    out = _run(name, q, k, v, mask)
+    if out.requires_grad:
+        torch.autograd.grad(out, leaves, torch.ones_like(out))
+
+
+def gpu_timer(call: Callable[[], object]) -> float:
+    """Time of a few calls on the device without that of their launches, which a CUDA graph does not pay."""
     begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
     for run in range(WARM_UP + RUNS):
         if run == WARM_UP:
             torch.cuda._sleep(HEAD_START)
             begin.record()
-        out = _run(name, query, key, value, mask)
-        if query.requires_grad:
-            torch.autograd.grad(out, (query, key, value), torch.ones_like(out))
+        call()
     end.record()
     end.synchronize()
     return begin.elapsed_time(end)

@@ -20,6 +20,7 @@ from pointcept_bsa.training.runs.flat_config import config_differences, flat_con
 
 Summarize = Callable[[Sequence[str], str], None]
 Work = Callable[[argparse.Namespace], int]
+Runner = Callable[[argparse.Namespace, Work | None, Work, Callable[[Callable[[], int]], int]], int]
 OWN_KEYS = ("seed", "resume")
 
 
@@ -43,6 +44,7 @@ def train_seeds(
     test: Work,
     exit_code: Callable[[Callable[[], int]], int],
     summarize: Summarize | None,
+    runner: Runner | None = None,
 ) -> int:
     """Train and test with every seed of ``args.seeds`` in ``{save_path}/seed_{seed}``; returns the exit code.
 
@@ -54,10 +56,12 @@ def train_seeds(
         train, test: what a single run does with its ``args``.
         exit_code: turns errors into a line and an exit code.
         summarize: see above.
+        runner: runs one seed (``args``, ``train`` or None, ``test``, ``exit_code``); by default :func:`in_process`.
 
     Raises:
         InputError: a seed twice, options that contradict ``--seeds``, a folder with a run of another config.
     """
+    runner = in_process if runner is None else runner
     seeds, options = parse_seeds(args.seeds), dict(args.options or {})
     for key in OWN_KEYS:
         if key in options:
@@ -73,7 +77,7 @@ def train_seeds(
             continue
         settings = {**options, "seed": seed, "save_path": str(folder), "resume": states[seed] == "goes on"}
         own = argparse.Namespace(**{**vars(args), "options": settings})
-        code = _in_process(own, None if states[seed] == "to be tested" else train, test, exit_code)
+        code = runner(own, None if states[seed] == "to be tested" else train, test, exit_code)
         if code:
             rest = _listed(seeds[seeds.index(seed) :])
             print(f"stopped at seed {seed}; the same command goes on with {rest}", file=sys.stderr, flush=True)
@@ -122,7 +126,7 @@ def _check_same(folder: Path, there: Config, here: Config) -> None:
         raise InputError(f"--seeds: {folder} holds a run of another config ({shown}{more}); name another save_path")
 
 
-def _in_process(
+def in_process(
     args: argparse.Namespace, train: Work | None, test: Work, exit_code: Callable[[Callable[[], int]], int]
 ) -> int:
     """Run one seed in a fresh process, so that nothing of the one before is left in memory or in its peak."""
