@@ -128,7 +128,7 @@ def patch_attention(
             heads = []
             for head in range(num_heads):
                 q, k, v = ({j: qkv[j][part * channels + head * width :][:width] for j in points} for part in range(3))
-                scores = [(scale or 1 / math.sqrt(width)) * (q[i] @ k[j]) for j in points]
+                scores = [(1 / math.sqrt(width) if scale is None else scale) * (q[i] @ k[j]) for j in points]
                 if cells is not None:
                     table = p[f"{prefix}rpe.rpe_table"]
                     scores = [
