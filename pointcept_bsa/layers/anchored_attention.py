@@ -31,18 +31,14 @@ from pointcept_bsa.ops.selected_attention import selected_attention
 
 def decode_full(layer: FullAttention, h: Tensor, positions: CloudQueryPositions, kept: KeysValues) -> Tensor:
     """Attention to all anchors of the cloud: (Q, C) -> (Q, C) before the projection."""
-    q = with_query_key(
-        first_columns(layer.qkv, h, h.shape[-1]).unflatten(-1, (layer.num_heads, -1)), layer.query_key, positions
-    )
+    q = queries(layer, h, positions)
     return dense_attention(q, kept.k, kept.v, positions.lengths, positions.anchors).flatten(-2)
 
 
 def decode_ball_sparse(layer: BallSparseAttention, h: Tensor, positions: QueryPositions, kept: KeysValues) -> Tensor:
     """The three branches of BSA and their gates: (Q, C) -> (Q, C) before the projection."""
     layout, (k_cmp, v_cmp) = positions.layout, kept.coarse
-    q = with_query_key(
-        first_columns(layer.qkv, h, h.shape[-1]).unflatten(-1, (layer.num_heads, -1)), layer.query_key, positions
-    )
+    q = queries(layer, h, positions)
     q_cmp = alone(layer.pool_q, q)
     ball = attend_ball(q, kept, positions, layer.sigma)
     coarse = q_cmp if layer.group_compression else q
@@ -72,6 +68,14 @@ def decode_native_sparse(
     chosen = select(shared, k_cmp, positions, layer.num_selected, own, positions.block)
     selected = attend_selected(q, kept, chosen, positions)
     return gated_sum((local, coarse, selected), layer.gate(h)).flatten(-2)
+
+
+def queries(
+    layer: FullAttention | BallSparseAttention, h: Tensor, positions: QueryPositions | CloudQueryPositions
+) -> Tensor:
+    """Those of keys, queries and values in one map, as attention gets them: (Q, C) -> (Q, H, D)."""
+    q = first_columns(layer.qkv, h, h.shape[-1]).unflatten(-1, (layer.num_heads, -1))
+    return with_query_key(q, layer.query_key, positions)
 
 
 def first_columns(layer: Linear, x: Tensor, columns: int) -> Tensor:

@@ -94,7 +94,7 @@ def embed_queries(
     """Message passing from the nearest anchors to queries with ``feat`` (Q, in_channels), ``coord`` (Q, d): (Q, C).
 
     Raises:
-        InputError: anchors that heard from neighbours that came with the sample: those of queries are not known.
+        InputError: a memory in which nobody has noted what the anchors send at each step.
     """
     x = embedding.linear(point["feat"]).to(point["feat"].dtype)
     if not embedding.steps:

@@ -16,7 +16,7 @@ from pointcept_bsa.layers.linear import Linear
 
 
 class AttentionLayer(nn.Module):
-    """h = x + W_pos position, some attention of h, a projection.
+    """h = x + W_pos position, scaled and shifted by a film if there is one; some attention of h; a projection.
 
     Attributes:
         fused_attend: ``attend`` for the GPU, see :mod:`.fused.attention`.

@@ -17,7 +17,7 @@ from pointcept_bsa.ops.gated_sum import gated_sum
 from .anchors import KeysValues, Memory
 from .attention import check_heads, distance_weight
 from .attention_layer import AttentionLayer
-from .block_pooling import POOLING, pooling
+from .block_pooling import check_pooling, pooling
 from .fused.attention import attend_ball_sparse
 from .linear import Linear
 from .query_key import QueryKey
@@ -86,9 +86,7 @@ class BallSparseAttention(AttentionLayer):
             raise ValueError(f"group_size: got {group_size}, wanted a divisor of ball_size {ball_size}")
         if topk < 1:
             raise ValueError(f"topk: got {topk}, wanted at least 1")
-        for name, value in (("phi", phi), ("query_pooling", query_pooling)):
-            if value not in POOLING:
-                raise ValueError(f"{name}: got {value!r}, wanted one of {POOLING}")
+        check_pooling(phi=phi, query_pooling=query_pooling)
         if (group_compression or query_pooling == "mlp") and group_size != block_size:
             raise ValueError(
                 f"group_size: got {group_size}, wanted block_size {block_size} with group_compression "

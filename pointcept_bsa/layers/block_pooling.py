@@ -21,9 +21,9 @@ class BlockMLP(nn.Module):
 
     Linear(l D -> 2 l D), ReLU, Linear(2 l D -> D). Empty slots enter as zeros.
 
-    It starts as the mean of the block, which 2 D of the hidden units compute as relu(mean) - relu(-mean); the others
-    start at random, unheard. (With small random weights everywhere the coarse keys and values start near zero, so
-    that the compression branch and the choice of blocks are idle for the first thousand steps.)
+    It starts as the mean over the l slots, which 2 D of the hidden units compute as relu(mean) - relu(-mean); the
+    others start at random, unheard. (With small random weights everywhere the coarse keys and values start near zero,
+    so that the compression branch and the choice of blocks are idle for the first thousand steps.)
     """
 
     starts_itself = True
@@ -39,7 +39,7 @@ class BlockMLP(nn.Module):
     @staticmethod
     @torch.no_grad()
     def start_as_mean(first: nn.Linear, last: nn.Linear, block_size: int) -> None:
-        """Set the weights so that the MLP is the mean of the block."""
+        """Set the weights so that the MLP is the mean over the slots of the block."""
         head_dim = last.out_features
         identity = torch.eye(head_dim)
         mean = identity.repeat(1, block_size) / block_size
@@ -50,7 +50,7 @@ class BlockMLP(nn.Module):
         nn.init.zeros_(last.bias)
 
     def forward(self, x: Tensor, valid: Tensor | None) -> Tensor:
-        """(S, H, D) -> (S / l, H, D)."""
+        """(S, H, D) -> (S / l, H, D); ``valid`` (S,) is False in empty slots, None where there are none."""
         return block_mlps([x], [self.weights()], self.block_size, valid)[0]
 
     def weights(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -61,7 +61,7 @@ class BlockMLP(nn.Module):
 
 
 class BlockMean(nn.Module):
-    """phi as the mean over the real points of a block: (S, H, D) -> (S / l, H, D)."""
+    """phi as the mean over the real points of a block, zero without any: (S, H, D) -> (S / l, H, D)."""
 
     def __init__(self, block_size: int):
         super().__init__()
@@ -71,8 +71,16 @@ class BlockMean(nn.Module):
         return block_mean(x, self.block_size, valid)
 
 
+def check_pooling(**kinds: str) -> None:
+    """Raise ValueError unless all of them are names of ``POOLING``."""
+    for name, kind in kinds.items():
+        if kind not in POOLING:
+            raise ValueError(f"{name}: got {kind!r}, wanted one of {POOLING}")
+
+
 def pooling(kind: str, head_dim: int, size: int) -> nn.Module:
-    """phi by its name in ``POOLING``, over ``size`` slots."""
+    """phi by its name in ``POOLING``, over ``size`` slots. Raises ValueError for another name."""
+    check_pooling(phi=kind)
     return BlockMLP(head_dim, size) if kind == "mlp" else BlockMean(size)
 
 

@@ -13,11 +13,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from pointcept_bsa.errors import InputError
+from pointcept_bsa.errors import InputError, nearest
 from pointcept_bsa.geometry.serialization import sort_codes
 from pointcept_bsa.layers.cloud_norm import normalize_rows
 from pointcept_bsa.layers.serialized_level import SerializedLevel
-from pointcept_bsa.ops.segment_reduce import segment_reduce
+from pointcept_bsa.ops.segment_reduce import REDUCTIONS, segment_reduce
 
 
 class GridPooling(nn.Module):
@@ -30,6 +30,9 @@ class GridPooling(nn.Module):
         reduce: "max", "mean", "sum" or "min" over the points of a cell.
         shuffle_orders: put the curves of the pooled level in a random order. (Pointcept's pooling always does, even
             under ``shuffle_orders=False``, which makes its evaluation random; here the model's setting holds.)
+
+    Raises:
+        InputError: another stride or reduction.
     """
 
     def __init__(
@@ -43,8 +46,11 @@ class GridPooling(nn.Module):
         shuffle_orders: bool = True,
     ) -> None:
         super().__init__()
-        if stride < 1 or stride & (stride - 1):
-            raise InputError(f"stride: got {stride}, wanted a power of two")
+        if isinstance(stride, bool) or not isinstance(stride, int) or stride < 1 or stride & (stride - 1):
+            raise InputError(f"stride: got {stride!r}, wanted a power of two")
+        if reduce not in REDUCTIONS:
+            hint = nearest(reduce, REDUCTIONS)
+            raise InputError(f"reduce: got {reduce!r}, wanted one of {', '.join(REDUCTIONS)}{hint}")
         self.shift = stride.bit_length() - 1
         self.reduce = reduce
         self.shuffle_orders = shuffle_orders

@@ -7,13 +7,13 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pointcept_bsa.geometry.ball_tree import BallLayout
 from pointcept_bsa.layers.anchors import KeysValues, Memory
 from pointcept_bsa.layers.attention import distance_weight
 from pointcept_bsa.layers.attention_layer import AttentionLayer
-from pointcept_bsa.layers.block_pooling import POOLING, BlockMean, BlockMLP
+from pointcept_bsa.layers.block_pooling import pooling
 from pointcept_bsa.layers.fused.attention import attend_native_sparse
 from pointcept_bsa.layers.linear import Linear
 from pointcept_bsa.layers.query_key import QueryKey
@@ -77,8 +77,6 @@ class NativeSparseAttention(AttentionLayer):
             raise ValueError(f"num_kv_heads: got {num_kv_heads}, wanted a divisor of num_heads {num_heads}")
         if num_selected < 1:
             raise ValueError(f"num_selected: got {num_selected}, wanted at least 1")
-        if phi not in POOLING:
-            raise ValueError(f"phi: got {phi!r}, wanted one of {POOLING}")
         self.head_dim = max(MIN_HEAD_DIM, dim // num_heads)
         self.num_heads = num_heads
         self.num_kv_heads = num_kv_heads
@@ -92,13 +90,9 @@ class NativeSparseAttention(AttentionLayer):
         self.gate = Linear(dim, 3 * num_heads)
         self.query_key = QueryKey.wanted(self.head_dim, dimensionality, qk_norm, rotary)
         self.sigma = distance_weight(num_heads) if distance_bias else None
-        self.pool_k = self._pooling(phi)
-        self.pool_v = self._pooling(phi)
+        self.pool_k = pooling(phi, self.head_dim, compressed_ball_size)
+        self.pool_v = pooling(phi, self.head_dim, compressed_ball_size)
         self.projection = Linear(num_heads * self.head_dim, dim)
-
-    def _pooling(self, phi: str) -> nn.Module:
-        size = self.compressed_ball_size
-        return BlockMLP(self.head_dim, size) if phi == "mlp" else BlockMean(size)
 
     def attend(self, h: Tensor, layout: BallLayout, memory: Memory | None = None) -> Tensor:
         layout.check(block_size=self.compressed_ball_size)

@@ -10,16 +10,25 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from pointcept_bsa.errors import InputError
+from pointcept_bsa.layers.attention import check_counts
 from pointcept_bsa.layers.serialized_level import SerializedLevel
 
 PATCHES_AT_ONCE = 32768  # CUDA attention kernels put the batch in a grid axis of at most 65,535
 
 
+def check_drop(**rates: float) -> None:
+    """Raise InputError unless all of them are probabilities."""
+    for name, rate in rates.items():
+        if not 0 <= rate <= 1:
+            raise InputError(f"{name}: got {rate!r}, wanted a number from 0 to 1")
+
+
 class RelativePositionTable(nn.Module):
     """A learnt bias for each head and each clamped offset in grid cells along x, y and z, summed over the axes.
 
-    ``rpe_table (3 * (2 * bound + 1), H)`` holds the rows of x, then y, then z; ``bound`` is
-    ``floor(2 * (4 * patch_size) ** (1/3))``, as in the public code.
+    ``rpe_table (3 * (2 * bound + 1), H)`` holds the rows of x, then y, then z, each from ``-bound`` to ``bound``;
+    ``bound`` is ``int(2 * (4 * patch_size) ** (1/3))`` of floating-point numbers, as in the public code: 31, not 32,
+    for 1024, whose cube root comes out a little below 16.
     """
 
     def __init__(self, patch_size: int, num_heads: int) -> None:
@@ -49,11 +58,14 @@ class PatchAttention(nn.Module):
         patch_size: ``K``.
         qkv_bias: bias in the query, key and value projection.
         qk_scale: factor on the scores, default ``D ** -0.5``.
-        attn_drop, proj_drop: dropout of attention weights and of the output.
+        attn_drop, proj_drop: dropout of attention weights and of the output, from 0 to 1.
         order_index: which order of the level this layer walks.
         enable_rpe: add ``RelativePositionTable``.
         enable_flash: patches as with flash-attn; forbids the three options below it, as in Pointcept.
-        upcast_attention, upcast_softmax: compute the attention in float32 whatever the autocast dtype.
+        upcast_attention, upcast_softmax: compute the attention in float32 or better, whatever the autocast dtype.
+
+    Raises:
+        ValueError: arguments that are out of range, or do not fit together.
     """
 
     def __init__(
@@ -72,6 +84,8 @@ class PatchAttention(nn.Module):
         upcast_softmax: bool = False,
     ) -> None:
         super().__init__()
+        check_counts(num_heads=num_heads, patch_size=patch_size)
+        check_drop(attn_drop=attn_drop, proj_drop=proj_drop)
         if channels % num_heads:
             raise InputError(f"num_heads: got {num_heads} for {channels} channels, wanted a divisor of the channels")
         if enable_flash and (enable_rpe or upcast_attention or upcast_softmax):
@@ -81,7 +95,7 @@ class PatchAttention(nn.Module):
             )
         self.num_heads = num_heads
         self.patch_size = patch_size
-        self.scale = qk_scale or (channels // num_heads) ** -0.5
+        self.scale = (channels // num_heads) ** -0.5 if qk_scale is None else qk_scale
         self.attn_drop = attn_drop
         self.order_index = order_index
         self.enable_flash = enable_flash
@@ -116,7 +130,7 @@ class PatchAttention(nn.Module):
             return torch.cat([self._attend(*part) for part in zip(qkv.split(PATCHES_AT_ONCE), masks, strict=False)])
         q, k, v = qkv.unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)  # each (P, H, K, D)
         if self.upcast:
-            q, k, v = q.float(), k.float(), v.float()
+            q, k, v = (x.to(torch.promote_types(x.dtype, torch.float32)) for x in (q, k, v))
         if mask is not None and mask.dtype != torch.bool:
             mask = mask.to(q.dtype)
         dropout = self.attn_drop if self.training else 0.0

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pointcept_bsa.layers.patch_attention import PatchAttention
+from pointcept_bsa.errors import InputError
+from pointcept_bsa.layers.patch_attention import PatchAttention, check_drop
 from pointcept_bsa.layers.serialized_level import SerializedLevel
 from pointcept_bsa.layers.submanifold_conv import SubmanifoldConv
 
@@ -51,6 +52,7 @@ class RowDropPath(nn.Module):
 
     def __init__(self, p: float) -> None:
         super().__init__()
+        check_drop(drop_path=p)
         self.p = p
 
     def forward(self, feat: Tensor) -> Tensor:
@@ -67,6 +69,9 @@ class PatchAttentionBlock(nn.Module):
     With ``pre_norm=False`` each of the two norms follows its sum instead.
 
     ``attention`` holds further arguments of ``PatchAttention``.
+
+    Raises:
+        ValueError: arguments that are out of range, or do not fit together.
     """
 
     shard_unit = True  # what a host that shards parameters over processes shards as one
@@ -86,12 +91,15 @@ class PatchAttentionBlock(nn.Module):
         **attention: Any,
     ) -> None:
         super().__init__()
+        hidden_channels = int(channels * mlp_ratio)
+        if hidden_channels < 1:
+            raise InputError(f"mlp_ratio: got {mlp_ratio} for {channels} channels, wanted at least one hidden channel")
         self.pre_norm = pre_norm
         self.cpe = PositionConv(channels, norm_layer, conv_backend)
         self.norm1 = nn.Sequential(norm_layer(channels))
         self.attn = PatchAttention(channels, num_heads, patch_size, proj_drop=proj_drop, **attention)
         self.norm2 = nn.Sequential(norm_layer(channels))
-        self.mlp = nn.Sequential(PointwiseMLP(channels, int(channels * mlp_ratio), act_layer, proj_drop))
+        self.mlp = nn.Sequential(PointwiseMLP(channels, hidden_channels, act_layer, proj_drop))
         self.drop_path = RowDropPath(drop_path)
 
     def forward(self, feat: Tensor, level: SerializedLevel, position_input: Tensor | None = None) -> Tensor:

@@ -5,6 +5,7 @@ Legend: ``N`` points of all clouds, ``B`` clouds, ``O`` orders, ``K`` patch size
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -22,12 +23,13 @@ from pointcept_bsa.ops.submanifold_conv import VoxelIndex
 class PatchLayout:
     """How a sequence of points is cut into patches, cloud by cloud.
 
-    A cloud longer than ``K`` is cut into patches of ``K``; its last patch, when short, is filled at its end with the
-    points that stand in the same places of the patch before. A cloud shorter than ``K`` is one short patch.
+    A cloud of at least ``K`` points is cut into patches of ``K``; its last patch, when short, is filled at its end with
+    the points that stand in the same places of the patch before. A cloud of fewer points is one short patch.
 
     Attributes:
         full: place in the sequence of each slot, ``(P, K)``.
-        short: the same for short patches, ``(S, L)`` with ``L`` the longest; None without short patches.
+        short: the same for short patches, ``(S, L)`` with ``L`` the longest, filled with their last point; None without
+            short patches.
         short_mask: ``(S, L)``, True at real slots; None without short patches.
         slot: where each place of the sequence is in the slots of ``full`` followed by those of ``short``, ``(N,)``.
     """
@@ -162,7 +164,7 @@ def read_cells(point: Mapping[str, Any]) -> Tensor:
 def _count_cells(point: Mapping[str, Any]) -> Tensor:
     coord, batch, num_clouds = point["coord"], point["batch"].long(), len(point["offset"])
     size = torch.as_tensor(point["grid_size"], dtype=coord.dtype, device=coord.device).flatten()
-    if len(size) not in (1, num_clouds) or not bool((size > 0).all()):
+    if len(size) not in (1, num_clouds) or not bool(((size > 0) & (size < math.inf)).all()):
         raise InputError(f"grid_size: got {point['grid_size']}, wanted a positive number, or one for each cloud")
     origin = segment_reduce(coord, torch.nn.functional.pad(point["offset"].long(), (1, 0)), "min")
     return ((coord - origin[batch]) / size.expand(num_clouds)[batch, None]).long()

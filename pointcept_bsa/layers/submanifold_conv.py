@@ -7,7 +7,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from pointcept_bsa.ops.submanifold_conv import VoxelIndex, submanifold_conv
+from pointcept_bsa.layers.attention import check_counts
+from pointcept_bsa.ops.submanifold_conv import VoxelIndex, check_backend, check_kernel_size, submanifold_conv
 
 
 class SubmanifoldConv(nn.Module):
@@ -19,15 +20,22 @@ class SubmanifoldConv(nn.Module):
 
     Args:
         in_channels, out_channels: channels.
-        kernel_size: odd edge length ``K``.
+        kernel_size: odd edge length ``K``, up to 9.
         bias: add a bias.
         backend: which code runs; None leaves it to ``PCBSA_SUBM_CONV``.
+
+    Raises:
+        ValueError: arguments out of range.
     """
 
     def __init__(
         self, in_channels: int, out_channels: int, kernel_size: int = 3, bias: bool = True, backend: str | None = None
     ) -> None:
         super().__init__()
+        check_counts(in_channels=in_channels, out_channels=out_channels)
+        check_kernel_size(kernel_size)
+        if backend is not None:
+            check_backend(backend)
         bound = 1 / math.sqrt(kernel_size**3 * in_channels)
         shape = (out_channels, kernel_size, kernel_size, kernel_size, in_channels)
         self.weight = nn.Parameter(torch.empty(shape).uniform_(-bound, bound))

@@ -21,11 +21,18 @@ from pointcept_bsa.errors import InputError, nearest
 from pointcept_bsa.ops.submanifold_conv.gather_scatter import GatherScatterConv
 from pointcept_bsa.ops.submanifold_conv.reference import submanifold_conv_reference
 from pointcept_bsa.ops.submanifold_conv.spconv_backend import spconv_conv, spconv_unavailable
-from pointcept_bsa.ops.submanifold_conv.voxel_index import VoxelIndex
+from pointcept_bsa.ops.submanifold_conv.voxel_index import VoxelIndex, check_kernel_size
 
 BACKENDS = ("auto", "spconv", "torch", "reference")
 
-__all__ = ["BACKENDS", "VoxelIndex", "submanifold_conv", "submanifold_conv_reference"]
+__all__ = [
+    "BACKENDS",
+    "VoxelIndex",
+    "check_backend",
+    "check_kernel_size",
+    "submanifold_conv",
+    "submanifold_conv_reference",
+]
 
 
 def submanifold_conv(
@@ -52,7 +59,12 @@ def submanifold_conv(
 
     Raises:
         InputError: unknown backend, or spconv asked for where it cannot run.
+        ValueError: features of other points than the index is of, or a weight that does not fit them.
     """
+    if len(feat) != index.num_points:
+        raise ValueError(f"feat: got {len(feat)} rows, wanted {index.num_points}, one for each point of the voxels")
+    if weight.shape[1:] != (*[weight.shape[1]] * 3, feat.shape[1]):
+        raise ValueError(f"weight: got shape {tuple(weight.shape)}, wanted (C_out, K, K, K, {feat.shape[1]})")
     chosen = choose_backend(feat, backend)
     if torch.is_autocast_enabled(feat.device.type) and feat.dtype != torch.float64:
         dtype = torch.get_autocast_dtype(feat.device.type)
@@ -64,18 +76,22 @@ def submanifold_conv(
     return out if bias is None else out + bias.to(out.dtype)
 
 
-def choose_backend(feat: Tensor, backend: str | None = None) -> str:
-    """The code that will run on ``feat``: "spconv", "torch" or "reference"."""
-    backend = backend or os.environ.get("PCBSA_SUBM_CONV", "auto")
+def check_backend(backend: str, name: str = "backend") -> None:
+    """Raise InputError unless it is one of ``BACKENDS``; ``name`` is what says so."""
     if backend not in BACKENDS:
-        raise InputError(
-            f"PCBSA_SUBM_CONV: got {backend!r}, wanted one of {', '.join(BACKENDS)}{nearest(backend, BACKENDS)}"
-        )
+        raise InputError(f"{name}: got {backend!r}, wanted one of {', '.join(BACKENDS)}{nearest(backend, BACKENDS)}")
+
+
+def choose_backend(feat: Tensor, backend: str | None = None) -> str:
+    """The code that will run on ``feat``: "spconv", "torch" or "reference". Raises as ``submanifold_conv``."""
+    name = "PCBSA_SUBM_CONV" if backend is None else "backend"
+    backend = os.environ.get(name, "auto") if backend is None else backend
+    check_backend(backend, name)
     if backend in ("torch", "reference"):
         return backend
     reason = spconv_unavailable(feat)
     if backend == "spconv" and reason:
-        raise InputError(f"PCBSA_SUBM_CONV: got 'spconv', but {reason}; wanted 'auto' or 'torch'")
+        raise InputError(f"{name}: got 'spconv', but {reason}; wanted 'auto' or 'torch'")
     return "torch" if reason else "spconv"
 
 

@@ -12,10 +12,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pointcept_bsa.errors import InputError
 from pointcept_bsa.ops.segment_reduce import segment_reduce
 
 MARGIN = 4  # free cells kept around the grid, so that no key of a kernel up to 2 * MARGIN + 1 wraps into another row
 QUERIES_AT_ONCE = 1 << 22
+
+
+def check_kernel_size(kernel_size: int) -> None:
+    """Raise ValueError unless it is an odd edge length that the margin has room for."""
+    if kernel_size % 2 == 0 or not 1 <= kernel_size <= 2 * MARGIN + 1:
+        raise ValueError(f"kernel_size: got {kernel_size}, wanted an odd number up to {2 * MARGIN + 1}")
 
 
 @dataclass(frozen=True)
@@ -44,9 +51,13 @@ class VoxelIndex:
         batch_size: number of clouds ``B``.
 
     Attributes:
+        num_points: ``N``.
         num_voxels: ``V``; equals ``N`` unless points share a voxel.
         point_to_voxel: ``(N,)``, or None where every point has a voxel of its own (voxel i is then point i).
         cells: ``(V, 4)`` int32, (cloud, x, y, z) of each voxel; x, y, z shifted to start at 0.
+
+    Raises:
+        InputError: cells too far apart to be counted.
     """
 
     def __init__(self, grid_coord: Tensor, batch: Tensor, batch_size: int) -> None:
@@ -54,7 +65,7 @@ class VoxelIndex:
         cell = grid_coord.long() - low
         low, high = torch.stack([low, high]).tolist()
         self.spatial_shape = [last - first + 1 for first, last in zip(low, high, strict=True)]
-        self.batch_size = batch_size
+        self.num_points, self.batch_size = len(grid_coord), batch_size
         self._strides = self._key_strides()
         per_cloud, per_x, per_y = self._strides
         key = batch.long() * per_cloud + (cell[:, 0] + MARGIN) * per_x + (cell[:, 1] + MARGIN) * per_y
@@ -66,9 +77,10 @@ class VoxelIndex:
 
     def _key_strides(self) -> tuple[int, int, int]:
         x, y, z = (extent + 2 * MARGIN for extent in self.spatial_shape)
-        if x * y * z * self.batch_size >= 1 << 62:
-            raise ValueError(
-                f"grid_coord: got {self.batch_size} clouds of extent {self.spatial_shape}, wanted below 2**62 cells"
+        if x * y * z * self.batch_size >= 1 << 62 or max(self.spatial_shape) >= 1 << 31:
+            raise InputError(
+                f"grid_coord: got {self.batch_size} clouds of extent {self.spatial_shape}, wanted below 2**62 cells, "
+                "and 2**31 along an axis"
             )
         return x * y * z, y * z, z
 
@@ -104,8 +116,7 @@ class VoxelIndex:
         return self._kernel_maps[kernel_size]
 
     def _build_kernel_map(self, kernel_size: int) -> KernelMap:
-        if kernel_size % 2 == 0 or not 1 <= kernel_size <= 2 * MARGIN + 1:
-            raise ValueError(f"kernel_size: got {kernel_size}, wanted an odd number up to {2 * MARGIN + 1}")
+        check_kernel_size(kernel_size)
         radius, volume = kernel_size // 2, kernel_size**3
         offsets = list(itertools.product(range(-radius, radius + 1), repeat=3))
         shifts = [x * self._strides[1] + y * self._strides[2] + z for x, y, z in offsets]
