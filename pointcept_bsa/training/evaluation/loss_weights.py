@@ -15,7 +15,7 @@ def outweighed_lines(model: nn.Module, fields: Sequence[tuple[str, int]]) -> lis
 
     A field counts by its deviation in its own unit, which the model's target normaliser knows: where a pressure
     deviates by 100 Pa and a shear stress by 1 Pa, a squared error is one of the pressure alone. Domains have losses of
-    their own. Nothing is said of a single field, of losses in normalised units, of losses that weigh channels themselves.
+    their own. Nothing is said of a single field, of losses in normalised units, of those that weigh channels.
     """
     deviations = _deviations(model.normalizer.std, fields)  # type: ignore[arg-type]
     lines = []
