@@ -87,7 +87,7 @@ def torn_series_notes(lists: Lists) -> list[str]:
         return []
     return [
         f"samples of {torn[0]!r} train and others of it are tested, so of {len(torn)} of {len(several)} series: if "
-        "these are steps of one simulation, the test says little about a new one, and --whole-series keeps them together"
+        "these are steps of one simulation, the test says little about a new one, and --whole-series keeps them whole"
     ]
 
 
