@@ -43,7 +43,7 @@ def parse_options(words: Sequence[str]) -> dict[str, Any]:
         key, sign, value = word.partition("=")
         if not sign or not key or key != key.strip() or not all(key.split(".")):
             raise InputError(f"--options: got {word!r}, wanted KEY=VALUE without spaces around the sign, as in a.b=1")
-        if value.lstrip("[( ").startswith("{"):
+        if value.lstrip("[( ").startswith(("{", "dict(")):
             raise InputError(f"--options {word}: wanted the values of a dict one by one, as in {key}.a=1 {key}.b=2")
         if value.startswith(("(", "[")) and any(value.count(a) != value.count(b) for a, b in ("()", "[]")):
             raise InputError(f"--options {word}: {CLOSED}")

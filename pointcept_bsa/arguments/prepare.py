@@ -51,6 +51,12 @@ def add_custom_arguments(command: argparse.ArgumentParser) -> None:
     add("--split-file", metavar="FILE", help="JSON file of lists train, val, test of sample names")
     add("--fractions", nargs=2, type=float, metavar=("VAL", "TEST"), help="parts drawn for validation and test")
     add("--seed", type=int, default=0, help="of the draw (default 0)")
+    add(
+        "--whole-series",
+        action="store_true",
+        help="draw whole series, as the time steps of a simulation: samples of one folder, or of one name but for its "
+        "last number",
+    )
     add("--skip-bad", action="store_true", help="leave out samples that cannot be used, and say so in the card")
 
 

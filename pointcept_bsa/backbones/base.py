@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from pointcept_bsa.backbones.counts import with_checked_counts
 from pointcept_bsa.backbones.parts import check_parts
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.geometry.ball_tree import cloud_lengths
@@ -36,7 +37,7 @@ class Backbone(nn.Module):
     def __init_subclass__(cls, **arguments: Any) -> None:
         super().__init_subclass__(**arguments)
         if "__init__" in vars(cls):
-            cls.__init__ = takes_old_arguments(cls.__init__)  # type: ignore[method-assign]
+            cls.__init__ = with_checked_counts(takes_old_arguments(cls.__init__))  # type: ignore[method-assign]
 
     def __init__(self, in_channels: int, out_channels: int, dimensionality: int):
         super().__init__()

@@ -31,6 +31,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pointcept_bsa.backbones.counts import with_checked_counts
 from pointcept_bsa.backbones.parts import check_parts
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.geometry.ball_tree import cloud_lengths
@@ -73,6 +74,7 @@ class PointTransformerV3(nn.Module):
 
     tells_clouds = True  # its norms are told which rows are of which cloud
 
+    @with_checked_counts
     def __init__(
         self,
         in_channels: int = 6,

@@ -20,7 +20,7 @@ from pointcept_bsa.host import DATASETS
 from pointcept_bsa.samples import SCALARS
 
 FILE_OPTIONS: tuple[str, ...] = ("parameters", "units", "split_file", "fractions", "seed", "dimension", "wall_mask")
-FILE_OPTIONS += ("cells_to_points", "drop_loose_points", "columns", "surface_pressure")
+FILE_OPTIONS += ("whole_series", "cells_to_points", "drop_loose_points", "columns", "surface_pressure")
 
 
 @DATASETS.register_module("CustomFieldDataset")
@@ -43,8 +43,8 @@ class CustomFieldDataset(PointFieldDataset):
             training; "test": the test samples.
         scale_to_box: scale coordinates so that the longest side of the box around all training samples is [-1, 1], the
             same factor for every axis; ``position`` then holds them as they were.
-        parameters, split_file, fractions, seed, units, dimension, wall_mask, cells_to_points, drop_loose_points,
-            columns: only for files: see ``tools/prepare_data.py custom --help``.
+        parameters, split_file, fractions, seed, whole_series, units, dimension, wall_mask, cells_to_points,
+            drop_loose_points, columns: only for files: see ``tools/prepare_data.py custom --help``.
         surface_pressure: only for files: a target that is the pressure on a surface, and its stream, see
             ``own.surface_pressure``.
         split, transform, test_mode, test_cfg, cache, loop: see the base class.
@@ -175,7 +175,7 @@ def _open_store(
     options = {key: value for key, value in own.items() if key != "surface_pressure"}
     parameters, split_file = options.pop("parameters", None), options.pop("split_file", None)
     units, fractions = tuple(sorted((options.pop("units", None) or {}).items())), options.pop("fractions", None)
-    seed = options.pop("seed", 0)
+    seed, whole_series = options.pop("seed", 0), bool(options.pop("whole_series", False))
     options["columns"] = _names("columns", options.get("columns"))
     recipe = Recipe(target, _names("fields", fields), **options)
     return files_store(
@@ -186,6 +186,7 @@ def _open_store(
         split_file=split_file,
         fractions=None if fractions is None else tuple(fractions),
         seed=seed,
+        whole_series=whole_series,
     )
 
 

@@ -31,6 +31,13 @@ def test_options_and_base(config, tmp_path):
     assert cfg.data.train.num_samples == 9 and cfg.max_iters == 5 and cfg.enable_amp is False
 
 
+def test_an_option_may_make_a_dict_of_none(config):
+    assert load_config(config, {"ema": None, "ema.decay": 0.9}).ema == {"decay": 0.9}
+    cfg = load_config(config, {"data.test.test_cfg": None, "data.test.test_cfg.votes": 2, "model.new.inner": 1})
+    assert cfg.data.test.test_cfg == {"votes": 2} and cfg.model.new == {"inner": 1} and cfg.ema is None
+    assert DEFAULTS["ema"] is None
+
+
 @pytest.mark.parametrize(
     ("option", "message"),
     [
@@ -46,6 +53,10 @@ def test_options_and_base(config, tmp_path):
         ("hooks.1.type=ModelHok", "hooks[1].type='ModelHok' is not in the hooks registry (did you mean 'ModelHook'?)"),
         ("model.type=ToyLyne", "model.type='ToyLyne' is not in the models registry (did you mean 'ToyLine'?)"),
         ("model.widht=3", "model (ToyLine): unknown argument 'widht' (did you mean 'width'?)"),
+        ("model.width=wide", "model (ToyLine): width: got 'wide', wanted an integer"),
+        ("ema.decay=2", "ema={'decay': 2}: expected None or dict(decay="),
+        ("ema=dict(decay=0.9)", "wanted the values of a dict one by one, as in ema.a=1"),
+        ("clip_grad=True", "clip_grad=True: expected None or a positive number"),
         ("model.fail=boom", "model (ToyLine): boom"),
         ("data.train.type=ToyClod", "data.train.type='ToyClod'"),
         ("data.train.num_samples=0", "data.train: the data set has no samples"),

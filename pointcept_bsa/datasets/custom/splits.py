@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,7 +19,11 @@ Lists = dict[str, list[str]]
 
 
 def make_split(
-    names: Sequence[str], split_file: str | None = None, fractions: Sequence[float] | None = None, seed: int = 0
+    names: Sequence[str],
+    split_file: str | None = None,
+    fractions: Sequence[float] | None = None,
+    seed: int = 0,
+    whole_series: bool = False,
 ) -> tuple[str, Lists]:
     """Return the name of the protocol and its lists ``train``, ``test`` and ``val`` or ``holdout``.
 
@@ -27,6 +32,7 @@ def make_split(
         split_file: JSON file ``{"train": [..], "val": [..], "test": [..]}`` ("val" may be missing).
         fractions: (validation, test) parts of all samples, drawn by ``seed``.
         seed: also draws the validation samples out of the training samples where there are none.
+        whole_series: draw series of samples (see :func:`series_of`) in place of samples, parts of their number.
 
     Where neither is given, the folders ``train``, ``val``, ``test`` divide the samples if they lie in such; else they
     are drawn 80/10/10.
@@ -39,7 +45,7 @@ def make_split(
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
         raise InputError(f"--seed: got {seed!r}, wanted an integer from 0 to {2**32 - 1}")
     if split_file is not None:
-        return _with_validation("lists", _from_file(names, split_file), seed)
+        return _with_validation("lists", _from_file(names, split_file), seed, whole_series)
     folders = [name.split("/", 1)[0] if "/" in name else "" for name in names]
     inside = [folder in SPLITS for folder in folders]
     if fractions is None and "train" in folders and "test" in folders:
@@ -50,9 +56,49 @@ def make_split(
                 "them, or --split-file or --fractions"
             )
         lists = {part: [n for n, f in zip(names, folders, strict=True) if f == part] for part in SPLITS}
-        return _with_validation("folders", {part: members for part, members in lists.items() if members}, seed)
+        return _with_validation(
+            "folders", {part: members for part, members in lists.items() if members}, seed, whole_series
+        )
     val, test = fractions if fractions is not None else (0.1, 0.1)
-    return f"drawn {val:g}/{test:g}, seed {seed}", _drawn(names, val, test, seed)
+    drawn = " of whole series" if whole_series else ""
+    return f"drawn {val:g}/{test:g}{drawn}, seed {seed}", _drawn(_units(names, whole_series), val, test, seed)
+
+
+def series_of(name: str) -> str:
+    """The series that a sample is likely of: its folder, or, of a name without folder, what is before its last number.
+
+    ``run3/t_0007`` is of ``run3``, ``run3_t0007`` of ``run3_t``.
+    """
+    folder, slash, _ = name.rpartition("/")
+    return folder if slash else re.sub(r"\d+(?=\D*$)", "*", name)
+
+
+def torn_series_notes(lists: Lists) -> list[str]:
+    """A note where samples of one series train and others of it are tested, as a draw among all samples does; or none.
+
+    There must be more than one series: samples that are numbered from first to last are no series.
+    """
+    members: dict[str, int] = {}
+    for name in {name for names in lists.values() for name in names}:
+        members[series_of(name)] = members.get(series_of(name), 0) + 1
+    several = {series for series, count in members.items() if count > 1}
+    torn = sorted(several & set(map(series_of, lists["train"])) & set(map(series_of, lists["test"])))
+    if not torn or len(several) < 2:
+        return []
+    return [
+        f"samples of {torn[0]!r} train and others of it are tested, so of {len(torn)} of {len(several)} series: if "
+        "these are steps of one simulation, the test says little about a new one, and --whole-series keeps them whole"
+    ]
+
+
+def _units(names: Sequence[str], whole_series: bool) -> list[list[str]]:
+    """What is drawn as one: samples, or whole series of them."""
+    if not whole_series:
+        return [[name] for name in names]
+    units: dict[str, list[str]] = {}
+    for name in names:
+        units.setdefault(series_of(name), []).append(name)
+    return list(units.values())
 
 
 def samples_of(lists: Lists, split: str, validation: str) -> list[str]:
@@ -67,32 +113,37 @@ def samples_of(lists: Lists, split: str, validation: str) -> list[str]:
     return [name for name in lists["train"] if name not in held_out]
 
 
-def _drawn(names: Sequence[str], val: float, test: float, seed: int) -> Lists:
+def _drawn(units: Sequence[Sequence[str]], val: float, test: float, seed: int) -> Lists:
     if not (0 <= val < 1 and 0 < test < 1 and val + test < 1):
         raise InputError(f"--fractions: got {val:g} and {test:g}, wanted parts for validation and test, below 1 in all")
-    num_val, num_test = max(1, round(len(names) * val)) if val else 0, max(1, round(len(names) * test))
-    if len(names) - num_val - num_test < 1:
-        raise InputError(f"--src: has {len(names)} samples, wanted at least {num_val + num_test + 1} to divide them")
-    order = np.random.RandomState(seed).permutation(len(names))
+    num_val, num_test = max(1, round(len(units) * val)) if val else 0, max(1, round(len(units) * test))
+    if len(units) - num_val - num_test < 1:
+        what = "samples" if all(len(unit) == 1 for unit in units) else "series of samples"
+        raise InputError(f"--src: has {len(units)} {what}, wanted at least {num_val + num_test + 1} to divide them")
+    order = np.random.RandomState(seed).permutation(len(units))
     parts = {
         "train": order[num_test + num_val :],
         "val": order[num_test : num_test + num_val],
         "test": order[:num_test],
     }
-    return {part: [names[i] for i in sorted(parts[part])] for part in SPLITS}
+    return {part: [name for i in sorted(parts[part]) for name in units[i]] for part in SPLITS}
 
 
-def _with_validation(protocol: str, lists: Lists, seed: int) -> tuple[str, Lists]:
+def _with_validation(protocol: str, lists: Lists, seed: int, whole_series: bool) -> tuple[str, Lists]:
     for part in ("train", "test"):
         if not lists.get(part):
             raise InputError(f"split: has no samples for {part!r}, wanted at least one")
     if lists.get("val"):
         return protocol, {part: lists[part] for part in SPLITS}
-    train = lists["train"]
-    count = max(1, round(HOLDOUT * len(train))) if len(train) > 1 else 0
-    drawn = sorted(np.random.RandomState(seed).permutation(len(train))[:count])
-    lists = {"train": train, "test": lists["test"], "holdout": [train[i] for i in drawn]}
-    return f"{protocol}, holdout seed {seed}", lists
+    units = _units(lists["train"], whole_series)
+    if whole_series and len(units) == 1:
+        raise InputError("--whole-series: got one series of training samples, wanted more, of which some can validate")
+    count = max(1, round(HOLDOUT * len(units))) if len(units) > 1 else 0
+    drawn = sorted(np.random.RandomState(seed).permutation(len(units))[:count])
+    held_out = [name for i in drawn for name in units[i]]
+    series = " of whole series" if whole_series else ""
+    lists = {"train": lists["train"], "test": lists["test"], "holdout": held_out}
+    return f"{protocol}, holdout{series} seed {seed}", lists
 
 
 def _from_file(names: Sequence[str], split_file: str) -> Lists:

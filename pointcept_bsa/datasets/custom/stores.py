@@ -17,7 +17,7 @@ import numpy as np
 from pointcept_bsa.datasets.custom.labels import checked_labels
 from pointcept_bsa.datasets.custom.recipe import Recipe, check_used, field_key, read_sample
 from pointcept_bsa.datasets.custom.sources import find_samples
-from pointcept_bsa.datasets.custom.splits import Lists, make_split
+from pointcept_bsa.datasets.custom.splits import Lists, make_split, torn_series_notes
 from pointcept_bsa.datasets.custom.surface_pressure import checked_surface_pressure
 from pointcept_bsa.datasets.custom.table import check_rows, read_parameters
 from pointcept_bsa.datasets.inputs import GLOBAL, RECIPE_OPTIONS, FieldInfo, checked_recipe, offset_of
@@ -141,6 +141,7 @@ class FilesStore:
         split_file: str | None,
         fractions: tuple[float, ...] | None,
         seed: int,
+        whole_series: bool = False,
     ) -> None:
         if not recipe.target:
             raise InputError(f"target: got none, wanted the names of point fields of the files in {root}")
@@ -152,7 +153,7 @@ class FilesStore:
         for name, _ in units:
             if name not in (known := [*recipe.target, *recipe.fields]):
                 raise InputError(f"units: got {name!r}, wanted fields from {known}{nearest(name, known)}")
-        self.protocol, self.lists = make_split(list(self.sources), split_file, fractions, seed)
+        self.protocol, self.lists = make_split(list(self.sources), split_file, fractions, seed, whole_series)
         first = next(iter(self.sources))
         sample = read_sample(self.sources[first], first, recipe, self.table)
         self.dimension = sample.arrays["coord"].shape[1]
@@ -163,7 +164,8 @@ class FilesStore:
             [Field(sample.infos[field_key(source)], unit_of.get(source, "unknown")) for source in sources]
             for sources in (recipe.target, recipe.fields)
         )
-        self.notes = notes_of(sample.infos, recipe)
+        torn = torn_series_notes(self.lists) if self.protocol.startswith("drawn") else []
+        self.notes = [*notes_of(sample.infos, recipe), *torn]
         self.recipe_options = {key: getattr(recipe, key) for key in RECIPE_OPTIONS}
         keys = ["coord", *(f.info.key for f in (*self.target, *self.fields) if not f.is_global)]
         self._maybe_far = [key for key in keys if is_far(key, sample.arrays[key])]

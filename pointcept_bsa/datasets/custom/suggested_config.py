@@ -105,6 +105,8 @@ def suggested_configs(
         backbone = {"in_channels": channels, **dimensions, **({} if ball is None else {"ball_size": ball})}
         parent, given = f"{base}/{network}.py", "data_root=data_root, "
         model = [f"    backbone={_call(backbone)},", f"    head=dict(out_channels={targets}),"]
+        if len(content["target"]) > 1:  # pascals and metres a second are not to be added up
+            model.append("    criteria=[dict(type='RelativeL2Loss', physical=False)],")
         data: list[str] = []
         if labels:
             custom = Config.fromfile(str(root.resolve() / parent)).model

@@ -18,7 +18,7 @@ from pointcept_bsa.datasets.custom.labels import classes_of, label_lines
 from pointcept_bsa.datasets.custom.recipe import Recipe, check_used, field_key, read_sample
 from pointcept_bsa.datasets.custom.scan import Scan, constant_targets, precision_lines, report, scan
 from pointcept_bsa.datasets.custom.sources import find_samples
-from pointcept_bsa.datasets.custom.splits import Lists, make_split
+from pointcept_bsa.datasets.custom.splits import Lists, make_split, torn_series_notes
 from pointcept_bsa.datasets.custom.stores import FIELDS_FILE, Field, fields_content, notes_of
 from pointcept_bsa.datasets.custom.suggested_config import suggested_configs
 from pointcept_bsa.datasets.custom.surface_pressure import checked_surface_pressure, parse_surface_pressure
@@ -60,6 +60,7 @@ def prepare_custom(
     split_file: str | None = None,
     fractions: Sequence[float] | None = None,
     seed: int = 0,
+    whole_series: bool = False,
     skip_bad: bool = False,
     dry_run: bool = False,
     overwrite: bool = False,
@@ -72,7 +73,7 @@ def prepare_custom(
         unit: "field=unit" each.
         surface_pressure: the target that is one, then "density=1.2" and so on, see ``own.surface_pressure``.
         parameters: table of global parameters, see ``own.table``.
-        split_file, fractions, seed: see ``own.splits.make_split``.
+        split_file, fractions, seed, whole_series: see ``own.splits.make_split``.
         skip_bad: leave out samples that cannot be used, and say so in the card.
         dry_run: look at everything, report it, write nothing; what would stop a run is an error here, too.
         overwrite: write samples again that are there, replace other data.
@@ -93,7 +94,7 @@ def prepare_custom(
     sources = find_samples(src)
     table = read_parameters(parameters) if parameters is not None else {}
     check_rows(table, sources, parameters or "")
-    protocol, lists = make_split(list(sources), split_file, fractions, seed)
+    protocol, lists = make_split(list(sources), split_file, fractions, seed, whole_series)
     unlisted = sorted(set(sources) - {name for names in lists.values() for name in names})
     sources = {name: path for name, path in sources.items() if name not in set(unlisted)}
     progress = Progress("look", len(sources))
@@ -183,10 +184,14 @@ class _Plan:
             ]
             for named in (recipe.target, recipe.fields)
         )
-        notes = [*notes_of(infos, recipe), *_dropped_notes(seen, self.unlisted), *precision_lines(seen)]
+        notes = [*notes_of(infos, recipe), *_dropped_notes(seen, self.unlisted), *precision_lines(seen), *self.torn()]
         more = self._surface_pressure(), self._labels()
         options = {key: value for key, value in asdict(recipe).items() if key != "label"}
         return fields_content(seen.dimension, target, fields, options, notes, *more)
+
+    def torn(self) -> list[str]:
+        """A note of a draw that leaves steps of one simulation on both sides."""
+        return torn_series_notes(self.lists) if self.protocol.startswith("drawn") else []
 
     def _labels(self) -> list[int] | None:
         """The classes of a label, where samples could be read."""
@@ -233,7 +238,7 @@ class _Plan:
         print(f"prepared {len(names)} samples in {root} ({len(todo)} written, {len(names) - len(todo)} were there)")
         box = ", ".join(f"{value:g}" for value in _box_side(seen))
         print(f"dimension {seen.dimension}, sides of the box around all samples: {box}")
-        for line in precision_lines(seen):
+        for line in [*precision_lines(seen), *self.torn()]:
             print(line)
         for key, offset in offsets.items():
             print(f"{key}: far from 0, kept in float64; the samples are given without {_numbers(offset)}")
@@ -248,7 +253,7 @@ class _Plan:
         counts = ", ".join(f"{part} {len(names)}" for part, names in lists.items())
         unlisted = f"; {len(self.unlisted)} samples not listed" if self.unlisted else ""
         print(f"protocol {self.protocol}: {counts}{unlisted}")
-        print("\n".join(report(seen, self.sources)))
+        print("\n".join([*self.torn(), *report(seen, self.sources)]))
         if self.recipe.label is not None and seen.labels:
             print("\n".join(label_lines(seen.labels, self.recipe.label)))
         print(f"size on disk: about {self._bytes(self.names) / 1e6:.1f} MB")

@@ -161,6 +161,7 @@ def merge_options(cfg: Config, options: Mapping[str, Any]) -> None:
         try:
             if name in ("data_root", "dataset_type"):
                 _set_for_all(cfg, name, value)
+            _make_dicts(cfg, name.split("."))
             cfg.merge_from_dict({name: value})
         except AttributeError as error:  # mmengine's, of an entry of a list
             raise InputError(
@@ -169,6 +170,16 @@ def merge_options(cfg: Config, options: Mapping[str, Any]) -> None:
             ) from error
         except (KeyError, TypeError, IndexError, AssertionError, ValueError) as error:
             raise InputError(f"--options {name}={value}: {' '.join(str(error).split())}") from error
+
+
+def _make_dicts(cfg: Any, path: list[str]) -> None:
+    """``ema.decay=0.99`` where a config says ``ema=None``: what is set of None makes a dict of it."""
+    for key in path[:-1]:
+        if not isinstance(cfg, Mapping | Config) or key not in cfg:
+            return
+        if cfg[key] is None:
+            cfg[key] = {}  # type: ignore[index]
+        cfg = cfg[key]
 
 
 def _set_for_all(cfg: Config, name: str, value: Any) -> None:
@@ -226,7 +237,10 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "seed": (_optional(_is_int(0)), "None or an integer of at least 0"),
     "save_path": (_is_text, "a path"),
     "num_worker": _COUNT,
-    "clip_grad": (_optional(lambda v: isinstance(v, int | float) and v > 0), "None or a positive number"),
+    "clip_grad": (
+        _optional(lambda v: isinstance(v, int | float) and v is not True and v > 0),
+        "None or a positive number",
+    ),
     "amp_dtype": (lambda v: v in ("float16", "bfloat16"), "'float16' or 'bfloat16'"),
     "mix_prob": (lambda v: v == 0, "0: mixing clouds is not supported in the embedded host"),
     "enable_wandb": (lambda v: v is False, "False: wandb is not supported in the embedded host"),

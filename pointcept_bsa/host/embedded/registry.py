@@ -16,6 +16,7 @@ from mmengine.registry import Registry as _Registry
 from mmengine.utils import import_modules_from_strings
 
 from pointcept_bsa.errors import InputError, nearest
+from pointcept_bsa.host.embedded.kinds import wrong_kind
 from pointcept_bsa.host.memory import is_out_of_memory
 from pointcept_bsa.old_names import old_arguments
 
@@ -74,13 +75,18 @@ class Registry(_Registry):
             raise LocatedError(f"{where}.type={kind!r} is not in the {self.name} registry{hint}")
         where_cls = f"{where} ({kind if isinstance(kind, str) else cls.__name__})"
         _check_signature(cls, kwargs, where_cls)
+        if getattr(cls, "__module__", "").startswith("pointcept_bsa.") and (wrong := wrong_kind(cls, kwargs)):
+            raise LocatedError(f"{where_cls}: {wrong}")
         _building.append((where, kwargs))
         try:
             return cls(**kwargs)
         except LocatedError:
             raise
         except (TypeError, ValueError) as error:
-            raise LocatedError(f"{where_cls}: {_one_line(error)}") from error
+            wrong = (
+                wrong_kind(cls, kwargs) if isinstance(error, TypeError) else None
+            )  # annotations of others may be loose
+            raise LocatedError(f"{where_cls}: {wrong or _one_line(error)}") from error
         except WRONG_VALUES as error:
             if self.name in RUNNERS or is_out_of_memory(error):
                 raise

@@ -32,6 +32,7 @@ from pointcept_bsa.files.json_file import parse_json, read_json, write_json
 from pointcept_bsa.host import HOOKS, HookBase, comm
 from pointcept_bsa.samples import per_point_keys
 from pointcept_bsa.training.evaluation.domains import check_domains
+from pointcept_bsa.training.evaluation.loss_weights import outweighed_lines
 
 FILE = "training_range.json"
 MOST_SAMPLES, MOST_POINTS = 512, 20_000_000  # read for the range, evenly chosen
@@ -317,6 +318,7 @@ class FitTargetNormalizer(DescribeTrainingData):
             )
         if bool(normalizer.fitted):
             self.trainer.logger.info("Target statistics: from the config")
+            self._tell_outweighed(model, dataset)
             return
         statistics = dataset.target_statistics()
         targets, width = len(statistics["mean"]), getattr(getattr(model, "head", None), "out_channels", None)
@@ -329,6 +331,14 @@ class FitTargetNormalizer(DescribeTrainingData):
         self.trainer.logger.info(
             f"Target statistics: mean {statistics['mean']}, std {statistics['std']} ({statistics['source']})"
         )
+        self._tell_outweighed(model, dataset)
+
+    def _tell_outweighed(self, model: Any, dataset: Any) -> None:
+        """A warning of fields of which a loss in physical units takes hardly any notice."""
+        if comm.is_main_process() and hasattr(dataset, "load_fields"):
+            fields = target_of(dataset)["fields"]
+            for line in outweighed_lines(model, [(name, width) for name, width in fields]):
+                self.trainer.logger.warning(line)
 
     def _fit_scalars(self, branch: Any, dataset: Any) -> None:
         """The same of numbers of whole clouds, where the model predicts some."""

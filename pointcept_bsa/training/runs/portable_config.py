@@ -22,7 +22,7 @@ SPLITS = ("train", "val", "test")
 DATA_KEYS: tuple[str, ...] = ("type", "split", "protocol", "validation", "transform", "test_mode", "test_cfg")
 DATA_KEYS += ("target", "fields", "scale_to_box", "dimension", "wall_mask", "cells_to_points", "drop_loose_points")
 DATA_KEYS += ("columns", "units", "fractions", "seed", "beam", "stride", "first", "max_neighbors", "noise", "with_face")
-DATA_KEYS += ("num_samples", "num_points", "axes", "with_normal", "ignore_index", "domain")
+DATA_KEYS += ("whole_series", "num_samples", "num_points", "axes", "with_normal", "ignore_index", "domain")
 OLDER = (
     "its config is no data (written by an earlier version, as Python, which a file that came alone may not run); "
     "export the run again with tools/export.py"
