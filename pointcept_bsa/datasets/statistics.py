@@ -19,7 +19,7 @@ def source_of(protocol: str, lists: Mapping[str, Sequence[str]], validation: str
         validation: "holdout" or "test", see ``FolderDataset``.
     """
     held = 0 if "val" in lists or validation != "holdout" else len(lists.get("holdout", ()))
-    also = f", with the {held} of it that validate" if held else ""
+    also = f", those that validate ({held}) among them" if held else ""
     return f"training split, protocol {protocol}{also}"
 
 
