@@ -24,6 +24,7 @@ from pointcept_bsa.distributed.mesh import context_size
 from pointcept_bsa.distributed.parts import joined, sum_over_parts
 
 __all__ = [
+    "CALIBRATION",
     "DISTRIBUTION_METRICS",
     "HIGHER_IS_BETTER",
     "METRICS",
@@ -197,6 +198,8 @@ DISTRIBUTION_METRICS: dict[str, Callable[..., Tensor]] = {
 # Metrics of vectors in space, which have two or three components of one unit.
 VECTOR_METRICS = {"magnitude_mae": magnitude_mae, "angle": angle}
 HIGHER_IS_BETTER = frozenset({"r2"})
+# Neither the smaller nor the larger is the better one: a coverage has to be its level, a spread the size of the errors.
+CALIBRATION = frozenset({"coverage_68", "coverage_95", "spread"})
 
 
 def base_metric(name: str) -> str:

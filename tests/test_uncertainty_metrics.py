@@ -10,7 +10,13 @@ import torch
 from scipy.stats import norm
 
 from pointcept_bsa.metrics import DISTRIBUTION_METRICS, coverage, gaussian_nll, sparsification, sparsification_error
-from pointcept_bsa.training.evaluation.uncertainty import FRACTIONS, LEVELS, UncertaintyCurves, draw_uncertainty
+from pointcept_bsa.training.evaluation.uncertainty import (
+    FRACTIONS,
+    LEVELS,
+    UncertaintyCurves,
+    curves,
+    draw_uncertainty,
+)
 
 LENGTHS = (50, 1, 23)
 ENDS = torch.tensor(LENGTHS).cumsum(0)
@@ -99,6 +105,16 @@ def test_the_order_of_points_does_not_matter_even_where_variances_are_equal():
 def test_a_prediction_without_error_is_zero():
     pred, _, variance = tensors(*fields())
     assert (sparsification_error(pred, pred, ENDS, variance) == 0).all()
+
+
+def test_a_curve_has_at_each_percent_what_is_left_without_so_many_points():
+    """Of 100 points k are away at k percent, of 150 (3 k) // 2: also at 29, 57 and 58, where a float falls short."""
+    for points in (100, 150):
+        error = torch.arange(points, 0.0, -1, dtype=torch.float64)[:, None]  # the first point has the largest
+        field = curves(torch.zeros_like(error), error, error)
+        squares = np.arange(points, 0.0, -1) ** 2
+        left = [math.sqrt(squares[k * points // 100 :].mean() / squares.mean()) for k in range(100)]
+        assert field["oracle"] == pytest.approx(left, rel=1e-12)
 
 
 def test_curves_are_means_over_the_samples_and_are_drawn(tmp_path):

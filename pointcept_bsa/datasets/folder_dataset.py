@@ -11,6 +11,7 @@ from typing import Any
 from pointcept_bsa.datasets.base import PointFieldDataset
 from pointcept_bsa.datasets.inputs import FieldInfo, InputDescription, scale_of
 from pointcept_bsa.datasets.prepared import PreparedFolder
+from pointcept_bsa.datasets.statistics import source_of
 from pointcept_bsa.errors import InputError, nearest
 
 VALIDATIONS = ("holdout", "test")
@@ -109,8 +110,12 @@ class FolderDataset(PointFieldDataset):
         return {
             "mean": [value for part in parts for value in part["mean"]],
             "std": [value for part in parts for value in part["std"]],
-            "source": f"training split, protocol {self.protocol}",
+            "source": self.statistics_source(),
         }
+
+    def statistics_source(self) -> str:
+        """Return which samples the folder's statistics are of."""
+        return source_of(self.protocol, self.folder.split(self.protocol), self.validation)
 
     def protocol_name(self) -> str:
         return self.protocol

@@ -15,6 +15,7 @@ from pointcept_bsa.datasets.custom.stores import Field, PreparedStore, Store, fi
 from pointcept_bsa.datasets.custom.surface_pressure import checked_surface_pressure
 from pointcept_bsa.datasets.folder_dataset import VALIDATIONS
 from pointcept_bsa.datasets.inputs import InputDescription, box_around, scale_of
+from pointcept_bsa.datasets.statistics import source_of
 from pointcept_bsa.errors import InputError, nearest
 from pointcept_bsa.host import DATASETS
 from pointcept_bsa.samples import SCALARS
@@ -131,13 +132,13 @@ class CustomFieldDataset(PointFieldDataset):
         return {
             "mean": (np.asarray(means) - self.target_offset()).tolist(),
             "std": [value for part in parts for value in part["std"]],
-            "source": f"training split, protocol {self.store.protocol}",
+            "source": source_of(self.store.protocol, self.store.lists, self.validation),
         }
 
     def scalar_statistics(self) -> dict[str, Any]:
         parts = [scale_of(self.store.statistics(field.info.key)) for field in self.scalar_fields]
         merged = {key: [value for part in parts for value in part[key]] for key in ("mean", "std")}
-        return {**merged, "source": f"training split, protocol {self.store.protocol}"}
+        return {**merged, "source": source_of(self.store.protocol, self.store.lists, self.validation)}
 
     def protocol_name(self) -> str:
         return self.store.protocol

@@ -81,7 +81,7 @@ where the licence of the original data is not stated; one of them has no faces.
 Vertex i lies at the same place of every car, so that the mean training pressure at vertex i predicts a new car with
 relative L2 0.249 (fitted on all 14). That is knowledge of the mesh, not of the shape: no network may use the index of a
 point, and one that is worse has learned nothing that the average car does not tell. (`tools/baselines.py`:
-`mean_field_by_index`; a constant 0.793, the nearest training car by index 0.296.)
+`mean_field_by_index`; a constant 0.793, the nearest of the 14 by index 0.289.)
 """
 
 

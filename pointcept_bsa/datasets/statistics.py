@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+
+
+def source_of(protocol: str, lists: Mapping[str, Sequence[str]], validation: str) -> str:
+    """Say which samples the statistics of a prepared folder are of: of its training split.
+
+    Samples that are taken out of it to validate are in them, too.
+
+    Args:
+        protocol: its name.
+        lists: train, test and val or holdout.
+        validation: "holdout" or "test", see ``FolderDataset``.
+    """
+    held = 0 if "val" in lists or validation != "holdout" else len(lists.get("holdout", ()))
+    also = f", those that validate ({held}) among them" if held else ""
+    return f"training split, protocol {protocol}{also}"
 
 
 class RunningStatistics:

@@ -122,7 +122,7 @@ def test_published_results_of_the_protocol_come_along_and_of_another_do_not(two,
 
 def test_the_best_is_bold_and_for_r2_that_is_the_largest(two):
     rows = markdown(compared(two)).splitlines()
-    assert "**12.0 +- 2.0**" in rows[2] and "**0.9**" in rows[3]
+    assert "**12.0 +- 2.0**" in rows[2] and "| 0.5 " in rows[2] and "**0.9**" in rows[3]
 
 
 def test_csv_has_bare_numbers(two):
@@ -307,6 +307,32 @@ def test_equal_parameters_and_equal_time(three, tmp_path):
     other = str(write_sampled(tmp_path / "other", 0.1, 0, parameters=5000, backbone="Erwin-v1m1"))
     near = {c.heading: c.values for c in compared([*three, other], force=True).equal}["mse at 1,000 parameters"]
     assert near == pytest.approx({"ref": 1.0, "same": 1.0, "good": 1.0})  # of the other no smaller size is known
+
+
+def test_another_structure_is_no_size_of_a_backbone(three, tmp_path):
+    """Group compression, or levels of tokens, make another network: its error is not that of BSA at BSA's size."""
+    for label, more in (("grouped", {"group_compression": True}), ("levels", {"near": 2048})):
+        folder = write_sampled(tmp_path / label, 0.7, 0, depth=4, parameters=2500)
+        path = folder / "test" / "metrics.json"
+        report = json.loads(path.read_text())
+        report["backbone"] |= more
+        path.write_text(json.dumps(report))
+    found = compared([*three[:2], str(tmp_path / "grouped"), str(tmp_path / "levels")], force=True)
+    assert found.equal[0].heading == "mse at 1,000 parameters"
+    assert found.equal[0].values == pytest.approx({"ref": 1.0, "good": 1.0})
+
+
+def test_what_has_no_paired_test_has_no_leader(three):
+    """Of a negative log likelihood there is no ratio, of a coverage not even a better one."""
+    for path in three:
+        for folder in Path(path).iterdir():
+            report = json.loads((folder / "test" / "metrics.json").read_text())
+            report["metrics"] |= {name: {"mean": 0.5, "std": 0.1} for name in ("nll", "coverage_95")}
+            report["samples"] = [{**sample, "nll": -0.5, "coverage_95": 0.9} for sample in report["samples"]]
+            (folder / "test" / "metrics.json").write_text(json.dumps(report))
+    found = compared(three, metrics=["nll", "coverage_95"])
+    assert found.leaders == {"nll": frozenset(), "coverage_95": frozenset()}
+    assert "**" not in markdown(found) and "no paired test" in markdown(found)
 
 
 def test_reports_alone_make_the_same_table(three, tmp_path):

@@ -58,7 +58,9 @@ def test_a_part_is_a_protocol_of_its_own(raw, tmp_path, prepare_tool, capsys):
     assert [len(d) for d in parts] == [18, 2, 4]
     statistics = parts[0].target_statistics()
     np.testing.assert_allclose(statistics["mean"], arrays[STRESS][:, :20].mean(), rtol=1e-6)
-    assert statistics["source"] == "training split, protocol partial"
+    assert statistics["source"] == "training split, protocol partial, those that validate (2) among them"
+    papers = ElasticityDataset("train", str(tmp_path / "o"), validation="test")
+    assert papers.target_statistics() == {**statistics, "source": "training split, protocol partial"}
 
 
 def test_the_orientation_is_checked(raw, tmp_path, prepare_tool, capsys):

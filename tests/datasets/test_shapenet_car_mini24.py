@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -73,6 +75,21 @@ def test_the_average_car_by_index(real):
         mean = np.mean([sample["target"] for sample in train], axis=0, dtype=np.float64)
         errors = [np.linalg.norm(mean - s["target"]) / np.linalg.norm(s["target"]) for s in test]
         assert np.mean(errors) == pytest.approx(0.249, abs=5e-4)
+        constant = mean.mean()
+        errors = [np.linalg.norm(constant - s["target"]) / np.linalg.norm(s["target"]) for s in test]
+        assert np.mean(errors) == pytest.approx(0.793, abs=5e-4)
+
+
+def test_the_nearest_car_by_index(real):
+    """As the card says it of the 14 training cars."""
+    train, test = ShapeNetCarDataset("train", real, validation="test"), ShapeNetCarDataset("test", real)
+    places = np.stack([sample["coord"] for sample in train]).astype(np.float64)
+    errors = []
+    for sample in test:
+        nearest = train[int(np.square(places - sample["coord"]).sum((1, 2)).argmin())]["target"]
+        errors.append(np.linalg.norm(nearest - sample["target"]) / np.linalg.norm(sample["target"]))
+    assert np.mean(errors) == pytest.approx(0.289, abs=5e-4)
+    assert "the nearest of the 14 by index 0.289" in (Path(real) / "README.md").read_text()
 
 
 def made_up(folder, **changes):

@@ -82,7 +82,7 @@ def test_the_whole_protocol(case, raw, tmp_path, prepare_tool, monkeypatch):
     if case == "airfoil":
         assert test.target_statistics()["mean"] == [0.8163] and test.target_statistics()["std"] == [0.1385]
         return
-    assert test.target_statistics()["source"] == "training split, protocol 1000/200"
+    assert test.target_statistics()["source"] == "training split, protocol 1000/200, those that validate (1) among them"
     cropped = dataset("test", root, protocol="1000/200 of 128 x 128")
     assert cropped.target_statistics()["mean"] == [0.1667] and cropped.data_list == test.data_list
     whole, part = test[1], cropped[1]

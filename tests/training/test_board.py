@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import pytest
 import torch
@@ -12,7 +13,8 @@ import torch
 from pointcept_bsa.host import MODELS
 from pointcept_bsa.training.cli import train_main
 from pointcept_bsa.training.evaluation.board import GateMeans, hyper_parameters
-from pointcept_bsa.training.events import MetricsWriter
+from pointcept_bsa.training.events import EventStorage, MetricsWriter
+from pointcept_bsa.training.hooks import information
 
 CONFIG = str(Path(__file__).parents[2] / "configs" / "ellipsoid_flow" / "bsa.py")
 OPTIONS = ["device=cpu", "num_worker=0", "max_iters=4", "eval_every=2", "log_interval=1", "model.backbone.depth=2"]
@@ -25,6 +27,28 @@ def run(tmp_path_factory) -> Path:
     options = [*OPTIONS, *SIZES, "test.pictures=False", f"save_path={folder}"]
     assert train_main(["--config", CONFIG, "--options", *options]) == 0
     return folder
+
+
+def test_a_reading_after_a_break_is_timed_by_its_own_iterations(monkeypatch):
+    """Two iterations of a second after a break in the middle of a reading of five: a second each, not 0.4."""
+    now = [100.0]
+    monkeypatch.setattr(information.time, "perf_counter", lambda: now[0])
+    trainer = MagicMock(
+        guard=None, epoch=0, global_iter=5, stepped=True, device=torch.device("cpu"), storage=EventStorage()
+    )
+    trainer.optimizer.param_groups = [{"lr": 0.1}]
+    trainer.cfg.log_interval, trainer.cfg.nan_guard = 5, "stop"
+    trainer.comm_info = {"model_output_dict": {"loss": torch.tensor(1.0)}, "input_dict": {"offset": torch.ones(4)}}
+    writer = information.InformationWriter()
+    writer.trainer = trainer
+    writer.load_state_dict({"sums": {"loss": torch.tensor(6.0)}, "counts": [3, 12, 3], "recent": []})
+    writer.before_epoch()
+    for _ in range(2):
+        now[0] += 1.0
+        writer.after_step()
+    record = trainer.writer.write.call_args.args[0]
+    assert record["loss"] == pytest.approx((6 + 2) / 5)
+    assert record["iter_time"] == pytest.approx(1.0) and record["samples_per_s"] == pytest.approx(4.0)
 
 
 def events(folder: Path):

@@ -126,6 +126,22 @@ def test_an_ensemble_is_the_mean_of_its_runs_with_their_spread(runs, tmp_path, t
     assert (out / "test" / "uncertainty.png").stat().st_size > 10_000
 
 
+def test_an_ensemble_is_chosen_by_the_test_samples_if_a_member_is(runs, tmp_path, tool, capsys):
+    other = tmp_path / "other"
+    shutil.copytree(runs[1], other)
+    recorded = json.loads((other / "data.json").read_text())
+    names = [f"ellipsoid_test_{i}" for i in range(recorded["val"]["card"]["num_samples"])]
+    recorded["val"]["names"] = names
+    (other / "data.json").write_text(json.dumps(recorded))
+    words = ["--ensemble", runs[0], str(other), "--options", f"save_path={tmp_path / 'out'}", "test.pictures=False"]
+    assert tool("test", *words) == 0
+    assert "Validation: TEST SAMPLES" in capsys.readouterr().out
+    report = json.loads((tmp_path / "out" / "test" / "metrics.json").read_text())
+    kinds = [member["validation"]["kind"] for member in report["members"]]
+    assert kinds == ["separate", "test"] and report["validation"] == report["members"][1]["validation"]
+    assert report["validation"]["shared_with_test"] == len(names)
+
+
 def test_without_a_save_path_it_lies_beside_the_first_run(runs, tool):
     assert tool("test", "--ensemble", *runs, "--options", "test.pictures=False") == 0
     folder = Path(runs[0]).parent / "ensemble"

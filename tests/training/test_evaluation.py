@@ -14,6 +14,7 @@ from pointcept_bsa.host import collate_fn
 from pointcept_bsa.models.normalizer import TargetNormalizer
 from pointcept_bsa.training.evaluation import evaluator
 from pointcept_bsa.training.evaluation.evaluation import check_metrics, evaluate, summarize
+from pointcept_bsa.training.evaluation.evaluator import RegressionEvaluator
 
 
 class OffByOne(nn.Module):
@@ -66,6 +67,16 @@ def test_summary_is_mean_and_sample_deviation():
 def test_an_unknown_metric_is_refused_with_the_nearest():
     with pytest.raises(InputError, match="relative_l2"):
         check_metrics(["relative_l1"], "key")
+
+
+@pytest.mark.parametrize("key", ["coverage_68", "coverage_95", "spread", "pressure/spread"])
+def test_weights_are_not_chosen_by_what_is_neither_better_small_nor_large(key):
+    """The least coverage or spread is that of the network that is most sure of itself, not of the best one."""
+    check_metrics(["nll", "spread", "coverage_95"], "metrics", "nll")
+    with pytest.raises(InputError, match=rf"metrics: got key '{key}', of which neither less nor more is better.*'nll'"):
+        check_metrics(["nll"], "metrics", key)
+    with pytest.raises(InputError, match="neither less nor more"):
+        RegressionEvaluator(key=key)
 
 
 class Scaled(OffByOne):

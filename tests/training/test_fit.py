@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from pointcept_bsa.host import comm
 from pointcept_bsa.training.cli import train_main
 from pointcept_bsa.training.evaluation.fit import (
     ConstantErrors,
@@ -44,9 +45,24 @@ def test_the_constant_is_the_mean_training_target():
     model.normalizer.register_buffer("mean", torch.tensor([2.0]))
     constant = ConstantErrors(model)
     target = torch.tensor([[1.0], [2.0], [3.0], [4.0]])
-    constant({"target": target, "offset": torch.tensor([2, 4])}, target)
-    assert constant.errors == pytest.approx([(1 / 5) ** 0.5, (5 / 25) ** 0.5])
-    assert ConstantErrors(torch.nn.Linear(1, 1)).value is None
+    constant({"target": target, "offset": torch.tensor([2, 4]), "name": ["a", "b"]}, target)
+    assert constant.errors() == pytest.approx([(1 / 5) ** 0.5, (5 / 25) ** 0.5])
+    assert ConstantErrors(torch.nn.Linear(1, 1)).value() is None
+
+
+def test_the_constant_of_several_processes_is_of_every_sample_once(monkeypatch):
+    """Three samples in two processes, as a sampler deals them out that repeats the first."""
+    model = torch.nn.Linear(1, 1)
+    model.normalizer = torch.nn.Module()
+    model.normalizer.register_buffer("mean", torch.tensor([1.0]))
+    both = [ConstantErrors(model), ConstantErrors(model)]
+    for constant, names, target in ((both[0], ["a", "c"], [2.0, 10.0]), (both[1], ["b", "a"], [4.0, 2.0])):
+        values = torch.tensor(target)[:, None]
+        constant({"target": values, "offset": torch.tensor([1, 2]), "name": names}, values)
+    monkeypatch.setattr(comm, "all_gather", lambda records: [each.records for each in both])
+    for constant in both:
+        assert constant.errors() == pytest.approx([0.5, 0.75, 0.9])
+        assert constant.value() == pytest.approx((0.5 + 0.75 + 0.9) / 3)
 
 
 def test_training_errors_leave_the_mode_as_it_is():

@@ -122,7 +122,7 @@ def test_all_fields_together_are_normalised_and_a_key_may_name_one():
 def test_the_constant_has_error_one_of_all_fields_together():
     constant = ConstantErrors(Off(), FLOW)
     constant(batches()[0], torch.zeros(5, 4))
-    assert constant.value == pytest.approx(1)
+    assert constant.value() == pytest.approx(1)
 
 
 def test_fields_of_data_sets():

@@ -255,13 +255,18 @@ def _verdicts(groups: Sequence[Group], chief: Group | None, metric: str, units: 
 
 
 def _leaders(groups: Sequence[Group], metric: str, units: str) -> frozenset[str]:
-    """The best mean and what is not told apart from it, by the tests of all pairs: the best is found, not given."""
+    """The best mean and what is not told apart from it, by the tests of all pairs: the best is found, not given.
+
+    None where no pair can be tested.
+    """
     finite = [group for group in groups if math.isfinite(group.metrics[metric].mean)]
     if len(finite) < 2:
         return frozenset()
     pick = max if higher_is_better(metric) else min
     first = pick(finite, key=lambda group: group.metrics[metric].mean)
     pairs = {f"{i} {j}": _verdict(finite[i], finite[j], metric, units) for i, j in combinations(range(len(finite)), 2)}
+    if all(verdict is None for verdict in pairs.values()):
+        return frozenset()
     verdicts = adjust(pairs)
     place = finite.index(first)
     together = {first.label}
@@ -278,7 +283,7 @@ def _at_equal(groups: Sequence[Group], chief: Group | None, metric: str, units: 
     if chief is not None and chief.parameters and not higher_is_better(metric):
         values = {}
         for group in groups:
-            sizes = [(g.parameters, g.metrics[metric].mean) for g in groups if g.backbone == group.backbone]
+            sizes = [(g.parameters, g.metrics[metric].mean) for g in groups if g.structure == group.structure]
             own = (group.parameters, group.metrics[metric].mean)
             near = group.parameters is not None and abs(group.parameters / chief.parameters - 1) <= NEAR
             known = [own] if near else sizes
@@ -324,7 +329,7 @@ def _equal_notes(equal: Sequence[AtEqual]) -> list[str]:
         if "parameters" in column.heading:
             how = (
                 f"the error itself where the numbers differ by less than {NEAR:.0%}, else between two sizes of the "
-                f"same backbone on either side (straight in the logarithms), else empty"
+                f"same backbone, which differ in numbers alone, on either side (straight in the logarithms), else empty"
             )
         else:
             how = (

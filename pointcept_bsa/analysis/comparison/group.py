@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -9,8 +10,10 @@ from typing import Any, TypeGuard
 
 from pointcept_bsa.arguments.words import DENSITIES, UNITS
 from pointcept_bsa.errors import InputError, nearest
+from pointcept_bsa.host import MODELS
 from pointcept_bsa.metrics import METRICS, VECTOR_METRICS, base_metric, higher_is_better
 from pointcept_bsa.training.runs.finished import Run, mean_and_std
+from pointcept_bsa.training.runs.flat_config import canonical
 
 
 @dataclass(frozen=True)
@@ -24,10 +27,11 @@ class Value:
 
 @dataclass(frozen=True)
 class Group:
-    """The runs of one config."""
+    """The runs of one config; of equal ``structure`` are configs of one backbone that differ in numbers alone."""
 
     label: str
     backbone: str
+    structure: str
     runs: tuple[Run, ...]
     metrics: Mapping[str, Value]
     parameters: int | None
@@ -57,6 +61,7 @@ def group_of(runs: Sequence[Run], label: str, metrics: Sequence[str], units: str
     return Group(
         label=label,
         backbone=runs[0].backbone,
+        structure=structure_of(first.get("backbone") or {}),
         runs=tuple(runs),
         metrics=values,
         parameters=first.get("parameters"),
@@ -66,6 +71,33 @@ def group_of(runs: Sequence[Run], label: str, metrics: Sequence[str], units: str
         train_seconds=sum(seconds) / len(seconds) if seconds else None,
         validation=", ".join(kinds),
     )
+
+
+def structure_of(backbone: Mapping[str, Any]) -> str:
+    """What two configs of a backbone have in common where one is a larger or smaller size of the other.
+
+    Its arguments, those that are not given at their defaults, and of numbers (widths, depths) only that there are some.
+    """
+    arguments = {**_defaults(backbone.get("type")), **backbone}
+    return canonical({name: _without_numbers(value) for name, value in arguments.items()})
+
+
+def _defaults(name: Any) -> dict[str, Any]:
+    """Arguments of a registered backbone that need not be given; none of one that this package does not have."""
+    registered = MODELS.get(name) if isinstance(name, str) else None
+    if registered is None:
+        return {}
+    parameters = inspect.signature(registered).parameters.values()
+    return {each.name: each.default for each in parameters if each.default is not inspect.Parameter.empty}
+
+
+def _without_numbers(value: Any) -> Any:
+    """The value with "numbers" in the place of a number, and of a list of some."""
+    if isinstance(value, Mapping):
+        return {key: _without_numbers(each) for key, each in value.items()}
+    items = value if isinstance(value, list | tuple) else [value]
+    numbers = all(isinstance(item, int | float) and not isinstance(item, bool) for item in items)
+    return "numbers" if numbers else value
 
 
 def _number(value: Any) -> float:

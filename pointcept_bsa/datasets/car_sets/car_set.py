@@ -152,7 +152,7 @@ class CarSetDataset(FolderDataset):
         return {
             "mean": [value for part in parts for value in part["mean"]],
             "std": [value for part in parts for value in part["std"]],
-            "source": f"training split, protocol {self.protocol}",
+            "source": self.statistics_source(),
         }
 
     def scalar_statistics(self) -> dict[str, Any]:
@@ -162,7 +162,7 @@ class CarSetDataset(FolderDataset):
         return {
             "mean": [value for part in parts for value in part["mean"]],
             "std": [value for part in parts for value in part["std"]],
-            "source": f"training split, protocol {self.protocol}",
+            "source": self.statistics_source(),
         }
 
     def notes(self) -> list[str]:

@@ -14,13 +14,18 @@ from pointcept_bsa.errors import InputError
 from pointcept_bsa.host import TESTERS
 from pointcept_bsa.host.weight import identity
 from pointcept_bsa.models.ensemble import Ensemble
-from pointcept_bsa.training.evaluation.provenance import FILE, read_recorded
+from pointcept_bsa.training.evaluation.provenance import FILE, provenance, read_recorded, sample_names
 from pointcept_bsa.training.evaluation.tester import RegressionTester
 from pointcept_bsa.training.runs.opened_run import OpenedRun
+
+DOUBTS = ("separate", "none", "unknown", "mixed", "test")  # kinds of validation, from the one that leaves none
 
 
 class EnsembleTester(RegressionTester):
     """:class:`.RegressionTester` of an :class:`.Ensemble`; its report names the ``members``.
+
+    What it says of the validation is that of the member whose weights were chosen in the most doubtful way: where one
+    was chosen by the test samples, so was the ensemble.
 
     Args:
         cfg: of the first run, with the ``save_path`` to write to.
@@ -41,24 +46,28 @@ class EnsembleTester(RegressionTester):
 
     def report(self, records: list[dict[str, Any]], seconds: float) -> dict[str, Any]:
         report = super().report(records, seconds)
+        names = sample_names(self.test_loader.dataset, report["data"]) if report["data"] else []
+        judged = [provenance(member.folder, names)["validation"] for member in self.members]
         told = [
             {
                 "run": member.name,
                 "backbone": dict(member.cfg.model.get("backbone", member.cfg.model)),
                 "seed": member.cfg.seed,
                 **identity(member.weight),
+                "validation": validation,
             }
-            for member in self.members
+            for member, validation in zip(self.members, judged, strict=True)
         ]
         together = hashlib.sha256("".join(str(each["weight_sha256"]) for each in told).encode()).hexdigest()
-        names = ", ".join(member.name for member in self.members)
+        runs = ", ".join(member.name for member in self.members)
         return report | {
             "members": told,
-            "weight": f"ensemble of {len(told)}: {names}",
+            "weight": f"ensemble of {len(told)}: {runs}",
             "weight_file": None,
             "weight_sha256": together,
             "seed": None,
             "run": None,
+            "validation": max(judged, key=lambda validation: DOUBTS.index(validation["kind"])),
         }
 
     def seed(self) -> int | None:

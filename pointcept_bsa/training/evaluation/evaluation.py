@@ -14,7 +14,7 @@ from pointcept_bsa.errors import InputError, nearest
 from pointcept_bsa.geometry.domains import DOMAIN
 from pointcept_bsa.host import comm
 from pointcept_bsa.host.memory import OutOfMemory
-from pointcept_bsa.metrics import DISTRIBUTION_METRICS, METRICS, VECTOR_METRICS, base_metric
+from pointcept_bsa.metrics import CALIBRATION, DISTRIBUTION_METRICS, METRICS, VECTOR_METRICS, base_metric
 from pointcept_bsa.samples import to_device
 from pointcept_bsa.training.evaluation.bounded import AT_TRAINING, BoundedModel, evaluation_mode
 from pointcept_bsa.training.evaluation.target_fields import Measure, TargetField, measures
@@ -27,11 +27,19 @@ KNOWN = {**METRICS, **VECTOR_METRICS, **DISTRIBUTION_METRICS}
 
 
 def check_metrics(names: Sequence[str], argument: str, key: str | None = None) -> None:
-    """Raise InputError unless all ``names`` are metrics, and ``key`` is one, or one of a field ("velocity/mse")."""
+    """Raise InputError unless all ``names`` are metrics, and ``key`` is one, or one of a field ("velocity/mse").
+
+    The ``key`` has to be one of which less, or more, is better.
+    """
     for name in (*names, *(() if key is None else (base_metric(key),))):
         if name not in KNOWN:
             hint = nearest(name, KNOWN) or f"; wanted one of {sorted(KNOWN)}"
             raise InputError(f"{argument}: got {name!r}, which is no metric{hint}")
+    if key is not None and base_metric(key) in CALIBRATION:
+        raise InputError(
+            f"{argument}: got key {key!r}, of which neither less nor more is better, wanted one of "
+            f"{sorted(KNOWN.keys() - CALIBRATION)}"
+        )
 
 
 @torch.no_grad()

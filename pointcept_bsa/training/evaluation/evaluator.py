@@ -110,7 +110,7 @@ class RegressionEvaluator(HookBase):
         self.report_ways(records, ways, fields)
         self.tell_scalars(scalars)
         if trainer.epoch + 1 == trainer.max_epoch:
-            self.report_fit(records, constant.value, fields)
+            self.report_fit(records, constant.value(), fields)
         mean = key_value(summary, together, self.key)["mean"]
         larger = higher_is_better(self.key)
         trainer.comm_info["current_metric_value"] = mean if larger else -mean

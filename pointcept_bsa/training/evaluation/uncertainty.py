@@ -22,7 +22,8 @@ from pointcept_bsa.samples import lengths
 from pointcept_bsa.training.evaluation.evaluation import of_all_processes
 from pointcept_bsa.training.evaluation.target_fields import TargetField
 
-FRACTIONS = np.linspace(0, 1, 101)[:-1]  # of points taken away
+PERCENT = np.arange(100)
+FRACTIONS = PERCENT / 100  # of points taken away
 LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.68, 0.7, 0.8, 0.9, 0.95, 0.99)
 PICTURE = "uncertainty.png"
 
@@ -93,7 +94,7 @@ def curves(pred: Tensor, target: Tensor, variance: Tensor) -> dict[str, list[flo
     offset = torch.tensor([len(pred)], device=pred.device)
     seen = [float(coverage(pred, target, offset, variance, level)) for level in LEVELS]
     found = [curve.cpu().numpy() for curve in sparsification(pred, target, variance)]
-    left, oracle = (curve[(FRACTIONS * len(curve)).astype(int)].tolist() for curve in found)
+    left, oracle = (curve[PERCENT * len(curve) // 100].tolist() for curve in found)
     return {"coverage": seen, "sparsification": left, "oracle": oracle}
 
 

@@ -129,6 +129,7 @@ class InformationWriter(HookBase):
         if not trainer.stepped:
             return
         self._iters += 1
+        self._timed += 1
         waited = comm.get_world_size() == 1 and time.perf_counter() - self._since >= self.max_wait
         if self._iters >= trainer.cfg.log_interval or waited:
             self._flush()
@@ -160,8 +161,8 @@ class InformationWriter(HookBase):
 
     def _restart(self) -> None:
         self._sums: dict[str, Tensor] = {}
-        self._batches = self._clouds = self._iters = 0
-        self._since = time.perf_counter()
+        self._batches = self._iters = 0
+        self._since, self._clouds, self._timed = time.perf_counter(), 0, 0  # what was done in the time since
 
     def _flush(self) -> None:
         trainer = self.trainer
@@ -182,7 +183,7 @@ class InformationWriter(HookBase):
             "epoch": trainer.epoch + 1,
             "lr": trainer.optimizer.param_groups[0]["lr"],
             **losses,
-            "iter_time": seconds / max(self._iters, 1),
+            "iter_time": seconds / self._timed if self._timed else math.nan,
             "data_time": trainer.storage.history("data_time").avg,
             "samples_per_s": self._clouds * mesh.data_size() / max(seconds, 1e-9),
             "memory_mb": peak_memory_mb(trainer.device),
@@ -229,7 +230,7 @@ class InformationWriter(HookBase):
             if not all(isinstance(value, float) for value in recent):
                 raise ValueError("recent: wanted numbers")
             self._sums = {name: value.to(self.trainer.device, torch.float32, copy=True) for name, value in sums.items()}
-            self._batches, self._clouds, self._iters = counts
+            self._batches, _, self._iters = counts  # the time before the break is not known, nor are its clouds timed
             self._spikes.load(recent)
 
 

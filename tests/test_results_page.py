@@ -1,0 +1,205 @@
+"""The numbers of docs/results.md and of the README are those of the reports in docs/results."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import statistics
+from itertools import combinations
+from pathlib import Path
+
+import pytest
+
+from pointcept_bsa.analysis.comparison.statistics import adjust, paired_verdict
+
+ROOT = Path(__file__).resolve().parent.parent
+REPORTS = ROOT / "pointcept_bsa" / "docs" / "results"
+PAGE = (ROOT / "pointcept_bsa" / "docs" / "results.md").read_text(encoding="utf-8")
+SETS = ("periodic_hills", "shapenet_car_mini24", "airfrans", "beams", "ellipsoid_flow", "proteins", "ventricle")
+NETWORKS = {
+    "full attention": "full_attention",
+    "BSA": "bsa",
+    "BSA, group compression": "bsa_group_compression",
+    "Erwin": "erwin",
+    "Erwin-NSA": "erwin_nsa",
+    "PT-v3m1": "ptv3",
+}
+OTHERS = ("FLARE", "AB-UPT", "Transolver", "LRSA", "MSPT", "PointNet", "UPT")
+NUMBER = r"(?:\d+\.?\d*|\.\d+)(?:e-\d+)?"
+
+
+def tables(text: str, heading: str) -> dict[str, list[str]]:
+    """Cells by the first one of the table with that header row."""
+    lines = iter(text.splitlines())
+    assert any(line == heading for line in lines), heading
+    rows: dict[str, list[str]] = {}
+    for line in lines:
+        if not line.startswith("|"):
+            return rows
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        rows[cells[0]] = cells[1:]
+    return rows
+
+
+def assert_printed(text: str, value: float) -> None:
+    """The text is the value, rounded as far as it goes."""
+    mantissa, _, exponent = text.partition("e")
+    unit = 10.0 ** (int(exponent or 0) - len(mantissa.partition(".")[2]))
+    assert abs(float(text) - value) <= 0.501 * unit, (text, value)
+
+
+def reports(folder: str) -> list[dict]:
+    found = [json.loads(path.read_text()) for path in sorted((REPORTS / folder).glob("seed_*.json"))]
+    assert [report["seed"] for report in found] == [0, 1, 2]
+    return found
+
+
+def errors(folder: str, density: str | None = None) -> list[dict[str, float]]:
+    """{sample: relative L2} of each seed, at a density of the clouds where the reports have several."""
+    return [
+        {sample["name"]: sample.get(density, sample)["relative_l2"] for sample in report["samples"]}
+        for report in reports(folder)
+    ]
+
+
+def as_told(folder: str) -> list[dict[str, float]]:
+    """As the page tells them: hills in pieces."""
+    return errors(folder, "at_training_density" if folder.startswith("periodic_hills") else None)
+
+
+def assert_mean_and_std(text: str, found: list[dict[str, float]]) -> None:
+    means = [statistics.fmean(each.values()) for each in found]
+    mean, std = re.fullmatch(rf"\**({NUMBER}) ± ({NUMBER})\**", text).groups()
+    assert_printed(mean, statistics.fmean(means))
+    assert_printed(std, statistics.stdev(means))
+
+
+HEADING = "| network | hills | 24 cars | AirFRANS | beams | ellipsoids | proteins | ventricle |"
+
+
+def test_errors_of_six_networks_and_what_is_bold():
+    rows = tables(PAGE, HEADING)
+    assert rows == tables((ROOT / "README.md").read_text(encoding="utf-8"), HEADING)
+    rows.pop("---")
+    assert list(rows) == list(NETWORKS)
+    for column, name in enumerate(SETS):
+        found = {label: as_told(f"{name}/{folder}") for label, folder in NETWORKS.items()}
+        for label, each in found.items():
+            assert_mean_and_std(rows[label][column], each)
+        best = min(found, key=lambda label: statistics.fmean(statistics.fmean(each.values()) for each in found[label]))
+        pairs = {f"{a}|{b}": paired_verdict(found[a], found[b]) for a, b in combinations(found, 2)}
+        apart = {key for key, verdict in adjust(pairs).items() if verdict.told_apart}
+        for label in found:
+            together = label == best or not apart & {f"{label}|{best}", f"{best}|{label}"}
+            assert rows[label][column].startswith("**") == together, (name, label)
+
+
+def verdicts(name: str) -> dict[str, str]:
+    """As the page writes them: against BSA, with Holm's correction for all networks of the set."""
+    folders = sorted(path.name for path in (REPORTS / name).iterdir())
+    of = {folder: paired_verdict(as_told(f"{name}/{folder}"), as_told(f"{name}/bsa")) for folder in folders}
+    del of["bsa"]
+    assert len(of) == (12 if name in SETS[:2] else 5)
+    return {
+        folder: f"{verdict.ratio:.3g} ({verdict.low:.3g} to {verdict.high:.3g}) {verdict.word}"
+        for folder, verdict in adjust(of).items()
+    }
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_verdicts_against_bsa(name):
+    rows = tables(PAGE, HEADING.replace("| network", "| against BSA"))
+    known = verdicts(name)
+    for label, folder in NETWORKS.items():
+        if label != "BSA":
+            assert rows[label][SETS.index(name)] == known[folder]
+
+
+def test_parameters_and_operations():
+    page = PAGE[PAGE.index("Parameters, and GFLOPs of one test cloud whole (hills 15,600 points, proteins 6,887") :]
+    rows = tables(page, HEADING)
+    for column, name in enumerate(SETS):
+        for label, folder in NETWORKS.items():
+            for report in reports(f"{name}/{folder}"):
+                millions, giga = rows[label][column].split(" M, ")
+                assert_printed(millions, report["parameters"] / 1e6)
+                assert_printed(giga, report["gflops"]["value"])
+                points = {"periodic_hills": 15600, "proteins": 6887}
+                assert report["gflops"]["points"] == points.get(name, report["gflops"]["points"])
+
+
+def test_seven_other_networks():
+    head = "| network | hills | against BSA | 24 cars | against BSA | parameters, hills | GFLOPs of a piece of at most"
+    rows = tables(PAGE, f"{head} 8,192 points |")
+    rows.pop("---")
+    assert list(rows) == list(OTHERS)
+    of_hills, of_cars = verdicts("periodic_hills"), verdicts("shapenet_car_mini24")
+    for label, (hills, on_hills, cars, on_cars, millions, giga) in rows.items():
+        folder = label.replace("-", "").lower()
+        assert_mean_and_std(hills, as_told(f"periodic_hills/{folder}"))
+        assert_mean_and_std(cars, as_told(f"shapenet_car_mini24/{folder}"))
+        for text, full in ((on_hills, of_hills[folder]), (on_cars, of_cars[folder])):
+            ratio, rest = text.split(" ", 1)
+            assert_printed(ratio, float(full.split()[0]))
+            assert full.split(" ", 1)[1].replace(" not told apart", "") == rest
+        report = reports(f"periodic_hills/{folder}")[0]
+        assert report["gflops"]["points"] == 8192
+        assert_printed(millions.removesuffix(" M"), report["parameters"] / 1e6)
+        assert_printed(giga, report["gflops"]["value"])
+
+
+def test_whole_hills_and_proteins_in_pieces():
+    text = " ".join(PAGE.split())
+    text = text[text.index("The other way on the test samples: hills whole") :]
+    hills, proteins = text[: text.index("; proteins in pieces")], text[text.index("; proteins in pieces") :]
+    pairs = re.findall(rf"{NUMBER} ± {NUMBER}", hills)
+    assert len(pairs) == 6
+    for pair, folder in zip(pairs, NETWORKS.values(), strict=True):
+        assert_mean_and_std(pair, errors(f"periodic_hills/{folder}", "whole"))
+    for number, folder in zip(re.findall(NUMBER, proteins), NETWORKS.values(), strict=False):
+        means = [statistics.fmean(each.values()) for each in errors(f"proteins/{folder}", "at_training_density")]
+        assert_printed(number, statistics.fmean(means))
+
+
+def test_learning_curves():
+    rows = tables(PAGE, "| | hills 1/4 | 1/2 | all 21 | 24 cars 1/4 | 1/2 | all 12 |")
+    for label in ("full attention", "BSA", "Erwin"):
+        for column, cell in enumerate(rows[label]):
+            name, share = SETS[column // 3], (0.25, 0.5, 1.0)[column % 3]
+            folder = f"learning_curves/{name}/{NETWORKS[label]}_{share}"
+            assert_mean_and_std(cell, errors(folder, "whole"))
+            count = {0.25: (6, 3), 0.5: (11, 6), 1.0: (21, 12)}[share][column // 3]
+            assert {report["training"]["samples"] for report in reports(folder)} == {count}
+    cars = {
+        label: errors(f"learning_curves/{SETS[1]}/{NETWORKS[label]}_0.25")
+        for label in ("full attention", "BSA", "Erwin")
+    }
+    told = adjust({label: paired_verdict(cars["Erwin"], cars[label]) for label in ("full attention", "BSA")})
+    text = " ".join(PAGE.split())
+    for label, words in (("full attention", "0.86 of full attention's, "), ("BSA", "0.89 of BSA's, ")):
+        assert told[label].word == "better"
+        assert f"{words}{told[label].low:.3f} to {told[label].high:.3f}" in text
+
+
+def test_errors_after_the_time_of_the_fastest_network():
+    rows = tables(PAGE, "| network | hills, 13.2 s | 24 cars, 4.5 s |")
+    for column, (name, seconds) in enumerate((("periodic_hills", 13.2), ("shapenet_car_mini24", 4.5))):
+        for label, folder in list(NETWORKS.items())[:-1]:
+            found = []
+            for report in reports(f"{name}/{folder}"):
+                curve = [(time, value) for _, time, value in report["run"]["validation"]["relative_l2"]]
+                after = next(i for i, (time, _) in enumerate(curve) if time >= seconds - 1e-9)
+                (before, first), (then, second) = curve[after - 1], curve[after]
+                found.append(first + (second - first) * (seconds - before) / (then - before))
+            assert_printed(rows[label][column], statistics.fmean(found))
+
+
+def test_the_summaries_of_the_reports_are_means_over_their_samples():
+    for path in REPORTS.rglob("*.json"):
+        report = json.loads(path.read_text())
+        assert report["training"]["shared_with_test"] == report["validation"]["shared_with_test"] == 0
+        assert len(report["samples"]) == report["data"]["num_samples"]
+        for metric, summary in report["metrics"].items():
+            values = [sample[metric] for sample in report["samples"]]
+            assert math.isclose(summary["mean"], statistics.fmean(values), rel_tol=2e-5), (path, metric)
