@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +28,7 @@ from pointcept_bsa.distributed import mesh
 from pointcept_bsa.distributed.traffic import counted
 from pointcept_bsa.host import build_model, comm
 from pointcept_bsa.host.memory import is_out_of_memory
+from pointcept_bsa.layers.fused.cast_weights import CastWeights
 from pointcept_bsa.samples import Batch as Samples
 from pointcept_bsa.samples import to_device
 from pointcept_bsa.training.graph import FlatStep
@@ -132,9 +134,11 @@ def _measure(case: PartCase) -> dict[str, Any]:
             model = case.model()
             batches = case.batches(model)
             forward = torch.no_grad()(_forward(model.eval(), plan))
-            out["forward_ms"], out["forward_gib"] = _timed(forward, batches, plan)
-            if plan.profile:
-                out["profiles"]["forward"] = _profiled(forward, batches[0], plan)
+            # The weights stay the same throughout an evaluation.
+            with CastWeights(model, torch.bfloat16).swapped_in() if plan.dtype == "bf16" else nullcontext():
+                out["forward_ms"], out["forward_gib"] = _timed(forward, batches, plan)
+                if plan.profile:
+                    out["profiles"]["forward"] = _profiled(forward, batches[0], plan)
             if not plan.skip_train:
                 optimizer = case.build_optimizer(case.cfg["optimizer"], model, case.cfg.get("param_dicts"))
                 step = case.step(model.train(), optimizer)

@@ -80,8 +80,9 @@ def evaluated_weights(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
 
 
 def unwrap(model: nn.Module) -> nn.Module:
-    """The model itself, without ``DistributedDataParallel`` around it."""
-    return model.module if isinstance(model, nn.parallel.DistributedDataParallel) else model
+    """The model itself, without what torch wraps around it where several processes or GPUs train it."""
+    wrapped = isinstance(model, nn.parallel.DistributedDataParallel | nn.DataParallel)
+    return model.module if wrapped else model  # type: ignore[return-value]
 
 
 @contextlib.contextmanager

@@ -17,6 +17,7 @@ from pointcept_bsa.errors import InputError
 from pointcept_bsa.geometry.domains import DOMAIN
 from pointcept_bsa.host.memory import memory_watched
 from pointcept_bsa.samples import to_device
+from pointcept_bsa.training.checkpoints.checkpoint import unwrap
 from pointcept_bsa.training.evaluation.bounded import (
     BoundedModel,
     Split,
@@ -60,7 +61,7 @@ class AnchoredModel(BoundedModel):
     def __init__(self, model: nn.Module, anchors: Anchors, chunk: int = CHUNK, votes: int = 1, seed: int = 0) -> None:
         super().__init__(model, votes=votes)
         self.anchors, self.chunk, self.seed = anchors, chunk, seed
-        self.network: Any = getattr(model, "module", model)
+        self.network: Any = unwrap(model)
         if not hasattr(self.network, "encode_anchors"):
             raise InputError(
                 f"test_cfg.anchors: {type(self.network).__name__} has no way for queries, wanted DefaultRegressor or "

@@ -18,6 +18,7 @@ from pointcept_bsa.host import HOOKS, HookBase, collate_fn, comm
 from pointcept_bsa.layers.ball_sparse_attention import BallSparseAttention
 from pointcept_bsa.layers.native_sparse_attention import NativeSparseAttention
 from pointcept_bsa.samples import to_device
+from pointcept_bsa.training.checkpoints.checkpoint import unwrap
 from pointcept_bsa.training.evaluation.bounded import bounded, evaluation_mode, test_settings
 from pointcept_bsa.training.evaluation.export_fields import draw_pictures
 from pointcept_bsa.training.runs.flat_config import flat_config
@@ -116,7 +117,7 @@ class BoardWriter(HookBase):
         if not trainer.cfg.evaluate:
             return
         dataset = trainer.val_loader.dataset
-        model = getattr(trainer.model, "module", trainer.model)
+        model = unwrap(trainer.model)
         means = GateMeans(model) if self.gates else None
         if len(dataset) == 0 or not (self.pictures or (means is not None and means.layers)):
             return

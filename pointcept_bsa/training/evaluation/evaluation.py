@@ -16,6 +16,7 @@ from pointcept_bsa.host import comm
 from pointcept_bsa.host.memory import OutOfMemory
 from pointcept_bsa.metrics import CALIBRATION, DISTRIBUTION_METRICS, METRICS, VECTOR_METRICS, base_metric
 from pointcept_bsa.samples import to_device
+from pointcept_bsa.training.checkpoints.checkpoint import unwrap
 from pointcept_bsa.training.evaluation.bounded import AT_TRAINING, BoundedModel, evaluation_mode
 from pointcept_bsa.training.evaluation.target_fields import Measure, TargetField, measures
 
@@ -72,7 +73,7 @@ def evaluate(
     predict = model if isinstance(model, BoundedModel) else BoundedModel(model)
     model = predict.model
     device = next(model.parameters()).device
-    normalizer = getattr(getattr(model, "module", model), "normalizer", None) if normalized else None
+    normalizer = getattr(unwrap(model), "normalizer", None) if normalized else None
     wanted = Wanted(measures(metrics, fields), measures(metrics, fields, normalized=True))
     records: list[Record] = []
     with evaluation_mode(model):

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.host import HOOKS, HOST, HookBase, comm
 from pointcept_bsa.metrics import base_metric, higher_is_better
+from pointcept_bsa.training.checkpoints.checkpoint import unwrap
 from pointcept_bsa.training.evaluation.bounded import (
     AT_TRAINING,
     BoundedModel,
@@ -90,7 +91,7 @@ class RegressionEvaluator(HookBase):
         predict, ways = bounded(trainer.model, test_cfg, trained), both_ways(trainer.model, test_cfg, trained)
         fields = target_fields(trainer.val_loader.dataset) if len(trainer.val_loader.dataset) else ()
         check_key(self.key, self.metrics, fields, "RegressionEvaluator.key")
-        constant = ConstantErrors(getattr(trainer.model, "module", trainer.model), fields)
+        constant = ConstantErrors(unwrap(trainer.model), fields)
         several = len(fields) > 1
         scalars = ScalarErrors(trainer.val_loader.dataset)
         records = evaluate(
@@ -155,7 +156,7 @@ class RegressionEvaluator(HookBase):
     def report_fit(self, records: Sequence[Record], constant: float | None, fields: Sequence[TargetField]) -> None:
         """After the last epoch: training against validation, and against a constant, in a word."""
         trainer = self.trainer
-        model = getattr(trainer.model, "module", trainer.model)
+        model = unwrap(trainer.model)
         clouds = trainer.cfg.get("batch_size_per_gpu") or 1
         training = training_errors(model, trainer.train_loader.dataset, clouds)
         if "relative_l2" not in self.metrics or not training:
@@ -168,7 +169,7 @@ class RegressionEvaluator(HookBase):
     def check_running_statistics(self) -> None:
         """Say so if evaluation with running statistics is much worse than with the samples' own."""
         trainer = self.trainer
-        model = getattr(trainer.model, "module", trainer.model)
+        model = unwrap(trainer.model)
         clouds = trainer.cfg.get("batch_size_per_gpu") or 1
         errors = compare_modes(model, trainer.train_loader.dataset, clouds)
         if errors is not None and errors.differ:

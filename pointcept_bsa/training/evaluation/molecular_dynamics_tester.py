@@ -23,6 +23,7 @@ from pointcept_bsa.errors import InputError
 from pointcept_bsa.files.atomic import write_file
 from pointcept_bsa.host import TESTERS, collate_fn, comm
 from pointcept_bsa.samples import per_point_keys, to_device
+from pointcept_bsa.training.checkpoints.checkpoint import unwrap
 from pointcept_bsa.training.evaluation.bounded import evaluation_mode
 from pointcept_bsa.training.evaluation.tester import RegressionTester, write_json
 
@@ -255,7 +256,7 @@ class MolecularDynamicsTester(RegressionTester):
         """Roll out test trajectories; returns what is written to ``rollout.json``."""
         dataset, start = self.test_loader.dataset, time.perf_counter()
         names = dataset.trajectories[: self.rollouts]
-        model = getattr(self.model, "module", self.model)
+        model = unwrap(self.model)
         records: list[dict[str, Any]] = []
         for first in range(0, len(names), self.rollout_batch):
             group = names[first : first + self.rollout_batch]

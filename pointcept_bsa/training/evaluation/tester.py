@@ -20,6 +20,7 @@ from pointcept_bsa.host import TESTERS, collate_fn, comm
 from pointcept_bsa.host.weight import identity
 from pointcept_bsa.metrics import base_metric, higher_is_better
 from pointcept_bsa.samples import to_device
+from pointcept_bsa.training.checkpoints.checkpoint import unwrap
 from pointcept_bsa.training.evaluation.anchored import AnchoredModel
 from pointcept_bsa.training.evaluation.bounded import (
     AT_TRAINING,
@@ -111,7 +112,7 @@ class RegressionTester(TesterBase):
         check_metrics(metrics, "test.metrics", key)
         super().__init__(cfg, model, test_loader, verbose)
         self.model: nn.Module
-        check_domains(getattr(self.model, "module", self.model), self.test_loader.dataset)
+        check_domains(unwrap(self.model), self.test_loader.dataset)
         check_same_inputs(self.test_loader.dataset, self.run_folder())
         self.metrics = with_uncertainty([*metrics, base_metric(key)], self.model)
         self.key = key
@@ -129,7 +130,7 @@ class RegressionTester(TesterBase):
         test_cfg, trained = test_settings(self.test_loader.dataset), training_points(self.run_folder(), self.cfg)
         self.predict, self.ways = bounded(self.model, test_cfg, trained), both_ways(self.model, test_cfg, trained)
         batches = self.with_progress()
-        self.constant = ConstantErrors(getattr(self.model, "module", self.model), self.fields)
+        self.constant = ConstantErrors(unwrap(self.model), self.fields)
         self.judges = self.judges_of_samples()
         judged: dict[str, Any] = {"judges": (self.after_batch,), "others": self.ways, "fields": self.fields}
         records = evaluate(self.predict, batches, self.metrics, normalized=True, **judged)
@@ -178,7 +179,7 @@ class RegressionTester(TesterBase):
         card = dataset.card() if hasattr(dataset, "card") else {}
         if "notes" in card:  # a test set does not know how the training was validated: "validation" tells, from names
             card["notes"] = [note for note in card["notes"] if not note.startswith(VALIDATION_NOTES)]
-        model = getattr(self.model, "module", self.model)
+        model = unwrap(self.model)
         backbone = self.cfg.model.get("backbone", self.cfg.model)
         return {
             "data": card,

@@ -31,6 +31,7 @@ from pointcept_bsa.errors import InputError
 from pointcept_bsa.files.json_file import parse_json, read_json, write_json
 from pointcept_bsa.host import HOOKS, HookBase, comm
 from pointcept_bsa.samples import per_point_keys
+from pointcept_bsa.training.checkpoints.checkpoint import unwrap
 from pointcept_bsa.training.evaluation.domains import check_domains
 from pointcept_bsa.training.evaluation.loss_weights import outweighed_lines
 
@@ -268,7 +269,7 @@ class DescribeTrainingData(HookBase):
 
     def before_train(self) -> None:
         dataset = self.trainer.train_loader.dataset
-        check_domains(getattr(self.trainer.model, "module", self.trainer.model), dataset)
+        check_domains(unwrap(self.trainer.model), dataset)
         validation = getattr(getattr(self.trainer, "val_loader", None), "dataset", None)
         if hasattr(dataset, "input_description") and hasattr(validation, "input_description"):
             refuse_other_inputs(validation, dataset.input_description, "data.train")
@@ -304,7 +305,7 @@ class FitTargetNormalizer(DescribeTrainingData):
     """
 
     def before_train(self) -> None:
-        model = getattr(self.trainer.model, "module", self.trainer.model)
+        model = unwrap(self.trainer.model)
         normalizer = getattr(model, "normalizer", None)
         if normalizer is None:
             raise InputError(f"FitTargetNormalizer: model {type(model).__name__} has none, wanted a DefaultRegressor")

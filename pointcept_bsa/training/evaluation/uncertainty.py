@@ -19,6 +19,7 @@ from pointcept_bsa.geometry.domains import DOMAIN
 from pointcept_bsa.metrics import DISTRIBUTION_METRICS, coverage, sparsification
 from pointcept_bsa.models.heads import predicts_variance
 from pointcept_bsa.samples import lengths
+from pointcept_bsa.training.checkpoints.checkpoint import unwrap
 from pointcept_bsa.training.evaluation.evaluation import of_all_processes
 from pointcept_bsa.training.evaluation.target_fields import TargetField
 
@@ -30,7 +31,7 @@ PICTURE = "uncertainty.png"
 
 def with_uncertainty(metrics: Sequence[str], model: nn.Module) -> tuple[str, ...]:
     """The metrics, and those of distributions where the model predicts one."""
-    more = DISTRIBUTION_METRICS if predicts_variance(getattr(model, "module", model)) else ()
+    more = DISTRIBUTION_METRICS if predicts_variance(unwrap(model)) else ()
     return tuple(dict.fromkeys([*metrics, *more]))
 
 
