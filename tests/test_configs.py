@@ -85,13 +85,14 @@ FEW = {  # sets with these alone
     **dict.fromkeys(CAR_SETS, ("bsa", "bsa_hierarchical", "full_attention")),
 }
 ANCHORED = ("ellipsoid_flow_joint", "periodic_hills", "shapenet_car", "shapenet_car_mini24")  # and from anchors
+FROM_ANCHORS = ("bsa", "erwin_nsa", "full_attention")
 RIVALS = ("upt", "abupt", "mspt", "flare", "lrsa", "pointnet", "transolver")
 WITH_RIVALS = (
     *("airfrans", "custom", "elasticity", "ellipsoid_flow", "periodic_hills", "shapenet_car", "shapenet_car_mini24"),
 )
 LAPTOP = {"data", "batch_size", "enable_amp", "num_worker", "eval_every"}  # two cores, fewer points
 OWN = {  # what a config sets beside its backbone
-    **{f"{data_set}/bsa_anchors.py": {"data"} for data_set in ANCHORED},
+    **{f"{data_set}/{network}_anchors.py": {"data"} for data_set in ANCHORED for network in FROM_ANCHORS},
     **{f"{name}/bsa_conditioned.py": {"data"} for name in ("airfrans", "beams", "ventricle")},  # fewer features
     "beams/bsa_twice_clamped.py": {"data"},  # another beam
     "beams/bsa_twisting.py": {"data"},
@@ -166,7 +167,7 @@ def made_up_batch(cfg, split):
 def test_every_backbone_has_a_config(data_set):
     further = ("bsa_group_compression",) if data_set in COMPARED else ()
     further += ("bsa_hierarchical",) if data_set in HIERARCHICAL else ()
-    further += ("bsa_anchors",) if data_set in ANCHORED else ()
+    further += tuple(f"{network}_anchors" for network in FROM_ANCHORS) if data_set in ANCHORED else ()
     further += RIVALS if data_set in WITH_RIVALS else ()
     wanted = FEW.get(data_set, (*BACKBONES, *further))
     assert {f"{data_set}/{backbone}.py" for backbone in wanted} <= set(CONFIGS)

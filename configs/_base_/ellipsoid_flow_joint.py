@@ -24,6 +24,13 @@ data = dict(
     test=dict(_set, num_samples=64),
 )
 
+# Training on 512 anchors of each domain and as many queries; validation and test predict all points from such anchors.
+_anchors = dict(surface=512, volume=512)
+_draw = dict(type="SampleAnchors", num_anchors=_anchors, num_queries=_anchors)
+_few = dict(type="CollectPoints", keys=("coord", "target", "name", "domain"), feat_keys=_features)
+_all_points = dict(test_cfg=dict(anchors=_anchors))
+_from_anchors = dict(train=dict(transform=[_distance, _whose, _draw, _bands, _few]), val=_all_points, test=_all_points)
+
 model = dict(
     backbone=dict(in_channels=33),
     domains=dict(surface=dict(head=dict(out_channels=1)), volume=dict(head=dict(out_channels=4))),

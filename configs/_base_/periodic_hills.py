@@ -29,6 +29,15 @@ data = dict(
     test=dict(_set, test_cfg=dict(piece_points="training")),
 )
 
+# Training on 2048 anchors and as many queries of a hill; validation and test predict all points from 2048 anchors.
+_draw = dict(type="SampleAnchors", num_anchors=2048, num_queries=2048)
+_few = dict(type="CollectPoints", keys=("coord", "target", "name", "position"), feat_keys=("fourier",))
+_from_anchors = dict(
+    train=dict(transform=[_draw, _box, _bands, _few]),
+    val=dict(test_cfg=dict(anchors=2048)),
+    test=dict(test_cfg=dict(_delete_=True, anchors=2048)),
+)
+
 _bsa = _full_attention = _erwin_nsa = dict(depth=12, dimensionality=2)
 _erwin = dict(dimensionality=2)
 model = dict(backbone=dict(in_channels=21), head=dict(out_channels=2))

@@ -24,6 +24,12 @@ _set = dict(type=dataset_type, data_root=data_root, transform=_transform)
 _kept = dict(_set, cache=True)
 data = dict(train=_kept, val=_kept, test=_set)
 
+# Training on 2048 anchors of a car, its other points as queries; validation and test predict all points from anchors.
+_draw = dict(type="SampleAnchors", num_anchors=2048)
+_few = dict(type="CollectPoints", keys=("coord", "target", "name", "position"), feat_keys=("coord",))
+_all_points = dict(test_cfg=dict(anchors=2048))
+_from_anchors = dict(train=dict(transform=[_draw, _box, _few]), val=_all_points, test=_all_points)
+
 model = dict(backbone=dict(in_channels=3), head=dict(out_channels=1), criteria=[dict(type="MSELoss")])
 optimizer = dict(type="AdamW", lr=1e-3, weight_decay=0.01)
 scheduler = dict(type="CosineAnnealingLR", eta_min=5e-5)

@@ -24,6 +24,12 @@ _set = dict(type=dataset_type, data_root=data_root, protocol="mini24", with_norm
 _kept = dict(_set, with_face=False, cache=True)
 data = dict(train=dict(_kept, transform=[_mirror, *_features]), val=_kept, test=_set)
 
+# Training on 2048 anchors of a car, its other points as queries; validation and test predict all points from anchors.
+_draw = dict(type="SampleAnchors", num_anchors=2048)
+_few = dict(type="CollectPoints", keys=("coord", "target", "name", "position"), feat_keys=("fourier", "normal"))
+_all_points = dict(test_cfg=dict(anchors=2048))
+_from_anchors = dict(train=dict(transform=[_mirror, _draw, _box, _bands, _few]), val=_all_points, test=_all_points)
+
 _bsa = _full_attention = dict(num_heads=8)
 _erwin = dict(
     channels=[64, 64],

@@ -1,0 +1,3 @@
+_base_ = ["full_attention.py"]
+save_path = "exp/periodic_hills/{{fileBasenameNoExtension}}"
+data = {{_base_._from_anchors}}
