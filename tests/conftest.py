@@ -135,3 +135,29 @@ def calls() -> Callable[..., contextlib.AbstractContextManager[list[str]]]:
             sys.setprofile(before)
 
     return watched
+
+
+@pytest.fixture
+def interrupted() -> Callable[[Callable[..., Any], int], contextlib.AbstractContextManager[None]]:
+    """``with interrupted(f, 3): ...``: Ctrl-C when f is called for the third time in this thread, as it begins."""
+
+    @contextlib.contextmanager
+    def watched(function: Callable[..., Any], number: int) -> Iterator[None]:
+        code, left = inspect.unwrap(function).__code__, number
+
+        def note(frame: FrameType, event: str, argument: Any) -> None:
+            nonlocal left
+            if event == "call" and frame.f_code is code:
+                left -= 1
+                if left == 0:
+                    raise KeyboardInterrupt
+
+        before = sys.getprofile()
+        sys.setprofile(note)
+        try:
+            yield
+        finally:
+            sys.setprofile(before)
+        assert left == 0, f"{function.__name__} was not called {number} times"
+
+    return watched
