@@ -7,12 +7,15 @@ Environment
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import inspect
 import os
 import random
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
+from types import FrameType, ModuleType
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch starts its threads, and for the processes tests start
@@ -110,3 +113,51 @@ class Launches(TorchDispatchMode):
 def launches() -> type[Launches]:
     """``with launches() as seen: ...`` lists in ``seen.names`` the operators that ran."""
     return Launches
+
+
+@pytest.fixture
+def calls() -> Callable[..., contextlib.AbstractContextManager[list[str]]]:
+    """``with calls(f, g) as made: ...`` lists in ``made`` the name of f or g at each of their calls in this thread."""
+
+    @contextlib.contextmanager
+    def watched(*functions: Callable[..., Any]) -> Iterator[list[str]]:
+        codes, made = {inspect.unwrap(function).__code__ for function in functions}, []
+
+        def note(frame: FrameType, event: str, argument: Any) -> None:
+            if event == "call" and frame.f_code in codes:
+                made.append(frame.f_code.co_name)
+
+        before = sys.getprofile()
+        sys.setprofile(note)
+        try:
+            yield made
+        finally:
+            sys.setprofile(before)
+
+    return watched
+
+
+@pytest.fixture
+def interrupted() -> Callable[[Callable[..., Any], int], contextlib.AbstractContextManager[None]]:
+    """``with interrupted(f, 3): ...``: Ctrl-C when f is called for the third time in this thread, as it begins."""
+
+    @contextlib.contextmanager
+    def watched(function: Callable[..., Any], number: int) -> Iterator[None]:
+        code, left = inspect.unwrap(function).__code__, number
+
+        def note(frame: FrameType, event: str, argument: Any) -> None:
+            nonlocal left
+            if event == "call" and frame.f_code is code:
+                left -= 1
+                if left == 0:
+                    raise KeyboardInterrupt
+
+        before = sys.getprofile()
+        sys.setprofile(note)
+        try:
+            yield
+        finally:
+            sys.setprofile(before)
+        assert left == 0, f"{function.__name__} was not called {number} times"
+
+    return watched

@@ -61,18 +61,14 @@ HOUSE = {
 
 @pytest.mark.parametrize("part", ["geometry import BallTree", "layers import BallSparseAttention"])
 def test_a_part_is_imported_in_a_moment_and_without_the_house(part):
-    """In less than a second beyond torch's own import; the best of three, as others use the machine, too."""
+    """In less than a second of a processor beyond torch's own import; others use the machine, too."""
     code = (
-        "import sys, time, torch; start = time.perf_counter(); "
-        f"from pointcept_bsa.{part}; print(time.perf_counter() - start, *sys.modules)"
+        "import sys, time, torch; start = time.process_time(); "
+        f"from pointcept_bsa.{part}; print(time.process_time() - start, *sys.modules)"
     )
-    seconds = []
-    for _ in range(3):
-        time, *loaded = run_python(code).split()
-        seconds.append(float(time))
-        assert not (HEAVY | HOUSE) & set(loaded)
-    print(f"from pointcept_bsa.{part}: {min(seconds):.2f} s beyond torch")
-    assert min(seconds) < 1.0
+    seconds, *loaded = run_python(code).split()
+    print(f"from pointcept_bsa.{part}: {seconds} s beyond torch")
+    assert not (HEAVY | HOUSE) & set(loaded) and float(seconds) < 1.0
 
 
 ROOMS = sorted(

@@ -248,7 +248,8 @@ def test_an_interrupted_study_goes_on_with_the_trial_it_was_at(make, tmp_path, n
         process = subprocess.Popen([sys.executable, str(script)], env=environment, stdout=file)
     began = Path(wanted.output, "trials", "0000", "act.txt")
     until = time.monotonic() + 60
-    while not began.exists() and time.monotonic() < until:
+    while not began.exists():
+        assert process.poll() is None and time.monotonic() < until
         time.sleep(0.1)
     process.send_signal(number)
     process.wait(timeout=30)

@@ -22,8 +22,8 @@ import numpy as np
 import pytest
 import torch
 
-from pointcept_bsa.geometry import ball_tree, neighborhood
-from pointcept_bsa.geometry.ball_tree import BallTree
+from pointcept_bsa.geometry import find_neighbors
+from pointcept_bsa.geometry.ball_tree import BallTree, sort_into_tree
 from pointcept_bsa.host import MODELS, collate_fn
 from pointcept_bsa.layers.supernodes import POINT_TREE, Supernodes
 from pointcept_bsa.training.evaluation.flops import count_flops
@@ -159,16 +159,17 @@ def test_operations_are_those_of_the_formulas():
 
 
 @pytest.mark.parametrize("config", [UPT, ABUPT, MSPT], ids=lambda config: config["type"])
-def test_cached_geometry_changes_nothing_and_spares_the_search(config, monkeypatch):
+def test_cached_geometry_changes_nothing_and_spares_the_search(config, calls):
     model = fill(MODELS.build(config))
     clouds = [sample((n,), seed=n) for n in (70, 40)]
     given = [cloud | model.static_geometry(cloud["coord"]) for cloud in clouds]
     plain, cached = (collate_fn(part) for part in (clouds, given))
-    with torch.no_grad():
+    with torch.no_grad(), calls(sort_into_tree, find_neighbors) as made:
         wanted = model(plain)["feat"]
-        monkeypatch.setattr(ball_tree, "sort_into_tree", None)
-        monkeypatch.setattr(neighborhood, "find_neighbors", None)
+        assert made
+        made.clear()
         assert torch.equal(model(cached)["feat"], wanted)
+        assert not made
 
 
 @pytest.mark.parametrize(

@@ -52,20 +52,11 @@ def test_raw_files_of_finished_cases_may_go(copied, prepare_tool, capsys):
     assert "lacks files of 2 of 5 cases, first run_1/boundary_1.vtp of 'run_1'" in capsys.readouterr().err
 
 
-def test_an_interrupted_conversion_leaves_no_halves_and_goes_on(copied, tmp_path, prepare_tool, monkeypatch, capsys):
+def test_an_interrupted_conversion_leaves_no_halves_and_goes_on(copied, tmp_path, prepare_tool, interrupted, capsys):
     raw, out = copied[0], tmp_path / "new"
-    write, calls = ShuffledRows.write, []
-
-    def interrupted(self, files, blocks):
-        calls.append(files)
-        if len(calls) == 10:  # the second case's surface, after its coordinates
-            raise KeyboardInterrupt
-        write(self, files, blocks)
-
-    monkeypatch.setattr(ShuffledRows, "write", interrupted)
-    assert prepare_tool.main(command("drivaerml", raw, out)) == 130
+    with interrupted(ShuffledRows.write, 10):  # the second case's surface, after its coordinates
+        assert prepare_tool.main(command("drivaerml", raw, out)) == 130
     assert sorted(folder.name for folder in out.iterdir()) == ["run_1"] and not (out / "split.json").exists()
-    monkeypatch.undo()
     (out / ".run_2.surface.part").mkdir()  # what a killed run leaves
     assert prepare_tool.main(command("drivaerml", raw, out)) == 0
     assert "were there)" in capsys.readouterr().out and not list(out.glob(".*"))

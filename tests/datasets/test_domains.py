@@ -126,11 +126,11 @@ def test_names_faces_and_equal_names_of_targets():
         ({"air": {**Two.parts["air"], "face": np.zeros((1, 4), int)}}, "three corners"),
     ],
 )
-def test_wrong_parts_are_named(change, message, monkeypatch):
-    parts = {name: part for name, part in {**Two.parts, **change}.items() if part is not None}
-    monkeypatch.setattr(Two, "parts", parts)
+def test_wrong_parts_are_named(change, message):
+    data = Two()
+    data.parts = {name: part for name, part in {**Two.parts, **change}.items() if part is not None}
     with pytest.raises(InputError, match=message) as raised:
-        Two().get_data(0)
+        data.get_data(0)
     assert "\n" not in str(raised.value)
 
 

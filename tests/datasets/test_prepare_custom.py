@@ -12,6 +12,7 @@ import pytest
 from custom_files import MORE, open_all, prepare, surface
 
 from pointcept_bsa.datasets.point_field import CustomFieldDataset
+from pointcept_bsa.datasets.prepare.layout import write_sample
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.mesh_io import Mesh, write_mesh
 
@@ -78,24 +79,12 @@ def test_the_dry_run_reports_everything_and_writes_nothing(files, tmp_path, prep
     assert sum("left out, cannot be used" in note for note in notes) == 3
 
 
-def test_an_interrupted_run_goes_on_and_ends_the_same(files, tmp_path, prepare_tool, capsys, monkeypatch):
-    from pointcept_bsa.datasets.prepare import custom
-
+def test_an_interrupted_run_goes_on_and_ends_the_same(files, tmp_path, prepare_tool, capsys, interrupted):
     root, _ = files
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     assert prepare(prepare_tool, root, whole, *MORE) == 0
-    written = []
-
-    def stop_after_five(*arguments):
-        if len(written) == 5:
-            raise KeyboardInterrupt
-        written.append(arguments)
-        return real(*arguments)
-
-    real = custom.write_sample
-    monkeypatch.setattr(custom, "write_sample", stop_after_five)
-    assert prepare(prepare_tool, root, cut, *MORE) == 130
-    monkeypatch.undo()
+    with interrupted(write_sample, 6):
+        assert prepare(prepare_tool, root, cut, *MORE) == 130
     assert not (cut / "split.json").exists()
     with pytest.raises(InputError, match="split.json: is missing"):
         CustomFieldDataset("train", str(cut))

@@ -8,7 +8,8 @@ import torch
 
 from pointcept_bsa.datasets.tree_transforms import random_rotation
 from pointcept_bsa.errors import InputError
-from pointcept_bsa.geometry import BallTree, ball_tree
+from pointcept_bsa.geometry import BallTree, find_neighbors
+from pointcept_bsa.geometry.ball_tree import sort_into_tree
 from pointcept_bsa.geometry.single_tree import SingleTree
 from pointcept_bsa.host import MODELS, TRANSFORMS, collate_fn
 
@@ -45,14 +46,15 @@ def collected(points, keys, sizes):
 
 
 @pytest.mark.parametrize("backbone, sizes", BACKBONES.values(), ids=BACKBONES)
-def test_the_backbone_gives_the_same_and_sorts_nothing(backbone, sizes, monkeypatch):
+def test_the_backbone_gives_the_same_and_sorts_nothing(backbone, sizes, calls):
     network = MODELS.build(backbone | dict(in_channels=3)).eval()
     plain, prepared = (collate_fn([collected(n, keys, sizes) for n in (70, 1, 40)]) for keys in (("coord",), KEYS))
-    with torch.no_grad():
+    with torch.no_grad(), calls(sort_into_tree, find_neighbors) as made:
         wanted = network(plain)["feat"]
-        if backbone["type"] != "Erwin-v1m1":  # whose coarser levels are sorted anew
-            monkeypatch.setattr(ball_tree, "sort_into_tree", None)
+        assert made
+        made.clear()
         assert torch.equal(network(prepared)["feat"], wanted)
+    assert made == ["sort_into_tree"] * (backbone["type"] == "Erwin-v1m1")  # its coarser level is sorted anew
 
 
 def test_sizes_that_do_not_fit_are_refused_at_once():

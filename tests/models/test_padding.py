@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -220,22 +221,26 @@ def test_rows_move_together_and_tables_name_slots():
 
 
 def test_kept_tables_are_found_by_the_coordinates_alone(monkeypatch):
-    padding, fresh = (regressor(ERWIN).padding(128) for _ in range(2))
-    padding.keep = True
+    fresh, made = regressor(ERWIN).padding(128), []
+
+    def trees(coord, order):
+        made.append(len(coord))
+        return fresh.trees(coord, order)
+
+    def made_for(*samples):
+        made.clear()
+        for sample in samples:
+            assert_same(padding(sample), fresh(sample))
+        return made
+
+    padding = replace(fresh, trees=trees, keep=True)
     samples = clouds((70, 1, 257), dtype=torch.float32)
-    for sample in samples * 2:
-        assert_same(padding(sample), fresh(sample))
-    assert len(padding._kept) == 3
-    monkeypatch.setattr(padding, "trees", None)  # never called again
-    changed = samples[0] | dict(feat=samples[0]["feat"] + 1)
-    assert_same(padding(changed), fresh(changed))
-    monkeypatch.undo()
-    moved = samples[0] | dict(coord=samples[0]["coord"].flip(0))
-    assert_same(padding(moved), fresh(moved))
-    monkeypatch.setattr("pointcept_bsa.geometry.padding.KEPT_BYTES", padding._kept_bytes + 1)
+    assert made_for(*samples, *samples) == [70, 1, 257]
+    assert not made_for(samples[0] | dict(feat=samples[0]["feat"] + 1))
+    assert made_for(samples[0] | dict(coord=samples[0]["coord"].flip(0))) == [70]
+    monkeypatch.setattr("pointcept_bsa.geometry.padding.KEPT_BYTES", 1)  # no more are kept, those there are found
     other = samples[0] | dict(coord=samples[0]["coord"] * 2)
-    assert_same(padding(other), fresh(other))
-    assert len(padding._kept) == 4
+    assert made_for(other, other, samples[2]) == [70, 70]
 
 
 def assert_same(left, right):

@@ -81,21 +81,19 @@ def test_operator_is_well_registered():
 
 
 @kernel_test
-def test_the_embedding_by_kernels(monkeypatch):
+def test_the_embedding_by_kernels(monkeypatch, launches):
     lengths = (9, 4)
     data = dict(coord=torch.randn(13, 3, device=DEVICE), feat=torch.randn(13, 5, device=DEVICE))
     embedding = PointEmbedding(5, 6, mp_steps=2, num_neighbors=5).to(DEVICE)
-    used = []
-    original = kernels.mean_message_triton
-    monkeypatch.setattr(kernels, "mean_message_triton", lambda *a: used.append(1) or original(*a))
     results = []
-    for ops in ("triton", "reference"):
+    for ops, used in (("triton", 4), ("reference", 0)):
         monkeypatch.setenv("PCBSA_OPS", ops)
-        out = embedding(data, lengths)
-        with torch.no_grad():
-            assert torch.equal(embedding(data, lengths), out)
+        with launches() as seen:
+            out = embedding(data, lengths)
+            with torch.no_grad():
+                assert torch.equal(embedding(data, lengths), out)
+        assert seen.names.count("pcbsa::mean_message") == used
         results.append([out, *torch.autograd.grad(out.square().sum(), list(embedding.parameters()))])
-    assert len(used) == 4
     assert all(torch.allclose(a, b, atol=1e-4, rtol=1e-4) for a, b in zip(*results, strict=True))
 
 

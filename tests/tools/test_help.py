@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,7 @@ from pointcept_bsa.host.embedded.config import Config, run_custom_imports
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOLS = sorted(path.stem for path in (ROOT / "tools").glob("*.py"))
-SECONDS = 2.0
+SECONDS = 2.0  # of a processor: others use the machine, too
 
 
 def run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
@@ -29,9 +29,10 @@ def run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize("words", [*([tool] for tool in TOOLS), ["prepare_data", "custom"]], ids=" ".join)
 def test_help_comes_at_once(tmp_path, words):
     tool = str(ROOT / "tools" / f"{words[0]}.py")
-    start = time.perf_counter()
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = run(tmp_path, "-X", "importtime", tool, *words[1:], "--help")
-    assert time.perf_counter() - start < SECONDS
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < SECONDS
     assert done.returncode == 0 and done.stdout.startswith("usage: ")
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
     assert "pointcept_bsa.arguments" in imported

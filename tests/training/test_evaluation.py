@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import json
 import math
-from unittest.mock import MagicMock
 
 import pytest
 import torch
@@ -12,9 +12,12 @@ from torch import nn
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.host import collate_fn
 from pointcept_bsa.models.normalizer import TargetNormalizer
-from pointcept_bsa.training.evaluation import evaluator
+from pointcept_bsa.training.checkpoints.checkpoint import load_checkpoint
+from pointcept_bsa.training.cli import train_main
 from pointcept_bsa.training.evaluation.evaluation import check_metrics, evaluate, summarize
 from pointcept_bsa.training.evaluation.evaluator import RegressionEvaluator
+
+from ..small_runs import ROOT, SMALL
 
 
 class OffByOne(nn.Module):
@@ -109,11 +112,16 @@ def test_a_likelihood_needs_a_variance():
         evaluate(OffByOne(), [collate_fn(samples())], ["nll"])
 
 
-@pytest.mark.parametrize(("key", "value", "name"), [("mse", -1.0, "-mse"), ("r2", 1.0, "r2")])
-def test_the_larger_of_the_published_values_is_the_better(monkeypatch, key, value, name):
-    monkeypatch.setattr(evaluator, "evaluate", lambda *a, **k: [{"name": "a", "points": 1, "mse": 1.0, "r2": 1.0}])
-    monkeypatch.setattr(evaluator, "bounded", lambda *a: None)
-    hook = evaluator.RegressionEvaluator(metrics=("mse", "r2"), key=key)
-    hook.trainer = MagicMock(epoch=0, comm_info={})
-    hook.after_epoch()
-    assert hook.trainer.comm_info == {"current_metric_value": value, "current_metric_name": name}
+@pytest.mark.parametrize(("key", "best_of", "sign"), [("mse", min, -1), ("r2", max, 1)])
+def test_the_best_checkpoint_is_that_of_the_best_validation(tmp_path, key, best_of, sign):
+    """Whatever larger means: of the published values the larger is the better."""
+    options = ["max_iters=4", "eval_every=1", "optimizer.lr=0.05", f"hooks.5.key={key}", "hooks.5.metrics=['mse','r2']"]
+    options += ["data.val.num_samples=3", f"save_path={tmp_path}"]
+    config = str(ROOT / "configs/ellipsoid_flow/bsa.py")
+    assert train_main(["--config", config, "--options", *SMALL, *options]) == 0
+    records = map(json.loads, (tmp_path / "metrics.jsonl").read_text().splitlines())
+    values = [record[f"val/{key}"] for record in records if f"val/{key}" in record]
+    best = load_checkpoint(tmp_path / "model" / "model_best.pth")
+    assert len(values) == 4 and best["epoch"] == 1 + values.index(best_of(values))
+    assert best["best_metric_value"] == pytest.approx(sign * best_of(values))
+    assert f"Best {'-' * (sign < 0)}{key} so far: " in (tmp_path / "train.log").read_text()

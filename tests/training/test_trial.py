@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import weakref
 
 import pytest
 
@@ -81,22 +80,22 @@ def test_no_evaluator_is_an_error(trial, toys):
 
 
 @pytest.mark.parametrize("stop_at", [None, 1])
-def test_nothing_refers_to_a_trainer_that_is_done(trial, toys, monkeypatch, stop_at):
-    alive = []
-    original = DefaultTrainer.build_model
+def test_nothing_refers_to_a_trainer_that_is_done(trial, toys, stop_at):
+    def alive():
+        gc.collect()
+        return sum(type(each) in (DefaultTrainer, toys.ToyLine) for each in gc.get_objects())
 
-    def build(self):
-        model = original(self)
-        alive.append(weakref.ref(model))
-        return model
+    class Counting(Listener):
+        def evaluated(self, *of):
+            self.within = alive()
+            return super().evaluated(*of)
 
-    monkeypatch.setattr(DefaultTrainer, "build_model", build)
+    before, listener = alive(), Counting(stop_at)
     try:
-        train_trial(trial(), Listener(stop_at))
+        train_trial(trial(), listener)
     except TrialStopped:
         pass
-    gc.collect()
-    assert [ref() for ref in alive] == [None]
+    assert listener.within == before + 2 and alive() == before
 
 
 def test_a_sweep_raises_the_learning_rate_evenly_in_its_logarithm(config, run_dir, toys):

@@ -28,17 +28,18 @@ def published_table() -> dict[str, Any]:
     )
 
 
-def published_for(card: Mapping[str, Any]) -> dict[str, Any]:
+def published_for(card: Mapping[str, Any], table: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """What is published for the test that a data set's card describes.
 
     Args:
         card: ``dataset``, ``protocol``, ``split`` and ``num_samples`` of what was tested.
+        table: of published results; by default ours, :func:`published_table`.
 
     Returns:
         ``rows``: published results of the same protocol, best first within a metric; empty where there is nothing to
         compare with. ``reason``: why it is empty, else "". ``validation``: how the papers choose their weights.
     """
-    table = published_table()
+    table = published_table() if table is None else table
     dataset, protocol = card.get("dataset"), card.get("protocol")
     known = [p for p in table["protocols"] if p["dataset"] == dataset]
     same = [p for p in known if p["protocol"] == protocol]
@@ -79,9 +80,9 @@ def own_value(report: Mapping[str, Any], metric: str, units: str) -> float | Non
     return value if value is not None and math.isfinite(value) else None
 
 
-def comparison_lines(report: Mapping[str, Any]) -> list[str]:
+def comparison_lines(report: Mapping[str, Any], table: Mapping[str, Any] | None = None) -> list[str]:
     """A table of published results with the tested model in its place, or one line that says why there is none."""
-    found = published_for(report["data"])
+    found = published_for(report["data"], table)
     if found["rows"] and report.get("approximation"):
         found = _nothing("no comparison: large clouds were predicted in pieces, published results are of whole clouds")
     if not found["rows"]:
