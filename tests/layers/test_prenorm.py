@@ -12,6 +12,7 @@ import pointcept_bsa.ops.dense_attention
 import pointcept_bsa.ops.selected_attention
 import pointcept_bsa.ops.tree_attention
 import pointcept_bsa.ops.tree_descent  # noqa: F401  # all that register operators
+from pointcept_bsa.dispatch import triton_installed
 from pointcept_bsa.layers import prenorm
 from pointcept_bsa.layers.norm import RMSNorm
 from pointcept_bsa.layers.prenorm import PrenormBlock, by_rows, check_recompute, mlp
@@ -104,6 +105,7 @@ def test_an_mlp_has_gelu_between_its_layers_alone():
     compare(layers(x), torch.stack(want), {"x": x, **p})
 
 
+@pytest.mark.skipif(not triton_installed(), reason="needs triton")
 def test_selective_recomputation_keeps_every_attention_and_choice_there_is():
     """Names that are no operators would be passed over without a word, and so would new operators."""
     own = {name.split("::")[1].split(".")[0] for name in torch._C._dispatch_get_all_op_names() if name[:7] == "pcbsa::"}
