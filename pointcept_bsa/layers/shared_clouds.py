@@ -1,7 +1,8 @@
 """What the layers need of the whole clouds, where this process may have but a part of them.
 
-``S`` own slots, ``L`` blocks of the whole clouds, ``l`` slots a block, ``G`` query groups, ``H`` heads of queries,
-``Hkv`` of keys and values, ``D`` channels a head.
+``S`` own slots, ``L`` blocks of the whole clouds, ``l`` slots a block, ``G`` query groups, each of which chooses ``K``
+blocks, ``F`` blocks of other processes, ``H`` heads of queries, ``Hkv`` of keys and values, ``D`` channels a head,
+``C`` of all heads, ``N`` points, ``B`` clouds, ``R`` processes.
 """
 
 from __future__ import annotations
@@ -88,7 +89,7 @@ class SharedPoints:
 
     @classmethod
     def of(cls, lengths: Sequence[int], device: torch.device) -> SharedPoints | None:
-        """From the own points of each cloud; None where the clouds are not shared. The host waits."""
+        """From the own points of each cloud (B,); None where the clouds are not shared. The host waits."""
         group = context_group()
         if group is None:
             return None
@@ -100,8 +101,11 @@ class SharedPoints:
         return tuple(map(sum, zip(*self.lengths, strict=True)))
 
     def keys_values(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Those (N, H, D) of all points of the whole clouds, cloud after cloud. Each process holds them all while it
-        attends, and for the backward pass: 2 C numbers a point and layer. Their gradients are reduce-scattered."""
+        """Own ones (own points, H, D) -> those of all points of the whole clouds (N, H, D), cloud after cloud.
+
+        Each process holds them all while it attends, and for the backward pass: 2 C numbers a point and layer. Their
+        gradients are reduce-scattered.
+        """
         rows = tuple(map(sum, self.lengths))
         both = all_gather(torch.stack([k, v], 1), rows, self.group, "keys", pieces_of(self.lengths))
         k, v = both.unbind(1)
