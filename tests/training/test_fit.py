@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from pointcept_bsa.host import comm
 from pointcept_bsa.training.cli import train_main
 from pointcept_bsa.training.evaluation.fit import (
     ConstantErrors,
@@ -44,9 +45,22 @@ def test_the_constant_is_the_mean_training_target():
     model.normalizer.register_buffer("mean", torch.tensor([2.0]))
     constant = ConstantErrors(model)
     target = torch.tensor([[1.0], [2.0], [3.0], [4.0]])
-    constant({"target": target, "offset": torch.tensor([2, 4])}, target)
+    batch = {"target": target, "offset": torch.tensor([2, 4]), "name": ["a", "b"]}
+    constant(batch, target)
     assert constant.errors == pytest.approx([(1 / 5) ** 0.5, (5 / 25) ** 0.5])
+    constant(batch, target)  # a distributed sampler repeats samples where they do not divide
+    assert len(constant.errors) == 2
     assert ConstantErrors(torch.nn.Linear(1, 1)).value is None
+
+
+def test_the_constant_is_judged_on_the_samples_of_all_processes(monkeypatch):
+    model = torch.nn.Linear(1, 1)
+    model.normalizer = torch.nn.Module()
+    model.normalizer.register_buffer("mean", torch.tensor([2.0]))
+    constant = ConstantErrors(model)
+    constant({"target": torch.tensor([[1.0]]), "offset": torch.tensor([1]), "name": ["b"]}, None)
+    monkeypatch.setattr(comm, "all_gather", lambda records: [records, [{"name": "a", "error": 4.0}]])
+    assert constant.errors == [4.0, 1.0] and constant.value == 2.5
 
 
 def test_training_errors_leave_the_mode_as_it_is():

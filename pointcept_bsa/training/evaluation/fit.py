@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from pointcept_bsa.host.weight import of_other_weights
 from pointcept_bsa.training.evaluation.bounded import evaluation_mode
+from pointcept_bsa.training.evaluation.evaluation import of_all_processes
 from pointcept_bsa.training.evaluation.running_statistics import errors_of, some_batches
 from pointcept_bsa.training.evaluation.target_fields import TargetField, pooled_relative_l2, target_fields
 from pointcept_bsa.training.runs.finished import Run, tested
@@ -74,13 +75,16 @@ def training_errors(model: nn.Module, dataset: Any, clouds: int) -> list[float]:
 
 
 class ConstantErrors:
-    """Collects the relative L2 of the mean training target on the batches it is called with."""
+    """Collects the relative L2 of the mean training target on the samples of the batches it is called with.
+
+    ``errors`` and ``value`` are of the samples of all processes, each once; all processes ask for them together.
+    """
 
     def __init__(self, model: nn.Module, fields: Sequence[TargetField] = ()) -> None:
         self.model, self.fields = model, fields
         normalizer = getattr(model, "normalizer", None)
         self.mean: Tensor | None = getattr(normalizer, "mean", None)
-        self.errors: list[float] = []
+        self.records: list[dict[str, Any]] = []
 
     @torch.no_grad()
     def __call__(self, batch: Mapping[str, Any], output: Any) -> None:
@@ -88,12 +92,19 @@ class ConstantErrors:
             return
         target = batch["target"].double()
         constant = self.mean.to(target).expand_as(target)
-        self.errors += pooled_relative_l2(self.model, self.fields, constant, target, batch).tolist()
+        errors = pooled_relative_l2(self.model, self.fields, constant, target, batch).tolist()
+        self.records += [{"name": name, "error": e} for name, e in zip(batch["name"], errors, strict=True)]
+
+    @property
+    def errors(self) -> list[float]:
+        """One a sample, in the order of their names."""
+        return [record["error"] for record in of_all_processes(self.records)]
 
     @property
     def value(self) -> float | None:
         """Their mean; None without any."""
-        return statistics.fmean(self.errors) if self.errors else None
+        errors = self.errors
+        return statistics.fmean(errors) if errors else None
 
 
 # Whether a tested network is better than predicting the mean of its training targets everywhere.
