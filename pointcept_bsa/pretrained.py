@@ -56,6 +56,11 @@ class Predictor:
     network: Network
     weight: Path
 
+    def __repr__(self) -> str:
+        """One line: the weights, what it predicts with units, what it takes."""
+        units = ", ".join(f"{name} [{unit}]" for name, unit in self.units.items())
+        return f"Predictor({str(self.weight)!r}: {units}; fields {list(self.fields)})"
+
     @property
     def units(self) -> dict[str, str]:
         """Unit by name of the target channel."""

@@ -41,11 +41,16 @@ def read_npz_mesh(path: Path) -> Mesh:
             groups[group][name] = values
         elif key in FACES and values.ndim == 2 and values.shape[1] in (3, 4) and values.dtype.kind in "iu":
             groups["cells"]["triangle" if values.shape[1] == 3 else "quad"] = values
-        elif values.ndim in (1, 2) and len(values) == len(points):
-            groups["point_data"][key] = values
+        elif values.ndim and len(values) == len(points):
+            groups["point_data"][key] = in_columns(values)
         else:
             groups["field_data"][key] = values
     return Mesh(points, **groups, left_out=tuple(left_out))
+
+
+def in_columns(values: np.ndarray) -> np.ndarray:
+    """(N,) and (N, k) as they are, tensors (N, 3, 3) as (N, 9), row after row."""
+    return values if values.ndim < 3 else values.reshape(len(values), -1)
 
 
 def write_npz_mesh(file: BinaryIO, mesh: Mesh, where: object) -> None:

@@ -85,8 +85,24 @@ def diagnose(model: nn.Module, batch: Mapping[str, Any], forward: Callable[[Any]
                 return f"the model's {kind} {name!r} is not finite already"
     found = _first_module(model, batch, forward)
     if found is not None:
-        return f"first module whose output is not finite: {found} (samples {_names(batch)})"
+        return f"first module whose output is not finite: {found} (samples {_names(batch)}){_zero_targets(batch)}"
     return f"{FINITE}, so what was not came from the backward pass (samples {_names(batch)})"
+
+
+def _zero_targets(batch: Mapping[str, Any]) -> str:
+    """The samples of a batch whose target is 0 at all points, or whose squares are 0 or infinite; nothing without."""
+    target, offset = batch.get("target"), batch.get("offset")
+    if not isinstance(target, Tensor) or not isinstance(offset, Tensor) or context_size() > 1:
+        return ""
+    clouds = target.float().tensor_split(offset[:-1].cpu())
+    squares = [float(cloud.square().mean()) for cloud in clouds]
+    names = [str(n) for n, s in zip(batch.get("name", ()), squares, strict=False) if not 0 < s < float("inf")]
+    if not names:
+        return ""
+    return (
+        f"; the squared target is 0 or too large for float32 in {', '.join(names[:3])}, which has no relative error: "
+        "RelativeL2Loss takes physical=False"
+    )
 
 
 def _first_module(model: nn.Module, batch: Any, forward: Callable[[Any], Any]) -> str | None:

@@ -283,6 +283,8 @@ def test_a_vector_target_is_written_as_a_vector():
         (["--input", "A", "A", "--output", "o"], "also that of another input"),
         (["--input", "A", "--output", "A"], "is the input"),
         (["--input", "A", "--output", "o.stl"], "holds no fields"),
+        (["--input", "A", "--output", "o.csv"], "o.csv': wanted a file that ends in one of ['.vtp', '.vtu', "),
+        (["--input", "A", "--output", "o.h5"], "or a folder, without a suffix or there already"),
         (["--input", "A", "--output", "o", "--area", "-1"], "--area"),
         (["--input", "A", "--output", "o", "--field", "normal"], "wanted NAME=X"),
         (["--input", "A", "--output", "o", "--field", "normal=q"], "no point field 'q'"),

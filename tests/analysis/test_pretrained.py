@@ -75,6 +75,21 @@ def test_a_field_may_be_given_as_array_or_tensor(saved, ellipsoid, tmp_path, too
     assert not np.allclose(opened.predict(points, normal=-normal)[TARGET], wanted)
 
 
+def test_a_network_says_what_it_is_in_a_line(saved):
+    told = repr(pointcept_bsa.load(saved, device="cpu"))
+    assert told == f"Predictor('{saved / 'model.safetensors'}': {TARGET} [1]; fields ['normal'])"
+
+
+def test_points_that_their_type_rounds_away_are_told(saved, ellipsoid):  # noqa: F811
+    opened, normal = pointcept_bsa.load(saved, device="cpu"), np.tile([1.0, 0, 0], (120, 1))
+    for points, told in ((ellipsoid.points[:120], False), (ellipsoid.points[:120] + 5.7e6, True)):
+        for kind in (np.float32, np.float64):
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                opened.predict(points.astype(kind), normal=normal)
+            assert any("give float64" in str(each.message) for each in caught) == (told and kind is np.float32)
+
+
 def test_saving_what_was_saved_changes_nothing(saved, tmp_path):
     pointcept_bsa.load(saved, device="cpu").save_pretrained(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(path.name for path in saved.iterdir())
@@ -131,6 +146,7 @@ def test_targets_of_two_columns_and_numbers_for_all_points():
         (np.ones((4, 3)), {}, "has no point field 'normal'"),
         (np.ones((4, 3)), {"normal": np.ones((3, 3))}, "wanted a row for each of the 4 points"),
         (np.ones((4, 3)), {"normal": np.ones((4, 2))}, "has 2 columns, wanted 3"),
+        (np.ones((4, 3)), {"normal": np.ones(5)}, "wanted a row for each of the 4 points, or the 3 numbers"),
         (np.ones((4, 3)), {"normal": np.ones((4, 3)), "speed": 3.0}, "speed"),
         (np.ones((4, 3)), {"normal": "x"}, "wanted a row for each of the 4 points"),
         (np.ones((4, 3)), {"faces": [[0, 1, 4]]}, "name points 0 to 4"),

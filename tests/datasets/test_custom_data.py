@@ -155,6 +155,32 @@ def test_config_trains_and_tests(tmp_path, prepare_tool):
     assert "Static_Pressure" in metrics and "drawn 0.1/0.1, seed 0" in metrics
 
 
+def test_samples_at_rest_train_and_what_they_upset_is_told(tmp_path, prepare_tool, capsys):
+    for i in range(6):
+        x = np.random.default_rng(i).random((40, 3))
+        np.savez((tmp_path / f"s{i}.npz"), coord=x, u=x * (i != 3))
+    split = {"train": ["s0", "s3", "s5"], "val": ["s1"], "test": ["s4"]}
+    (tmp_path / "split.json").write_text(json.dumps(split))
+    command = ["custom", "--src", str(tmp_path), "--target", "u", "--split-file", str(tmp_path / "split.json")]
+    assert prepare_tool.main([*command, "--dst", str(tmp_path / "out")]) == 0
+    options = ["model.backbone.depth=1", "num_worker=0", "test.pictures=False", "max_iters=2", "device=cpu", "seed=0"]
+    run = ["--config", str(tmp_path / "out/bsa.py"), "--options", *options]
+    assert cli.train_main([*run, f"save_path={tmp_path / 'run'}"]) == 0
+    physical = ["model.criteria.0.physical=True", f"save_path={tmp_path / 'physical'}"]
+    assert cli.train_main([*run, *physical]) == 2
+    error = capsys.readouterr().err
+    assert "is 0 or too large for float32 in s3, which has no relative error" in error and "physical=False" in error
+    (tmp_path / "split.json").write_text(json.dumps(split | {"train": ["s0", "s5"], "val": ["s1", "s3"]}))
+    assert prepare_tool.main([*command, "--dst", str(tmp_path / "still")]) == 0
+    run = ["--config", str(tmp_path / "still/bsa.py"), "--options", *options, f"save_path={tmp_path / 'still_run'}"]
+    assert cli.train_main(run) == 0
+    log = (tmp_path / "still_run/train.log").read_text()
+    assert "relative_l2 is inf because of s3 (a target that is zero at all points" in log
+    assert not (tmp_path / "still_run/model/model_best.pth").exists()
+    assert cli.train_main([*run, f"save_path={tmp_path / 'by_mse'}", "hooks.5.key=mse"]) == 0
+    assert (tmp_path / "by_mse/model/model_best.pth").is_file()
+
+
 def test_a_field_named_like_columns_of_another_is_refused(tmp_path):
     for i in range(4):
         fields = {"v": np.random.rand(5, 3), "v[0]": np.random.rand(5)}

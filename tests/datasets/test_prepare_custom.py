@@ -14,6 +14,7 @@ from custom_files import MORE, open_all, prepare, surface
 from pointcept_bsa.datasets.point_field import CustomFieldDataset
 from pointcept_bsa.datasets.prepare.layout import write_sample
 from pointcept_bsa.errors import InputError
+from pointcept_bsa.host.embedded.config import load_config
 from pointcept_bsa.mesh_io import Mesh, write_mesh
 
 
@@ -228,3 +229,85 @@ def test_options_that_nothing_asks_for_are_refused(files, tmp_path, prepare_tool
         assert message in capsys.readouterr().err and not (tmp_path / "out").exists()
     with pytest.raises(InputError, match="units: got 'wal'.*did you mean 'wall'"):
         CustomFieldDataset("train", str(root), target=["wall"], units={"wal": "m"})
+
+
+def clouds(folder, number=6, **fields):
+    """Files of 20 points; a field is a function of positions (20, 3) and the number of the sample."""
+    folder.mkdir()
+    for i in range(number):
+        x = np.random.default_rng(i).random((20, 3))
+        np.savez(folder / f"s{i}.npz", coord=x, **{name: make(x, i) for name, make in fields.items()})
+
+
+def prepared(tool, raw, out, *more):
+    assert tool.main(["custom", "--src", str(raw), "--dst", str(out), *more]) == 0
+    return out
+
+
+def test_samples_at_rest_are_told_and_trained_on_normalised_values(tmp_path, prepare_tool, capsys):
+    clouds(tmp_path / "raw", u=lambda x, i: i * x)
+    out = prepared(prepare_tool, tmp_path / "raw", tmp_path / "out", "--target", "u")
+    assert "zero at all points of 1 samples (s0)" in capsys.readouterr().out
+    assert "no relative error" in (out / "README.md").read_text()
+    assert load_config(str(out / "bsa.py")).model.criteria == [dict(type="RelativeL2Loss", physical=False)]
+
+
+@pytest.mark.parametrize(("scale", "written"), [(1e20, True), (1e-20, True), (1e5, False), (1e-5, False)])
+def test_squares_that_float32_does_not_hold_are_not_taken(tmp_path, prepare_tool, scale, written):
+    clouds(tmp_path / "raw", density=lambda x, i: scale * (1 + x[:, 0]))
+    out = prepared(prepare_tool, tmp_path / "raw", tmp_path / "out", "--target", "density")
+    assert ("physical=False" in (out / "bsa.py").read_text()) == written
+
+
+def test_samples_of_other_units_are_told(tmp_path, prepare_tool, capsys):
+    clouds(tmp_path / "raw", p=lambda x, i: x[:, 0])
+    x = np.random.default_rng(0).random((20, 3))
+    prepared(prepare_tool, tmp_path / "raw", tmp_path / "same", "--target", "p")
+    assert "size:" not in capsys.readouterr().out
+    np.savez(tmp_path / "raw" / "millimetres.npz", coord=1000 * x, p=x[:, 0])
+    prepared(prepare_tool, tmp_path / "raw", tmp_path / "out", "--target", "p")
+    assert "(millimetres): in other units?" in capsys.readouterr().out
+
+
+def test_what_was_prepared_is_no_raw_file(tmp_path, prepare_tool, capsys):
+    clouds(tmp_path / "raw", p=lambda x, i: x[:, 0])
+    for _ in range(2):
+        out = prepared(prepare_tool, tmp_path / "raw", tmp_path / "raw" / "prepared", "--target", "p")
+        assert sorted(n for s in open_all(data_root=str(out)).values() for n in s.sample_names) == [
+            f"s{i}" for i in range(6)
+        ]
+    assert (
+        prepare_tool.main(["custom", "--src", str(tmp_path / "raw"), "--dst", str(tmp_path / "raw"), "--target", "p"])
+        == 2
+    )
+    assert "the folder of --src" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["npz", "folder"])
+def test_tensors_are_columns(tmp_path, prepare_tool, kind):
+    def tensor(x, i):
+        return np.einsum("ni,nj->nij", x, x + i)
+
+    clouds(tmp_path / "raw", stress=tensor)
+    for path in sorted((tmp_path / "raw").glob("*.npz")) if kind == "folder" else ():
+        path.with_suffix("").mkdir()
+        for name, values in np.load(path).items():
+            np.save(path.with_suffix("") / f"{name}.npy", values)
+        path.unlink()
+    out = prepared(prepare_tool, tmp_path / "raw", tmp_path / "out", "--target", "stress")
+    x = np.random.default_rng(4).random((20, 3))
+    np.testing.assert_allclose(np.load(out / "s4/stress.npy"), tensor(x, 4).reshape(20, 9), rtol=1e-6)
+
+
+def test_inputs_named_like_what_transforms_make_are_refused(tmp_path, prepare_tool, capsys):
+    clouds(tmp_path / "raw", p=lambda x, i: x[:, 0], fourier=lambda x, i: x[:, 1])
+    command = ["custom", "--src", str(tmp_path / "raw"), "--dst", str(tmp_path / "out"), "--target", "p"]
+    assert prepare_tool.main([*command, "--feature", "fourier"]) == 2
+    assert "'fourier' is a name that samples use otherwise" in capsys.readouterr().err
+
+
+def test_bad_samples_that_were_drawn_to_be_tested_are_told_with_the_way_out(tmp_path, prepare_tool, capsys):
+    clouds(tmp_path / "raw", p=lambda x, i: x[:, 0] + (np.nan if i in (0, 1, 2, 4, 5) else 0))
+    command = ["custom", "--src", str(tmp_path / "raw"), "--dst", str(tmp_path / "out"), "--target", "p"]
+    assert prepare_tool.main([*command, "--skip-bad"]) == 2
+    assert "another --seed draws others" in capsys.readouterr().err

@@ -20,6 +20,7 @@ from pointcept_bsa.training.evaluation.anchored import Anchors
 from pointcept_bsa.training.evaluation.export_fields import as_vector
 from pointcept_bsa.training.evaluation.training_range import field_channels
 
+COARSE = 1e-4  # of the extent of a cloud
 PREFIX, SPREAD = "predicted_", "spread_"
 
 
@@ -131,15 +132,26 @@ def predict_arrays(
         if values.ndim and len(values) == len(coord) and not of_the_cloud:
             data[key], given[key] = values, key
         else:
-            given[key] = _numbers(values, key, len(coord), name)
+            columns = 0 if info is None else info.columns
+            given[key] = _numbers(values, key, len(coord), name, columns)
     mesh = checked_mesh(Mesh(coord, triangles, data), name)
     prepared, prediction, warning = predict_mesh(mesh, name, network, given, max_points, anchors)
-    remarks = [*prepared.remarks, *([] if warning is None else [warning])]
+    remarks = [*coarse_points(coord), *prepared.remarks, *([] if warning is None else [warning])]
     found = columns_of_targets(at_all_points(prediction.values, prepared.used, network), network)
     if prediction.spread is not None:
         spreads = columns_of_targets(at_all_points(prediction.spread, prepared.used, network), network)
         found |= {SPREAD + name: values for name, values in spreads.items()}
     return found | {name: np.asarray(value) for name, value in prediction.scalars.items()}, remarks
+
+
+def coarse_points(coord: np.ndarray) -> list[str]:
+    """A line where positions (N, d) came in a type that rounds them by more than ``COARSE`` of their extent."""
+    if coord.dtype.kind != "f" or coord.dtype.itemsize > 4 or len(coord) < 2:
+        return []
+    step, extent = float(np.spacing(np.abs(coord).max())), float(np.ptp(coord, axis=0).max())
+    if step <= COARSE * extent:
+        return []
+    return [f"points: {coord.dtype} holds them to {step:.2g} alone, and they extend over {extent:.3g}: give float64"]
 
 
 def _array(values: Any) -> np.ndarray:
@@ -149,11 +161,12 @@ def _array(values: Any) -> np.ndarray:
         raise InputError(f"points and fields: wanted arrays of numbers ({' '.join(str(error).split())})") from None
 
 
-def _numbers(values: np.ndarray, key: str, count: int, name: str) -> str:
-    """As ``--field`` has them: "50.0,4.0"."""
-    if values.ndim > 1 or not values.size or values.dtype.kind not in "fiub":
+def _numbers(values: np.ndarray, key: str, count: int, name: str, columns: int) -> str:
+    """As ``--field`` has them: "50.0,4.0"; ``columns`` of them, 0 for any number."""
+    fits = values.size == columns if columns else values.size > 0
+    if values.ndim > 1 or values.dtype.kind not in "fiub" or not fits:
         raise InputError(
             f"{name}: field {key!r} is {values.dtype} of shape {values.shape}, wanted a row for each of the {count} "
-            "points, or the numbers that all of them share"
+            f"points, or the {columns or 'few'} numbers that all of them share"
         )
     return ",".join(repr(float(value)) for value in values.ravel())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -260,6 +261,12 @@ def output_paths(settings: Settings) -> list[tuple[Path, Path]]:
         if sources[0].resolve() == Path(settings.output).resolve():
             raise InputError(f"--output {settings.output!r}: is the input, wanted another file")
         return [(sources[0], Path(settings.output))]
+    output = Path(settings.output)
+    if len(sources) == 1 and re.fullmatch(r"\.[A-Za-z]\w{1,4}", output.suffix) and not output.is_dir():
+        raise InputError(
+            f"--output {settings.output!r}: wanted a file that ends in one of {[f'.{kind}' for kind in FORMATS]}, or a "
+            "folder, without a suffix or there already"
+        )
     if settings.format is not None and settings.format not in FORMATS:
         raise InputError(f"--format {settings.format!r}: wanted one of {list(FORMATS)}")
     kinds = [settings.format or ("vtu" if source.suffix.lower() in VOLUMES else "vtp") for source in sources]

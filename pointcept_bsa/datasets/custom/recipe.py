@@ -31,6 +31,7 @@ from pointcept_bsa.mesh_io import Mesh
 from pointcept_bsa.samples import known
 
 FREE = ("target", "segment", "position", "domain")  # names of samples that fields of files may have, too
+MADE = ("fourier",)  # by the transforms of the written configs
 COLUMNS = re.compile(r"(.+)\[(\d{0,3})(:?)(\d{0,3})\]")
 MAX_GLOBAL = 64  # numbers of one global field
 
@@ -90,7 +91,7 @@ class Recipe:
                 other = next((other for other in names if other != name and field_key(other) == key), name)
                 alike = "" if other == name else f" (as {key!r}: {other!r} comes to the same)"
                 raise InputError(f"target, fields: {name!r} is named twice{alike}, wanted different names")
-            if (known(key) and key not in FREE) or (key == "target" and name in self.fields):
+            if (known(key) and key not in FREE) or (key in (*MADE, "target") and name in self.fields):
                 raise InputError(f"target, fields: {name!r} is a name that samples use otherwise, wanted another one")
         if len(set(self.columns)) != len(self.columns):
             raise InputError(f"columns: got {list(self.columns)}, wanted different names")

@@ -20,6 +20,7 @@ from pointcept_bsa.datasets.statistics import RunningStatistics
 from pointcept_bsa.errors import InputError
 
 SHOWN = 10  # of each list
+UNLIKE = 100  # times as large as the smallest sample: told
 COARSE = 1e-3  # of the range of a field in a sample: a step of float32 above that is told
 
 
@@ -56,6 +57,8 @@ class Scan:
         available: name and place of every field in the files -> number of samples that have it.
         faces: samples with faces.
         labels: label -> number of points that have it.
+        zero: samples whose targets are 0 at all points.
+        sides: sample -> longest side of the box around it.
         corners: sample -> corners of all its cells, as the prepared folder keeps them.
         wide: fields that may have to lose a constant before they become float32.
         shift: field -> that constant, as the first sample has it; the samples then give it exactly.
@@ -72,6 +75,8 @@ class Scan:
     available: Counter = field(default_factory=Counter)
     faces: int = 0
     labels: Counter[int] = field(default_factory=Counter)
+    zero: list[str] = field(default_factory=list)
+    sides: dict[str, float] = field(default_factory=dict)
     corners: dict[str, int] = field(default_factory=dict)
     wide: set[str] = field(default_factory=set)
     shift: dict[str, np.ndarray] = field(default_factory=dict)
@@ -132,6 +137,9 @@ def _look_at(seen: Scan, name: str, path: Path, recipe: Recipe, table: Table) ->
         seen.labels.update(count_labels(sample.arrays[field_key(recipe.label)], recipe.label, path))
     if faults:
         raise InputError(f"{path}: {', '.join(faults)}, wanted none")
+    seen.sides[name] = float(np.ptp(coord, axis=0).max())
+    if recipe.label is None and recipe.target and not any(sample.arrays[field_key(t)].any() for t in recipe.target):
+        seen.zero.append(name)
     for key, info in infos.items():
         if info.kind not in GLOBAL:
             _look_at_precision(seen, name, key, sample.arrays[key])
@@ -172,6 +180,24 @@ def precision_lines(seen: Scan) -> list[str]:
     return lines
 
 
+def sample_lines(seen: Scan) -> list[str]:
+    """Return a line for samples that are zero, of which no relative error can be told, and for unlike sizes."""
+    lines = []
+    if seen.zero:
+        lines.append(
+            f"target: zero at all points of {len(seen.zero)} samples ({', '.join(seen.zero[:3])}): they have no "
+            "relative error; the loss of the written configs is of normalised values, and hooks.5.key=mse chooses "
+            "weights by the mse"
+        )
+    small, large = (min(seen.sides.values()), max(seen.sides.values())) if seen.sides else (0.0, 0.0)
+    if large > UNLIKE * small:
+        names = [min(seen.sides, key=lambda name: seen.sides[name]), max(seen.sides, key=lambda name: seen.sides[name])]
+        lines.append(
+            f"size: the longest side of a sample is {small:g} ({names[0]}) to {large:g} ({names[1]}): in other units?"
+        )
+    return lines
+
+
 def constant_targets(seen: Scan, recipe_target: tuple[str, ...]) -> list[str]:
     """Return a line for every target column that has the same value everywhere: nothing could be learnt of it."""
     lines = []
@@ -204,7 +230,7 @@ def report(seen: Scan, sources: Mapping[str, Path]) -> list[str]:
         )
     else:
         lines.append("duplicates: no two points of a sample at one place")
-    lines += precision_lines(seen)
+    lines += [*precision_lines(seen), *sample_lines(seen)]
     lines += [f"missing: {name!r} in {n} samples" for name, n in seen.missing.most_common(SHOWN)]
     lines += [f"cannot be used: {message}" for message in list(seen.bad.values())[:SHOWN]]
     if len(seen.bad) > SHOWN:

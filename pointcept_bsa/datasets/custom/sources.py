@@ -16,14 +16,16 @@ from pointcept_bsa.errors import InputError
 from pointcept_bsa.mesh_io import ARRAYS, FOREIGN, INDICES, SUFFIXES, Mesh, conversion, index_parts, read_mesh
 from pointcept_bsa.mesh_io.mesh import checked_mesh
 from pointcept_bsa.mesh_io.numpy_files import read_header
-from pointcept_bsa.mesh_io.numpy_mesh import FACES, POINTS, read_table
+from pointcept_bsa.mesh_io.numpy_mesh import FACES, POINTS, in_columns, read_table
 
 AXES = ("x", "y", "z")
+PREPARED = "fields.json"  # of a prepared folder, see ``stores``
 OWN = (*SUFFIXES, *INDICES)
 
 
 def find_samples(root: str | Path) -> dict[str, Path]:
-    """Return the samples below ``root``, sorted by name; files and folders with a leading dot are passed over.
+    """Return the samples below ``root``, sorted by name; files and folders with a leading dot are passed over, and
+    so are folders that a preparation has written (they have ``fields.json``), which may lie among the files.
 
     Linked folders and files count like others; a link to a folder that it lies in is passed over. Formats that are read
     through pyvista count where there is no file of another one: a mesh that a result was computed on lies beside it.
@@ -72,7 +74,7 @@ def _paths_below(folder: Path, above: tuple[tuple[int, int], ...]) -> Iterator[P
             continue
         if not path.is_dir():
             yield path
-        elif (own := _identity(path)) not in above:
+        elif (own := _identity(path)) not in above and not (path / PREPARED).is_file():
             yield path
             yield from _paths_below(path, (*above, own))
 
@@ -114,8 +116,8 @@ def _read_array_folder(folder: Path) -> Mesh:
     for name, values in arrays.items():
         if name in FACES and values.shape[1:] in ((3,), (4,)) and values.dtype.kind in "iu":
             mesh.cells["triangle" if values.shape[1] == 3 else "quad"] = values
-        elif values.ndim in (1, 2) and len(values) == len(mesh.points):
-            mesh.point_data[name] = values
+        elif values.ndim and len(values) == len(mesh.points):
+            mesh.point_data[name] = in_columns(values)
         else:
             mesh.field_data[name] = values
     return checked_mesh(mesh, folder)

@@ -16,7 +16,7 @@ import numpy as np
 
 from pointcept_bsa.datasets.custom.labels import checked_labels
 from pointcept_bsa.datasets.custom.recipe import Recipe, check_used, field_key, read_sample
-from pointcept_bsa.datasets.custom.sources import find_samples
+from pointcept_bsa.datasets.custom.sources import PREPARED, find_samples
 from pointcept_bsa.datasets.custom.splits import Lists, make_split, torn_series_notes
 from pointcept_bsa.datasets.custom.surface_pressure import checked_surface_pressure
 from pointcept_bsa.datasets.custom.table import check_rows, read_parameters
@@ -26,7 +26,7 @@ from pointcept_bsa.datasets.statistics import RunningStatistics
 from pointcept_bsa.errors import InputError, nearest
 from pointcept_bsa.files.json_file import read_json
 
-FIELDS_FILE = "fields.json"
+FIELDS_FILE = PREPARED
 FORMAT = 1
 Statistics = dict[str, list[float]]
 

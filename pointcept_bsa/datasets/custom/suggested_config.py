@@ -27,6 +27,7 @@ POINTS_A_BATCH = 2 * MAX_POINTS
 MAX_BATCH = 8
 WHOLE_BALL = 512  # points of clouds that one ball of BSA holds, see docs/recipe.md
 LOOKED_AT = 16  # training samples whose spacing is measured
+SQUARED = (1e-15, 1e15)  # largest values of a target whose squares float32 holds with room to spare
 PLAIN = (0.2, 2.0)  # features whose largest value lies here are given as they are, others standardised
 
 
@@ -63,7 +64,12 @@ def median_spacing(root: Path, names: Sequence[str], side: float) -> float:
 
 
 def suggested_configs(
-    root: Path, content: Mapping[str, Any], statistics: Mapping[str, Any], train: Sequence[str], points: Sequence[int]
+    root: Path,
+    content: Mapping[str, Any],
+    statistics: Mapping[str, Any],
+    train: Sequence[str],
+    points: Sequence[int],
+    zero: Sequence[str] = (),
 ) -> tuple[dict[str, str], str]:
     """Return the text of a config for every network of ``configs/custom``, and a line that says what they hold.
 
@@ -75,6 +81,7 @@ def suggested_configs(
         statistics: of the fields over the training samples, {key: {"mean", "std", "min", "max"}}.
         train: names of the training samples.
         points: numbers of points of all samples.
+        zero: samples whose targets are 0 at all points.
     """
     dimension, largest = content["dimension"], max(points)
     extent = np.subtract(statistics["coord"]["max"], statistics["coord"]["min"])
@@ -105,7 +112,7 @@ def suggested_configs(
         backbone = {"in_channels": channels, **dimensions, **({} if ball is None else {"ball_size": ball})}
         parent, given = f"{base}/{network}.py", "data_root=data_root, "
         model = [f"    backbone={_call(backbone)},", f"    head=dict(out_channels={targets}),"]
-        if len(content["target"]) > 1:  # pascals and metres a second are not to be added up
+        if _wants_normalized_loss(content, statistics, zero):
             model.append("    criteria=[dict(type='RelativeL2Loss', physical=False)],")
         data: list[str] = []
         if labels:
@@ -146,6 +153,16 @@ def suggested_configs(
         ]
         texts[f"{network}.py"] = "\n".join(lines)
     return texts, told
+
+
+def _wants_normalized_loss(content: Mapping[str, Any], statistics: Mapping[str, Any], zero: Sequence[str]) -> bool:
+    """Of several fields pascals and metres a second are not to be added up; what is 0 has no relative error; squares of
+    very large or small numbers are none in float32."""
+    targets = [entry["key"] for entry in content["target"]]
+    if len(targets) != 1 or content.get("labels"):
+        return len(targets) > 1
+    largest = np.abs([statistics[targets[0]]["min"], statistics[targets[0]]["max"]]).max()
+    return bool(zero) or not SQUARED[0] < largest < SQUARED[1]
 
 
 def _call(values: Mapping[str, Any]) -> str:

@@ -16,7 +16,7 @@ import numpy as np
 from pointcept_bsa.datasets.custom.features import other_cells
 from pointcept_bsa.datasets.custom.labels import classes_of, label_lines
 from pointcept_bsa.datasets.custom.recipe import Recipe, check_used, field_key, read_sample
-from pointcept_bsa.datasets.custom.scan import Scan, constant_targets, precision_lines, report, scan
+from pointcept_bsa.datasets.custom.scan import Scan, constant_targets, precision_lines, report, sample_lines, scan
 from pointcept_bsa.datasets.custom.sources import find_samples
 from pointcept_bsa.datasets.custom.splits import Lists, make_split, torn_series_notes
 from pointcept_bsa.datasets.custom.stores import FIELDS_FILE, Field, fields_content, notes_of
@@ -91,6 +91,8 @@ def prepare_custom(
     declared = parse_surface_pressure(surface_pressure)
     if not recipe.target and not dry_run:
         raise InputError(NO_TARGET)
+    if Path(src).resolve() == Path(dst).resolve():
+        raise InputError(f"--dst: got {dst!r}, the folder of --src, wanted another one")
     sources = find_samples(src)
     table = read_parameters(parameters) if parameters is not None else {}
     check_rows(table, sources, parameters or "")
@@ -184,7 +186,13 @@ class _Plan:
             ]
             for named in (recipe.target, recipe.fields)
         )
-        notes = [*notes_of(infos, recipe), *_dropped_notes(seen, self.unlisted), *precision_lines(seen), *self.torn()]
+        notes = [
+            *notes_of(infos, recipe),
+            *_dropped_notes(seen, self.unlisted),
+            *precision_lines(seen),
+            *sample_lines(seen),
+            *self.torn(),
+        ]
         more = self._surface_pressure(), self._labels()
         options = {key: value for key, value in asdict(recipe).items() if key != "label"}
         return fields_content(seen.dimension, target, fields, options, notes, *more)
@@ -238,13 +246,15 @@ class _Plan:
         print(f"prepared {len(names)} samples in {root} ({len(todo)} written, {len(names) - len(todo)} were there)")
         box = ", ".join(f"{value:g}" for value in _box_side(seen))
         print(f"dimension {seen.dimension}, sides of the box around all samples: {box}")
-        for line in [*precision_lines(seen), *self.torn()]:
+        for line in [*precision_lines(seen), *sample_lines(seen), *self.torn()]:
             print(line)
         for key, offset in offsets.items():
             print(f"{key}: far from 0, kept in float64; the samples are given without {_numbers(offset)}")
         fields = statistics["protocols"][self.protocol]["fields"]
         points = [seen.points[name] for name in names]
-        _write_configs(root, suggested_configs(root, content, fields, self.used["train"], points), self.overwrite)
+        _write_configs(
+            root, suggested_configs(root, content, fields, self.used["train"], points, seen.zero), self.overwrite
+        )
 
     def report(self, problems: Sequence[InputError]) -> None:
         """Print what the dry run has found."""
@@ -286,7 +296,10 @@ class _Plan:
             raise InputError(f"{first}{more}; --skip-bad leaves such samples out")
         for part in ("train", "test"):
             if not self.used[part]:
-                raise InputError(f"--skip-bad: no sample of {part!r} is left; the first that cannot be used: {first}")
+                more = "; another --seed draws others" if self.protocol.startswith("drawn") else ""
+                raise InputError(
+                    f"--skip-bad: no sample of {part!r} is left{more}; the first that cannot be used: {first}"
+                )
 
 
 def _write_configs(root: Path, suggested: tuple[dict[str, str], str], overwrite: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from pointcept_bsa.errors import InputError
@@ -113,9 +114,20 @@ class RegressionEvaluator(HookBase):
         if trainer.epoch + 1 == trainer.max_epoch:
             self.report_fit(records, constant.value(), fields)
         mean = key_value(summary, together, self.key)["mean"]
+        if not math.isfinite(mean):
+            infinite = [str(r["name"]) for r in records if not math.isfinite(self._value(r))]
+            trainer.logger.warning(
+                f"Validation: {self.key} is {mean:g} because of {', '.join(infinite[:3])} (a target that is zero at "
+                "all points has no relative error, one that is constant no r2); hooks.5.key=mse lets another metric "
+                "choose"
+            )
         larger = higher_is_better(self.key)
         trainer.comm_info["current_metric_value"] = mean if larger else -mean
         trainer.comm_info["current_metric_name"] = self.key if larger else f"-{self.key}"
+
+    def _value(self, record: Record) -> float:
+        """The key of one sample."""
+        return float(key_value(record, record.get("normalized", {}), self.key))
 
     def summarize(self, records: Sequence[Record], fields: Sequence[TargetField]) -> tuple[Summary, Summary]:
         """Means in physical units, and of several fields together in normalised units (of one field: none)."""
