@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from pointcept_bsa.datasets.custom.splits import make_split, samples_of
+from pointcept_bsa.datasets.custom.splits import make_split, samples_of, shared_samples
 from pointcept_bsa.errors import InputError
 
 
@@ -52,3 +52,13 @@ def test_bad_splits_are_refused():
     ]:
         with pytest.raises(InputError, match=message):
             make_split(names, **arguments)
+
+
+def test_samples_of_one_content_in_two_parts_are_told():
+    digests = {"a": b"1", "b": b"2", "c": b"1", "d": b"3", "e": b"2", "f": b"1"}
+    assert shared_samples(digests, {"train": ["a", "f"], "val": ["b"], "test": ["d"]}) == []
+    both = shared_samples(digests, {"train": ["a", "f", "x"], "val": ["b"], "test": ["c", "d", "e"]})
+    assert [line.split(":")[0] for line in both] == ["SAME SAMPLES in train and test", "SAME SAMPLES in val and test"]
+    assert "1 of test have the points and values of one of train ('c' as 'a')" in both[0]
+    held = shared_samples(digests, {"train": ["a", "c"], "holdout": ["c"], "test": ["d"]})
+    assert len(held) == 1 and held[0].startswith("SAME SAMPLES in train and val: 1 of val") and "'c' as 'a'" in held[0]
