@@ -38,6 +38,7 @@ CHECKS: dict[str, Callable[[Run], Any]] = {
     "protocol": lambda run: run.card.get("protocol"),
     "split": lambda run: run.card.get("split"),
     "hash of the test samples": lambda run: run.card.get("split_hash"),
+    "points of the test samples": lambda run: _points(run),
     "target": lambda run: ", ".join(run.card.get("target", [])) or None,
     "evaluation": lambda run: run.report.get("approximation") or "whole clouds",
     "hash of the training samples": lambda run: run.report.get("training", {}).get("split_hash"),
@@ -145,6 +146,13 @@ def _differences(runs: Sequence[Run]) -> list[str]:
             shown = ", ".join(f"{value!r} in {_first(paths)}" for value, paths in owners.items())
             found.append(f"{what}: {shown}")
     return found
+
+
+def _points(run: Run) -> int | None:
+    """Of all test samples together: the same names with other numbers of points are another test."""
+    counts = [sample.get("points") for sample in run.report.get("samples") or []]
+    known = [count for count in counts if isinstance(count, int)]
+    return sum(known) if known and len(known) == len(counts) else None
 
 
 def _first(paths: Sequence[str]) -> str:
