@@ -28,7 +28,7 @@ def write_run(
     card: dict | None = None,
     training: str = "1111111111111111",
     r2: float = 0.5,
-    points: int = 3,
+    points: int = 3586,
 ) -> Path:
     """A run with metrics, curves, environment and config (which ``load`` below reads)."""
     (folder / "test").mkdir(parents=True)

@@ -117,7 +117,8 @@ def compare(
     equal = _at_equal(groups, chief, chosen[0], units)
     tests = {tuple(run.card.get(key) for key in ("dataset", "protocol", "split", "split_hash")) for run in runs}
     differing = {"rows": [], "reason": "the runs' tests differ"}
-    found: dict[str, Any] = published_for(runs[0].card) if len(tests) == 1 else differing
+    samples = [sample for run in runs for sample in run.report.get("samples") or ()]
+    found: dict[str, Any] = published_for(runs[0].card, samples) if len(tests) == 1 else differing
     published = tuple(r for r in found["rows"] if r["units"] == units and r["metric"] in chosen)
     notes = [*_notes(runs, groups), *_test_notes(groups, chief, verdicts[chosen[0]]), *_equal_notes(equal)]
     if found["rows"] and not published:

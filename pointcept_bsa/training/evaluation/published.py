@@ -8,7 +8,7 @@ several fields of a target is named as in a report, "velocity/mse".
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -28,11 +28,12 @@ def published_table() -> dict[str, Any]:
     )
 
 
-def published_for(card: Mapping[str, Any]) -> dict[str, Any]:
+def published_for(card: Mapping[str, Any], samples: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
     """What is published for the test that a data set's card describes.
 
     Args:
         card: ``dataset``, ``protocol``, ``split`` and ``num_samples`` of what was tested.
+        samples: of the test's report; where they tell their ``points``, these have to be all points of the protocol.
 
     Returns:
         ``rows``: published results of the same protocol, best first within a metric; empty where there is nothing to
@@ -56,6 +57,13 @@ def published_for(card: Mapping[str, Any]) -> dict[str, Any]:
             f"no comparison: published results of protocol {protocol!r} are of "
             f"{'its' if wanted is None else wanted} test samples, this is of {card.get('num_samples')} samples of the "
             f"split {card.get('split')!r}"
+        )
+    points = {sample["points"] for sample in samples if isinstance(sample.get("points"), int)}
+    if same[0].get("points") is not None and points - {same[0]["points"]}:
+        tested = " to ".join(map(str, sorted({min(points), max(points)})))
+        return _nothing(
+            f"no comparison: published results of protocol {protocol!r} are of all {same[0]['points']} points of a "
+            f"sample, this test is of {tested} points"
         )
     rows = [r for r in table["results"] if r["dataset"] == dataset and r["protocol"] == protocol]
     rows = [{**r, "source": table["sources"][r["source"]]["short"]} for r in rows]
@@ -81,7 +89,7 @@ def own_value(report: Mapping[str, Any], metric: str, units: str) -> float | Non
 
 def comparison_lines(report: Mapping[str, Any]) -> list[str]:
     """A table of published results with the tested model in its place, or one line that says why there is none."""
-    found = published_for(report["data"])
+    found = published_for(report["data"], report.get("samples") or ())
     if found["rows"] and report.get("approximation"):
         found = _nothing("no comparison: large clouds were predicted in pieces, published results are of whole clouds")
     if not found["rows"]:
