@@ -9,9 +9,11 @@ import statistics
 from itertools import combinations
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from pointcept_bsa.analysis.comparison.statistics import adjust, paired_verdict
+from pointcept_bsa.datasets.ellipsoid_flow_joint import EllipsoidFlowJointDataset
 
 ROOT = Path(__file__).resolve().parent.parent
 REPORTS = ROOT / "pointcept_bsa" / "docs" / "results"
@@ -193,6 +195,19 @@ def test_errors_after_the_time_of_the_fastest_network():
                 (before, first), (then, second) = curve[after - 1], curve[after]
                 found.append(first + (second - first) * (seconds - before) / (then - before))
             assert_printed(rows[label][column], statistics.fmean(found))
+
+
+def test_the_mean_training_target_of_the_joint_ellipsoids():
+    head = "| | pressure on the surface | velocity around it | pressure around it | parameters, GFLOPs |"
+    cells = tables(PAGE, head)["mean of the training targets"]
+    mean = np.array(EllipsoidFlowJointDataset("train", num_samples=512).target_statistics()["mean"])
+    tested = EllipsoidFlowJointDataset("test", num_samples=64)
+    for cell, domain, columns in zip(cells, (0, 1, 1), (slice(0, 1), slice(1, 4), slice(4, 5)), strict=False):
+        found = []
+        for sample in map(tested.get_data, range(64)):
+            truth = sample["target"][sample["domain"] == domain, columns].astype(np.float64)
+            found.append(np.linalg.norm(truth - mean[columns]) / np.linalg.norm(truth))
+        assert_printed(cell, statistics.fmean(found))
 
 
 def test_the_summaries_of_the_reports_are_means_over_their_samples():

@@ -24,6 +24,7 @@ from pointcept_bsa.errors import InputError
 from pointcept_bsa.host import DATASETS
 
 SCALAR_UNITS = {"frontal_area": "m^2", "added_mass": "1", "yaw": "m^3", "pitch": "m^3"}
+AXES = (0.3, 1.0)  # smallest and largest semi-axis of the bodies, unless others are asked for
 STATISTICS_SAMPLES = 256  # at most so many training samples are generated for the statistics
 
 
@@ -70,7 +71,7 @@ class EllipsoidFlowDataset(PointFieldDataset):
         num_samples: int = 256,
         num_points: int = 1024,
         seed: int = 0,
-        axes: Sequence[float] = (0.3, 1.0),
+        axes: Sequence[float] = AXES,
         with_normal: bool = True,
         with_face: bool = False,
         scalars: Sequence[str] = (),
@@ -122,7 +123,8 @@ class EllipsoidFlowDataset(PointFieldDataset):
         return {"mean": result["mean"], "std": result["std"], "source": f"training split, its first {count} samples"}
 
     def protocol_name(self) -> str:
-        return f"seed {self.seed}"
+        other = "" if self.axes == AXES else f", semi-axes {self.axes[0]:g} to {self.axes[1]:g}"
+        return f"seed {self.seed}{other}"
 
     def notes(self) -> list[str]:
         return [

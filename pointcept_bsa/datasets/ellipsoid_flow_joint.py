@@ -9,7 +9,7 @@ import numpy as np
 
 from pointcept_bsa.datasets.base import SPLITS
 from pointcept_bsa.datasets.domains import JointFieldDataset, Quantity
-from pointcept_bsa.datasets.ellipsoid_flow import STATISTICS_SAMPLES, EllipsoidFlowDataset
+from pointcept_bsa.datasets.ellipsoid_flow import AXES, STATISTICS_SAMPLES, EllipsoidFlowDataset
 from pointcept_bsa.datasets.potential_flow import (
     confocal_parameter,
     ellipsoid_normal,
@@ -20,6 +20,8 @@ from pointcept_bsa.datasets.potential_flow import (
 )
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.host import DATASETS
+
+REACH = 1.5  # half of the side of the cube around a body, unless another is asked for
 
 
 @DATASETS.register_module()
@@ -53,9 +55,9 @@ class EllipsoidFlowJointDataset(JointFieldDataset):
         split: str = "train",
         num_samples: int = 256,
         num_points: Mapping[str, int] | None = None,
-        reach: float = 1.5,
+        reach: float = REACH,
         seed: int = 0,
-        axes: Sequence[float] = (0.3, 1.0),
+        axes: Sequence[float] = AXES,
         data_root: str | None = None,
         **common: Any,
     ) -> None:
@@ -88,7 +90,8 @@ class EllipsoidFlowJointDataset(JointFieldDataset):
         return self.statistics_of(samples, f"training split, its first {count} samples")
 
     def protocol_name(self) -> str:
-        return f"seed {self.seed}"
+        other = "" if self.axes == AXES else f", semi-axes {self.axes[0]:g} to {self.axes[1]:g}"
+        return f"seed {self.seed}{other}" + ("" if self.reach == REACH else f", reach {self.reach:g}")
 
     def notes(self) -> list[str]:
         return [

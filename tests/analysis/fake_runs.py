@@ -28,6 +28,7 @@ def write_run(
     card: dict | None = None,
     training: str = "1111111111111111",
     r2: float = 0.5,
+    points: int = 3586,
 ) -> Path:
     """A run with metrics, curves, environment and config (which ``load`` below reads)."""
     (folder / "test").mkdir(parents=True)
@@ -35,7 +36,7 @@ def write_run(
         "data": {**CARD, **(card or {})},
         "metrics": {"mse": {"mean": mse, "std": 1.0}, "r2": {"mean": r2, "std": 0.1}},
         "metrics_normalized": {"mse": {"mean": mse / 2359.46, "std": 1.0}},
-        "samples": [{"name": name, "points": 3, "mse": mse * (1 + i), "r2": r2} for i, name in enumerate("xy")],
+        "samples": [{"name": name, "points": points, "mse": mse * (1 + i), "r2": r2} for i, name in enumerate("xy")],
         "training": {"samples": 650, "split_hash": training, "shared_with_test": 0},
         "validation": {"samples": 50, "split_hash": "2222", "kind": kind, "statement": f"50 samples, {kind}"},
         "backbone": {"type": backbone, "depth": depth},

@@ -76,6 +76,7 @@ def test_one_seed_has_no_deviation(tmp_path):
         ({"card": {"split": "val"}}, "split: 'test' in"),
         ({"card": {"split_hash": "ff"}}, "hash of the test samples"),
         ({"card": {"target": ["velocity"]}}, "target: 'pressure'"),
+        ({"points": 4}, "points of the test samples: 7172 in"),
         ({"training": "ee"}, "hash of the training samples"),
         ({"kind": "test"}, "validation: 'separate' in"),
         ({"iterations": 5}, "iterations: 4 in"),

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from pointcept_bsa.datasets.custom.splits import make_split, samples_of, series_of, torn_series_notes
+from pointcept_bsa.datasets.custom.splits import make_split, samples_of, series_of, shared_samples, torn_series_notes
 from pointcept_bsa.datasets.point_field import CustomFieldDataset
 from pointcept_bsa.errors import InputError
 
@@ -108,3 +108,13 @@ def test_torn_series_are_told_on_the_card_and_with_the_results(tmp_path, prepare
     assert any(
         "--whole-series" in note for note in CustomFieldDataset("test", data_root=raw, target=("p",)).store.notes
     )
+
+
+def test_samples_of_one_content_in_two_parts_are_told():
+    digests = {"a": b"1", "b": b"2", "c": b"1", "d": b"3", "e": b"2", "f": b"1"}
+    assert shared_samples(digests, {"train": ["a", "f"], "val": ["b"], "test": ["d"]}) == []
+    both = shared_samples(digests, {"train": ["a", "f", "x"], "val": ["b"], "test": ["c", "d", "e"]})
+    assert [line.split(":")[0] for line in both] == ["SAME SAMPLES in train and test", "SAME SAMPLES in val and test"]
+    assert "1 of test have the points and values of one of train ('c' as 'a')" in both[0]
+    held = shared_samples(digests, {"train": ["a", "c"], "holdout": ["c"], "test": ["d"]})
+    assert len(held) == 1 and held[0].startswith("SAME SAMPLES in train and val: 1 of val") and "'c' as 'a'" in held[0]

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scipy.integrate import quad
 
 from pointcept_bsa.datasets.ellipsoid_flow import EllipsoidFlowDataset
+from pointcept_bsa.datasets.ellipsoid_flow_joint import EllipsoidFlowJointDataset
 from pointcept_bsa.datasets.potential_flow import (
     ellipsoid_alpha,
     ellipsoid_normal,
@@ -181,3 +182,12 @@ def test_dataset_statistics_are_those_of_the_training_samples_for_every_split():
 def test_wrong_arguments_are_named(arguments):
     with pytest.raises(InputError, match=f"{next(iter(arguments))}: got"):
         EllipsoidFlowDataset(**arguments)
+
+
+def test_other_bodies_are_another_protocol():
+    """Rounder ones are easier: their errors do not stand beside those of others."""
+    assert EllipsoidFlowDataset("test", num_samples=2, seed=3).protocol_name() == "seed 3"
+    rounder = EllipsoidFlowDataset("test", num_samples=2, axes=(0.8, 1.0)).protocol_name()
+    assert rounder == "seed 0, semi-axes 0.8 to 1"
+    joint = EllipsoidFlowJointDataset("test", num_samples=2, axes=[0.3, 1], reach=2.0).protocol_name()
+    assert joint == "seed 0, reach 2"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import unicodedata
 from types import SimpleNamespace
 
@@ -78,6 +79,25 @@ def test_the_dry_run_reports_everything_and_writes_nothing(files, tmp_path, prep
     assert prepare(prepare_tool, root, tmp_path / "out", *MORE, "--skip-bad") == 0
     notes = CustomFieldDataset("train", str(tmp_path / "out")).card()["notes"]
     assert sum("left out, cannot be used" in note for note in notes) == 3
+
+
+def test_a_training_sample_under_another_name_in_the_test_is_told(tmp_path, prepare_tool, capsys):
+    """In a dry run, in a run and on the card, which every report of a test has."""
+    root = tmp_path / "raw"
+    for part, count in (("train", 3), ("val", 1), ("test", 2)):
+        (root / part).mkdir(parents=True)
+        for i in range(count):
+            points = np.random.default_rng([count, i]).random((30, 3))
+            write_mesh(root / part / f"{part}_{i}.vtp", Mesh(points, {}, {"p": points[:, :1].copy()}))
+    shutil.copy(root / "train" / "train_1.vtp", root / "test" / "again.vtp")
+    words = ["--src", str(root), "--dst", str(tmp_path / "out"), "--target", "p"]
+    line = "SAME SAMPLES in train and test: 1 of test have the points and values of one of train ('test/again' as"
+    for more in (["--dry-run"], []):
+        assert prepare_tool.main(["custom", *words, *more]) == 0
+        assert line in capsys.readouterr().out
+    notes = CustomFieldDataset("test", str(tmp_path / "out")).card()["notes"]
+    assert sum(note.startswith(line) for note in notes) == 1
+    assert line in (tmp_path / "out" / "README.md").read_text()
 
 
 def test_an_interrupted_run_goes_on_and_ends_the_same(files, tmp_path, prepare_tool, capsys, interrupted):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from pointcept_bsa.datasets import airfoil, cosmology, elasticity, molecular_dynamics, pipe
+from pointcept_bsa.datasets.prepare import mlcfd
 from pointcept_bsa.metrics import base_metric
 from pointcept_bsa.training.evaluation.evaluation import KNOWN
 from pointcept_bsa.training.evaluation.published import comparison_lines, published_for, published_table
@@ -106,6 +108,26 @@ def test_other_protocols_and_samples_are_not_compared(change, words):
     lines = comparison_lines(report(card, mse=15.0))
     assert len(lines) == 1 and all(word in lines[0] for word in words)
     assert "14.31" not in lines[0]
+
+
+def test_a_test_of_some_points_of_a_car_is_not_compared():
+    whole = [{"name": "a", "points": 3586}, {"name": "b", "points": 3586}]
+    assert len(comparison_lines({**report(mse=15.0), "samples": whole})) > 5
+    for counts, words in (((1024, 1024), "is of 1024 points"), ((1024, 3586), "is of 1024 to 3586 points")):
+        samples = [{"name": str(i), "points": count} for i, count in enumerate(counts)]
+        lines = comparison_lines({**report(mse=15.0), "samples": samples})
+        assert len(lines) == 1 and "of all 3586 points of a sample" in lines[0] and words in lines[0]
+        assert published_for(CARD, samples)["rows"] == []
+
+
+def test_points_of_a_sample_are_those_of_the_data_sets():
+    found = {(p["dataset"], p["protocol"]): p.get("points") for p in published_table()["protocols"]}
+    assert found["shapenet_car", "A"] == found["shapenet_car", "B"] == mlcfd.RAW_POINTS - 96
+    assert found["airfoil", airfoil.PROTOCOL] == np.prod(airfoil.RAW.mesh)
+    assert found["pipe", pipe.PROTOCOL] == np.prod(pipe.RAW.mesh)
+    assert found["elasticity", elasticity.PROTOCOL] == 972 and "(972, 2)" in elasticity.CARD
+    assert found["cosmology", cosmology.PROTOCOL] == 5000 and "(5000, 3)" in cosmology.CARD
+    assert found["molecular_dynamics", molecular_dynamics.PROTOCOL] is None  # a chain has as many beads as it has
 
 
 def test_a_prediction_in_pieces_is_not_compared():

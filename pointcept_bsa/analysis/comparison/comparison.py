@@ -38,6 +38,7 @@ CHECKS: dict[str, Callable[[Run], Any]] = {
     "protocol": lambda run: run.card.get("protocol"),
     "split": lambda run: run.card.get("split"),
     "hash of the test samples": lambda run: run.card.get("split_hash"),
+    "points of the test samples": lambda run: _points(run),
     "target": lambda run: ", ".join(run.card.get("target", [])) or None,
     "evaluation": lambda run: run.report.get("approximation") or "whole clouds",
     "hash of the training samples": lambda run: run.report.get("training", {}).get("split_hash"),
@@ -116,7 +117,8 @@ def compare(
     equal = _at_equal(groups, chief, chosen[0], units)
     tests = {tuple(run.card.get(key) for key in ("dataset", "protocol", "split", "split_hash")) for run in runs}
     differing = {"rows": [], "reason": "the runs' tests differ"}
-    found: dict[str, Any] = published_for(runs[0].card) if len(tests) == 1 else differing
+    samples = [sample for run in runs for sample in run.report.get("samples") or ()]
+    found: dict[str, Any] = published_for(runs[0].card, samples) if len(tests) == 1 else differing
     published = tuple(r for r in found["rows"] if r["units"] == units and r["metric"] in chosen)
     notes = [*_notes(runs, groups), *_test_notes(groups, chief, verdicts[chosen[0]]), *_equal_notes(equal)]
     if found["rows"] and not published:
@@ -145,6 +147,13 @@ def _differences(runs: Sequence[Run]) -> list[str]:
             shown = ", ".join(f"{value!r} in {_first(paths)}" for value, paths in owners.items())
             found.append(f"{what}: {shown}")
     return found
+
+
+def _points(run: Run) -> int | None:
+    """Of all test samples together: the same names with other numbers of points are another test."""
+    counts = [sample.get("points") for sample in run.report.get("samples") or []]
+    known = [count for count in counts if isinstance(count, int)]
+    return sum(known) if known and len(known) == len(counts) else None
 
 
 def _first(paths: Sequence[str]) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -53,6 +54,7 @@ class Scan:
         fields: key -> what was seen of it, "coord" among them.
         bad: sample -> why it cannot be used, one line.
         duplicates: sample -> points at the place of another one.
+        digests: sample -> what only samples of the same points and values have in common, in the same order.
         missing: field -> number of samples that lack it.
         available: name and place of every field in the files -> number of samples that have it.
         faces: samples with faces.
@@ -72,6 +74,7 @@ class Scan:
     bad: dict[str, str] = field(default_factory=dict)
     missing: Counter = field(default_factory=Counter)
     duplicates: dict[str, int] = field(default_factory=dict)
+    digests: dict[str, bytes] = field(default_factory=dict)
     available: Counter = field(default_factory=Counter)
     faces: int = 0
     labels: Counter[int] = field(default_factory=Counter)
@@ -133,6 +136,7 @@ def _look_at(seen: Scan, name: str, path: Path, recipe: Recipe, table: Table) ->
             bad = int(values.size - np.count_nonzero(np.isfinite(values.astype(np.float32))))
         if bad:
             faults.append(f"field {info.source!r} has {bad} NaN or infinite of {values.size} values")
+    seen.digests[name] = _digest([sample.arrays[key] for key in infos])
     if recipe.label is not None and not faults:
         seen.labels.update(count_labels(sample.arrays[field_key(recipe.label)], recipe.label, path))
     if faults:
@@ -143,6 +147,14 @@ def _look_at(seen: Scan, name: str, path: Path, recipe: Recipe, table: Table) ->
     for key, info in infos.items():
         if info.kind not in GLOBAL:
             _look_at_precision(seen, name, key, sample.arrays[key])
+
+
+def _digest(arrays: Iterable[np.ndarray]) -> bytes:
+    digest = hashlib.sha256()
+    for values in arrays:
+        digest.update(repr(values.shape).encode())
+        digest.update(np.asarray(values, np.float64).tobytes())
+    return digest.digest()
 
 
 def _look_at_precision(seen: Scan, name: str, key: str, values: np.ndarray) -> None:

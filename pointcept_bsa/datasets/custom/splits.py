@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -111,6 +112,31 @@ def samples_of(lists: Lists, split: str, validation: str) -> list[str]:
         return list(lists["holdout"])
     held_out = set(lists["holdout"])
     return [name for name in lists["train"] if name not in held_out]
+
+
+def shared_samples(digests: Mapping[str, bytes], lists: Lists) -> list[str]:
+    """Return a line for each pair of parts of a split that have samples of the same content, under whatever names.
+
+    Args:
+        digests: sample -> what samples of the same content share; others are not looked at.
+        lists: the split; those of "holdout" validate and do not train.
+    """
+    held = lists.get("val", lists.get("holdout", []))
+    parts = {"train": [name for name in lists["train"] if name not in set(held)], "val": held, "test": lists["test"]}
+    owners = {
+        part: {digests[name]: name for name in reversed(names) if name in digests} for part, names in parts.items()
+    }
+    lines = []
+    for first, second in combinations(SPLITS, 2):
+        known = owners[first]
+        same = [(name, known[digests[name]]) for name in parts[second] if digests.get(name) in known]
+        if same:
+            pairs = ", ".join(f"{own!r} as {other!r}" for own, other in same[:3]) + (", ..." if len(same) > 3 else "")
+            lines.append(
+                f"SAME SAMPLES in {first} and {second}: {len(same)} of {second} have the points and values of one of "
+                f"{first} ({pairs}); what is said of them says nothing about new samples"
+            )
+    return lines
 
 
 def _drawn(units: Sequence[Sequence[str]], val: float, test: float, seed: int) -> Lists:

@@ -18,7 +18,7 @@ from pointcept_bsa.datasets.custom.labels import classes_of, label_lines
 from pointcept_bsa.datasets.custom.recipe import Recipe, check_used, field_key, read_sample
 from pointcept_bsa.datasets.custom.scan import Scan, constant_targets, precision_lines, report, sample_lines, scan
 from pointcept_bsa.datasets.custom.sources import find_samples
-from pointcept_bsa.datasets.custom.splits import Lists, make_split, torn_series_notes
+from pointcept_bsa.datasets.custom.splits import Lists, make_split, shared_samples, torn_series_notes
 from pointcept_bsa.datasets.custom.stores import FIELDS_FILE, Field, fields_content, notes_of
 from pointcept_bsa.datasets.custom.suggested_config import suggested_configs
 from pointcept_bsa.datasets.custom.surface_pressure import checked_surface_pressure, parse_surface_pressure
@@ -192,6 +192,7 @@ class _Plan:
             *precision_lines(seen),
             *sample_lines(seen),
             *self.torn(),
+            *shared_samples(seen.digests, self.used),
         ]
         more = self._surface_pressure(), self._labels()
         options = {key: value for key, value in asdict(recipe).items() if key != "label"}
@@ -246,7 +247,12 @@ class _Plan:
         print(f"prepared {len(names)} samples in {root} ({len(todo)} written, {len(names) - len(todo)} were there)")
         box = ", ".join(f"{value:g}" for value in _box_side(seen))
         print(f"dimension {seen.dimension}, sides of the box around all samples: {box}")
-        for line in [*precision_lines(seen), *sample_lines(seen), *self.torn()]:
+        for line in [
+            *precision_lines(seen),
+            *sample_lines(seen),
+            *self.torn(),
+            *shared_samples(seen.digests, self.used),
+        ]:
             print(line)
         for key, offset in offsets.items():
             print(f"{key}: far from 0, kept in float64; the samples are given without {_numbers(offset)}")
@@ -263,7 +269,7 @@ class _Plan:
         counts = ", ".join(f"{part} {len(names)}" for part, names in lists.items())
         unlisted = f"; {len(self.unlisted)} samples not listed" if self.unlisted else ""
         print(f"protocol {self.protocol}: {counts}{unlisted}")
-        print("\n".join([*self.torn(), *report(seen, self.sources)]))
+        print("\n".join([*self.torn(), *report(seen, self.sources), *shared_samples(seen.digests, self.used)]))
         if self.recipe.label is not None and seen.labels:
             print("\n".join(label_lines(seen.labels, self.recipe.label)))
         print(f"size on disk: about {self._bytes(self.names) / 1e6:.1f} MB")

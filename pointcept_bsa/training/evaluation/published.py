@@ -8,7 +8,7 @@ several fields of a target is named as in a report, "velocity/mse".
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -28,11 +28,16 @@ def published_table() -> dict[str, Any]:
     )
 
 
-def published_for(card: Mapping[str, Any], table: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def published_for(
+    card: Mapping[str, Any],
+    samples: Sequence[Mapping[str, Any]] = (),
+    table: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
     """What is published for the test that a data set's card describes.
 
     Args:
         card: ``dataset``, ``protocol``, ``split`` and ``num_samples`` of what was tested.
+        samples: of the test's report; where they tell their ``points``, these have to be all points of the protocol.
         table: of published results; by default ours, :func:`published_table`.
 
     Returns:
@@ -58,6 +63,13 @@ def published_for(card: Mapping[str, Any], table: Mapping[str, Any] | None = Non
             f"{'its' if wanted is None else wanted} test samples, this is of {card.get('num_samples')} samples of the "
             f"split {card.get('split')!r}"
         )
+    points = {sample["points"] for sample in samples if isinstance(sample.get("points"), int)}
+    if same[0].get("points") is not None and points - {same[0]["points"]}:
+        tested = " to ".join(map(str, sorted({min(points), max(points)})))
+        return _nothing(
+            f"no comparison: published results of protocol {protocol!r} are of all {same[0]['points']} points of a "
+            f"sample, this test is of {tested} points"
+        )
     rows = [r for r in table["results"] if r["dataset"] == dataset and r["protocol"] == protocol]
     rows = [{**r, "source": table["sources"][r["source"]]["short"]} for r in rows]
     metrics = list(dict.fromkeys((r["metric"], r["units"]) for r in rows))
@@ -82,7 +94,7 @@ def own_value(report: Mapping[str, Any], metric: str, units: str) -> float | Non
 
 def comparison_lines(report: Mapping[str, Any], table: Mapping[str, Any] | None = None) -> list[str]:
     """A table of published results with the tested model in its place, or one line that says why there is none."""
-    found = published_for(report["data"], table)
+    found = published_for(report["data"], report.get("samples") or (), table)
     if found["rows"] and report.get("approximation"):
         found = _nothing("no comparison: large clouds were predicted in pieces, published results are of whole clouds")
     if not found["rows"]:

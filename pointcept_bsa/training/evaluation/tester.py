@@ -191,7 +191,7 @@ class RegressionTester(TesterBase):
             **provenance(self.run_folder(), sample_names(dataset, card) if card else []),
             "run": run_record(self.run_folder(), flat_config(self.cfg)),
             **{name: judge.report() for name, judge in self.judges.items()},
-            "published": published_for(card),
+            "published": published_for(card, records),
             "approximation": self.approximation(records),
             **{name: self.other_way(records, name) for name in (WHOLE, AT_TRAINING)},
             "samples": records,
