@@ -109,3 +109,7 @@ def test_the_defaults_that_are_told_are_those_that_hold():
         told |= dict(zip(keys, values * (len(keys) // len(values)), strict=True))
     told = {key: value for key, value in told.items() if key in DEFAULTS}
     assert len(told) > 30 and told == {key: str(DEFAULTS[key]) for key in told}
+
+
+def test_the_readme_is_a_front_door():
+    assert len((ROOT / "README.md").read_bytes()) <= 9_000
