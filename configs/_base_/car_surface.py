@@ -13,4 +13,8 @@ _transform = [
 _set = dict(domain="surface", fields=("normal",), num_points=_points, transform=_transform)
 data = dict(train=_set, val=_set, test=dict(_set, num_points=16 * _points, test_cfg=dict(piece_points="training")))
 
-model = dict(backbone=dict(in_channels=24), head=dict(out_channels=4))
+model = dict(
+    backbone=dict(in_channels=24),
+    head=dict(out_channels=4),
+    criteria=[dict(type="RelativeL2Loss", physical=False)],  # several fields, each in its own spread
+)

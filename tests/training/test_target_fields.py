@@ -15,17 +15,20 @@ from pointcept_bsa.analysis.comparison.tables import csv_text, markdown
 from pointcept_bsa.datasets.prepare.custom import prepare_custom
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.host import collate_fn
+from pointcept_bsa.losses.regression import RelativeL2Loss
 from pointcept_bsa.metrics import angle, higher_is_better, magnitude_mae
 from pointcept_bsa.models.normalizer import TargetNormalizer
 from pointcept_bsa.training.cli import test_main as run_test
 from pointcept_bsa.training.cli import train_main
 from pointcept_bsa.training.evaluation.evaluation import check_metrics, evaluate, judge
+from pointcept_bsa.training.evaluation.evaluator import RegressionEvaluator
 from pointcept_bsa.training.evaluation.fit import ConstantErrors
 from pointcept_bsa.training.evaluation.target_fields import (
     TargetField,
     check_key,
     key_value,
     measures,
+    outweighed,
     target_fields,
     unit_of,
 )
@@ -125,6 +128,16 @@ def test_the_constant_has_error_one_of_all_fields_together():
     assert constant.value() == pytest.approx(1)
 
 
+def test_a_loss_that_mixes_units_is_told():
+    physical, normalised = RelativeL2Loss(), RelativeL2Loss(physical=False)
+    line = outweighed([normalised, physical], FLOW)
+    assert line.startswith("model.criteria: RelativeL2Loss takes pressure [Pa], velocity [m/s]") and "\n" not in line
+    assert outweighed([normalised], FLOW) is None and outweighed([physical], FLOW[:1]) is None
+    evaluator, flow = RegressionEvaluator(), SimpleNamespace(target_fields=("pressure",), target_names=("p",))
+    flow.target_units = ("Pa",)
+    assert evaluator.losses_of_fields(SimpleNamespace(criteria=[physical]), flow) == []
+
+
 def test_fields_of_data_sets():
     car = SimpleNamespace(target_fields=("pressure",), target_names=("pressure",), target_units=("Pa",))
     assert target_fields(car) == (TargetField("pressure", 0, 1, "Pa"),)
@@ -167,6 +180,7 @@ def test_the_report_has_every_field_in_its_unit(flow_run):
         assert sample["velocity/relative_l2"] == pytest.approx(relative, rel=1e-4)
         assert 0 < sample["velocity/angle"] < 180
     log = (flow_run / "train.log").read_text()
+    assert "TOGETHER IN THEIR OWN UNITS" not in log  # as prepared
     assert "velocity/relative_l2" in log and "all fields together, normalised: relative_l2" in log
     curves = [json.loads(line) for line in (flow_run / "metrics.jsonl").read_text().splitlines()]
     names = {name for line in curves for name in line}
@@ -189,3 +203,10 @@ def test_a_key_may_be_of_one_field(flow_run, tmp_path, capsys):
     assert run_test([*command, "test.key=velocity/mse", "test.pictures=False"]) == 0
     assert run_test([*command, "test.key=velocty/mse"]) == 2
     assert "test.key: got 'velocty/mse', wanted one of" in capsys.readouterr().err
+
+
+def test_a_training_in_mixed_units_says_so(flow_run, tmp_path):
+    command = ["--config", str(flow_run / "config.py"), "--options", f"save_path={tmp_path}", "seed=0", "max_iters=1"]
+    assert train_main([*command, "eval_every=1", "model.criteria.0.physical=True", "test.pictures=False"]) == 0
+    log = (tmp_path / "train.log").read_text()
+    assert log.count("RelativeL2Loss takes pressure [Pa], velocity [m/s] TOGETHER IN THEIR OWN UNITS") == 1

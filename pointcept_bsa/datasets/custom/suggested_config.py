@@ -105,6 +105,8 @@ def suggested_configs(
         backbone = {"in_channels": channels, **dimensions, **({} if ball is None else {"ball_size": ball})}
         parent, given = f"{base}/{network}.py", "data_root=data_root, "
         model = [f"    backbone={_call(backbone)},", f"    head=dict(out_channels={targets}),"]
+        if len(content["target"]) > 1:  # in their own units the field of the largest numbers would outweigh the others
+            model.append('    criteria=[dict(type="RelativeL2Loss", physical=False)],  # several fields')
         data: list[str] = []
         if labels:
             custom = Config.fromfile(str(root.resolve() / parent)).model

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import nn
 
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.host import HOOKS, HOST, HookBase, comm
@@ -20,7 +23,15 @@ from pointcept_bsa.training.evaluation.fit import ConstantErrors, Fit, training_
 from pointcept_bsa.training.evaluation.provenance import PointCounter, record_data, record_points, training_points
 from pointcept_bsa.training.evaluation.running_statistics import compare_modes
 from pointcept_bsa.training.evaluation.scalar_errors import ScalarErrors
-from pointcept_bsa.training.evaluation.target_fields import TargetField, check_key, key_value, measures, target_fields
+from pointcept_bsa.training.evaluation.target_fields import (
+    TargetField,
+    check_key,
+    domain_of,
+    key_value,
+    measures,
+    outweighed,
+    target_fields,
+)
 
 Summary = dict[str, dict[str, float]]
 
@@ -40,7 +51,8 @@ class RegressionEvaluator(HookBase):
 
     Where clouds have more points than in training, the metrics of whole clouds and those at the density of training
     are both told; ``test_cfg`` of the data set decides which count. A network with running statistics is judged on
-    training samples with these and with the samples' own: if they do not fit, a line says what to do. After the last
+    training samples with these and with the samples' own: if they do not fit, a line says what to do. So it is of a
+    loss that takes several fields together in their own units. After the last
     epoch a line says whether the network overfits, underfits, or is no better than a constant.
 
     Args:
@@ -62,6 +74,20 @@ class RegressionEvaluator(HookBase):
                 "data.val: has no samples, wanted some under Pointcept, or evaluate=False with test_last=True in "
                 "PreciseEvaluator (ShapeNetCarDataset: validation='test')"
             )
+        model, dataset = getattr(self.trainer.model, "module", self.trainer.model), self.trainer.train_loader.dataset
+        for line in self.losses_of_fields(model, dataset):
+            self.trainer.logger.warning(line)
+
+    def losses_of_fields(self, model: nn.Module, dataset: Any) -> list[str]:
+        """Lines about losses in which one field outweighs the others; of a model of domains, those of each."""
+        domains = getattr(model, "domain_criteria", {"": getattr(model, "criteria", ())})
+        losses = {name: list(criteria) for name, criteria in domains.items()}
+        if not any(getattr(loss, "physical", False) for own in losses.values() for loss in own):
+            return []
+        fields = target_fields(dataset)
+        of = {name: [field for field in fields if not name or domain_of(field.name) == name] for name in losses}
+        lines = [outweighed(own, of[name]) for name, own in losses.items()]
+        return [line for line in lines if line is not None]
 
     def before_epoch(self) -> None:
         trainer = self.trainer

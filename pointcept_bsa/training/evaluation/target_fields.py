@@ -14,7 +14,7 @@ plain name is the mean over the domains: each counts the same, however many poin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -165,6 +165,21 @@ def pooled_units(model: Any, fields: Sequence[TargetField], *values: Tensor) -> 
     if len(fields) < 2 or normalizer is None:
         return values
     return tuple(normalizer.normalize(each) for each in values)
+
+
+def outweighed(criteria: Iterable[Any], fields: Sequence[TargetField]) -> str | None:
+    """A line about a loss that takes several fields together in their own units; None: there is none.
+
+    An error of 1% of a pressure of 1000 Pa then counts as much as 100% of a velocity of 10 m/s.
+    """
+    names = [type(criterion).__name__ for criterion in criteria if getattr(criterion, "physical", False)]
+    if not names or len(fields) < 2:
+        return None
+    told = ", ".join(f"{field.name} [{field.unit}]" for field in fields)
+    return (
+        f"model.criteria: {names[0]} takes {told} TOGETHER IN THEIR OWN UNITS: the field of the largest numbers "
+        "outweighs the others; with physical=False each counts in its own spread"
+    )
 
 
 def pooled_relative_l2(
