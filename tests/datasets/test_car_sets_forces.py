@@ -7,6 +7,7 @@ import pytest
 
 car_files = pytest.importorskip("car_files", reason="pyvista, which writes the raw files, is missing")
 
+from pointcept_bsa.errors import InputError  # noqa: E402
 from pointcept_bsa.host import build_dataset, collate_fn  # noqa: E402
 from pointcept_bsa.training.evaluation.force_errors import ForceErrors  # noqa: E402
 
@@ -48,6 +49,26 @@ def test_forces_are_sums_over_the_cells_of_the_raw_file(whole):
     rows = np.load(out / name / "surface_row.npy").ravel()[:50]
     estimate = force[rows].sum(0) * len(force) / 50
     assert [few.sample[name]["true"][key] for key in ("drag", "lift")] == pytest.approx(estimate[[0, 2]], rel=1e-4)
+
+
+def test_forces_of_a_folder_that_keeps_a_part_are_those_of_the_car(whole, tmp_path, prepare_tool):
+    """--rows: the areas stand for all cells of the raw file, of which the folder has some."""
+    raw, all_rows = whole
+    out = tmp_path / "part"
+    assert prepare_tool.main(car_files.command("drivaerml", raw, out, "--rows", "40")) == 0
+    data = dict(type="DrivAerMLDataset", split="test", transform=COLLECT, test_mode=True)
+    part, full = build_dataset(data | dict(data_root=str(out))), build_dataset(data | dict(data_root=str(all_rows)))
+    name = part.get_data_name(0)
+    rows, total = np.load(out / name / "surface_row.npy").ravel(), len(np.load(all_rows / name / "surface_row.npy"))
+    assert len(rows) < total
+    whole_rows = np.load(all_rows / name / "surface_row.npy").ravel()
+    area = full.surface_elements(0)["area"][np.argsort(whole_rows)][rows]
+    np.testing.assert_allclose(part.surface_elements(0)["area"], area * total / len(rows), rtol=1e-6)
+    few = build_dataset(data | dict(data_root=str(out), num_points=20)).surface_elements(0)["area"]
+    np.testing.assert_allclose(few, area[:20] * total / 20, rtol=1e-6)
+    (out / name / "surface.json").write_text("{}")
+    with pytest.raises(InputError, match="surface.json: has no number of rows 'of' the car"):
+        part.surface_elements(0)
 
 
 def test_forces_of_a_surface_joined_with_its_volume(whole):

@@ -69,6 +69,36 @@ def test_two_dimensions_two_targets_features_and_parameters(network, tmp_path, p
     assert len(mach.unique()) == len(data)
 
 
+def test_several_targets_count_alike_whatever_their_units(tmp_path, prepare_tool):
+    """Pressures of 500 and velocities of 5: an error of the deviation of either weighs the same in the loss."""
+    write_clouds(tmp_path / "raw", 3, 300, pressure=1, velocity=1)
+    for path in (tmp_path / "raw").iterdir():
+        with np.load(path) as file:
+            arrays = dict(file)
+        np.savez(path, **{**arrays, "velocity": arrays["velocity"] / 100})
+    out = tmp_path / "out"
+    words = ["custom", "--src", str(tmp_path / "raw"), "--dst", str(out), "--target", "pressure", "velocity"]
+    assert prepare_tool.main(words) == 0
+    _, data, batch = step(out / "bsa.py")
+    model = MODELS.build(load_config(str(out / "bsa.py")).model)
+    statistics = data.target_statistics()
+    model.normalizer.set(statistics["mean"], statistics["std"])
+    truth = model.normalizer.normalize(batch["target"])
+    losses = [
+        float(model.losses(truth + torch.eye(2)[channel], batch["target"], batch["offset"])["loss"])
+        for channel in (0, 1)
+    ]
+    assert losses == pytest.approx([0.5**0.5] * 2, rel=0.1)
+    assert "criteria" not in (write_one_target(tmp_path, prepare_tool) / "bsa.py").read_text()
+
+
+def write_one_target(folder, prepare_tool):
+    write_clouds(folder / "single", 3, 40, pressure=1)
+    words = ["custom", "--src", str(folder / "single"), "--dst", str(folder / "one"), "--target", "pressure"]
+    assert prepare_tool.main(words) == 0
+    return folder / "one"
+
+
 def test_large_clouds_are_sampled_in_training_alone(tmp_path, prepare_tool):
     write_clouds(tmp_path / "raw", 2, 9000, velocity=2)
     out = tmp_path / "out"

@@ -107,18 +107,29 @@ class CarSetDataset(FolderDataset):
     def surface_elements(self, index: int) -> dict[str, np.ndarray] | None:
         """Outward ``normal`` (N, 3) and ``area`` (N,) in m2 of the points of a sample of the surface.
 
-        Of a sample that is a part of its car the areas are scaled up, so that sums estimate those of the whole. None
-        of the volume, and where samples are drawn anew.
+        Of a sample that is a part of its car, be it that the folder keeps a part (``--rows``), the areas are scaled up,
+        so that sums estimate those of the whole. None of the volume, and where samples are drawn anew.
+
+        Raises:
+            InputError: the record of the case does not say how many rows the car has.
         """
         if self.domain.name != "surface" or self.draws:
             return None
         case, found = self.data_list[self._index(index)], {}
         for name in ("normal", "area"):
             values = self.folder.read(case, self._stored(name), (None, self.columns[name]))
-            count = len(values)
             found[name] = np.asarray(values[: self.num_points], np.float64)
         area = found["area"].reshape(-1)
-        return {"normal": found["normal"], "area": area * (count / len(area))}
+        return {"normal": found["normal"], "area": area * (self._rows_of_the_car(case) / len(area))}
+
+    def _rows_of_the_car(self, case: str) -> int:
+        """Rows of the surface of a case in its raw file."""
+        path = self.folder.file(case, self.domain.name).with_suffix(".json")
+        record = read_json(path)
+        rows = record.get("of") if isinstance(record, dict) else None
+        if not isinstance(rows, int) or isinstance(rows, bool) or rows < 1:
+            raise InputError(f"{path}: has no number of rows 'of' the car; prepare the data again")
+        return rows
 
     def coefficients(self, index: int) -> dict[str, dict[str, Any]]:
         """Coefficients of a sample by name, ``{"value", "unit"}``. Raises ``InputError``: not prepared, or damaged."""
