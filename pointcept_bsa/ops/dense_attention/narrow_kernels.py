@@ -101,6 +101,7 @@ def bias_columns(columns, WIDTH: tl.constexpr):
 def two_parts(x, columns, WIDTH: tl.constexpr, TYPE: tl.constexpr):
     """x (rows, columns) holds the same channels twice: the first part of each number, then what that part lacks."""
     high = x.to(TYPE).to(tl.float32)
+    # A bf16 has 8 bits: in one part q FACTOR would be off by up to 2^-9 of itself, and logits with it. Two have 16.
     return tl.where((columns < WIDTH)[None, :], high, x - high)
 
 
@@ -122,6 +123,7 @@ def pack_keys_kernel(
     columns = tl.arange(0, KDIM)
     longest = tl.max(tl.sum(tl.where((columns < WIDTH)[None, :], k * k, 0.0), 1), 0)
     tl.store(BOUND + batch_head * tl.num_programs(0) + tile, longest)
+    # Three ones, against which a query has a float32 in three parts of 16 bits. (In the forward pass it has zeros.)
     FIRST: tl.constexpr = WIDTH * (2 if FOLD else 1)
     one = (columns >= FIRST) & (columns < FIRST + 3)
     out_row = batch_head.to(tl.int64) * padded + row
@@ -161,6 +163,7 @@ def forward_kernel(
         place = first + tl.arange(0, 128)
         longest = tl.maximum(longest, tl.load(BOUND + batch_head * bounds + place, mask=place < bounds, other=0.0))
     squares = tl.sum(tl.where((columns < WIDTH)[None, :], q * q, 0.0), 1)
+    # |logit| <= |q| |k| FACTOR, as squares. One answer for the whole tile: a branch, and no masks.
     fast = tl.max(squares, 0) * tl.max(longest, 0) <= limit * limit / (FACTOR * FACTOR)
     if LISTED:
         q = tl.where(bias_columns(columns, WIDTH)[None, :], 1.0, q)
@@ -173,6 +176,7 @@ def forward_kernel(
     KX += batch_head.to(tl.int64) * padded * KDIM
     VX += batch_head.to(tl.int64) * padded * VDIM
     if fast:
+        # A key that is not there has the logit 0 and the weight 1, but its row of VX is zero: it adds nothing.
         for first in range(0, keys, KEYS):
             place = first + tl.arange(0, KEYS)
             logits = product(q, tl.trans(load_packed(KX, place, KDIM)), UPCAST)
@@ -185,6 +189,7 @@ def forward_kernel(
         for first in range(0, keys, KEYS):
             place = first + tl.arange(0, KEYS)
             logits = product(q, tl.trans(load_packed(KX, place, KDIM)), UPCAST) * REST
+            # The column of ones says which keys there are. Here it matters: no maximum from others.
             there = tl.load(VX + place * VDIM + WIDTH) != 0
             logits = tl.where(there[None, :], logits, -float("inf"))
             new = tl.maximum(highest, tl.max(logits, 1))
@@ -193,9 +198,10 @@ def forward_kernel(
             out = add_product(weight, load_packed(VX, place, VDIM), out * tl.exp2(highest - base)[:, None], UPCAST)
             highest = new
     columns = tl.arange(0, VDIM)
+    # Column WIDTH, the sum of weights as they were rounded for the product: numerator and denominator agree.
     total = tl.sum(tl.where((columns == WIDTH)[None, :], out, 0.0), 1)
     out_row = (line + row) * HEADS + head
     target = OUT + out_row[:, None] * WIDTH + columns[None, :]
     out = (out / total[:, None]).to(OUT.dtype.element_ty)
     tl.store(target, out, mask=inside[:, None] & (columns < WIDTH)[None, :])
-    tl.store(LSE + at + row, highest + tl.log2(total), mask=inside)
+    tl.store(LSE + at + row, highest + tl.log2(total), mask=inside)  # highest is 0 where ``fast``

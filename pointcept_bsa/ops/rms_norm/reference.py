@@ -60,6 +60,7 @@ def residual_norm(
         t and its norm, both of the shape of x.
     """
     if bias is not None and summand is not None:
+        # Adds zeros, whose gradient reaches the bias.
         summand = summand + (bias - bias.detach()).to(summand.dtype)
     total = x if summand is None else x + summand
     if order is not None:

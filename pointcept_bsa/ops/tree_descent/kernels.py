@@ -48,6 +48,7 @@ def best_children_kernel(
             where = tl.multiple_of(child.to(tl.int64) * k_row + head * k_head, ALIGN)
             k = tl.load(K + where[:, None] + channel[None, :], mask=seen, other=0.0).to(tl.float32)
             new = tl.where(there, tl.sum(q * k, 1), -float("inf"))[None, :]
+            # Places from KEEP on only fill up the power of two: they stay empty.
             lowest = tl.min(tl.where(place < KEEP, score, float("inf")), 0)[None, :]
             last = tl.max(tl.where((score == lowest) & (place < KEEP), place, -1), 0)[None, :]
             replaced = (place == last) & (new > lowest)
@@ -55,6 +56,7 @@ def best_children_kernel(
             kept = tl.where(replaced, child[None, :], kept)
     for rank in tl.static_range(KEEP):
         best = tl.max(score, 0)[None, :]
+        # Empty places hold -inf and -1. Of kept ones with equal scores the lower comes first.
         earliest = tl.min(tl.where((score == best) & (kept >= 0), kept, 2147483647), 0)[None, :]
         found = tl.where(best > -float("inf"), earliest, -1)
         target = OUT + wide[None, :] * (H * KEEP) + head * KEEP + rank
