@@ -47,7 +47,7 @@ def _source(ORDER, row, rows, MOVE: tl.constexpr):
 def forward_kernel(X, A, ORDER, WEIGHT, POSITION, MAP, SHIFT, OUT, TOTAL, SCALE, rows, eps, C: tl.constexpr,
                    COLUMNS: tl.constexpr, ROWS: tl.constexpr, ADD: tl.constexpr, MOVE: tl.constexpr,
                    SPACE: tl.constexpr):  # fmt: skip
-    """OUT (rows, C) = x SCALE WEIGHT + MAP PLACE + SHIFT with x = X, or with ADD or MOVE x = TOTAL = (X + A)[ORDER]
+    """OUT (rows, C) = x SCALE WEIGHT + MAP POSITION + SHIFT with x = X, or with ADD or MOVE x = TOTAL = (X + A)[ORDER]
     (rows, C), and SCALE (rows,) = 1 / sqrt(mean(x^2) + eps). MAP is (C, SPACE)."""
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     columns = tl.arange(0, COLUMNS)

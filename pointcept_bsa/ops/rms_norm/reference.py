@@ -44,7 +44,7 @@ def residual_norm(
     order: tuple[Tensor, Tensor] | None = None,
     position: PositionMap | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """t = (x + summand)[order[0]] and rms_norm(t) + matrix place + shift.
+    """t = (x + summand)[order[0]] and rms_norm(t) + matrix coord + shift.
 
     Args:
         x: (S, C), or (..., C) without an order.
