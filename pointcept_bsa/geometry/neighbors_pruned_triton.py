@@ -70,6 +70,7 @@ def _codes(COORD, TABLE, LOW, HIGH, CODE, SPACE: tl.constexpr, AXES: tl.constexp
     tl.store(CODE + rows, code, mask=here)
 
 
+# Not specialised: Triton would compile anew for each such number that is 1, or a multiple of 16, or neither.
 @triton.jit(do_not_specialize=["points"])
 def _boxes(COORD, TABLE, ORDER, SORTED, BOXES, points, columns, SPACE: tl.constexpr, BLOCK: tl.constexpr):
     """SORTED (SPACE, N): the coordinates in order. BOXES (2 SPACE, columns): least coordinates, greatest ones * -1."""

@@ -63,6 +63,7 @@ def first_own_key(row, own, start, end, key, keys, balls, HAS_OWN: tl.constexpr)
     return (row - start) // ((end - start) // balls) * (keys // balls)
 
 
+# Not specialised: Triton would compile anew for each such number that is 1, or a multiple of 16, or neither.
 @triton.jit(do_not_specialize=["tiles", "groups", "blocks"])
 def best_stretches(
     q,

@@ -167,6 +167,7 @@ def _backward(
     qx, gx = (q.new_empty(all_heads, padded, dim) for _ in range(2))
     dq, dk, dv = (t.new_empty(t.shape) for t in (q, k, v))
     with on_device_of(q):
+        # Packed anew, now with room for the three ones: nothing was kept of it.
         kx, vx, _ = _pack_keys(k, v, valid, dim, dim, fold)
         pack_queries_kernel[(padded // PACKED, all_heads)](
             q, out, grad, lse, None, qx, gx, *strides(q), *strides(grad), queries, padded,
@@ -209,6 +210,7 @@ def key_gradients(
     tile, share = tile_of("keys", dim)
     tiles = -(-keys // tile["KEYS"])
     chunks = max(1, min(-(-PROGRAMS // (tiles * all_heads)), queries // SHORTEST))
+    # Chunks are whole tiles: only the last one may end inside of one.
     chunk = padded_rows(-(-queries // chunks))
     chunks = -(-queries // chunk)
     used = width * (2 if fold else 1)

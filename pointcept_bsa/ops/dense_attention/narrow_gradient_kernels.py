@@ -178,6 +178,6 @@ def query_gradient_kernel(
         dq = add_product(dlogits.to(k.dtype), k, dq, UPCAST)
     columns = tl.arange(0, DIM)
     out_row = (line + row) * HEADS + head
-    dq = dq * (FACTOR * LN2)  # KX holds k itself, once or twice: the first WIDTH columns are it
+    dq = dq * (FACTOR * LN2)  # of the first WIDTH columns: KX holds k itself there, not a part of it
     wanted = (row < count)[:, None] & (columns < WIDTH)[None, :]
     tl.store(DQ + out_row[:, None] * WIDTH + columns[None, :], dq.to(DQ.dtype.element_ty), mask=wanted)

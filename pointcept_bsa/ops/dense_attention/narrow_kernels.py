@@ -57,7 +57,7 @@ def exp2(x, EXP: tl.constexpr, FACTOR: tl.constexpr):
     """2^(FACTOR x), by the instructions EXP (which hold FACTOR) or, if that is empty, by Triton's own function."""
     if EXP == "":
         return tl.exp2(x * FACTOR)
-    return tl.inline_asm_elementwise(EXP, EIGHT, [x], tl.float32, True, 8)
+    return tl.inline_asm_elementwise(EXP, EIGHT, [x], tl.float32, True, 8)  # pure; 8 numbers a piece
 
 
 @triton.jit
@@ -76,6 +76,7 @@ def load_head(ptr, row, inside, start, stride, WIDTH: tl.constexpr, DIM: tl.cons
           ALIGN: tl.constexpr):  # fmt: skip
     """(rows, DIM) float32: the WIDTH channels of a head TIMES times side by side, then zeros; zero where not inside."""
     columns = tl.arange(0, DIM)
+    # What Triton cannot see in strides: rows begin at multiples of ALIGN, so that vectors can be loaded.
     where = tl.multiple_of(start + row.to(tl.int64) * stride, ALIGN)[:, None] + (columns % WIDTH)[None, :]
     return tl.load(ptr + where, mask=inside[:, None] & (columns < TIMES * WIDTH)[None, :], other=0.0).to(tl.float32)
 
@@ -135,6 +136,7 @@ def pack_keys_kernel(
     store_packed(VX, tl.where(inside[:, None] & one[None, :], 1.0, v), out_row, VDIM)
 
 
+# Not specialised: Triton would compile anew for each such number that is 1, or a multiple of 16, or neither.
 @triton.jit(do_not_specialize=["bounds", "limit"])
 def forward_kernel(
     Q, KX, VX, BOUND, STARTS, LENGTHS, OUT, LSE, q_batch, q_head, q_row, queries, keys, padded, bounds, limit,

@@ -50,6 +50,7 @@ def _normal(SENDER, RECEIVER, RELATIVE, MATRIX, BIAS, point, edge, there, neighb
     return before, centered * scale[:, None], scale
 
 
+# Not specialised: Triton would compile anew for each such number that is 1, or a multiple of 16, or neither.
 @triton.jit(do_not_specialize=["points"])
 def _messages(SENDER, RECEIVER, RELATIVE, INDEX, WEIGHT, MATRIX, BIAS, GAMMA, BETA, OUT, points, eps, C: tl.constexpr,
               COLUMNS: tl.constexpr, SPACE: tl.constexpr, K: tl.constexpr, K_UP: tl.constexpr,

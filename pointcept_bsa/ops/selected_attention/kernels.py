@@ -62,6 +62,7 @@ def selected_keys(
     return owner, slot, seen
 
 
+# Not specialised: Triton would compile anew for each such number that is 1, or a multiple of 16, or neither.
 @triton.jit(do_not_specialize=["num_groups"])
 def forward(
     q,

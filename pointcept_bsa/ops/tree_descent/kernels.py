@@ -7,6 +7,7 @@ import triton
 import triton.language as tl
 
 
+# Not specialised: Triton would compile anew for each such number that is 1, or a multiple of 16, or neither.
 @triton.jit(do_not_specialize=["groups"])
 def best_children_kernel(
     Q, K, PARENTS, FIRST, HIDDEN, BALL, OUT, groups, q_row, q_head, k_row, k_head,
