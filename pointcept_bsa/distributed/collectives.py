@@ -68,6 +68,7 @@ class Gathering:
             return None
         places = []
         for start, end in runs:
+            # A run lies within the rows of one process; an empty one counts as the first one's.
             rank = next(r for r in range(len(self.rows)) if ends[r] <= start < ends[r + 1] or start == end)
             places.append((start - ends[rank] + rank * self.longest, end - ends[rank] + rank * self.longest))
         return places
