@@ -73,9 +73,10 @@ class _Extended(torch.autograd.Function):
         own, name = len(grads[0]) - wanted, requests.name + GRADIENT
         given = torch.stack([grad[own:] for grad in grads], 1)
         came, work = begin_all_to_all(given, requests.receive, requests.send, requests.group, name)
-        sums = [grad[:own].clone() for grad in grads]
+        sums = [grad[:own].clone() for grad in grads]  # autograd owns the gradients: nothing is added to them in place
         work.wait()
         for rows, parts in zip(requests.rows.split(requests.send), came.split(requests.send), strict=True):
+            # A process got no row twice, so ``index_add_`` never adds two at one place, in whatever order it goes.
             for total, part in zip(sums if len(rows) else (), parts.unbind(1), strict=False):
                 total.index_add_(0, rows, part)
         return None, *sums

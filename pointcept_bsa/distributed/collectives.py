@@ -68,11 +68,13 @@ class Gathering:
             return None
         places = []
         for start, end in runs:
+            # A run lies within the rows of one process; an empty one counts as the first one's.
             rank = next(r for r in range(len(self.rows)) if ends[r] <= start < ends[r + 1] or start == end)
             places.append((start - ends[rank] + rank * self.longest, end - ends[rank] + rank * self.longest))
         return places
 
     def depart(self, x: Tensor) -> Tensor:
+        # The collective takes as many rows of each process: shorter parts are filled up with zeros.
         x = _filled(x, self.longest)
         buffer = x.new_empty(len(self.rows) * self.longest, *x.shape[1:])
         count(self.name, (len(self.rows) - 1) * x.numel(), x)
@@ -83,13 +85,14 @@ class Gathering:
     def arrive(self, buffer: Tensor) -> Tensor:
         self.work.wait()
         self.work, self.kept = None, ()
+        # A view, so that autograd sees a tensor of its own and nothing is copied.
         if self.pieces is None:
             return buffer.view_as(buffer)
         return torch.cat([buffer[start:end] for start, end in self.pieces])
 
     def depart_back(self, grad: Tensor) -> Tensor:
         buffer = grad.contiguous()
-        if self.pieces is not None:
+        if self.pieces is not None:  # what only fills up a shorter part has no gradient
             buffer = grad.new_zeros(len(self.rows) * self.longest, *grad.shape[1:])
             for part, (start, end) in zip(grad.split([b - a for a, b in self.pieces]), self.pieces, strict=True):
                 buffer[start:end] = part
@@ -127,6 +130,8 @@ class _Arrive(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        # Given on as the gradient of the buffer is what is being sent: nobody reads its numbers. It makes autograd call
+        # :class:`_Depart` after this, and whatever it does in between goes on while the sums are on their way.
         return ctx.gathering.depart_back(grads[0]), None
 
 
@@ -188,6 +193,7 @@ class _AllSum(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, group: dist.ProcessGroup, name: str) -> Tensor:
         ctx.there = group, name
+        # ``reduce`` works in place.
         return reduce(x.clone(memory_format=torch.contiguous_format), group, name)
 
     @staticmethod
@@ -218,6 +224,7 @@ class ComingNumbers:
         _all_gather(out, own, group=group)
         self.event: torch.cuda.Event | None = None
         if out.is_cuda:
+            # Only a copy to pinned memory does not hold the host; the event tells when it is there.
             self.there = torch.empty(out.shape, dtype=out.dtype, pin_memory=True).copy_(out, non_blocking=True)
             self.event = torch.cuda.Event()
             self.event.record(torch.cuda.current_stream(out.device))

@@ -205,7 +205,7 @@ class BallTree:
         if pad == "ball":  # the same plan: real and empty slots lie at the same places in both trees
             rotation = inverse[ranks[1]]
             if plan.num_slots > plan.num_points:
-                every = torch.arange(plan.num_slots, device=coord.device)
+                every = torch.arange(plan.num_slots, device=coord.device)  # empty slots stay where they are
                 rotation = every.index_copy_(0, on_device(plan.slot_of_rank, coord.device), rotation)
             rotated = _permuted(layout, rotation, plan.valid)
         else:

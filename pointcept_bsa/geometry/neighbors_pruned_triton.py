@@ -57,6 +57,7 @@ def _codes(COORD, TABLE, LOW, HIGH, CODE, SPACE: tl.constexpr, AXES: tl.constexp
     longest = tl.load(HIGH) - tl.load(LOW)
     for axis in tl.static_range(1, AXES):
         longest = tl.maximum(longest, tl.load(HIGH + axis) - tl.load(LOW + axis))
+    # One scale for all axes, so that cells are cubes; points that all coincide fall into one.
     cells = (2.0**DEPTH - 1) / tl.maximum(longest, 1e-30)
     code = tl.zeros([BLOCK], tl.int64) + tl.load(TABLE + block * ENTRIES + 4)
     code = code << (AXES * DEPTH)
@@ -69,6 +70,7 @@ def _codes(COORD, TABLE, LOW, HIGH, CODE, SPACE: tl.constexpr, AXES: tl.constexp
     tl.store(CODE + rows, code, mask=here)
 
 
+# Not specialised: Triton would compile anew for each such number that is 1, or a multiple of 16, or neither.
 @triton.jit(do_not_specialize=["points"])
 def _boxes(COORD, TABLE, ORDER, SORTED, BOXES, points, columns, SPACE: tl.constexpr, BLOCK: tl.constexpr):
     """SORTED (SPACE, N): the coordinates in order. BOXES (2 SPACE, columns): least coordinates, greatest ones * -1."""
@@ -79,6 +81,7 @@ def _boxes(COORD, TABLE, ORDER, SORTED, BOXES, points, columns, SPACE: tl.conste
     for axis in tl.static_range(SPACE):
         x = tl.load(COORD + point * SPACE + axis, mask=here, other=0.0)
         tl.store(SORTED + axis * points + rows, x, mask=here)
+        # Both are minima: groups take one ``amin`` of all, and inf stands for no point in either.
         tl.store(BOXES + axis * columns + block, tl.min(tl.where(here, x, float("inf")), 0))
         tl.store(BOXES + (SPACE + axis) * columns + block, tl.min(tl.where(here, -x, float("inf")), 0))
 
@@ -86,6 +89,7 @@ def _boxes(COORD, TABLE, ORDER, SORTED, BOXES, points, columns, SPACE: tl.conste
 @triton.jit
 def _distance_bits(gap_squared):
     """Bits of a squared distance that no rounding has made too large, as an int64 to compare."""
+    # Floats from 0 on compare as their bits do.
     return tl.maximum(gap_squared * SLACK - TINY, 0.0).to(tl.int32, bitcast=True).to(tl.int64)
 
 
@@ -98,6 +102,7 @@ def _by_distance(BOXES, OWN, which, here, columns, own_columns, own, SPACE: tl.c
         minus_high = tl.load(BOXES + (SPACE + axis) * columns + which, mask=here, other=0.0)
         own_low = tl.load(OWN + axis * own_columns + own)
         own_minus_high = tl.load(OWN + (SPACE + axis) * own_columns + own)
+        # low - own high, or own low - high, whichever is above 0.
         gap = tl.maximum(tl.maximum(low + own_minus_high, own_low + minus_high), 0.0)
         squared += gap * gap
     return tl.where(here, (_distance_bits(squared) << 32) + which.to(tl.int64), NEVER)
@@ -126,6 +131,8 @@ def _visit(SORTED, BOXES, ORDER, other, keys_from, end, rows, here, points, colu
         index = tl.load(ORDER + keys, mask=inside, other=0)
         packed = (squared_of.to(tl.int32, bitcast=True).to(tl.int64) << 32) + index[:, None]
         packed = tl.where(inside[:, None], packed, NEVER)
+        # The lowest of the block takes the place of the worst kept, in all queries at once, until no query has a better
+        # one. Packed numbers all differ (they hold the index), so just one place is taken.
         lowest = tl.min(packed, 0)
         while tl.max((lowest < worst).to(tl.int32), 0) > 0:
             better = lowest < worst
@@ -149,6 +156,8 @@ def _nearest_blocks(SORTED, BOXES, GROUPS, ORDER, TABLE, OUT, points, columns, g
     rows = start + tl.arange(0, BLOCK)
     here = rows < end
     kept = tl.arange(0, COUNT_UP)[:, None]
+    # As far as allowed, with indices from 2^31 on, which no point has, all different. -1, where nothing is looked for,
+    # is below every packed number: nothing takes its place.
     none = (tl.zeros([COUNT_UP, BLOCK], tl.int64) + farthest << 32) + 0x80000000 + kept
     best = tl.where((kept < COUNT) & here[None, :], none, -1)
     worst = tl.max(best, 0)
@@ -163,6 +172,7 @@ def _nearest_blocks(SORTED, BOXES, GROUPS, ORDER, TABLE, OUT, points, columns, g
         group = some + each
         far_groups = _by_distance(GROUPS, BOXES, group, group < last_group, groups, columns, block, SPACE, GROUP)
         nearest_group = tl.min(far_groups, 0)
+        # Not <: at the same distance the lower index comes first. NEVER lies above the bits of inf: it ends the loop.
         while (nearest_group >> 32) <= (tl.max(worst, 0) >> 32):
             far_groups = tl.where(far_groups == nearest_group, NEVER, far_groups)
             others = (nearest_group & 0x7FFFFFFF).to(tl.int32) * GROUP + each
@@ -187,7 +197,7 @@ def nearest_pruned(coord: Tensor, lengths: tuple[int, ...], packed: Tensor, k: i
     blocks = len(table)
     groups = -(-blocks // GROUP)
     axes = min(space, 3)
-    depth = min(DEPTH, (62 - len(lengths).bit_length()) // axes)
+    depth = min(DEPTH, (62 - len(lengths).bit_length()) // axes)  # with the cloud in 63 bits
     code = torch.empty(points, dtype=torch.long, device=coord.device)
     low, high = torch.aminmax(coord, dim=0)
     _codes[(blocks,)](

@@ -53,6 +53,7 @@ def _nearest(COORD, TABLE, OUT, farthest, SPACE: tl.constexpr, COUNT: tl.constex
             b = tl.load(COORD + keys.to(tl.int64) * SPACE + axis, mask=inside, other=0.0)
             difference = a[:, None] - b[None, :]
             squared += difference * difference
+        # Floats from 0 on compare as their bits do.
         packed = (squared.to(tl.int32, bitcast=True).to(tl.int64) << 32) + keys.to(tl.int64)[None, :]
         packed = tl.where(inside[None, :] & here[:, None], packed, never)
         lowest = tl.min(packed, 1)

@@ -40,6 +40,7 @@ def assign(rows: np.ndarray, slots: tuple[int, ...]) -> Runs:
     length = np.asarray(slots)
     home = np.repeat(np.arange(len(rows)), len(slots) // len(rows))
     owner = home.copy()
+    # Among pieces of one length: so each process keeps as many slots of the cloud as it has in the main tree.
     for those in (np.flatnonzero(length == each) for each in np.unique(length)):
         place, piece = linear_sum_assignment(rows[home[those]][:, those], maximize=True)
         owner[those[piece]] = home[those][place]

@@ -142,6 +142,7 @@ def _input_places(tree: PartTree) -> Tensor:
     """(S,) numbers that rise as the points of each cloud follow each other in the input."""
     assert tree.arrival is not None
     own = torch.arange(len(tree.arrival.order), device=tree.index.device)
+    # Input rows of process 0 come before those of process 1: below 2^40 rows each.
     return tree.arrival.forth(own + (tree.part.shared.rank << 40))[tree.index]
 
 

@@ -69,6 +69,7 @@ def sort_within(coord: Tensor, node: Tensor, axes: Tensor) -> Tensor:
         axes: (K, d) as :func:`split_together` gives them.
     """
     bits, order = ordered_bits(coord), torch.arange(len(coord), device=coord.device)
+    # Stable sorts, by what counts least first.
     for column in reversed(range(axes.shape[1])):
         axis = axes[:, column][node[order]]
         if column == 0 or bool((axes[:, column] >= 0).any()):
@@ -79,11 +80,11 @@ def sort_within(coord: Tensor, node: Tensor, axes: Tensor) -> Tensor:
 def _longest_axis(coord: Tensor, node: Tensor, nodes: int, group: dist.ProcessGroup) -> Tensor:
     """(K,) the first of the longest axes of each node over the points of all processes."""
     where = node.unsqueeze(1).expand_as(coord)
-    low = coord.new_full((2, nodes, coord.shape[1]), math.inf)
+    low = coord.new_full((2, nodes, coord.shape[1]), math.inf)  # of coord and -coord: one reduction for both
     low[0].scatter_reduce_(0, where, coord, "amin")
     low[1].scatter_reduce_(0, where, -coord, "amin")
     reduce(low, group, NAME, "MIN")
-    return (-low[1].double() - low[0].double()).argmax(1)
+    return (-low[1].double() - low[0].double()).argmax(1)  # as ``split_keys`` does, to the last bit
 
 
 def _latest_first(axes: Tensor, axis: Tensor) -> Tensor:
@@ -116,6 +117,7 @@ def _smallest(columns: Iterator[tuple[Tensor, int]], node: Tensor, wanted: Tenso
             counts.scatter_add_(0, (node[rest] << BITS) + digit, torch.ones_like(digit))
             counts = reduce(counts, group, NAME).view(len(wanted), -1)
             upto = counts.cumsum(1)
+            # The digit of the first point on the right: as many as are wanted are smaller than it.
             median = (upto <= wanted.unsqueeze(1)).sum(1)
             here = median.unsqueeze(1)
             wanted = wanted - (upto - counts).gather(1, here).squeeze(1)

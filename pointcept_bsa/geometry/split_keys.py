@@ -40,7 +40,8 @@ def _node_of_rank(starts: np.ndarray, like: Tensor) -> Tensor:
 
 
 def _extent(coord: Tensor, node: Tensor, num_nodes: int) -> Tensor:
-    """(nodes, d) max - min of the coordinates in each node, subtracted in double precision."""
+    """(nodes, d) max - min of the coordinates in each node, subtracted in double precision: a float32 difference might
+    make two unlike extents equal, and the first axis would win."""
     where = node.unsqueeze(1).expand_as(coord)
     low = coord.new_full((num_nodes, coord.shape[1]), math.inf).scatter_reduce_(0, where, coord, "amin")
     high = coord.new_full((num_nodes, coord.shape[1]), -math.inf).scatter_reduce_(0, where, coord, "amax")
@@ -50,5 +51,6 @@ def _extent(coord: Tensor, node: Tensor, num_nodes: int) -> Tensor:
 def ordered_bits(x: Tensor) -> Tensor:
     """Map float32 to int64 in [0, 2^32) in the same order."""
     bits = x.view(torch.int32)
+    # Floats above 0 rise with their bits as integers, those below fall: flipping all but the sign mends that.
     bits = bits ^ ((bits >> 31) & 0x7FFFFFFF)
     return bits.long() + 2**31

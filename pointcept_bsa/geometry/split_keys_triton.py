@@ -39,6 +39,7 @@ def longest_axis(LOW, HIGH, node, chunks, SPACE: tl.constexpr, CHUNKS_UP: tl.con
     for axis in tl.static_range(SPACE):
         low = tl.min(tl.load(LOW + place + axis, mask=each < chunks, other=float("inf")), 0)
         high = tl.max(tl.load(HIGH + place + axis, mask=each < chunks, other=-float("inf")), 0)
+        # A float32 difference might make two unlike extents equal, and the first axis would win.
         extent = high.to(tl.float64) - low.to(tl.float64)
         best = tl.where(extent > longest, axis, best)
         longest = tl.maximum(longest, extent)
@@ -54,6 +55,7 @@ def _keys(COORD, STARTS, SPLIT, LOW, HIGH, KEYS, chunks, SPACE: tl.constexpr, CH
     rank = first + chunk * CHUNK + tl.arange(0, CHUNK)
     bits = tl.load(COORD + rank * SPACE + best, mask=rank < last, other=0.0).to(tl.int32, bitcast=True)
     bits = bits ^ ((bits >> 31) & 0x7FFFFFFF)
+    # All keys equal: a stable sort leaves the node as it is.
     bits = tl.where(tl.load(SPLIT + node) != 0, bits, 0)
     tl.store(KEYS + rank, (node.to(tl.int64) << 32) + (bits.to(tl.int64) + 2147483648), mask=rank < last)
 

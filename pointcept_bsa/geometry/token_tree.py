@@ -116,6 +116,7 @@ def list_tables(
     seen = np.full((len(nodes), numbers.max()), -1, np.int32)
     seen[np.arange(seen.shape[1]) < numbers[:, None]] = candidates[there]
     flat = seen.ravel()
+    # The -1 of places without a token sort to the front, and are cut off.
     places = np.argsort(flat, kind="stable")[flat.size - numbers.sum() :].astype(np.int32)
     offsets = np.concatenate([[0], np.cumsum(np.bincount(candidates[there], minlength=tokens))]).astype(np.int32)
     node = np.repeat(np.arange(len(nodes)), [slots // block_size for slots in nodes])

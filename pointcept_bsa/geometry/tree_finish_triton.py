@@ -53,9 +53,12 @@ def _sort_rows(held, COORD, ENDS, SPACE: tl.constexpr, ROWS: tl.constexpr, WIDTH
     bits = along.to(tl.int32, bitcast=True)
     bits = bits ^ ((bits >> 31) & 0x7FFFFFFF)
     bits = tl.where(middle < last, bits, 0)  # a leaf keeps its order
+    # The network is not stable: the lane tells equal coordinates apart. Few lanes: 16 bits hold each.
     key = (bits.to(tl.int64) << 32) | (lane << 16 | tl.reshape(held, [ROWS, WIDTH])).to(tl.int64)
+    # Empty lanes numbered through, of which so many go to the front that the left child ends at the middle.
     to_front = tl.where(lane < before, lane, lane - (last - first)) < WIDTH // 2 - (middle - first)
     key = tl.where(real, key, tl.where(to_front, -0x8000000000000000, 0x7FFFFFFFFFFFFFFF))
+    # The low bits hold the point; of an empty lane they are some lane, which is never ``real``.
     return (sort_lanes(tl.reshape(key, [LANES]), WIDTH, LANES) & (LANES - 1)).to(tl.int32)
 
 
@@ -75,6 +78,7 @@ def _finish(COORD, ORDER, ENDS, OUT, points, SPACE: tl.constexpr, DEPTH: tl.cons
     source = (tl.load(ENDS) + held).to(tl.int64)
     if ORDER is not None:
         source = tl.load(ORDER + source, mask=real, other=0)
+    # Trees lie one behind the other: ranks count through all of them, points anew in each.
     tl.store(OUT + first + lane - before, source % points, mask=real)
 
 

@@ -58,6 +58,7 @@ def _sort_runs(COORD, STARTS, SPLIT, LOW, HIGH, KEYS, parts, SPACE: tl.constexpr
         bits = tl.load(COORD + (first + local) * SPACE + axis, mask=real, other=0.0).to(tl.int32, bitcast=True)
         bits = bits ^ ((bits >> 31) & 0x7FFFFFFF)
         bits = tl.where(tl.load(SPLIT + node) != 0, bits, 0)
+        # Lanes behind the node sort to the end of its last run, and are not stored.
         key = tl.where(real, (bits.to(tl.int64) << 32) | local.to(tl.int64), 0x7FFFFFFFFFFFFFFF)
         tl.store(KEYS + first + local, sort_lanes(key, RUN, RUN), mask=real)
 
@@ -71,12 +72,14 @@ def _merge_runs(KEYS, COORD, ORDER, STARTS, COORD_OUT, ORDER_OUT, groups, SPACE:
     rank = first + tl.program_id(1) * LANES + tl.arange(0, LANES)
     real = rank < last
     key = tl.load(KEYS + rank, mask=real, other=0)
+    # No two keys are equal: a place is the number of smaller ones, run by run, and all places differ.
     place = tl.zeros([LANES], tl.int32)
     for group in range(groups):
         begins = first + (group * AT_ONCE + tl.arange(0, AT_ONCE)) * RUN
         length = tl.minimum(last - begins, RUN)[None, :]  # less than 1: no such run
         smaller = tl.zeros([LANES, AT_ONCE], tl.int32)
         for halving in tl.static_range(RUN.bit_length()):
+            # Bisection: ``smaller`` keys of the run are, are so many more?
             probe = smaller + (RUN >> halving)
             inside = real[:, None] & (probe <= length)
             other = tl.load(KEYS + begins[None, :] + probe - 1, mask=inside, other=0)

@@ -35,6 +35,7 @@ def contiguous_rows(x: Tensor) -> Tensor:
 def alignment(*tensors: Tensor) -> int:
     """The largest power of two, up to 16 bytes, of elements that all strides but the last are multiples of."""
     itemsize = max(t.element_size() for t in tensors)
+    # An axis of size 1 is never stepped along: its stride may be any number, and says nothing.
     strides = (stride for t in tensors for size, stride in zip(t.shape[:-1], t.stride()[:-1], strict=True) if size > 1)
     return math.gcd(16 // itemsize, *strides)
 
@@ -94,7 +95,9 @@ def counters(like: Tensor, count: int) -> Tensor:
     return of_device.along(stream.cuda_stream, count)
 
 
-# Sums over the programs of a launch, taken by the last of them: parts of Triton kernels.
+# Sums over the programs of a launch, taken by the last of them: parts of Triton kernels. Each program stores its part,
+# the last one adds all parts up by their numbers: the same order in every run, whoever is last. Floats added by
+# atomics would come in another order each time; a second kernel for the sum would be one launch more.
 
 
 @triton.jit
@@ -104,6 +107,7 @@ def is_last(COUNTER, programs):
     ``COUNTER``, see :func:`pointcept_bsa.ops.launch.counters`, is zero before and afterwards.
     """
     tl.debug_barrier()  # every thread of this program has stored
+    # Release: what was stored here is seen by who counts later. Acquire: the last sees what all have stored.
     last = tl.atomic_add(COUNTER, 1, sem="acq_rel", scope="gpu") == programs - 1
     if last:
         tl.store(COUNTER, 0)
@@ -117,6 +121,7 @@ def sum_of_parts(PARTS, programs, stride, column, inside, AT_ONCE: tl.constexpr)
     for first in range(0, programs, AT_ONCE):
         row = first + tl.arange(0, AT_ONCE)
         place = row.to(tl.int64)[:, None] * stride + column[None, :]
+        # .cg reads past L1, which is not kept up to date with what other multiprocessors store.
         total += tl.load(PARTS + place, mask=(row < programs)[:, None] & inside[None, :], other=0.0,
                          cache_modifier=".cg")  # fmt: skip
     return tl.sum(total, 0)

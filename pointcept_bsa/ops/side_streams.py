@@ -77,6 +77,8 @@ def wait_for_deferred(x: Tensor) -> None:
         return
     if torch.cuda.is_current_stream_capturing():
         stream = _stream(x.device, DEFERRED)
+        # Only a stream that this capture has branched off to is capturing. To wait for one that is not would make the
+        # graph depend on work outside of it, which breaks the capture.
         with torch.cuda.stream(stream):
             used = torch.cuda.is_current_stream_capturing()
         if used:

@@ -49,6 +49,8 @@ def attend_ball_sparse(
     layout.check(layer.ball_size, layer.block_size)
     head = layer.num_heads, h.shape[-1] // layer.num_heads
     shapes = head, head, head, (3 * layer.num_heads,)
+    # How often each part is read below. Each reader has a view of its own, so that the gradients of all are added up in
+    # one pass; with ``query_key`` it alone reads q and k, and autograd adds up what comes back to its results.
     uses = (4, 3, 3, 1) if layer.query_key is None else (1, 1, 3, 1)
     q, k, v, (gate,) = linear_parts(h, [layer.qkv, layer.gate], shapes, uses)
     if layer.query_key is not None:
@@ -83,6 +85,7 @@ def attend_native_sparse(
     kv = layer.num_kv_heads, layer.head_dim
     shapes = (layer.num_heads, layer.head_dim), kv, kv, (3 * layer.num_heads,)
     layers = layer.query, layer.key_value, layer.gate
+    # How often each part is read below, as in BSA. The choice of blocks has no gradient: it shares a view of q.
     uses = (3, 3, 3, 1) if layer.query_key is None else (1, 1, 3, 1)
     q, k, v, (gate,) = linear_parts(h, layers, shapes, uses)
     if layer.query_key is not None:

@@ -42,6 +42,8 @@ def _run(block: TransformerBlock, stream: Residual, *geometry: Any, film: Film |
     if film is not None:
         h = film.of_attention(h)
     a = layer(Normed(x, h), *geometry)
+    # With gradients the feed-forward runs at once, and leaves its sum to the kernel that comes next. Without them
+    # nothing of it is kept, so it goes by rows: of many slots the hidden layer, 4 C wide, is never there for all.
     if torch.is_grad_enabled():
         x, normed = Residual(x, a).normed(block.norm2)
         if film is not None:

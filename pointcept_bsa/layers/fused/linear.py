@@ -62,7 +62,7 @@ def has_stand_in(layer: Linear) -> bool:
 
 
 def master_parameter(layer: Linear, name: str) -> Tensor:
-    """The ``"weight"`` or ``"bias"`` of a layer, not the 16 bits that stand in for it (see host.cast_weights)."""
+    """The ``"weight"`` or ``"bias"`` of a layer, not the 16 bits that stand in for it, see :class:`.Cast`."""
     own: Tensor | None = None if layer.cast is None else getattr(layer.cast, name)
     to_tensor: Tensor = getattr(layer, name) if own is None else own
     return to_tensor
@@ -85,6 +85,7 @@ def worth_joining(*layers: Linear) -> bool:
         return False
     if len({layer.weight.requires_grad for layer in layers}) > 1:
         return False
+    # Unless they lie side by side already, joining copies the weights in every call.
     return torch.is_grad_enabled() or are_adjacent("weight", layers)
 
 

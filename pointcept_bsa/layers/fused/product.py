@@ -32,10 +32,12 @@ class _Joined(torch.autograd.Function):
 
 
 def _below_each_other(parts: Sequence[Tensor], adjacent: bool) -> Tensor:
+    # Detached: the gradients of the parts are taken by whoever calls this, not through these numbers.
     first = parts[0].detach()
     if len(parts) == 1:
         return first
     if adjacent:
+        # Rows beyond the end of ``first`` itself: :func:`are_adjacent` has said that the other parts lie there.
         return first.as_strided((sum(map(len, parts)), *first.shape[1:]), first.stride())
     return torch.cat([first, *(part.detach() for part in parts[1:])])
 
@@ -95,6 +97,8 @@ def separate_product(
     """:func:`product_of` two-dimensional x; the gradients of the weights, which are of its type, and of ``summed`` are
     computed by themselves, on the stream that is current within ``stream``."""
     of_weights, of_biases = adjacent
+    # Autograd runs each backward on the stream of its forward. So x and the weights have a function each: that of the
+    # weights is given x without its gradient, that of x the weights without theirs.
     with stream or nullcontext():
         reminder = _WeightGradients.apply(x.detach(), len(weights), *weights, *summed)
     y = _InputGradient.apply(x, _below_each_other(weights, of_weights), _below_each_other(biases, of_biases))
@@ -125,6 +129,7 @@ class _InputGradient(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
         (weight,) = ctx.saved_tensors
+        # With y = x W^T + b: dx = dy W. Below: dW = dy^T x, db = the sum of the rows of dy.
         return grads[0].mm(weight), None, None
 
 
@@ -137,7 +142,7 @@ class _WeightGradients(torch.autograd.Function):
         ctx.sizes = [len(p) for p in parameters[:layers]]
         ctx.summed = [len(p) for p in parameters[layers:]]
         ctx.summed_dtype = parameters[-1].dtype
-        return x.as_strided((len(x), sum(ctx.sizes)), (0, 0))
+        return x.as_strided((len(x), sum(ctx.sizes)), (0, 0))  # of the product's shape, as its gradient comes here
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
@@ -155,7 +160,7 @@ class _Both(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, y: Tensor, reminder: Tensor) -> Tensor:
-        return y.view_as(y)
+        return y.view_as(y)  # no copy: the reminder has no numbers to add
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:

@@ -64,7 +64,7 @@ class Residual(NamedTuple):
 
 
 def norm_with_position(x: Tensor, norm: RMSNorm, relative_position: Tensor, position: Linear) -> Tensor:
-    """norm(x) + position(place): (S, C)."""
+    """norm(x) + position(relative_position): (S, C)."""
     return Residual(x).normed(norm, relative_position, position)[1]
 
 
@@ -88,4 +88,5 @@ def _position_map(relative_position: Tensor, position: Linear) -> PositionMap | 
     """``position(relative_position)`` as the kernel takes it, or None if it cannot."""
     if relative_position.requires_grad or relative_position.shape[-1] > 3 or position.bias is None:
         return None
+    # The parameters, not their stand-ins: the kernel takes the map in float32, and sums both gradients so.
     return PositionMap(relative_position, master_parameter(position, "weight"), master_parameter(position, "bias"))

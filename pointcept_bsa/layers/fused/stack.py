@@ -37,5 +37,6 @@ def run_stack(stack: BallTreeStack, x: Tensor, tree: BallTree, *others: Any, fil
         if stack.skip_every and (i + 1) % stack.skip_every == 0:
             x = stream.total() + (tree.permuted(skip, to_rotated=True) if rotated else skip)
             skip, stream = tree.permuted(x, to_rotated=False) if rotated else x, Residual(x)
+    # Lists of selections that the blocks have deferred: done here at the latest, whether a backward pass asks or not.
     wait_for_deferred(x)
     return (stream.permuted(tree, to_rotated=False) if rotated else stream).total()

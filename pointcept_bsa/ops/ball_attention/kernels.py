@@ -3,6 +3,9 @@
 ``m`` slots a ball, ``D`` channels a head padded to ``DIM``; logits are kept in units of log 2. A program holds one tile
 of queries (forward, ``dq``) or of keys (``dk``, ``dv``) of one ball and one head. What the programs add up for sigma is
 summed by the last one, in a fixed order, so that the backward pass is deterministic.
+
+A tile lies within one ball and S is a multiple of m, so no row needs a mask. Empty slots are computed along and get no
+weight: trees spread them over the balls, a few in each, so that no tile could be skipped.
 """
 
 # mypy: disable-error-code="no-untyped-def,no-untyped-call,untyped-decorator"
@@ -14,6 +17,8 @@ import triton.language as tl
 from pointcept_bsa.ops.launch import is_last, sum_of_parts
 from pointcept_bsa.ops.matrix_product import dot
 
+# The GPU has an instruction for 2^x and none for e^x = 2^(x log2 e): the factor goes into ``scale`` and sigma, which
+# multiply the logits anyway.
 LOG2E = tl.constexpr(1.4426950408889634)
 
 
@@ -44,6 +49,7 @@ def _distance(at, rows, coord, columns, SPACE: tl.constexpr):
     for axis in tl.static_range(SPACE):
         a = tl.load(at + rows.to(tl.int64) * SPACE + axis)
         b = tl.load(coord + columns.to(tl.int64) * SPACE + axis)
+        # |a|^2 - 2ab + |b|^2 would be a matrix product, but cancels for near points: as the reference.
         difference = a[:, None] - b[None, :]
         squared += difference * difference
     return tl.sqrt(squared)
@@ -86,6 +92,7 @@ def forward_kernel(
             inside = tl.load(VALID + keys) != 0
             logits = tl.where(inside[None, :], logits, -float("inf"))
         new = tl.maximum(highest, tl.max(logits, 1))
+        # While a query has seen no key, -inf - -inf would be NaN; from 0 everything is 2^-inf = 0.
         base = tl.where(new == -float("inf"), 0.0, new)
         weight = tl.exp2(logits - base[:, None])
         old = tl.exp2(highest - base)
@@ -102,13 +109,20 @@ def forward_kernel(
     tl.store(LSE + head.to(tl.int64) * slots + rows, lse)
 
 
+# The gradient, with S the logits in base e, P = weight = exp(S - log-sum-exp) and dO = grad:
+#   dV = P^T dO;  dP = dO V^T;  delta_i = sum_j P_ij dP_ij = sum_c dO_ic O_ic;  dS = dlogits = P * (dP - delta)
+#   dQ = scale dS K;  dK = scale dS^T Q;  dsigma = sum_ij dS_ij distance_ij
+# delta from O and dO takes a row of each, not all its keys. P = 2^(S log2 e - LSE) is the same number: log2 e stands in
+# the exponent alone, and in no gradient.
+
+
 @triton.jit
 def _gradient_of_rows(OUT, GRAD, VALID, rows, head, HEADS: tl.constexpr, DIM: tl.constexpr, WIDTH: tl.constexpr,
                       MASK: tl.constexpr):  # fmt: skip
     """Gradient of the output (rows, DIM), zero in empty slots, and its product with the output (rows,)."""
     out = _tile(OUT + head * WIDTH, rows, HEADS * WIDTH, DIM, WIDTH)
     grad = _tile(GRAD + head * WIDTH, rows, HEADS * WIDTH, DIM, WIDTH)
-    if MASK:
+    if MASK:  # the forward pass has put zeros there: nothing of that row must reach dk and dv
         here = tl.load(VALID + rows) != 0
         grad = tl.where(here[:, None], grad, 0.0).to(out.dtype)
     return grad, tl.sum(out.to(tl.float32) * grad.to(tl.float32), 1)
@@ -146,6 +160,7 @@ def key_gradient_kernel(
             distance = _distance(COORD, keys, COORD, rows, SPACE)
             logits += sigma * distance
         weight = tl.exp2(logits - lse[None, :])
+        # Chosen, not times 0: a masked key is not in the LSE, so its power may be inf.
         if MASK:
             weight = tl.where(inside[:, None], weight, 0.0)
         dv += dot(weight.to(grad.dtype), grad, PRECISION, UPCAST)
@@ -154,7 +169,7 @@ def key_gradient_kernel(
             dsigma += tl.sum(dlogits * distance, 1)
         small = dlogits.to(q.dtype)
         dk += dot(small, q, PRECISION, UPCAST)
-        if WITH_DQ:
+        if WITH_DQ:  # all keys of the ball are here: nothing to add up over programs
             dq = dot(tl.trans(small), k, PRECISION, UPCAST) * scale
             _put(DQ + head * WIDTH, dq, rows, HEADS * WIDTH, DIM, WIDTH)
     _put(DK + head * WIDTH, dk * scale, keys, HEADS * WIDTH, DIM, WIDTH)
@@ -163,7 +178,7 @@ def key_gradient_kernel(
         tiles = tl.num_programs(0)
         tl.store(SIGMA_SUMS + tile.to(tl.int64) * HEADS + head, tl.sum(dsigma, 0))
         if is_last(COUNTERS + head, tiles):
-            column = head + tl.arange(0, 1)
+            column = head + tl.arange(0, 1)  # a block of one, as ``sum_of_parts`` takes blocks
             total = sum_of_parts(SIGMA_SUMS, tiles, HEADS, column, column < HEADS, 128)
             tl.store(DSIGMA + column, total.to(DSIGMA.dtype.element_ty))
 

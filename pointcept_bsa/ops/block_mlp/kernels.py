@@ -1,7 +1,11 @@
 """Triton kernels of the block MLP. A row is a block and a head; the hidden layer is worked off HIDE units at a time and
 computed again in the backward pass. No atomics: partial sums over the rows are written apart.
 
-A launch serves two MLPs of the same shapes, each with an input of its own, or one: the third axis of the grid."""
+A launch serves two MLPs of the same shapes, each with an input of its own, or one: the third axis of the grid.
+
+With h = relu(W_1 u + b_1) and the gradient G of the output W_2 h + b_2, rows of u, h and G one below the other:
+``dhidden`` = (G W_2) * [h > 0]; du = dhidden W_1; dW_1 = dhidden^T u; db_1 = sum dhidden; dW_2 = G^T h; db_2 = sum G.
+"""
 
 # mypy: disable-error-code="no-untyped-def,no-untyped-call,untyped-decorator"
 from __future__ import annotations
@@ -86,7 +90,7 @@ def input_gradient_kernel(
         weight2 = _matrix(W2, channel, unit, OUTS, M)
         dhidden = tl.where(hidden > 0, dot(grad, weight2, PRECISION, UPCAST), 0.0).to(u.dtype)
         du += dot(dhidden, weight1, PRECISION, UPCAST)
-    du = tl.where(inside, du, 0.0)
+    du = tl.where(inside, du, 0.0)  # an empty slot came in as zeros, whatever X holds there
     column = tl.arange(0, WIDTH)
     where = (slot * HEADS + (row % HEADS)[:, None]) * D + (column % D)[None, :]
     tl.store(DX + where, du.to(DX.dtype.element_ty), mask=(row < rows)[:, None] & (column < SIZE * D)[None, :])
@@ -133,4 +137,5 @@ def weight_gradient_kernel(
     first += M
     tl.store(first + channel[:, None] * M + unit[None, :], dw2, mask=(channel < OUTS)[:, None] & units[None, :])
     first += OUTS * M
+    # All programs of these rows have the same db2: one of them stores it.
     tl.store(first + channel, db2, mask=(channel < OUTS) & (tl.program_id(1) == 0))

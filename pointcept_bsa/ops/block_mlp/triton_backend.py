@@ -106,6 +106,7 @@ def _backward(
     x = xs[0]
     rows, constants = _arguments(x, weights[0], weights[2], block_size, valid is not None)
     tiles = -(-rows // constants["ROWS"])
+    # At most PROGRAMS partial sums, however many rows there are; and no program without a tile.
     parts = -(-tiles // PROGRAMS)
     programs = -(-tiles // parts)
     dxs = [torch.empty(x.shape, dtype=x.dtype, device=x.device) for x in xs]

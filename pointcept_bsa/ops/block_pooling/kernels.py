@@ -29,6 +29,7 @@ def forward_kernel(X, VALID, OUT, blocks, stride, SIZE: tl.constexpr, C: tl.cons
     for place in tl.static_range(SIZE):
         weight = _weight(VALID, first, blocks, place, SIZE, BLOCKS, MASK)
         where = (index.to(tl.int64) * SIZE + place)[:, None] * stride + columns[None, :]
+        # Slots without a point are not even read: what stands there may be inf or NaN, and 0 NaN = NaN.
         total += weight[:, None] * tl.load(X + where, mask=inside & (weight[:, None] > 0), other=0.0).to(tl.float32)
         count += weight
     mean = total / tl.maximum(count, 1.0)[:, None]
@@ -38,7 +39,7 @@ def forward_kernel(X, VALID, OUT, blocks, stride, SIZE: tl.constexpr, C: tl.cons
 @triton.jit
 def backward_kernel(GRAD, VALID, DX, blocks, SIZE: tl.constexpr, C: tl.constexpr, COLUMNS: tl.constexpr,
                     MASK: tl.constexpr, BLOCKS: tl.constexpr):  # fmt: skip
-    """DX (S, C)."""
+    """DX (S, C): dx = GRAD / (points of the block) in slots that hold one, else 0."""
     first = tl.program_id(0) * BLOCKS
     index = first + tl.arange(0, BLOCKS)
     columns = tl.arange(0, COLUMNS)

@@ -26,7 +26,9 @@ import triton.language as tl
 def pack(score, index):
     """float32 scores and their indices in [0, 2^32) as int64 in the order (rising score, falling index)."""
     bits = score.to(tl.int32, bitcast=True)
+    # Floats above 0 rise with their bits as integers, those below fall: flipping all but the sign mends that.
     bits = bits ^ ((bits >> 31) & 0x7FFFFFFF)
+    # The maximum of these is the highest score and, of equal ones, the lowest index.
     return (bits.to(tl.int64) << 32) | (0xFFFFFFFF - index.to(tl.int64))
 
 
@@ -61,6 +63,7 @@ def first_own_key(row, own, start, end, key, keys, balls, HAS_OWN: tl.constexpr)
     return (row - start) // ((end - start) // balls) * (keys // balls)
 
 
+# Not specialised: Triton would compile anew for each such number that is 1, or a multiple of 16, or neither.
 @triton.jit(do_not_specialize=["tiles", "groups", "blocks"])
 def best_stretches(
     q,
@@ -118,10 +121,12 @@ def best_stretches(
         )
         if UPCAST:
             coarse = coarse.to(tl.float32)
+        # Never TF32: the second pass scores in float32, and what is kept here has to be the best there.
         score = tl.dot(queries, tl.trans(coarse), input_precision="ieee")
         if HAS_VALID:
             there = tl.load(block_valid + key + c, mask=c < keys, other=0) != 0
             score = tl.where(there[None, :], score, float("-inf"))
+        # Few stretches reach beyond the cloud or into own balls: all others, one branch for the program, go unmasked.
         if (at + STRETCH > keys) | ((at < own_to) & (at + STRETCH > own_from)):
             seen = (c < keys)[None, :]
             if SKIP_OWN:
@@ -129,6 +134,7 @@ def best_stretches(
             score = tl.where(seen, score, float("-inf"))
         candidate = pack(tl.max(score, 1), tl.full((ROWS,), 0, tl.int32) + at // STRETCH)
         worst = tl.min(kept, 1)
+        # No two are equal, so just one place is taken: no sorting, and no search for where it is.
         taken = (kept == worst[:, None]) & (candidate > worst)[:, None]
         kept = tl.where(taken, candidate[:, None], kept)
     stretch = tl.where(has_score(kept), 0xFFFFFFFF - (kept & 0xFFFFFFFF), -1)
@@ -202,10 +208,12 @@ def best_in_stretches(
             mask=seen[:, :, None] & (d < D)[None, None, :],
             other=0.0,
         )
+        # Each row has keys of its own: no matrix product. (rows, keys, PART channels) lie in registers.
         score += tl.sum(queries.to(tl.float32)[:, None, :] * coarse.to(tl.float32), 2)
     packed = pack(tl.where(seen, score, float("-inf")), tl.where(seen, c, 0x7FFFFFFF))
     for place in tl.static_range(TOPK):
         winner = tl.max(packed, 1)
         chosen = tl.where(has_score(winner), key + (0xFFFFFFFF - (winner & 0xFFFFFFFF)), -1)
         tl.store(selected + (row.to(tl.int64) * H + head) * TOPK + place, chosen, mask=row < end)
+        # Below every packed number: not chosen again. (Keys that are not seen are equal, and give -1 each time.)
         packed = tl.where(packed == winner[:, None], -0x7FFFFFFFFFFFFFFF, packed)

@@ -24,6 +24,7 @@ def kernel(X, SUMS, COUNTERS, OUT, rows, C: tl.constexpr, COLUMNS: tl.constexpr,
     out = tl.sum(total, 0)
     programs = tl.num_programs(0)
     tl.store(SUMS + tl.program_id(0).to(tl.int64) * C + columns, out, mask=columns < C)
+    # A counter for each block of columns: the last program of that block goes on.
     if is_last(COUNTERS + tl.program_id(1), programs):
         out = sum_of_parts(SUMS, programs, C, columns, columns < C, ROWS)
         tl.store(OUT + columns, out.to(OUT.dtype.element_ty), mask=columns < C)

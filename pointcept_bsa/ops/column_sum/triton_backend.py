@@ -38,6 +38,7 @@ def sum_columns(x: Tensor, dtype: torch.dtype) -> Tensor:
     columns = min(MAX_COLUMNS, power_of_2(channels))
     height = ELEMENTS // columns
     tiles = -(-rows // height)
+    # More rows make programs longer, not more: the last one adds up at most PROGRAMS sums.
     parts = -(-tiles // PROGRAMS)
     grid = -(-tiles // parts), -(-channels // columns)
     sums = torch.empty(grid[0], channels, dtype=torch.float32, device=x.device)

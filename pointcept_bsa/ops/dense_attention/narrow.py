@@ -23,7 +23,9 @@ from pointcept_bsa.ops.side_streams import SideBySide
 from .narrow_exp import exponential
 
 MAX_DIM, MAX_HEADS = 32, 65535
-LIMIT = 48.0  # logits in units of log 2 within which the forward pass does without the running maximum
+# Logits in units of log 2 within which the forward pass does without the running maximum: sums of powers up to 2^48
+# stay far below 2^128, where float32 and bf16 end, and 2^-48 far above where they begin.
+LIMIT = 48.0
 LOG2E = 1 / math.log(2)
 PAD = 256  # packed rows come in multiples of it; no tile is longer
 PACKED = 64  # queries that a program packs
@@ -126,14 +128,16 @@ def _forward(q: Tensor, k: Tensor, v: Tensor, valid: Tensor | None) -> tuple[Ten
     clouds, queries, heads, width = q.shape
     out = q.new_empty(q.shape)
     lse = q.new_empty(clouds * heads, queries, dtype=torch.float32)
+    # A matrix product takes 16 channels at least. V has one more, of ones: its product is the sum of the weights.
     k_dim, v_dim = power_of_2(width, 16), power_of_2(width + 1, 16)
+    # Room for the keys twice: then q FACTOR can be given in two parts, and no score needs a product with FACTOR.
     fold = 2 * width <= k_dim
     tile, share = tile_of("forward", v_dim)
     with on_device_of(q):
         kx, vx, bound = _pack_keys(k, v, valid, k_dim, v_dim, fold)
         forward_kernel[(-(-queries // tile["ROWS"]), clouds * heads)](
             q, kx, vx, bound, None, None, out, lse, *strides(q), queries, k.shape[1], kx.shape[1], bound.shape[1],
-            LIMIT if q.dtype == torch.bfloat16 else 0.0,
+            LIMIT if q.dtype == torch.bfloat16 else 0.0,  # float16 ends at 65504
             HEADS=heads, KDIM=k_dim, VDIM=v_dim, ALIGN=alignment(q), WAIT=WAIT and not interpreted(), LISTED=False,
             **constants_of(width, fold), **exponentials(width, fold, share, True), **tile,
         )  # fmt: skip
@@ -155,6 +159,7 @@ def _backward(
     q, k, v, grad = (contiguous_rows(t) for t in (q, k, v, grad))
     clouds, queries, heads, width = q.shape
     keys, all_heads = k.shape[1], clouds * heads
+    # Three channels more, for -L and -delta, each in three parts.
     dim = power_of_2(width + 3, 16)
     fold = 2 * width + 3 <= dim
     constants = constants_of(width, fold) | dict(DIM=dim)
@@ -162,6 +167,7 @@ def _backward(
     qx, gx = (q.new_empty(all_heads, padded, dim) for _ in range(2))
     dq, dk, dv = (t.new_empty(t.shape) for t in (q, k, v))
     with on_device_of(q):
+        # Packed anew, now with room for the three ones: nothing was kept of it.
         kx, vx, _ = _pack_keys(k, v, valid, dim, dim, fold)
         pack_queries_kernel[(padded // PACKED, all_heads)](
             q, out, grad, lse, None, qx, gx, *strides(q), *strides(grad), queries, padded,
@@ -204,6 +210,7 @@ def key_gradients(
     tile, share = tile_of("keys", dim)
     tiles = -(-keys // tile["KEYS"])
     chunks = max(1, min(-(-PROGRAMS // (tiles * all_heads)), queries // SHORTEST))
+    # Chunks are whole tiles: only the last one may end inside of one.
     chunk = padded_rows(-(-queries // chunks))
     chunks = -(-queries // chunk)
     used = width * (2 if fold else 1)

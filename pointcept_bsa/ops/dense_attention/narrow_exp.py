@@ -22,6 +22,7 @@ def exponential(factor: float, share: int, bounded: bool) -> str:
         bounded: -126 < factor x < 127 for all numbers; otherwise polynomials raise what is below to 2^-126.
     """
     lines = ["{", ".reg .f32 x, n, p;", ".reg .b32 i, j;"]
+    # Evenly among the others, so that both units always have work.
     polynomials = {round((place + 0.5) * SIZE / share - 0.5) for place in range(share)} if share else set()
     for place in range(SIZE):
         write = _polynomial if place in polynomials else _special
@@ -40,6 +41,7 @@ def _polynomial(out: str, x: str, factor: float, bounded: bool) -> list[str]:
     lines = [] if bounded else [f"max.f32 x, {x}, {_hex(LOWEST / factor)};"]
     x = x if bounded else "x"
     lines += [
+        # n = ROUND + the nearest integer, in the low bits of i; then n = x factor - that integer, in [-1/2, 1/2].
         f"fma.rn.f32 n, {x}, {_hex(factor)}, {_hex(ROUND)};",
         "mov.b32 i, n;",
         f"sub.f32 n, n, {_hex(ROUND)};",
@@ -48,6 +50,7 @@ def _polynomial(out: str, x: str, factor: float, bounded: bool) -> list[str]:
         f"fma.rn.f32 p, n, {_hex(CUBIC[3])}, {_hex(CUBIC[2])};",
         f"fma.rn.f32 p, p, n, {_hex(CUBIC[1])};",
         f"fma.rn.f32 p, p, n, {_hex(CUBIC[0])};",
+        # The exponent of a float32 begins at bit 23; of i, the bits that ROUND has set are shifted out.
         "shl.b32 i, i, 23;",
         "mov.b32 j, p;",
         "add.s32 j, j, i;",

@@ -1,4 +1,11 @@
-"""Triton kernels of the backward pass of dense attention with narrow heads. Legend as in ``narrow_kernels``."""
+"""Triton kernels of the backward pass of dense attention with narrow heads. Legend as in ``narrow_kernels``.
+
+With P = ``weight`` = 2^(QX KX^T FACTOR) (FOLD: without FACTOR), the softmax itself as QX holds -L, and
+delta_i = sum_c GRAD_ic OUT_ic = sum_j P_ij dP_ij:
+    dV = P^T GRAD;  dS = ``dlogits`` = P * (dP - delta) = P * (GX VX^T);  dQ = dS K / sqrt(D);  dK = dS^T Q / sqrt(D)
+Rows of zeros need no mask: a query behind the last has GX = 0, so that it adds nothing to dV and dK; a key that is not
+there has VX = 0 and adds nothing to dQ. Their own gradients are not stored, or set to zero.
+"""
 
 # mypy: disable-error-code="no-untyped-def,no-untyped-call,untyped-decorator"
 from __future__ import annotations
@@ -24,6 +31,7 @@ LN2 = tl.constexpr(0.6931471805599453)  # FACTOR LN2 = 1 / sqrt(channels)
 @triton.jit
 def in_parts(x, columns, FIRST: tl.constexpr, TYPE: tl.constexpr):
     """(rows, columns): the numbers x (rows,) in three parts in the columns from FIRST on, zero elsewhere."""
+    # bf16 has 8 significant bits, three of it the 24 of a float32.
     one = x.to(TYPE).to(tl.float32)
     two = (x - one).to(TYPE).to(tl.float32)
     three = x - one - two
@@ -58,7 +66,7 @@ def pack_queries_kernel(
     if FOLD:
         q = two_parts(q * FACTOR, columns, WIDTH, TYPE) + in_parts(-lse, columns, 2 * WIDTH, TYPE)
     else:
-        q += in_parts(-lse / FACTOR, columns, WIDTH, TYPE)
+        q += in_parts(-lse / FACTOR, columns, WIDTH, TYPE)  # as ``exp2`` multiplies by FACTOR
     if LISTED:
         q = tl.where(bias_columns(columns, WIDTH)[None, :], 1.0, q)
     out_row = batch_head.to(tl.int64) * padded + row
@@ -81,7 +89,7 @@ def key_gradient_kernel(
     tile, batch_head, part = tl.program_id(0), tl.program_id(1), tl.program_id(2)
     if LISTED:
         node = batch_head // HEADS
-        if tile * KEYS >= tl.load(LENGTHS + node):
+        if tile * KEYS >= tl.load(LENGTHS + node):  # behind the list: nobody reads those PARTS
             return
         queries = tl.load(STARTS + node + 1) - tl.load(STARTS + node)
     place = tile * KEYS + tl.arange(0, KEYS)
@@ -130,7 +138,7 @@ def sum_parts_kernel(
     for part in range(chunks):
         here = PARTS + (part * 2 + values).to(tl.int64) * part_size + where
         total += tl.load(here, mask=wanted, other=0.0)
-        if FOLD:
+        if FOLD:  # QX holds two parts of each channel, whose sum it is
             total += tl.load(here + WIDTH, mask=wanted & (values == 0), other=0.0)
     out_row = (batch.to(tl.int64) * keys + row) * HEADS + head
     where = out_row[:, None] * WIDTH + columns[None, :]
@@ -170,6 +178,6 @@ def query_gradient_kernel(
         dq = add_product(dlogits.to(k.dtype), k, dq, UPCAST)
     columns = tl.arange(0, DIM)
     out_row = (line + row) * HEADS + head
-    dq = dq * (FACTOR * LN2)
+    dq = dq * (FACTOR * LN2)  # of the first WIDTH columns: KX holds k itself there, not a part of it
     wanted = (row < count)[:, None] & (columns < WIDTH)[None, :]
     tl.store(DQ + out_row[:, None] * WIDTH + columns[None, :], dq.to(DQ.dtype.element_ty), mask=wanted)

@@ -57,7 +57,7 @@ def exp2(x, EXP: tl.constexpr, FACTOR: tl.constexpr):
     """2^(FACTOR x), by the instructions EXP (which hold FACTOR) or, if that is empty, by Triton's own function."""
     if EXP == "":
         return tl.exp2(x * FACTOR)
-    return tl.inline_asm_elementwise(EXP, EIGHT, [x], tl.float32, True, 8)
+    return tl.inline_asm_elementwise(EXP, EIGHT, [x], tl.float32, True, 8)  # pure; 8 numbers a piece
 
 
 @triton.jit
@@ -76,6 +76,7 @@ def load_head(ptr, row, inside, start, stride, WIDTH: tl.constexpr, DIM: tl.cons
           ALIGN: tl.constexpr):  # fmt: skip
     """(rows, DIM) float32: the WIDTH channels of a head TIMES times side by side, then zeros; zero where not inside."""
     columns = tl.arange(0, DIM)
+    # What Triton cannot see in strides: rows begin at multiples of ALIGN, so that vectors can be loaded.
     where = tl.multiple_of(start + row.to(tl.int64) * stride, ALIGN)[:, None] + (columns % WIDTH)[None, :]
     return tl.load(ptr + where, mask=inside[:, None] & (columns < TIMES * WIDTH)[None, :], other=0.0).to(tl.float32)
 
@@ -101,6 +102,7 @@ def bias_columns(columns, WIDTH: tl.constexpr):
 def two_parts(x, columns, WIDTH: tl.constexpr, TYPE: tl.constexpr):
     """x (rows, columns) holds the same channels twice: the first part of each number, then what that part lacks."""
     high = x.to(TYPE).to(tl.float32)
+    # A bf16 has 8 bits: in one part q FACTOR would be off by up to 2^-9 of itself, and logits with it. Two have 16.
     return tl.where((columns < WIDTH)[None, :], high, x - high)
 
 
@@ -122,6 +124,7 @@ def pack_keys_kernel(
     columns = tl.arange(0, KDIM)
     longest = tl.max(tl.sum(tl.where((columns < WIDTH)[None, :], k * k, 0.0), 1), 0)
     tl.store(BOUND + batch_head * tl.num_programs(0) + tile, longest)
+    # Three ones, against which a query has a float32 in three parts of 16 bits. (In the forward pass it has zeros.)
     FIRST: tl.constexpr = WIDTH * (2 if FOLD else 1)
     one = (columns >= FIRST) & (columns < FIRST + 3)
     out_row = batch_head.to(tl.int64) * padded + row
@@ -133,6 +136,7 @@ def pack_keys_kernel(
     store_packed(VX, tl.where(inside[:, None] & one[None, :], 1.0, v), out_row, VDIM)
 
 
+# Not specialised: Triton would compile anew for each such number that is 1, or a multiple of 16, or neither.
 @triton.jit(do_not_specialize=["bounds", "limit"])
 def forward_kernel(
     Q, KX, VX, BOUND, STARTS, LENGTHS, OUT, LSE, q_batch, q_head, q_row, queries, keys, padded, bounds, limit,
@@ -161,6 +165,7 @@ def forward_kernel(
         place = first + tl.arange(0, 128)
         longest = tl.maximum(longest, tl.load(BOUND + batch_head * bounds + place, mask=place < bounds, other=0.0))
     squares = tl.sum(tl.where((columns < WIDTH)[None, :], q * q, 0.0), 1)
+    # |logit| <= |q| |k| FACTOR, as squares. One answer for the whole tile: a branch, and no masks.
     fast = tl.max(squares, 0) * tl.max(longest, 0) <= limit * limit / (FACTOR * FACTOR)
     if LISTED:
         q = tl.where(bias_columns(columns, WIDTH)[None, :], 1.0, q)
@@ -173,6 +178,7 @@ def forward_kernel(
     KX += batch_head.to(tl.int64) * padded * KDIM
     VX += batch_head.to(tl.int64) * padded * VDIM
     if fast:
+        # A key that is not there has the logit 0 and the weight 1, but its row of VX is zero: it adds nothing.
         for first in range(0, keys, KEYS):
             place = first + tl.arange(0, KEYS)
             logits = product(q, tl.trans(load_packed(KX, place, KDIM)), UPCAST)
@@ -185,6 +191,7 @@ def forward_kernel(
         for first in range(0, keys, KEYS):
             place = first + tl.arange(0, KEYS)
             logits = product(q, tl.trans(load_packed(KX, place, KDIM)), UPCAST) * REST
+            # The column of ones says which keys there are. Here it matters: no maximum from others.
             there = tl.load(VX + place * VDIM + WIDTH) != 0
             logits = tl.where(there[None, :], logits, -float("inf"))
             new = tl.maximum(highest, tl.max(logits, 1))
@@ -193,9 +200,10 @@ def forward_kernel(
             out = add_product(weight, load_packed(VX, place, VDIM), out * tl.exp2(highest - base)[:, None], UPCAST)
             highest = new
     columns = tl.arange(0, VDIM)
+    # Column WIDTH, the sum of weights as they were rounded for the product: numerator and denominator agree.
     total = tl.sum(tl.where((columns == WIDTH)[None, :], out, 0.0), 1)
     out_row = (line + row) * HEADS + head
     target = OUT + out_row[:, None] * WIDTH + columns[None, :]
     out = (out / total[:, None]).to(OUT.dtype.element_ty)
     tl.store(target, out, mask=inside[:, None] & (columns < WIDTH)[None, :])
-    tl.store(LSE + at + row, highest + tl.log2(total), mask=inside)
+    tl.store(LSE + at + row, highest + tl.log2(total), mask=inside)  # highest is 0 where ``fast``

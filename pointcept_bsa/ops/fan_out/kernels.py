@@ -33,6 +33,7 @@ def _part(A, B, C, D, OUT, first, column, rows, COUNT: tl.constexpr, WIDTH: tl.c
         total += tl.load(D + place, mask=inside, other=0.0).to(tl.float32)
     out = total.to(OUT.dtype.element_ty)
     tl.store(OUT + row * TOTAL + columns, out, mask=inside)
+    # As rounded: the bias then gets the sum of what the layer below is given, as from a kernel of its own.
     return out.to(tl.float32)
 
 
@@ -77,6 +78,7 @@ def sum_kernel(A0, B0, C0, D0, A1, B1, C1, D1, A2, B2, C2, D2, A3, B3, C3, D3, O
         tl.store(SUMS + tl.program_id(0).to(tl.int64) * across + slot, tl.sum(sums, 0))
         if is_last(COUNTERS + block, programs):
             total = sum_of_parts(SUMS, programs, across, slot, slot < across, AT_ONCE)
+            # Blocks fill whole COLUMNS, parts need not: what slots of a part are shifted by to be columns of OUT.
             begin = tl.where(block < BLOCK2, START1 - BLOCK1 * COLUMNS, START2 - BLOCK2 * COLUMNS)
             begin = tl.where(block < BLOCK1, 0, tl.where(block < BLOCK3, begin, START3 - BLOCK3 * COLUMNS))
             end = tl.where(block < BLOCK2, START2, START3)

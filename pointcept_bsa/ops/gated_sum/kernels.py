@@ -47,6 +47,7 @@ def forward_kernel(A, B, C, GATE, OUT, slots, stride, HEADS: tl.constexpr, HEADS
 @triton.jit
 def _branch_gradient(X, DX, GATE, DGATE, grad, where, inside, branch: tl.constexpr, first, slots, stride,
                      ROWS: tl.constexpr, HEADS: tl.constexpr, HEADS_UP: tl.constexpr):  # fmt: skip
+    # With g = sigmoid(logit): d branch = g grad, d logit = sum_c(branch grad) g (1 - g), as g' = g (1 - g).
     gate = _gate(GATE, branch, first, slots, stride, ROWS, HEADS, HEADS_UP)
     tl.store(DX + where, (gate[:, :, None] * grad).to(DX.dtype.element_ty), mask=inside)
     x = tl.load(X + where, mask=inside, other=0.0).to(tl.float32)

@@ -44,11 +44,13 @@ def _normal(SENDER, RECEIVER, RELATIVE, MATRIX, BIAS, point, edge, there, neighb
         matrix = tl.load(MATRIX + columns * SPACE + axis, mask=full, other=0.0).to(tl.float32)
         before += place[:, None] * matrix[None, :]
     after = 0.5 * before * (1.0 + tl.erf(before * ROOT_HALF))
+    # Columns beyond C hold GELU(0) = 0, but are off the mean: they must not count in the variance.
     centered = tl.where(full[None, :], after - (tl.sum(after, 1) / C)[:, None], 0.0)
     scale = 1.0 / tl.sqrt(tl.sum(centered * centered, 1) / C + eps)
     return before, centered * scale[:, None], scale
 
 
+# Not specialised: Triton would compile anew for each such number that is 1, or a multiple of 16, or neither.
 @triton.jit(do_not_specialize=["points"])
 def _messages(SENDER, RECEIVER, RELATIVE, INDEX, WEIGHT, MATRIX, BIAS, GAMMA, BETA, OUT, points, eps, C: tl.constexpr,
               COLUMNS: tl.constexpr, SPACE: tl.constexpr, K: tl.constexpr, K_UP: tl.constexpr,
@@ -77,6 +79,7 @@ def _message_gradients(SENDER, RECEIVER, RELATIVE, INDEX, WEIGHT, MATRIX, BIAS, 
     columns = tl.arange(0, COLUMNS)
     full = columns < C
     gamma = tl.load(GAMMA + columns, mask=full, other=0.0).to(tl.float32)
+    # Triton cannot write one row of a block in registers: each sum is added to all rows, through a mask.
     which = tl.arange(0, 8 if ROWS <= 8 else 16)[:, None]
     sums = tl.zeros([8 if ROWS <= 8 else 16, COLUMNS], tl.float32)
     for part in range(PARTS):
@@ -89,15 +92,18 @@ def _message_gradients(SENDER, RECEIVER, RELATIVE, INDEX, WEIGHT, MATRIX, BIAS, 
         grad = tl.load(GRAD + place, mask=inside, other=0.0).to(tl.float32) * weight[:, None]
         sums += tl.where(which == SPACE + 1, tl.sum(grad * normal, 0)[None, :], 0.0)
         sums += tl.where(which == SPACE + 2, tl.sum(grad, 0)[None, :], 0.0)
+        # LayerNorm, with n = normal and g = gamma dOUT: d after = (g - mean(g) - n mean(g n)) / deviation.
         grad = grad * gamma[None, :]
         mean, slope = tl.sum(grad, 1) / C, tl.sum(grad * normal, 1) / C
         grad = (grad - mean[:, None] - normal * slope[:, None]) * scale[:, None]
+        # GELU(x) = x Phi(x), Phi the normal distribution: GELU'(x) = Phi(x) + x Phi'(x).
         grad *= 0.5 * (1.0 + tl.erf(before * ROOT_HALF)) + before * DENSITY * tl.exp(-0.5 * before * before)
         grad = tl.where(inside, grad, 0.0)
         sums += tl.where(which == SPACE, tl.sum(grad, 0)[None, :], 0.0)
         for axis in tl.static_range(SPACE):
             relative = tl.load(RELATIVE + edge * SPACE + axis, mask=there, other=0.0).to(tl.float32)
             sums += tl.where(which == axis, tl.sum(grad * relative[:, None], 0)[None, :], 0.0)
+        # Every edge is written by one program alone. Adding at its sender here would take atomics.
         tl.store(D_EDGE + edge[:, None] * C + columns[None, :], grad.to(D_EDGE.dtype.element_ty), mask=inside)
         row = pid * POINTS + tl.arange(0, POINTS)
         total = tl.sum(tl.reshape(grad, [POINTS, K_UP, COLUMNS]), 1)
@@ -116,6 +122,7 @@ def _sum_at_senders(D_EDGE, ORDER, STARTS, D_SENDER, points, C: tl.constexpr, CO
     start = tl.load(STARTS + point, mask=point < points, other=0)
     count = tl.load(STARTS + point + 1, mask=point < points, other=0) - start
     total = tl.zeros([SENDERS, COLUMNS], tl.float32)
+    # One edge of each point a turn, in the order of its list: so the sum is the same in every run.
     for i in range(tl.max(count, 0)):
         there = i < count
         edge = tl.load(ORDER + start + i, mask=there, other=0)

@@ -47,7 +47,7 @@ def _source(ORDER, row, rows, MOVE: tl.constexpr):
 def forward_kernel(X, A, ORDER, WEIGHT, POSITION, MAP, SHIFT, OUT, TOTAL, SCALE, rows, eps, C: tl.constexpr,
                    COLUMNS: tl.constexpr, ROWS: tl.constexpr, ADD: tl.constexpr, MOVE: tl.constexpr,
                    SPACE: tl.constexpr):  # fmt: skip
-    """OUT (rows, C) = x SCALE WEIGHT + MAP PLACE + SHIFT with x = X, or with ADD or MOVE x = TOTAL = (X + A)[ORDER]
+    """OUT (rows, C) = x SCALE WEIGHT + MAP POSITION + SHIFT with x = X, or with ADD or MOVE x = TOTAL = (X + A)[ORDER]
     (rows, C), and SCALE (rows,) = 1 / sqrt(mean(x^2) + eps). MAP is (C, SPACE)."""
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     columns = tl.arange(0, COLUMNS)
@@ -57,6 +57,7 @@ def forward_kernel(X, A, ORDER, WEIGHT, POSITION, MAP, SHIFT, OUT, TOTAL, SCALE,
         x += _load(A, source, rows, C, COLUMNS)
     if ADD or MOVE:
         _store(TOTAL, x, row, rows, C, COLUMNS)
+        # As stored: the backward pass knows x in that type alone, and SCALE has to be that of the same x.
         x = x.to(TOTAL.dtype.element_ty).to(tl.float32)
     scale = 1.0 / tl.sqrt(tl.sum(x * x, 1) / C + eps)
     weight = tl.load(WEIGHT + columns, mask=columns < C, other=0.0).to(tl.float32)
@@ -83,6 +84,7 @@ def backward_kernel(X, ORDER, WEIGHT, POSITION, SCALE, GRAD, FURTHER, DX, DA, SU
     weight = tl.load(WEIGHT + columns, mask=inside, other=0.0).to(tl.float32)
     dweight = tl.zeros([COLUMNS], tl.float32)
     dshift = tl.zeros([COLUMNS], tl.float32)
+    # Triton has no lists of blocks in a loop: a variable for each coordinate, so there are at most three.
     dmap0 = tl.zeros([COLUMNS], tl.float32)
     dmap1 = tl.zeros([COLUMNS], tl.float32)
     dmap2 = tl.zeros([COLUMNS], tl.float32)
@@ -101,14 +103,17 @@ def backward_kernel(X, ORDER, WEIGHT, POSITION, SCALE, GRAD, FURTHER, DX, DA, SU
         if SPACE > 2:
             dmap2 += tl.sum(grad * _coordinate(POSITION, row, rows, 2, SPACE)[:, None], 0)
         grad = grad * weight[None, :]
+        # With n = x scale, scale = 1 / sqrt(mean(x^2) + eps) and g = WEIGHT GRAD: dx = scale (g - n mean(g n)).
         dx = (grad - normal * (tl.sum(grad * normal, 1) / C)[:, None]) * scale[:, None]
         if FURTHER_GRAD:
             dx += _load(FURTHER, row, rows, C, COLUMNS)
         source = _source(ORDER, row, rows, MOVE)
+        # ORDER is a permutation: no two rows go to one place, and nothing has to be added there.
         _store(DX, dx, source, rows, C, COLUMNS)
         if TWICE:
             _store(DA, dx, source, rows, C, COLUMNS)
         if BIAS:
+            # Of the rounded numbers, which are what autograd would have summed.
             dbias += tl.sum(dx.to(DA.dtype.element_ty if TWICE else DX.dtype.element_ty).to(tl.float32), 0)
     programs = tl.num_programs(0)
     BEFORE: tl.constexpr = C * (2 + SPACE if SPACE > 0 else 1)

@@ -44,7 +44,7 @@ def residual_norm(
     order: tuple[Tensor, Tensor] | None = None,
     position: PositionMap | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """t = (x + summand)[order[0]] and rms_norm(t) + matrix place + shift.
+    """t = (x + summand)[order[0]] and rms_norm(t) + matrix coord + shift.
 
     Args:
         x: (S, C), or (..., C) without an order.
@@ -60,6 +60,7 @@ def residual_norm(
         t and its norm, both of the shape of x.
     """
     if bias is not None and summand is not None:
+        # Adds zeros, whose gradient reaches the bias.
         summand = summand + (bias - bias.detach()).to(summand.dtype)
     total = x if summand is None else x + summand
     if order is not None:

@@ -5,7 +5,12 @@ of ``g`` slots, ``K`` selected blocks, ``R`` = g H / Hkv rows that share a selec
 
 A program holds PACK groups of one key/value head: PACK x ROWS rows (ROWS is R rounded up to a power of two, and the
 product is at least 16, the height of a tensor core's tile) against the keys of STEP selected blocks of each group at a
-time. Rows see the keys of their own group only. Logits are kept in base 2: exp(x) = 2^(x log2 e).
+time. Rows see the keys of their own group only: products with those of others are thrown away, which costs nothing
+where the tile would else be half empty. Logits are kept in base 2: exp(x) = 2^(x log2 e).
+
+The gradient, with S the logits in base e, P = ``weight`` and dO = ``grad``:
+    dV = P^T dO;  dP = dO V^T;  delta_i = sum_j P_ij dP_ij = sum_c dO_ic O_ic;  dS = P * (dP - delta)
+    dQ = dS K / sqrt(D);  dK = dS^T Q / sqrt(D), where 1 / sqrt(D) = ``scale`` ln 2
 """
 
 from __future__ import annotations
@@ -50,12 +55,14 @@ def selected_keys(
     entry = ((first + owner).to(tl.int64) * HKV + kv_head) * TOPK + choice
     block = tl.load(index + entry, mask=(first + owner < num_groups) & (choice < TOPK), other=-1)
     seen = block >= 0
+    # Block -1 (none, or no such group) is not seen, but gets a slot that exists.
     slot = tl.maximum(block, 0) * BLOCK + n % BLOCK
     if HAS_VALID:
         seen = seen & (tl.load(valid + slot, mask=seen, other=0) != 0)
     return owner, slot, seen
 
 
+# Not specialised: Triton would compile anew for each such number that is 1, or a multiple of 16, or neither.
 @triton.jit(do_not_specialize=["num_groups"])
 def forward(
     q,
@@ -110,12 +117,14 @@ def forward(
         logits = tl.dot(queries, tl.trans(keys), input_precision=PRECISION) * scale
         logits = tl.where(seen[None, :] & ((m // ROWS)[:, None] == owner[None, :]), logits, float("-inf"))
         new_top = tl.maximum(top, tl.max(logits, 1))
+        # While a row has seen nothing, -inf - -inf would be NaN; from 0 everything is 2^-inf = 0.
         shift = tl.where(new_top == float("-inf"), 0.0, new_top)
         weight = tl.exp2(logits - shift[:, None])
         shrink = tl.exp2(top - shift)
         total = total * shrink + tl.sum(weight, 1)
         acc = acc * shrink[:, None] + tl.dot(weight.to(values.dtype), values, input_precision=PRECISION)
         top = new_top
+    # The others: groups that selected nothing, whose output is 0 and not 0 / 0; its gradient is 0, too.
     something = total > 0
     if EMPTY_ROWS:
         something = something & (tl.load(valid + slot, mask=there, other=0) != 0)
@@ -195,6 +204,7 @@ def backward_queries(
         keys = load_rows(k, key, own_head, d, seen, K_ROW, K_HEAD, D, UPCAST)
         values = load_rows(v, key, own_head, d, seen, V_ROW, V_HEAD, D, UPCAST)
         logits = tl.dot(queries, tl.trans(keys), input_precision=PRECISION) * scale
+        # Keys of other groups are not in the row's LSE, so their powers might be inf: masked in the exponent.
         own = seen[None, :] & ((m // ROWS)[:, None] == owner[None, :])
         weight = tl.exp2(tl.where(own & counted[:, None], logits - row_lse[:, None], float("-inf")))
         grad_weight = tl.dot(grads, tl.trans(values), input_precision=PRECISION)
@@ -202,6 +212,7 @@ def backward_queries(
         acc += tl.dot(grad_logits.to(keys.dtype), keys, input_precision=PRECISION)
     tl.store(
         grad_q + slot[:, None] * (HKV * SHARE * D) + head[:, None] * D + d[None, :],
+        # 1 / sqrt(D): ln 2 takes log2 e out of the scale again.
         (acc * (scale * 0.6931471805599453)).to(grad_q.dtype.element_ty),
         mask=there[:, None] & (d < D)[None, :],
     )

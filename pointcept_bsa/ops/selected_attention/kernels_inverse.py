@@ -38,11 +38,13 @@ def list_bounds(keys, bounds, chunks, size, num_lists, blocks, CHUNK: tl.constex
                 TILE: tl.constexpr):  # fmt: skip
     """First place and place after the last of each list in the sorted ``keys``, and its chunks after the first."""
     e = tl.program_id(0) * TILE + tl.arange(0, TILE)
+    # Each head has a key more than blocks, for no selection, which is skipped.
     key = e + e // blocks
     low, end = tl.zeros((TILE,), tl.int32), tl.zeros((TILE,), tl.int32)
     high, end_high = low + size, end + size
     for _ in range(STEPS):  # 2^STEPS > size: the first place of a value of at least key, and of at least key + 1
         middle, end_middle = (low + high) // 2, (end + end_high) // 2
+        # A search that is over loads nothing, so it stays: the number of steps need not depend on the data.
         before = tl.load(keys + middle, mask=low < high, other=0x7FFFFFFF) < key
         end_before = tl.load(keys + end_middle, mask=end < end_high, other=0x7FFFFFFF) < key + 1
         low, high = tl.where(before, middle + 1, low), tl.where(before, high, middle)
@@ -80,6 +82,7 @@ def lists_by_counting(index, order, bounds, further, counters, selections, block
     tl.store(order + below, n, mask=n < selections)
     e = head * blocks + block
     tl.store(bounds + 2 * e, below, mask=(block >= 0) & (block < blocks))
+    # Where list e begins the one before it ends. Block number ``blocks`` (none) is here for that alone.
     tl.store(bounds + 2 * e - 1, below, mask=(block > 0) & (block <= blocks))
     if is_last(counters + head, tl.num_programs(0)):
         total = tl.full([], 0, tl.int32)
@@ -87,6 +90,7 @@ def lists_by_counting(index, order, bounds, further, counters, selections, block
             each = start + tl.arange(0, SCAN)
             there = each < blocks
             one = head * blocks + each
+            # Of other programs: past L1, see ``sum_of_parts``.
             low = tl.load(bounds + 2 * one, mask=there, other=0, cache_modifier=".cg")
             high = tl.load(bounds + 2 * one + 1, mask=there, other=0, cache_modifier=".cg")
             chunks = tl.maximum(high - low - 1, 0) // CHUNK
@@ -191,7 +195,7 @@ def backward_keys(
     # Transposed, because a block may be lower than a tensor core's tile but D is not.
     acc_k = tl.zeros((DIM, BLOCK), tl.float32)
     acc_v = tl.zeros((DIM, BLOCK), tl.float32)
-    for at in range(begin, stop, PACK):
+    for at in range(begin, stop, PACK):  # of an empty list nothing: then zeros are stored, as they have to be
         entry = at + m // ROWS
         there = (entry < stop) & (m % ROWS < GROUP * SHARE)
         place = tl.load(order + entry, mask=there, other=0).to(tl.int32)
@@ -205,11 +209,13 @@ def backward_keys(
         row_delta = tl.load(delta + slot * (HKV * SHARE) + head, mask=there, other=0.0)
         logits = tl.dot(queries, tl.trans(keys), input_precision=PRECISION) * scale
         own = there[:, None] & seen[None, :]
+        # The formulas stand in ``kernels.py``.
         weight = tl.exp2(tl.where(own, logits - row_lse[:, None], float("-inf")))
         grad_weight = tl.dot(grads, tl.trans(values), input_precision=PRECISION)
         grad_logits = weight * (grad_weight - row_delta[:, None])
         acc_v += tl.dot(tl.trans(grads), weight.to(grads.dtype), input_precision=PRECISION)
         acc_k += tl.dot(tl.trans(queries), grad_logits.to(queries.dtype), input_precision=PRECISION)
+    # 1 / sqrt(D): ln 2 takes log2 e out of the scale again.
     acc_k *= scale * 0.6931471805599453
     if whole:
         to = key[None, :] * (HKV * D) + kv_head * D + d[:, None]

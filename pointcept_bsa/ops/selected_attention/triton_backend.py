@@ -163,7 +163,9 @@ def _keys(
     num_lists = k.shape[1] * blocks
     chunk = chunk_size(index.numel())
     selections = index.numel() // index.shape[1]
-    further_a_head = selections // chunk  # at most: a list of n entries has (n - 1) // chunk
+    # At most: a list of n entries has (n - 1) // chunk. The host does not know how long they are and must not ask:
+    # that would make it wait, and could not be captured. Programs without a chunk return.
+    further_a_head = selections // chunk
     further_chunks = k.shape[1] * further_a_head
     order, bounds, further = lists
     area = block_size * options["DIM"]
@@ -312,7 +314,7 @@ def _lists_by_sorting(index: Tensor, blocks: int, chunk: int) -> tuple[Tensor, T
     num_lists = heads * blocks
     keys = index.new_empty(size, dtype=torch.int32)
     key_of_selection[(-(-size // tile),)](index, keys, size, blocks, HKV=heads, TOPK=index.shape[2], TILE=tile)
-    keys, order = torch.sort(keys, stable=True)
+    keys, order = torch.sort(keys, stable=True)  # a list in rising order of its groups: sums in the same order
     bounds = index.new_empty((num_lists, 2), dtype=torch.int32)
     chunks = index.new_empty(num_lists, dtype=torch.int32)
     tile = 128

@@ -14,6 +14,7 @@ def _silu_product(a, b):
 
 @triton.jit
 def _gradients(a, b, grad):
+    # silu(a) = a s with s = sigmoid(a), s' = s (1 - s): da = grad b (s + a s (1 - s)), db = grad a s.
     sigmoid = 1.0 / (1.0 + tl.exp(-a))
     return grad * b * sigmoid * (1.0 + a * (1.0 - sigmoid)), grad * a * sigmoid
 

@@ -3,6 +3,10 @@
 A program holds one tile of queries (forward, ``dq``) or of one list's tokens (``dk``, ``dv``) of one node and one head;
 ``D`` channels a head padded to ``DIM``; logits are kept in units of log 2. What the lists give to one token is added up
 by a kernel of its own, in the order of the nodes, so that the backward pass is deterministic.
+
+The gradient, with S the logits in base e, P = ``weight`` and dO = ``grad``; the bias has none:
+    dV = P^T dO;  dP = dO V^T;  delta_i = sum_j P_ij dP_ij = sum_c dO_ic O_ic;  dS = ``dlogits`` = P * (dP - delta)
+    dQ = scale dS K;  dK = scale dS^T Q
 """
 
 # mypy: disable-error-code="no-untyped-def,no-untyped-call,untyped-decorator"
@@ -13,7 +17,7 @@ import triton.language as tl
 
 from pointcept_bsa.ops.matrix_product import dot
 
-LOG2E = tl.constexpr(1.4426950408889634)
+LOG2E = tl.constexpr(1.4426950408889634)  # e^x = 2^(x log2 e): the GPU has an instruction for 2^x
 
 
 @triton.jit
@@ -37,6 +41,7 @@ def _listed(TOKENS, BIAS, row, start, number, KEYS: tl.constexpr):
     place = start + tl.arange(0, KEYS)
     inside = place < number
     token = tl.load(TOKENS + row + place, mask=inside, other=0)
+    # Behind the last token -inf as the bias: what masks the list masks the logits.
     bias = tl.load(BIAS + token, mask=inside, other=-float("inf")) * LOG2E
     return token, inside, bias
 
@@ -63,6 +68,7 @@ def forward_kernel(
         v = _tile(V + head * v_head, token, inside, v_row, DIM, WIDTH)
         logits = dot(q, tl.trans(k), PRECISION, UPCAST) * (scale * LOG2E) + bias[None, :]
         new = tl.maximum(highest, tl.max(logits, 1))
+        # While no token was seen, -inf - -inf would be NaN; from 0 everything is 2^-inf = 0.
         base = tl.where(new == -float("inf"), 0.0, new)
         weight = tl.exp2(logits - base[:, None])
         old = tl.exp2(highest - base)
@@ -152,6 +158,7 @@ def sum_kernel(PARTS_K, PARTS_V, OFFSETS, PLACES, DK, DV, C: tl.constexpr, COLUM
     dk = tl.zeros([PARTS, COLUMNS], tl.float32)
     dv = tl.zeros([PARTS, COLUMNS], tl.float32)
     end = tl.load(OFFSETS + token + 1)
+    # How many lists a token is in depends on the token: PARTS rows are added side by side, and at last together.
     for first in range(tl.load(OFFSETS + token), end, PARTS):
         entry = first + tl.arange(0, PARTS)
         here = entry < end

@@ -67,13 +67,14 @@ def forward(
     lse = q.new_empty(heads, queries, dtype=torch.float32)
     dim = power_of_2(width + COLUMNS, 16)
     tile, share = narrow.tile_of("forward", dim)
-    # no token holds more points than there are slots, and a query stands for a few of them
+    # The kernel bounds q k^T alone: LIMIT less the largest bias, the logarithm of the points of a token. No token holds
+    # more points than there are slots, and a query stands for a few of them.
     limit = max(0.0, narrow.LIMIT - math.log2(max(2, k.shape[0] * 64)))
     with on_device_of(q):
         kx, vx, bound = _pack(k, v, bias, tokens, dim)
         forward_kernel[(-(-longest // tile["ROWS"]), nodes * heads)](
             q, kx, vx, bound, starts, lengths, out, lse, *_head_strides(q), queries, 0, kx.shape[1], bound.shape[1],
-            limit if q.dtype == torch.bfloat16 else 0.0,
+            limit if q.dtype == torch.bfloat16 else 0.0,  # float16 ends at 65504
             HEADS=heads, KDIM=dim, VDIM=dim, ALIGN=alignment(q),
             WAIT=narrow.WAIT and not interpreted(), LISTED=True, **narrow.constants_of(width, False),
             **narrow.exponentials(width, False, share, True), **tile,

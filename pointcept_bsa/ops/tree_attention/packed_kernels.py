@@ -31,6 +31,7 @@ def pack_lists_kernel(
     out_row = node_head.to(tl.int64) * padded + row
     k = load_head(K, token, there, head.to(tl.int64) * k_head, k_row, WIDTH, DIM, 1, ALIGN)
     tl.store(BOUND + node_head * tl.num_programs(0) + tile, tl.max(tl.sum(k * k, 1), 0))
+    # The kernels multiply logits by FACTOR = log2(e) / SCALE, this part as well: so the bias goes in times SCALE.
     bias = in_parts(tl.where(there, bias * SCALE, 0.0), columns, WIDTH + 3, KX.dtype.element_ty)
     store_packed(KX, tl.where(one, 1.0, k + bias), out_row, DIM)
     v = load_head(V, token, there, head.to(tl.int64) * v_head, v_row, WIDTH, DIM, 1, ALIGN)

@@ -7,6 +7,7 @@ import triton
 import triton.language as tl
 
 
+# Not specialised: Triton would compile anew for each such number that is 1, or a multiple of 16, or neither.
 @triton.jit(do_not_specialize=["groups"])
 def best_children_kernel(
     Q, K, PARENTS, FIRST, HIDDEN, BALL, OUT, groups, q_row, q_head, k_row, k_head,
@@ -48,6 +49,7 @@ def best_children_kernel(
             where = tl.multiple_of(child.to(tl.int64) * k_row + head * k_head, ALIGN)
             k = tl.load(K + where[:, None] + channel[None, :], mask=seen, other=0.0).to(tl.float32)
             new = tl.where(there, tl.sum(q * k, 1), -float("inf"))[None, :]
+            # Places from KEEP on only fill up the power of two: they stay empty.
             lowest = tl.min(tl.where(place < KEEP, score, float("inf")), 0)[None, :]
             last = tl.max(tl.where((score == lowest) & (place < KEEP), place, -1), 0)[None, :]
             replaced = (place == last) & (new > lowest)
@@ -55,6 +57,7 @@ def best_children_kernel(
             kept = tl.where(replaced, child[None, :], kept)
     for rank in tl.static_range(KEEP):
         best = tl.max(score, 0)[None, :]
+        # Empty places hold -inf and -1. Of kept ones with equal scores the lower comes first.
         earliest = tl.min(tl.where((score == best) & (kept >= 0), kept, 2147483647), 0)[None, :]
         found = tl.where(best > -float("inf"), earliest, -1)
         target = OUT + wide[None, :] * (H * KEEP) + head * KEEP + rank

@@ -45,7 +45,7 @@ def best_children_op(
     width = parents.shape[2]
     out = torch.empty(groups, heads, keep, dtype=torch.int64, device=q.device)
     way = 0 if not own else 1 if ball is None else 2
-    whose = first_child if ball is None else ball.contiguous()
+    whose = first_child if ball is None else ball.contiguous()  # any pointer where it is not read
     with on_device_of(q):
         best_children_kernel[(-(-groups // ROWS), heads)](
             q, k, parents.contiguous(), first_child, as_bytes(hidden), whose, out, groups,
