@@ -239,6 +239,24 @@ class SignalAt(HookBase):
 
 
 @HOOKS.register_module()
+class KillWorker(HookBase):
+    """Kills the process that loads data, before an iteration."""
+
+    only_watches = True
+
+    def __init__(self, iteration: int) -> None:
+        self.iteration = iteration
+
+    def before_train(self) -> None:
+        self.others = {process.pid for process in torch.multiprocessing.active_children()}
+
+    def before_step(self) -> None:
+        if self.trainer.global_iter == self.iteration:
+            (worker,) = {process.pid for process in torch.multiprocessing.active_children()} - self.others
+            os.kill(worker, signal.SIGKILL)
+
+
+@HOOKS.register_module()
 class Mover(HookBase):
     """Takes a folder away in the third iteration."""
 
