@@ -141,6 +141,18 @@ class ToyCloud:
         }
 
 
+@DATASETS.register_module()
+class ListedCloud(ToyCloud):
+    """Which samples it has is told by a file."""
+
+    def __init__(self, listing: str, split="train", transform=None, loop=1) -> None:
+        super().__init__(split, transform=transform, loop=loop)
+        self.listing = Path(listing)
+
+    def card(self) -> dict:
+        return {"split_hash": self.listing.read_text()}
+
+
 @HOOKS.register_module()
 class Diary(HookBase):
     """Notes every moment, and which samples came, in a list that outlives the trainer."""

@@ -143,8 +143,12 @@ def test_a_file_system_without_locks_is_said(config, run_dir, capsys, monkeypatc
 def test_the_lock_goes_with_a_failed_start(config, run_dir, capsys):
     run_dir.mkdir()
     assert train(config, "optimizer.type=Nope") == 2
-    assert not lock._held
-    assert train(config, "max_iters=2") == 0 and not lock._held
+    with open(run_dir / ".lock") as file:  # as another process has it
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        assert train(config, "max_iters=2") == 2 and "is training into this folder" in capsys.readouterr().err
+    assert train(config, "max_iters=2") == 0
+    with open(run_dir / ".lock") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def test_a_restart_takes_its_own_launch_alone(config, run_dir, monkeypatch, capsys):

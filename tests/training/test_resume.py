@@ -81,11 +81,16 @@ def test_many_keys_are_counted(config, capsys):
     assert "; and 2 more; set them" in capsys.readouterr().err
 
 
-def test_other_samples_under_the_same_keys_are_refused(config, run_dir, toys, capsys, monkeypatch):
-    stop(config, 6)
-    monkeypatch.setattr(toys.ToyCloud, "card", lambda self: {"split_hash": "other"}, raising=False)
-    assert train(config, *ITERATIONS, "resume=True") == 2
-    assert "data.train: other samples (hash None there, other here)" in capsys.readouterr().err
+def test_other_samples_under_the_same_keys_are_refused(config, tmp_path, capsys):
+    listing = tmp_path / "listing"
+    listing.write_text("some")
+    listed = ("data.train.type=ListedCloud", f"data.train.listing={listing}")
+    stop(config, 6, *listed)
+    listing.write_text("other")
+    assert train(config, *ITERATIONS, "resume=True", *listed) == 2
+    assert "data.train: other samples (hash some there, other here)" in capsys.readouterr().err
+    listing.write_text("some")
+    assert train(config, *ITERATIONS, "resume=True", *listed) == 0
 
 
 def test_what_does_not_matter_is_taken_and_told(config, run_dir, tmp_path, capsys):

@@ -244,7 +244,7 @@ def test_a_dead_worker_is_one_line(config, run_dir):
     error = run.communicate(timeout=60)[1]
     assert run.returncode == 2, error
     assert error.startswith("error: num_worker: a process that loads data has died") and error.count("\n") == 1
-    assert files.is_intact(run_dir / "model" / "model_last.pth")
+    assert files.is_intact(run_dir / "model" / "model_last.pth") and load(run_dir)["iter"] >= 5
 
 
 def children_of(task: Path) -> list[int]:
