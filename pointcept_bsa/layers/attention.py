@@ -25,15 +25,16 @@ from pointcept_bsa.ops.dense_attention import dense_attention
 
 def check_heads(dim: int, num_heads: int) -> None:
     """Raise ValueError unless the heads divide the channels."""
-    if num_heads < 1 or dim % num_heads:
+    check_counts(channels=dim, num_heads=num_heads)
+    if dim % num_heads:
         raise ValueError(f"num_heads: got {num_heads}, wanted a divisor of the {dim} channels")
 
 
-def check_counts(**counts: int) -> None:
-    """Raise ValueError unless all of them are integers of at least 1."""
+def check_counts(least: int = 1, /, **counts: int) -> None:
+    """Raise ValueError unless all of them are integers of at least ``least``."""
     for name, count in counts.items():
-        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-            raise ValueError(f"{name}: got {count!r}, wanted an integer of at least 1")
+        if isinstance(count, bool) or not isinstance(count, int) or count < least:
+            raise ValueError(f"{name}: got {count!r}, wanted an integer of at least {least}")
 
 
 def distance_weight(num_heads: int) -> nn.Parameter:

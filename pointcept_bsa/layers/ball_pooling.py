@@ -14,6 +14,7 @@ from pointcept_bsa.distributed.parts import sum_over_parts
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.geometry.ball_tree import BallLayout
 from pointcept_bsa.geometry.host_tables import indices
+from pointcept_bsa.layers.attention import check_counts
 from pointcept_bsa.layers.cloud_norm import CloudNorm
 from pointcept_bsa.layers.linear import Linear
 
@@ -27,8 +28,7 @@ class BallPooling(nn.Module):
 
     def __init__(self, in_dim: int, out_dim: int, stride: int, dimensionality: int = 3):
         super().__init__()
-        if stride < 1:
-            raise ValueError(f"strides: got {stride}, wanted at least 1")
+        check_counts(strides=stride)
         if stride == 1 and in_dim != out_dim:
             raise ValueError(f"channels: got {in_dim} then {out_dim} around a stride of 1, wanted the same")
         self.stride = stride
@@ -53,6 +53,7 @@ class BallUnpooling(nn.Module):
 
     def __init__(self, in_dim: int, out_dim: int, stride: int, dimensionality: int = 3):
         super().__init__()
+        check_counts(strides=stride)
         self.projection = Linear(in_dim + stride * dimensionality, stride * out_dim)
         self.norm = nn.BatchNorm1d(out_dim)
 

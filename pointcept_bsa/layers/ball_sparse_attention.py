@@ -15,7 +15,7 @@ from pointcept_bsa.ops.dense_attention import dense_attention
 from pointcept_bsa.ops.gated_sum import gated_sum
 
 from .anchors import KeysValues, Memory
-from .attention import check_heads, distance_weight
+from .attention import check_counts, check_heads, distance_weight
 from .attention_layer import AttentionLayer
 from .block_pooling import check_pooling, pooling
 from .fused.attention import attend_ball_sparse
@@ -82,10 +82,11 @@ class BallSparseAttention(AttentionLayer):
     ):
         super().__init__()
         check_heads(dim, num_heads)
-        if group_size < 1 or ball_size % group_size:
+        check_counts(ball_size=ball_size, block_size=block_size, group_size=group_size, topk=topk)
+        if near is not None:
+            check_counts(near=near, fan=fan, beam=beam)
+        if ball_size % group_size:
             raise ValueError(f"group_size: got {group_size}, wanted a divisor of ball_size {ball_size}")
-        if topk < 1:
-            raise ValueError(f"topk: got {topk}, wanted at least 1")
         check_pooling(phi=phi, query_pooling=query_pooling)
         if (group_compression or query_pooling == "mlp") and group_size != block_size:
             raise ValueError(

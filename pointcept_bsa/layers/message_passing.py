@@ -16,6 +16,7 @@ from pointcept_bsa.distributed.by_need import Requests
 from pointcept_bsa.geometry.ball_tree import BallTree
 from pointcept_bsa.geometry.neighborhood import Neighborhood
 from pointcept_bsa.geometry.part_tree import PartTree
+from pointcept_bsa.layers.attention import check_counts
 from pointcept_bsa.layers.linear import Linear
 from pointcept_bsa.ops.mean_message import Senders, mean_message, plain_mean_message, senders_for_gradients
 
@@ -111,10 +112,9 @@ class PointEmbedding(nn.Module):
         dimensionality: int = 3,
     ):
         super().__init__()
-        neighborhood = Neighborhood(num_neighbors, edges, radius)
-        if mp_steps < 0:
-            raise ValueError(f"mp_steps: got {mp_steps}, wanted at least 0")
-        self.neighborhood = neighborhood
+        check_counts(0, mp_steps=mp_steps)
+        check_counts(num_neighbors=num_neighbors)
+        self.neighborhood = Neighborhood(num_neighbors, edges, radius)
         self.linear = Linear(in_channels, dim)
         self.steps = nn.ModuleList(MessagePassing(dim, dimensionality) for _ in range(mp_steps))
 

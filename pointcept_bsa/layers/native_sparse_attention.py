@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pointcept_bsa.geometry.ball_tree import BallLayout
 from pointcept_bsa.layers.anchors import KeysValues, Memory
-from pointcept_bsa.layers.attention import distance_weight
+from pointcept_bsa.layers.attention import check_counts, distance_weight
 from pointcept_bsa.layers.attention_layer import AttentionLayer
 from pointcept_bsa.layers.block_pooling import pooling
 from pointcept_bsa.layers.fused.attention import attend_native_sparse
@@ -73,10 +73,10 @@ class NativeSparseAttention(AttentionLayer):
         rotary: float | None = None,
     ):
         super().__init__()
-        if num_kv_heads < 1 or num_heads < 1 or num_heads % num_kv_heads:
+        check_counts(channels=dim, num_heads=num_heads, num_kv_heads=num_kv_heads)
+        check_counts(compressed_ball_size=compressed_ball_size, num_selected=num_selected)
+        if num_heads % num_kv_heads:
             raise ValueError(f"num_kv_heads: got {num_kv_heads}, wanted a divisor of num_heads {num_heads}")
-        if num_selected < 1:
-            raise ValueError(f"num_selected: got {num_selected}, wanted at least 1")
         self.head_dim = max(MIN_HEAD_DIM, dim // num_heads)
         self.num_heads = num_heads
         self.num_kv_heads = num_kv_heads

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_contexts
 
+from pointcept_bsa.layers.attention import check_counts
 from pointcept_bsa.layers.linear import Linear
 from pointcept_bsa.ops.side_streams import one_stream
 
@@ -117,6 +118,9 @@ class PrenormBlock(nn.Module):
         recompute: see :class:`.TransformerBlock`.
         norm: makes a norm of C channels.
         feed_forward: in place of the MLP, which is linear, GELU, linear; each row for itself.
+
+    Raises:
+        ValueError: arguments out of range.
     """
 
     shard_unit = True  # what a host that shards parameters over processes shards as one
@@ -132,6 +136,7 @@ class PrenormBlock(nn.Module):
         feed_forward: nn.Module | None = None,
     ):
         super().__init__()
+        check_counts(mlp_ratio=mlp_ratio)
         self.recompute = check_recompute(recompute)
         self.norm1 = norm(dim)
         self.attention = attention

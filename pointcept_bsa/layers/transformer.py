@@ -16,6 +16,7 @@ from pointcept_bsa.geometry.ball_tree import BallTree
 from pointcept_bsa.layers.prenorm import by_rows, check_recompute, recomputed
 from pointcept_bsa.ops.silu_product import silu_product
 
+from .attention import check_counts
 from .attention_layer import AttentionLayer
 from .conditioning import Film, films_of, scaled
 from .fused.block import hidden, run_block
@@ -53,12 +54,16 @@ class TransformerBlock(nn.Module):
     Called with a ``film`` it scales and shifts both sums that the layers take by what it says of each cloud.
     Without gradients the SwiGLU, whose hidden values are the largest there are, takes some slots at a time, see
     :func:`.by_rows`.
+
+    Raises:
+        ValueError: arguments out of range.
     """
 
     shard_unit = True  # what a host that shards parameters over processes shards as one
 
     def __init__(self, attention: AttentionLayer, dim: int, mlp_ratio: int = 4, recompute: bool | str = False):
         super().__init__()
+        check_counts(mlp_ratio=mlp_ratio)
         self.recompute = check_recompute(recompute)
         self.norm1 = RMSNorm(dim)
         self.attention = attention
@@ -118,10 +123,14 @@ class BallTreeStack(nn.ModuleList):
         blocks: modules called with (S, C) and a :class:`.BallLayout`, which give (S, C).
         rotate: odd blocks use ``tree.rotated``.
         skip_every: after each so many blocks, add the input of those blocks once more; 0 for never.
+
+    Raises:
+        ValueError: arguments out of range.
     """
 
     def __init__(self, blocks: list[nn.Module], *, rotate: bool, skip_every: int = 0):
         super().__init__(blocks)
+        check_counts(0, skip_every=skip_every)
         self.rotate = rotate
         self.skip_every = skip_every
 
