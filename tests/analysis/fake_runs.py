@@ -35,7 +35,7 @@ def write_run(
         "data": {**CARD, **(card or {})},
         "metrics": {"mse": {"mean": mse, "std": 1.0}, "r2": {"mean": r2, "std": 0.1}},
         "metrics_normalized": {"mse": {"mean": mse / 2359.46, "std": 1.0}},
-        "samples": [{"name": "x", "points": 3, "mse": mse}, {"name": "y", "points": 3, "mse": 2 * mse}],
+        "samples": [{"name": name, "points": 3, "mse": f * mse, "r2": r2} for name, f in (("x", 1), ("y", 2))],
         "training": {"samples": 650, "split_hash": training, "shared_with_test": 0},
         "validation": {"samples": 50, "split_hash": "2222", "kind": kind, "statement": f"50 samples, {kind}"},
         "backbone": {"type": backbone, "depth": depth},

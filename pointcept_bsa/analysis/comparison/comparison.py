@@ -255,7 +255,10 @@ def _verdicts(groups: Sequence[Group], chief: Group | None, metric: str, units: 
 
 
 def _leaders(groups: Sequence[Group], metric: str, units: str) -> frozenset[str]:
-    """The best mean and what is not told apart from it, by the tests of all pairs: the best is found, not given."""
+    """The best mean and what is not told apart from it, by the tests of all pairs: the best is found, not given.
+
+    None where no pair can be tested: one sample tells nothing apart.
+    """
     finite = [group for group in groups if math.isfinite(group.metrics[metric].mean)]
     if len(finite) < 2:
         return frozenset()
@@ -263,6 +266,8 @@ def _leaders(groups: Sequence[Group], metric: str, units: str) -> frozenset[str]
     first = pick(finite, key=lambda group: group.metrics[metric].mean)
     pairs = {f"{i} {j}": _verdict(finite[i], finite[j], metric, units) for i, j in combinations(range(len(finite)), 2)}
     verdicts = adjust(pairs)
+    if not any(verdicts.values()):
+        return frozenset()
     place = finite.index(first)
     together = {first.label}
     for index, group in enumerate(finite):
@@ -302,7 +307,10 @@ def _test_notes(groups: Sequence[Group], chief: Group | None, verdicts: Mapping[
         return []
     known = [verdict for verdict in verdicts.values() if verdict is not None]
     if not known:
-        return ["no paired test: the reports have no positive errors of common samples"]
+        common = set.intersection(*({s["name"] for s in r.report.get("samples", [])} for g in groups for r in g.runs))
+        if len(common) < 2:
+            return [f"no paired test and nothing in bold: {len(common)} common test samples, wanted at least 2"]
+        return ["no paired test and nothing in bold: of the common test samples some errors are 0 or not finite"]
     samples = known[0].samples
     seeds = ", ".join(f"{len(group.runs)} ({group.label})" for group in groups)
     which = f"bootstrap of samples and seeds, 95%{' and Wilcoxon signed-rank' if samples >= FEWEST else ''}"
