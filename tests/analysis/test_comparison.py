@@ -265,6 +265,16 @@ def test_better_is_what_the_test_says(three):
     assert float(row["mse_ratio_low"]) < 0.5 < float(row["mse_ratio_high"])
 
 
+def test_one_test_sample_tells_nothing_apart(tmp_path):
+    for name, mse in (("good", 1.0), ("bad", 50.0)):
+        folder = write_run(tmp_path / name, mse, depth=len(name))
+        report = json.loads((folder / "test/metrics.json").read_text())
+        (folder / "test/metrics.json").write_text(json.dumps(report | {"samples": report["samples"][:1]}))
+    found = compared([str(tmp_path / "good"), str(tmp_path / "bad")])
+    assert found.leaders["mse"] == frozenset() and "**" not in markdown(found)
+    assert "no paired test and nothing in bold: 1 common test samples, wanted at least 2" in found.notes
+
+
 def test_another_reference(three):
     for name in ("good", three[1], f"{three[1]}/seed_0"):
         verdicts = compared(three, reference=name).verdicts["mse"]

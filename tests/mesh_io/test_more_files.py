@@ -256,7 +256,7 @@ def test_the_line_for_tables_and_archives_works(tmp_path, monkeypatch, suffix):
 
         with h5py.File(tmp_path / "a.h5", "w") as file:
             file["coord"], file["p"] = coord, p
-            file.create_group("other")
+            file.create_group("other")["q"] = p
     else:
         zarr = pytest.importorskip("zarr", reason="missing: package zarr, of which only the line is ours")
         zarr.save_group(str(tmp_path / "a.zarr"), coord=coord, p=p)
@@ -265,4 +265,23 @@ def test_the_line_for_tables_and_archives_works(tmp_path, monkeypatch, suffix):
     exec(re.search('python -c "(.*)"', str(caught.value)).group(1), {})
     found = read_mesh(tmp_path / "a.npz")
     np.testing.assert_array_equal(found.points, coord)
-    assert found.point_data["p"].ravel().tolist() == p.tolist() and list(found.point_data) == ["p"]
+    assert found.point_data["p"].ravel().tolist() == p.tolist()
+    assert list(found.point_data) == (["other_q", "p"] if suffix == ".h5" else ["p"])
+
+
+@pytest.mark.parametrize("axes", ['"Points:0","Points:1","Points:2"', "X,Y,Z", "x, y, z"])
+def test_the_line_converts_all_tables_of_a_folder(tmp_path, axes):
+    folder = tmp_path / "my [runs]"
+    folder.mkdir()
+    for name in ("a b", "c.d"):
+        (folder / f"{name}.csv").write_text(f'"p","U:0",{axes}\n1.5,9,1,0,0\n2.5,8,0,1,0\n')
+    with pytest.raises(InputError) as caught:
+        read_mesh(folder / "a b.csv")
+    exec(re.search('python -c "(.*)"', str(caught.value)).group(1), {})
+    for name in ("a b", "c.d"):
+        found = read_mesh(folder / f"{name}.npz")
+        np.testing.assert_array_equal(found.points, np.eye(3)[:2])
+        assert {key: value.ravel().tolist() for key, value in found.point_data.items()} == {
+            "p": [1.5, 2.5],
+            "U0": [9, 8],
+        }

@@ -266,7 +266,7 @@ def _verdicts(groups: Sequence[Group], chief: Group | None, metric: str, units: 
 def _leaders(groups: Sequence[Group], metric: str, units: str) -> frozenset[str]:
     """The best mean and what is not told apart from it, by the tests of all pairs: the best is found, not given.
 
-    None where no pair can be tested.
+    None where no pair can be tested: one sample tells nothing apart.
     """
     finite = [group for group in groups if math.isfinite(group.metrics[metric].mean)]
     if len(finite) < 2:
@@ -316,7 +316,10 @@ def _test_notes(groups: Sequence[Group], chief: Group | None, verdicts: Mapping[
         return []
     known = [verdict for verdict in verdicts.values() if verdict is not None]
     if not known:
-        return ["no paired test: the reports have no positive errors of common samples"]
+        common = set.intersection(*({s["name"] for s in r.report.get("samples", [])} for g in groups for r in g.runs))
+        if len(common) < 2:
+            return [f"no paired test and nothing in bold: {len(common)} common test samples, wanted at least 2"]
+        return ["no paired test and nothing in bold: of the common test samples some errors are 0 or not finite"]
     samples = known[0].samples
     seeds = ", ".join(f"{len(group.runs)} ({group.label})" for group in groups)
     which = f"bootstrap of samples and seeds, 95%{' and Wilcoxon signed-rank' if samples >= FEWEST else ''}"
