@@ -86,6 +86,20 @@ def test_logits_beyond_the_bound_take_the_running_maximum(monkeypatch):
     check(SMALL, 8, torch.bfloat16)
 
 
+@kernel_test
+@pytest.mark.parametrize("nothing", ["q", "k"])
+def test_tokens_of_many_points_do_not_overflow_in_float16(nothing):
+    """exp(bias) is the number of points: 65536 is none in float16, also where all logits are zero but for it."""
+    seen, lengths = torch.tensor([[0, 1, 2, 3], [2, 3, 4, 5]]), torch.tensor([4, 4])
+    lists = TokenLists.of_tiles(16, torch.tensor([0, 1]), seen.int(), lengths.int(), 6)
+    values = dict(q=torch.randn(32, HEADS, 8), k=torch.randn(6, HEADS, 8), v=torch.randn(6, HEADS, 8))
+    q, k, v = ((x * (name != nothing)).half() for name, x in values.items())
+    bias = torch.tensor([12.0, 12, 9, 13, 0, 11])
+    got = attention.tree_attention(q, k, v, bias, lists)
+    want = attention.reference.tree_attention(q.double(), k.double(), v.double(), bias.double(), lists)
+    assert got.isfinite().all() and error(got, want) < TOLERANCE[torch.float16][0]
+
+
 def tiles_of(tokens, rows=16, gradients=True):
     """Tiles of as many queries, of nodes in any order, some more than once."""
     plan = tokens.plan

@@ -166,7 +166,7 @@ def forward_kernel(
         longest = tl.maximum(longest, tl.load(BOUND + batch_head * bounds + place, mask=place < bounds, other=0.0))
     squares = tl.sum(tl.where((columns < WIDTH)[None, :], q * q, 0.0), 1)
     # |logit| <= |q| |k| FACTOR, as squares. One answer for the whole tile: a branch, and no masks.
-    fast = tl.max(squares, 0) * tl.max(longest, 0) <= limit * limit / (FACTOR * FACTOR)
+    fast = tl.max(squares, 0) * tl.max(longest, 0) < limit * limit / (FACTOR * FACTOR)
     if LISTED:
         q = tl.where(bias_columns(columns, WIDTH)[None, :], 1.0, q)
     if FOLD:

@@ -28,9 +28,9 @@ def unsupported(x: Tensor, position: Tensor | None = None, ordered: bool = False
     if x.numel() == 0:
         return "x: got no rows"
     if position is not None and position.shape[-1] > MAX_SPACE:
-        return f"place: got {position.shape[-1]} coordinates, wanted at most {MAX_SPACE}"
+        return f"position: got {position.shape[-1]} coordinates, wanted at most {MAX_SPACE}"
     if position is not None and position.requires_grad:
-        return "place: wants a gradient"
+        return "position: wants a gradient"
     if ordered and x.dim() != 2:
         return f"x: got {x.dim()} axes with an order, wanted 2"
     return None
