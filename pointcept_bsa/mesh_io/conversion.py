@@ -13,7 +13,8 @@ from pointcept_bsa.mesh_io.through_pyvista import BLOCKS, MESHES
 _TABLE = (
     "A = [a.split() for a in ('x y z', 'X Y Z', 'Points0 Points1 Points2', 'x y', 'X Y')]; "
     "w = lambda f, t: n.savez(f[:-4], "
-    "coord=n.stack([t[c] for c in next(a for a in A if {{*a}} <= {{*t.dtype.names}})], 1), **{{c: t[c] for c in t.dtype.names if c not in sum(A, [])}}); "
+    "coord=n.stack([t[c] for c in next(a for a in A if {{*a}} <= {{*t.dtype.names}})], 1), "
+    "**{{c: t[c] for c in t.dtype.names if c not in sum(A, [])}}); "
     "[w(f, n.genfromtxt(f, delimiter=',', names=True)) for f in g.glob('{files}')]"
 )
 _HDF5 = (
