@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import argparse
+import inspect
 import os
 import sys
 import traceback
@@ -60,8 +61,17 @@ def test(args: argparse.Namespace) -> int:
     if args.config is None or args.ensemble is not None:
         raise InputError("--config: got none, wanted a config file (or --ensemble RUN RUN with tools/test.py)")
     if args.export is not None:
+        _refuse_no_export(load_config(args.config, args.options))
         args.options = {**(args.options or {}), "test.export": args.export.split(",")}
     return _launch(_test, args)
+
+
+def _refuse_no_export(cfg: Config) -> None:
+    tester = TESTERS.get(str(cfg.test.get("type")))
+    if tester is not None and "export" not in inspect.signature(tester).parameters:
+        raise InputError(
+            f"--export: {cfg.test.type} writes no meshes, wanted none; tools/predict.py writes predictions onto a file"
+        )
 
 
 def _launch(work: Callable[[Config], None], args: argparse.Namespace) -> int:

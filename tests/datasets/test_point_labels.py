@@ -16,6 +16,7 @@ from pointcept_bsa.errors import InputError
 from pointcept_bsa.host import MODELS, build_dataset, collate_fn
 from pointcept_bsa.host.embedded.config import load_config
 from pointcept_bsa.mesh_io import Mesh, read_mesh, write_mesh
+from pointcept_bsa.training.cli import test_main as run_test
 from pointcept_bsa.training.cli import train_main
 
 
@@ -77,6 +78,12 @@ def test_a_network_learns_is_tested_and_predicts_what_was_tested(prepared, tmp_p
     (record,) = json.loads((tmp_path / "out/predictions.json").read_text())["files"]
     assert record["targets"]["material"]["points"] == {"2": int((pred == 0).sum()), "7": int((pred == 1).sum())}
     assert record["training_range"] == "inside"
+
+
+def test_a_test_of_labels_says_that_it_exports_nothing(prepared, tmp_path, capsys):
+    command = ["--config", str(prepared / "bsa.py"), "--export", "vtu", "--options", f"save_path={tmp_path / 'run'}"]
+    assert run_test(command) == 2
+    assert "--export: SemSegTester writes no meshes, wanted none; tools/predict.py" in capsys.readouterr().err
 
 
 def test_the_dry_run_counts_them(tmp_path, prepare_tool, capsys):
