@@ -163,6 +163,11 @@ class TrainLoader(GuardedLoader):
         """Make ``len`` that of ``epoch``; iteration leaves out its first ``skip`` batches."""
         self.batch_sampler.set_span(plan.batches(epoch), skip)
 
+    def end_processes(self) -> None:
+        """Let the loading processes end, if nobody iterates any more. Garbage collection finds their queues closed and
+        waits five seconds for each."""
+        self._iterator = None
+
     def batch_at(self, position: int) -> Any:
         """The batch at a position of the stream, built in this process; random states are as before afterwards."""
         with seeded(position):

@@ -162,6 +162,8 @@ class DefaultTrainer(TrainerBase):
                     self._run_epoch(epoch)
             self.after_train()
         finally:
+            self.data_iterator = ()
+            self.train_loader.end_processes()
             self.on_exit()
 
     def _run_epoch(self, epoch: int) -> None:
