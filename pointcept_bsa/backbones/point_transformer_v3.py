@@ -40,6 +40,7 @@ from pointcept_bsa.geometry.serialization import MAX_DEPTH, check_order
 from pointcept_bsa.host import MODELS, Point
 from pointcept_bsa.layers.cloud_norm import normalize_rows
 from pointcept_bsa.layers.grid_pooling import GridPooling, GridUnpooling
+from pointcept_bsa.layers.patch_attention import check_drop
 from pointcept_bsa.layers.patch_attention_block import PatchAttentionBlock
 from pointcept_bsa.layers.serialized_level import SerializedLevel, read_cells
 from pointcept_bsa.layers.submanifold_conv import SubmanifoldConv
@@ -120,8 +121,11 @@ class PointTransformerV3(nn.Module):
         self.enc_mode = enc_mode or cls_mode
         self.shuffle_orders = shuffle_orders
         self.serialization_depth = serialization_depth
+        if not self.order:
+            raise InputError("order: got no curve, wanted one at least")
         for name in self.order:
             check_order(name)
+        check_drop(drop_path=drop_path)
         enc = {"stride": (*stride, 1), "enc_channels": enc_channels}
         enc |= {"enc_num_head": enc_num_head, "enc_patch_size": enc_patch_size}
         dec = {"dec_depths": dec_depths, "dec_channels": dec_channels}

@@ -240,6 +240,8 @@ def test_mistakes_in_the_input(change, message):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (dict(order=()), "order: got no curve, wanted one at least"),
+        (dict(drop_path=-0.5), "drop_path: got -0.5, wanted a number from 0 to 1"),
         (dict(pdnorm_bn=True), "pdnorm_bn"),
         (dict(order="spiral"), "order: got 'spiral'"),
         (dict(stride=(3, 2)), "stride: got 3"),
