@@ -12,6 +12,7 @@ from pathlib import Path
 from pointcept_bsa.arguments.carried import carried, config_names
 from pointcept_bsa.command import exit_code
 from pointcept_bsa.errors import InputError, nearest
+from pointcept_bsa.version import __version__
 
 COMMANDS = {
     "train": "train",
@@ -38,6 +39,7 @@ def usage() -> str:
     ]
     lines += [f"  {command:<10} {_summary(carried('tools') / f'{tool}.py')}" for command, tool in COMMANDS.items()]
     lines += [f"  {'configs':<10} Names of the configs that the package carries, for --config."]
+    lines += [f"  {'--version':<10} The version of the package."]
     return "\n".join(lines)
 
 
@@ -56,6 +58,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     def work() -> int:
         if command in ("-h", "--help"):
             print(usage())
+        elif command == "--version":
+            print(f"pointcept_bsa {__version__}")
         elif command == "configs" and len(words) == 1:
             print("\n".join(config_names()))
         else:

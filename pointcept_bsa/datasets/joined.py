@@ -56,6 +56,11 @@ class JoinedDataset(JointFieldDataset):
         first = next(iter(self.parts.values()))
         self.up_axis = first.up_axis
         self.box = self.parts[box].input_description.transform if box is not None else ()
+        if box is not None and not self.box:
+            raise InputError(
+                f"box: got {box!r}, a part that scales no coordinates, wanted one that does (scale_to_box=True of own "
+                "data), or None"
+            )
         super().__init__(split=split, data_root=None, transform=[*self.box, *(transform or ())], **common)
 
     def list_samples(self) -> Sequence[str]:

@@ -13,6 +13,7 @@ from scipy.spatial import ConvexHull
 from pointcept_bsa.analysis.prediction.inputs import prepare_input
 from pointcept_bsa.analysis.prediction.network import Network, Prediction, open_network
 from pointcept_bsa.analysis.prediction.outputs import fitted, with_prediction
+from pointcept_bsa.analysis.prediction.run import Settings, output_paths
 from pointcept_bsa.datasets.inputs import InputDescription
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.host import Compose, build_dataset, collate_fn
@@ -298,3 +299,16 @@ def test_a_mistake_is_told_in_one_line(small_run, ellipsoid, tmp_path, tool, cap
     assert tool("predict", "--weight", str(small_run), *(str(names.get(a, a)) for a in arguments)) == 2
     error = capsys.readouterr().err
     assert message in error and error.startswith("error: ") and error.count("\n") == 1
+
+
+def test_files_of_domains_with_one_name_are_told_apart(tmp_path):
+    sources = []
+    for domain in ("surface", "volume"):
+        (tmp_path / domain).mkdir()
+        sources.append(tmp_path / domain / "c6.vtp")
+        write_mesh(sources[-1], Mesh(np.eye(3)))
+    settings = Settings(inputs=[str(path) for path in sources], output=str(tmp_path / "out"))
+    found = [target.name for _, target in output_paths(settings, ["surface", "volume"])]
+    assert found == ["c6_surface.vtp", "c6_volume.vtp"]
+    with pytest.raises(InputError, match="also that of another input"):
+        output_paths(settings)

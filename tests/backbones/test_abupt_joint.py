@@ -107,7 +107,7 @@ def test_every_parameter_learns_and_counting_is_the_same():
     "options", [dict(blocks="sp"), dict(domains=1), dict(geometry_domain=2), dict(depth=3), dict(domain_depth=-1)]
 )
 def test_wrong_arguments_are_named(options):
-    with pytest.raises(ValueError, match="blocks: got|geometry_domain: got|depth: wanted"):
+    with pytest.raises(ValueError, match="blocks: got|geometry_domain: got|depth: wanted|domain_depth: got -1"):
         build(**options)
 
 

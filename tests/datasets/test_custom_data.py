@@ -181,6 +181,20 @@ def test_samples_at_rest_train_and_what_they_upset_is_told(tmp_path, prepare_too
     assert (tmp_path / "by_mse/model/model_best.pth").is_file()
 
 
+def test_a_start_that_was_broken_off_does_not_bind_the_next(tmp_path, prepare_tool, capsys):
+    for i in range(8):
+        write_sample(tmp_path / "raw", f"s{i}", "npz", surface(i))
+    assert prepare(prepare_tool, tmp_path / "raw", tmp_path / "data") == 0
+    small = ["model.backbone.depth=1", "num_worker=0", "test.pictures=False", "max_iters=2", "device=cpu", "seed=0"]
+    command = ["--config", str(tmp_path / "data/bsa.py"), "--options", f"save_path={tmp_path / 'run'}", *small]
+    assert cli.train_main([*command, "data.test.scale_to_box=False"]) == 2
+    assert "data.test: the samples have other transform" in capsys.readouterr().err
+    unscaled = [f"data.{split}.scale_to_box=False" for split in ("train", "val", "test")]
+    assert cli.train_main([*command, *unscaled, "model.backbone.in_channels=5"]) == 2  # found in the first iteration
+    assert (tmp_path / "run/training_range.json").is_file()
+    assert cli.train_main(command) == 0
+
+
 def test_a_field_named_like_columns_of_another_is_refused(tmp_path):
     for i in range(4):
         fields = {"v": np.random.rand(5, 3), "v[0]": np.random.rand(5)}

@@ -47,6 +47,8 @@ def test_custom_surface_and_volume_files_become_one_cloud(folders):
 
 
 def test_the_box_of_a_part_scales_the_whole_cloud(folders):
+    with pytest.raises(InputError, match="box: got 'volume', a part that scales no coordinates"):
+        build_dataset(dict(type="JoinedDataset", parts=parts(folders), box="volume"))
     scaled = parts(folders, scale_to_box=True)
     dataset = build_dataset(
         dict(type="JoinedDataset", parts=scaled, box="volume", transform=[dict(type="OneHotDomain")])

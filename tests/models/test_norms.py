@@ -201,6 +201,6 @@ def test_other_models_take_it_too():
 
 
 def test_an_unknown_norm_is_an_input_error():
-    for norm in ("lyer", None, 3):
-        with pytest.raises(InputError, match=f"norm: got {norm!r}, wanted one of batch, layer"):
+    for norm, wanted in (("lyer", "one of batch, layer"), (None, "a text"), (3, "a text")):
+        with pytest.raises(InputError, match=f"norm: got {norm!r}, wanted {wanted}"):
             regressor(ERWIN, norm)

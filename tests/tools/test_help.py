@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from pointcept_bsa.__main__ import main as pcbsa
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.host.embedded.config import Config, run_custom_imports
+from pointcept_bsa.version import __version__
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOLS = sorted(path.stem for path in (ROOT / "tools").glob("*.py"))
@@ -60,3 +62,8 @@ def test_a_module_of_ones_own_that_is_not_found(tmp_path, monkeypatch):
     (tmp_path / "my_lost_part.py").write_text("")
     monkeypatch.syspath_prepend(str(tmp_path))
     run_custom_imports(cfg)
+
+
+def test_the_version_is_told(capsys):
+    assert pcbsa(["--version"]) == 0
+    assert capsys.readouterr().out == f"pointcept_bsa {__version__}\n"

@@ -73,7 +73,7 @@ def predict_files(
         settings = replace(settings, inputs=list(files.values()))
         if not is_folder(settings):
             raise InputError(f"--output {settings.output!r}: wanted a folder for the files of several domains")
-    targets = output_paths(settings)
+    targets = output_paths(settings, list(files or ()))
     network = open_network(cfg, model, folder, metadata)
     if files is not None or network.domains:
         check_files(files or {}, network)
@@ -238,8 +238,8 @@ def range_of(values: np.ndarray, labels: Sequence[int] | None) -> dict[str, Any]
     return {"min": float(values.min()), "mean": float(values.mean()), "max": float(values.max())}
 
 
-def output_paths(settings: Settings) -> list[tuple[Path, Path]]:
-    """Where each input's prediction goes.
+def output_paths(settings: Settings, domains: Sequence[str] = ()) -> list[tuple[Path, Path]]:
+    """Where each input's prediction goes; files of ``domains`` with one name get that of their domain, too.
 
     Raises:
         InputError: no inputs, one that is not there, several for one file, two of the same name, an unknown suffix.
@@ -270,7 +270,10 @@ def output_paths(settings: Settings) -> list[tuple[Path, Path]]:
     if settings.format is not None and settings.format not in FORMATS:
         raise InputError(f"--format {settings.format!r}: wanted one of {list(FORMATS)}")
     kinds = [settings.format or ("vtu" if source.suffix.lower() in VOLUMES else "vtp") for source in sources]
-    targets = [Path(settings.output) / f"{s.stem}.{kind}" for s, kind in zip(sources, kinds, strict=True)]
+    stems = [source.stem for source in sources]
+    if domains and len(set(stems)) < len(stems):
+        stems = [f"{stem}_{domain}" for stem, domain in zip(stems, domains, strict=True)]
+    targets = [Path(settings.output) / f"{stem}.{kind}" for stem, kind in zip(stems, kinds, strict=True)]
     for i, target in enumerate(targets):
         if target in targets[:i]:
             raise InputError(f"--input {str(sources[i])!r}: its output {target} is also that of another input")

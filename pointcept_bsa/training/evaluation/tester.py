@@ -113,7 +113,9 @@ class RegressionTester(TesterBase):
         super().__init__(cfg, model, test_loader, verbose)
         self.model: nn.Module
         check_domains(unwrap(self.model), self.test_loader.dataset)
-        check_same_inputs(self.test_loader.dataset, self.run_folder())
+        in_training = model is not None and self.run_folder() == Path(cfg.save_path)
+        if not in_training:  # which compares with its own data
+            check_same_inputs(self.test_loader.dataset, self.run_folder())
         self.metrics = with_uncertainty([*metrics, base_metric(key)], self.model)
         self.key = key
         self.fields = target_fields(self.test_loader.dataset)

@@ -14,6 +14,7 @@ from pointcept_bsa.training.checkpoints.checkpoint import evaluated_weights, loa
 from pointcept_bsa.training.checkpoints.state import check, collect, restore
 from pointcept_bsa.training.checkpoints.store import CheckpointStore, load_newest
 from pointcept_bsa.training.diagnosis import check_numbers
+from pointcept_bsa.training.evaluation.training_range import refuse_other_inputs
 from pointcept_bsa.training.processes.sharding import gathered
 from pointcept_bsa.training.runs.folder import checkpoint_to_resume, is_own
 
@@ -138,6 +139,9 @@ class PreciseEvaluator(HookBase):
     def before_train(self) -> None:
         trainer = self.trainer
         self.tester = TESTERS.build(dict(cfg=trainer.cfg, model=trainer.model, **trainer.cfg.test), path="test")
+        trained, tested = (loader.dataset for loader in (trainer.train_loader, self.tester.test_loader))
+        if hasattr(trained, "input_description") and hasattr(tested, "input_description"):
+            refuse_other_inputs(tested, trained.input_description, "data.train")
 
     def after_train(self) -> None:
         trainer = self.trainer
