@@ -9,7 +9,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from scipy.spatial import ConvexHull
 
-from pointcept_bsa.training.evaluation.canvas import Canvas, camera_axes
+from pointcept_bsa.training.evaluation.canvas import Canvas, camera_axes, near_zero
 
 
 def sphere(count=400):
@@ -87,3 +87,13 @@ def test_a_plane_cloud_is_filled_between_its_points_and_blank_elsewhere():
     white = (image == 255).all(1).mean()
     assert top == pytest.approx(0.375, abs=0.06)  # the triangle less the part with NaN
     assert white > 0.5
+
+
+def test_positions_far_from_zero_are_drawn_from_a_round_number():
+    coord = np.array([[432100.5, 0.2, -5612345.25], [432500.5, 0.9, -5612145.25]])
+    near, origin = near_zero(coord)
+    assert origin.tolist() == [432000, 0, -5613000]
+    np.testing.assert_array_equal(near, [[100.5, 0.2, 654.75], [500.5, 0.9, 854.75]])
+    single = np.full((3, 2), 7.5, dtype=np.float32)  # all points at one place
+    near, origin = near_zero(single)
+    np.testing.assert_allclose(near + origin, single)

@@ -254,6 +254,15 @@ WIDTH = 15.0  # inches, of three panels with their colour bars
 PANEL = 4.1  # inches, of one panel without
 
 
+def near_zero(coord: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Positions (N, d) from a round number nearby along each axis far from 0, and these numbers (d,): (map coordinates
+    leave no room for the digits that differ)."""
+    low, high = coord.min(0).astype(np.float64), coord.max(0).astype(np.float64)
+    step = 10.0 ** np.ceil(np.log10(np.maximum(high - low, 1e-12)))
+    origin = np.where(np.abs(low) >= 10 * step, np.floor(low / step) * step, 0.0)
+    return coord - origin, origin
+
+
 def draw_fields(
     path: Path,
     coord: np.ndarray,
@@ -278,7 +287,8 @@ def draw_fields(
     from matplotlib.colors import Normalize
     from matplotlib.figure import Figure
 
-    canvas = Canvas(coord, face, up)
+    near, origin = near_zero(coord)
+    canvas = Canvas(near, face, up)
     rows = target.shape[1]
     height = float(np.clip(PANEL * canvas.aspect, 1.1, 6.0)) + (0.5 if canvas.solid else 0.9)
     figure = Figure(figsize=(WIDTH, height * rows + 0.5), layout="constrained")
@@ -300,6 +310,10 @@ def draw_fields(
             axes.set_title(f"{name}, {heading}" if rows > 1 else heading)
             if not canvas.solid:
                 axes.tick_params(labelsize=8)
+                axes.locator_params(axis="x", nbins=5)
+                for axis, letter, start in zip((axes.xaxis, axes.yaxis), "xy", origin, strict=False):
+                    if start:
+                        axis.set_label_text(f"{letter} - {start:.15g}", fontsize=8)
             bar = figure.colorbar(dots, ax=axes, shrink=0.85, extend="both", pad=0.02)
             bar.set_label(label if i < 2 else f"error of {label}")
     write_png(path, figure, dpi=110)
