@@ -19,7 +19,7 @@ import numpy as np
 
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.mesh_io.csv_columns import Columns, columns_of
-from pointcept_bsa.mesh_io.source import MAX_BYTES, WORD, decoded
+from pointcept_bsa.mesh_io.source import MAX_BYTES, decoded
 
 BLOCK = 1 << 22  # characters read at once
 MAX_LINE = 1 << 16  # characters
@@ -105,7 +105,7 @@ def find_header(lines: Sequence[str], where: object) -> Header:
 def split(line: str, separator: str) -> list[str]:
     """The cells of a line without the spaces around them. Raises ``csv.Error`` for a cell of absurd length."""
     if separator == " ":
-        line = line.replace("\t", " ").strip()
+        line = re.sub(r"\s", " ", line).strip()
     return [cell.strip() for cell in next(csv.reader([line], delimiter=separator, skipinitialspace=True), [])]
 
 
@@ -115,7 +115,7 @@ def is_number(cell: str) -> bool:
         float(cell)
     except ValueError:
         return False
-    return cell.isascii() and "_" not in cell and len(cell) <= WORD
+    return cell.isascii() and "_" not in cell
 
 
 def is_missing(cell: str) -> bool:

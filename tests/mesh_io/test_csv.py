@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import tracemalloc
 
 import numpy as np
@@ -301,3 +302,22 @@ def test_fields_that_are_components_by_their_names_come_back_as_one(tmp_path):
     write_mesh(tmp_path / "a.csv", Mesh(np.eye(3), point_data=fields))
     assert (tmp_path / "a.csv").read_text().startswith("x,y,z,u_x,u_y,u_z\n1.0,0.0,0.0,0.0,1.0,2.0\n")
     np.testing.assert_array_equal(read_mesh(tmp_path / "a.csv").point_data["u"], np.stack([*fields.values()], axis=1))
+
+
+def test_numbers_of_any_length_and_spaces_of_any_kind(tmp_path):
+    """In rows that numpy reads at once and in those that are looked at one by one (here for their comment)."""
+    for more in ("", "# note\n"):
+        text = f"x y p\n 1e-3\t-7.5E-01 \u00a0 {'9' * 400} \n.5 +2. 0.{'3' * 200}\n{more}"
+        points, fields, _ = read(tmp_path, text)
+        assert points == [[1e-3, -0.75, 0], [0.5, 2, 0]] and fields == {"p": [np.inf, 1 / 3]}
+
+
+def test_many_spaces_take_no_time(tmp_path):
+    """Rows with a hole and with lines of spaces are looked through once."""
+    line = "1,2," + " " * 60000 + "\n"
+    start = time.process_time()
+    _, fields, _ = read(tmp_path, "x,y,p\n" + line * 60 + "3,4,5\n")
+    assert np.isnan(fields["p"][:60]).all() and fields["p"][60] == 5
+    with pytest.raises(InputError, match="line 3: column 'p' is 'x', wanted a number"):
+        read(tmp_path, "x,y,p\n1,2,3\n" + line.replace("\n", "x\n") * 60)
+    assert time.process_time() - start < 5
