@@ -6,7 +6,7 @@ python tools/predict.py --weight exp/cars_joint/bsa --input surface=car.vtp volu
 python tools/predict.py --weight exp/periodic_hills/bsa --input hill.vtu --output out.vtu --field wall_distance=d
 
 RUN is the folder of a run, one of its checkpoints, or a file of tools/export.py. Inputs are .vtk .vtu .vtp .ply .stl
-.npz .npy; of a network with domains the files of one sample, one of each. Every field of the input is kept;
+.npz .npy .csv; of a network with domains the files of one sample, one of each. Every field of the input is kept;
 predicted_<name> is added on its points and, as their mean, on its cells.
 Under torchrun all processes share each cloud, a part of its points each.
 Networks of surface pressure also give forces and moments of every mesh with faces, by pressure (and wall shear stress,

@@ -18,8 +18,9 @@ EXAMPLES = """examples
 
 A sample is a .vtk .vtu .vtp .ply .stl .npz or .npy file below --src, a .vtm .pvtu or .pvtp with all the files it names,
 or a folder of .npy arrays with coord.npy; where there are none, a .msh .inp .obj .off .vti .vtr .vts .cgns .case .foam
-or .xdmf file (through pyvista). Its name is its path without the suffix. Fields: see the dry run, which exits with 2
-where a run would stop. STL files hold no fields: give .ply, .vtp or .vtu. Constants that float32 would not survive (UTM
+or .xdmf file (through pyvista); where these are missing, too, a .csv table of points. Its name is its path without the
+suffix. Fields: see the dry run, which exits with 2 where a run would stop. STL files hold no fields: give .ply, .vtp or
+.vtu. Constants that float32 would not survive (UTM
 coordinates, 101325 Pa) are kept apart: see the card."""
 
 

@@ -43,8 +43,8 @@ def test_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--export",
         metavar="F,G",
-        help="files of every sample in test/export: vtp, vtu, vtk, ply, npz; png: pictures of the best, the median "
-        "and the worst sample",
+        help="files of every sample in test/export: vtp, vtu, vtk, ply, npz, csv; png: pictures of the best, the "
+        "median and the worst sample",
     )
     parser.add_argument(
         "--ensemble",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-FORMATS = ("vtp", "vtu", "vtk", "ply", "npz")  # of predictions: of .stl and .npy only the places would be left
+FORMATS = ("vtp", "vtu", "vtk", "ply", "npz", "csv")  # of predictions: of .stl and .npy only the places would be left
 PICTURE_FORMATS = ("png", "vtp")
 PRUNERS = ("median", "halving", "none")
 UNITS = {"physical": "metrics", "normalized": "metrics_normalized"}  # and where a report has them

@@ -1,4 +1,4 @@
-"""Meshes and point clouds from files and to files: ``.vtk .vtu .vtp .ply .stl .npz .npy``.
+"""Meshes and point clouds from files and to files: ``.vtk .vtu .vtp .ply .stl .npz .npy .csv``.
 
 Files that name others as the parts of one mesh (``.vtm .pvtu .pvtp``) are read as that mesh, and the formats of
 ``through_pyvista`` where pyvista is installed.
@@ -18,6 +18,7 @@ from typing import BinaryIO, cast
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.files.atomic import write_file
 from pointcept_bsa.mesh_io.conversion import ARRAYS, conversion
+from pointcept_bsa.mesh_io.csv_mesh import csv_names, read_csv_mesh, write_csv_mesh
 from pointcept_bsa.mesh_io.merge import KINDS, index_parts, read_index
 from pointcept_bsa.mesh_io.mesh import Mesh, checked_mesh
 from pointcept_bsa.mesh_io.numpy_mesh import read_npy_mesh, read_npz_mesh, write_npy_mesh, write_npz_mesh
@@ -51,6 +52,7 @@ _READERS: dict[str, Callable[[Path], Mesh]] = {
     ".stl": read_stl,
     ".npz": read_npz_mesh,
     ".npy": read_npy_mesh,
+    ".csv": read_csv_mesh,
 }
 _WRITERS: dict[str, Callable[[BinaryIO, Mesh, object], None]] = {
     ".vtk": write_vtk,
@@ -60,6 +62,7 @@ _WRITERS: dict[str, Callable[[BinaryIO, Mesh, object], None]] = {
     ".stl": write_stl,
     ".npz": write_npz_mesh,
     ".npy": write_npy_mesh,
+    ".csv": write_csv_mesh,
 }
 SUFFIXES = tuple(_READERS)  # read and written
 INDICES = tuple(KINDS)
@@ -89,7 +92,8 @@ def write_mesh(path: str | Path, mesh: Mesh) -> None:
     """Write a mesh file (binary where the format has it) under a temporary name, then rename it.
 
     Points of two dimensions get z = 0. ``.vtk .vtu .npz`` hold everything; ``.vtp`` and ``.ply`` surfaces, lines and
-    points (``.ply`` no field data); ``.stl`` triangles without fields; ``.npy`` points only.
+    points (``.ply`` no field data); ``.stl`` triangles without fields; ``.npy`` points only;
+    ``.csv`` points and their fields, as text.
 
     Raises:
         InputError: unknown suffix, shapes that do not fit, what the format cannot hold, a folder that is not there.
@@ -105,7 +109,9 @@ def check_writable(path: str | Path, mesh: Mesh) -> None:
     path = Path(path)
     suffix = _suffix(path, SUFFIXES)
     checked = checked_mesh(mesh, path)
-    if suffix != ".npz":  # holds everything, and packing it takes time
+    if suffix == ".csv":  # numbers as text take time
+        csv_names(checked, path)
+    elif suffix != ".npz":  # holds everything, and packing it takes time
         _WRITERS[suffix](cast(BinaryIO, _Nowhere()), checked, path)
 
 

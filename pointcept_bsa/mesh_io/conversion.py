@@ -8,21 +8,14 @@ from pathlib import Path
 from pointcept_bsa.errors import nearest
 from pointcept_bsa.mesh_io.through_pyvista import BLOCKS, MESHES
 
-# Tables and archives of arrays, of which nobody knows what is what: the points must be coord, or x, y, z (ParaView's
-# tables have Points:0, ...). All files of the folder, each beside itself.
-_TABLE = (
-    "A = [a.split() for a in ('x y z', 'X Y Z', 'Points0 Points1 Points2', 'x y', 'X Y')]; "
-    "w = lambda f, t: n.savez(f[:-4], "
-    "coord=n.stack([t[c] for c in next(a for a in A if {{*a}} <= {{*t.dtype.names}})], 1), "
-    "**{{c: t[c] for c in t.dtype.names if c not in sum(A, [])}}); "
-    "[w(f, n.genfromtxt(f, delimiter=',', names=True)) for f in g.glob('{files}')]"
-)
+# Archives of arrays, of which nobody knows what is what: the points must be coord. All HDF5 files of the folder, each
+# beside itself.
 _HDF5 = (
     "import h5py; w = lambda f, d: (h5py.File(f).visititems(lambda k, v: d.update({{k.replace('/', '_'): v[()]}}) "
     "if hasattr(v, 'shape') else None), n.savez(f.rsplit('.', 1)[0], **d)); [w(f, {{}}) for f in g.glob('{files}')]"
 )
 _ZARR = "import zarr; f = zarr.open('{path}'); n.savez('{target}', **{{k: f[k][:] for k in f.array_keys()}})"
-ARRAYS = {".csv": _TABLE, ".h5": _HDF5, ".hdf5": _HDF5, ".zarr": _ZARR}
+ARRAYS = {".h5": _HDF5, ".hdf5": _HDF5, ".zarr": _ZARR}
 
 
 def conversion(path: str | Path, wanted: tuple[str, ...]) -> str:
@@ -36,5 +29,5 @@ def conversion(path: str | Path, wanted: tuple[str, ...]) -> str:
     if suffix in ARRAYS:
         files = (Path(glob.escape(str(path.parent))) / f"*{path.suffix}").as_posix()
         code = ARRAYS[suffix].format(path=path, files=files, target=path.with_suffix(".npz").name)
-        return f'; to convert it (the points are x, y, z or coord): python -c "import numpy as n, glob as g; {code}"'
+        return f'; to convert it (the points are coord): python -c "import numpy as n, glob as g; {code}"'
     return nearest(suffix, wanted)

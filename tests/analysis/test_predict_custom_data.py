@@ -10,10 +10,10 @@ import pytest
 
 from pointcept_bsa.datasets.prepare.custom import prepare_custom
 from pointcept_bsa.host import build_dataset, collate_fn
-from pointcept_bsa.mesh_io import read_mesh
+from pointcept_bsa.mesh_io import Mesh, read_mesh, write_mesh
 from pointcept_bsa.training.evaluation.export_fields import FieldExporter
 
-from .custom_bodies import ALL, FOURIER, PREPARE, body, collect, compare, custom_config, write_bodies
+from .custom_bodies import ALL, FOURIER, NUMBER, PREPARE, body, collect, compare, custom_config, write_bodies
 
 GIVEN = ["--field", "alpha=ALPHA", "mass=MASS"]
 OPTIONS = {  # transforms, options of the data set, options of the test set
@@ -91,6 +91,41 @@ def test_custom_data_read_as_files(suffix, fields, options, far, tmp_path, tool)
         tmp_path / "src", transform, target=["q", "velocity[2:3]"], fields=fields, scale_to_box=True, **options
     )
     compare(cfg, mesh_of, tmp_path, tool)
+
+
+@pytest.mark.parametrize("prepared", [True, False])
+def test_custom_data_in_tables(prepared, tmp_path, tool):
+    """Points alone, beside the table of parameters, which is no sample; the prediction is a table, too."""
+    folder = tmp_path / "src"
+    folder.mkdir()
+    for index in range(NUMBER):
+        mesh = body(index)
+        write_mesh(
+            folder / f"case {index}.csv", Mesh(mesh.points[:-1], {}, {k: v[:-1] for k, v in mesh.point_data.items()})
+        )
+    table = ["name,alpha", *(f"case {index},{index - 3}" for index in range(NUMBER))]
+    (folder / "cases.csv").write_text("\n".join(table))
+    fields = dict(target=["q", "velocity[2:3]"], wall_mask="wall", parameters=str(folder / "cases.csv"))
+    asked = ["wall_distance", "velocity[:2]", "alpha"]
+    if prepared:
+        prepare_custom(str(folder), str(tmp_path / "data"), feature=asked, **fields)
+    else:
+        fields["fields"] = asked
+    data, options = (tmp_path / "data", {}) if prepared else (folder, fields)
+    transform = [FOURIER, collect("fourier", "wall_distance", "velocity_2", "alpha")]
+    cfg = custom_config(data, transform, scale_to_box=True, **options)
+    name = build_dataset(cfg.data.test).get_data_name(0)
+    alpha = f"alpha={int(name.split()[1]) - 3}"
+    compare(cfg, lambda name: folder / f"{name}.csv", tmp_path, tool, "--field", alpha)
+    source, out = folder / f"{name}.csv", tmp_path / "out"
+    command = ["--weight", str(tmp_path / "run"), "--input", str(source), "--output", str(out), "--field", alpha]
+    for kind in ("csv", "npz"):
+        assert tool("predict", *command, "--format", kind) == 0
+    written, packed = read_mesh(out / f"{name}.csv"), read_mesh(out / f"{name}.npz")
+    np.testing.assert_array_equal(written.points, packed.points)
+    assert written.point_data.keys() == packed.point_data.keys() >= {"q", "velocity", "predicted_q"}
+    for key, values in packed.point_data.items():
+        np.testing.assert_array_equal(written.point_data[key].astype(values.dtype), values)
 
 
 def test_custom_data_in_the_plane(tmp_path, tool):

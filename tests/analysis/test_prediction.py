@@ -202,7 +202,7 @@ def test_files_of_a_folder_are_predicted_with_warnings_and_forces(small_run, ell
     assert sorted(path.name for path in (tmp_path / "o").iterdir()) == ["a.vtp", "b.vtp", "c.vtp", "predictions.json"]
 
 
-@pytest.mark.parametrize("suffix", ["vtp", "vtu", "vtk", "ply", "npz"])
+@pytest.mark.parametrize("suffix", ["vtp", "vtu", "vtk", "ply", "npz", "csv"])
 def test_every_format_takes_forces_vectors_and_what_came_with_the_file(
     small_run, ellipsoid, tmp_path, tool, capsys, suffix
 ):
@@ -225,12 +225,16 @@ def test_every_format_takes_forces_vectors_and_what_came_with_the_file(
     said = capsys.readouterr().out
     out = read_mesh(tmp_path / f"o/in.{suffix}")
     for name, values in fields.items():
-        np.testing.assert_array_equal(out.point_data[name], values)
+        # numbers of a text are float64
+        np.testing.assert_array_equal(out.point_data[name].astype(values.dtype), values)
     assert "predicted_pressure_coefficient" in out.point_data and "left out: parts, note" in said
     drag = json.loads((tmp_path / "o/predictions.json").read_text())["files"][0]["forces"]["coefficients"]["drag"]
     if suffix == "ply":
         assert "PLY holds no data of the whole mesh: left out of in.ply: mach, predicted_drag_coefficient" in said
         assert not out.field_data
+    elif suffix == "csv":
+        line = "a table holds points and their fields alone: left out of in.csv: the cells"
+        assert f"{line}, mach, predicted_drag_coefficient" in said and not out.field_data and not out.num_cells
     else:
         assert out.field_data["predicted_drag_coefficient"] == drag and out.field_data["mach"] == 0.7
 
@@ -279,12 +283,12 @@ def test_a_vector_target_is_written_as_a_vector():
     ("arguments", "message"),
     [
         (["--input", "nowhere.vtp", "--output", "o"], "no such file"),
-        (["--input", "a.csv", "--output", "o"], "ends in one of"),
+        (["--input", "a.xlsx", "--output", "o"], "ends in one of"),
         (["--input", "A", "A", "--output", "o.vtp"], "wanted a folder for 2 inputs"),
         (["--input", "A", "A", "--output", "o"], "also that of another input"),
         (["--input", "A", "--output", "A"], "is the input"),
         (["--input", "A", "--output", "o.stl"], "holds no fields"),
-        (["--input", "A", "--output", "o.csv"], "o.csv': wanted a file that ends in one of ['.vtp', '.vtu', "),
+        (["--input", "A", "--output", "o.txt"], "o.txt': wanted a file that ends in one of ['.vtp', '.vtu', "),
         (["--input", "A", "--output", "o.h5"], "or a folder, without a suffix or there already"),
         (["--input", "A", "--output", "o", "--area", "-1"], "--area"),
         (["--input", "A", "--output", "o", "--field", "normal"], "wanted NAME=X"),

@@ -75,7 +75,17 @@ def test_formats_of_pyvista_count_where_there_is_no_other(tmp_path):
     assert list(find_samples(tmp_path).values()) == [tmp_path / "a.vtu"]
 
 
-def test_a_folder_of_tables_is_told_how_to_convert_them(tmp_path):
-    (tmp_path / "a.csv").write_text("x,y,z\n1,2,3\n")
+def test_tables_count_where_there_is_no_other_file(tmp_path):
+    for name in ("a.csv", "b.CSV", "cases.csv"):
+        (tmp_path / name).write_text("x,y,z\n1,2,3\n")
+    assert list(find_samples(tmp_path)) == ["a", "b", "cases"]
+    assert list(find_samples(tmp_path, tmp_path / "deeper" / ".." / "cases.csv")) == ["a", "b"]
+    assert read_source(tmp_path / "b.CSV").points.tolist() == [[1, 2, 3]]
+    write_mesh(tmp_path / "c.vtu", Mesh(np.eye(3)))
+    assert list(find_samples(tmp_path)) == ["c"]
+
+
+def test_a_folder_of_archives_is_told_how_to_convert_them(tmp_path):
+    (tmp_path / "a.h5").touch()
     with pytest.raises(InputError, match="wanted one a sample; to convert it"):
         find_samples(tmp_path)

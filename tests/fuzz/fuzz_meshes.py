@@ -210,3 +210,11 @@ endloop
 endfacet
 endsolid part
 """
+CSV_TEXTS = (
+    b'"p","U:0","U:1","U:2","Points:0","Points:1","Points:2"\r\n1,2,3,4,0,0,0\r\n2,3,4,5,1,1,1\r\n',
+    b"[Name]\nPlane 1\n\n[Data]\nX [ m ], Y [ m ], Z [ m ], Velocity u [ m s^-1 ], X [ m ]\n"
+    b"1, 2, 3, null, 1\n4, 5, 6, 7, 4\n\n[Faces]\n0, 1, 0\n",
+    b"nodenumber  x-coordinate  y-coordinate  x-velocity  y-velocity\n  1  1e-3 -7.5E-01  1.2  -2.3\n",
+    "\ufeff# a\n# x;y;gr\xf6\xdfe;zone\n1;2;;in let\n#\n1;3;nan;'out'\n".encode(),
+    "x\ty\tz\n1\t2\t3\n".encode("utf-16"),
+)

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from fuzz_meshes import (
+    CSV_TEXTS,
     PLY_TEXT,
     STL_TEXT,
     VTK_BYTES,
@@ -242,6 +243,12 @@ def all_targets(folder: Path) -> list[Target]:
         Target("inner.npz", "meshes", read_mesh, [inner], lambda content: zip_of(**{"coord.npy": content})),
         Target("arrays.npz", "meshes", read_npz, [npz(**arrays)]),
         Target("points.npy", "meshes", read_mesh, [inner]),
+        Target(
+            "points.csv",
+            "meshes",
+            read_mesh,
+            [*CSV_TEXTS, written(folder, "a.csv", Mesh(mesh.points, {}, mesh.point_data))],
+        ),
         Target("mapped.npy", "meshes", read_npy, [inner, npy(np.asfortranarray(mesh.points))]),
         Target("a.tfrecord", "raw data", read_tfrecord, [framed(halos()) * 2]),
         Target("inner.tfrecord", "raw data", read_tfrecord, [halos()], framed),
@@ -279,5 +286,16 @@ def all_targets(folder: Path) -> list[Target]:
 
 MESHES = ("a.vtk", "quads.vtk", "a.vtu", "a.vtp", "a.ply", "a.stl", "mesh.npz", "inner.npz", "arrays.npz")
 TABLES = ("table.json", "lists.json", "split.json", "stats.json", "fields.json")
-NAMES = (*MESHES, "points.npy", "mapped.npy", "a.tfrecord", "inner.tfrecord", "a.h5", "a.mat", "a.pth", "inner.pth")
+NAMES = (
+    *MESHES,
+    "points.npy",
+    "points.csv",
+    "mapped.npy",
+    "a.tfrecord",
+    "inner.tfrecord",
+    "a.h5",
+    "a.mat",
+    "a.pth",
+    "inner.pth",
+)
 NAMES += ("a.safetensors", "config.py", "table.csv", *TABLES, *(f"values/{name}" for name in TABLES))

@@ -16,8 +16,10 @@ import zipfile
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from fuzz_meshes import CSV_TEXTS
 from fuzz_mutations import mutate, operations
 from fuzz_run_targets import RUN_NAMES, run_targets
 from fuzz_sandbox import watched
@@ -27,6 +29,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from pointcept_bsa.errors import InputError
+from pointcept_bsa.mesh_io import read_mesh
+from pointcept_bsa.mesh_io.csv_text import Rows
 from pointcept_bsa.training.checkpoints.checkpoint import load_checkpoint
 
 LONG = "PCBSA_FUZZ_EXAMPLES" in os.environ
@@ -98,6 +102,35 @@ def test_damaged_files_are_read_or_refused(targets, tmp_path_factory, name):
     assert counts["refused"] > 0  # the damage shows
     if LONG:
         print(f"\n{target.kind}: {name}: {counts.total()} inputs, {counts['read']} read, {counts['refused']} refused")
+
+
+def test_rows_of_a_table_at_once_and_one_by_one_are_the_same(tmp_path_factory):
+    """numpy's parser and what is asked where it refuses take the same texts for the same numbers."""
+    path = tmp_path_factory.mktemp("fuzz") / "a.csv"
+    counts: Counter = Counter()
+
+    def outcome():
+        try:
+            mesh = read_mesh(path)
+        except InputError as error:
+            return str(error), {}
+        return mesh.left_out, {"points": mesh.points, **mesh.point_data}
+
+    @settings_of(max(EXAMPLES, 500))
+    @given(st.integers(0, len(CSV_TEXTS) - 1), operations)
+    def run(seed, steps):
+        path.write_bytes(mutate(CSV_TEXTS[seed], steps))
+        said, values = outcome()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Rows, "_table", lambda rows, lines: None)
+            again, others = outcome()
+        assert said == again and values.keys() == others.keys()
+        for name in values:
+            np.testing.assert_array_equal(values[name], others[name])
+        counts["read" if values else "refused"] += 1
+
+    run()
+    assert counts["read"] > 50 and counts["refused"] > 50
 
 
 def test_checkpoints_that_announce_more_than_they_hold_are_refused(tmp_path):

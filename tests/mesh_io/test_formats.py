@@ -64,7 +64,9 @@ def test_a_volume_is_read_back_as_written(tmp_path, suffix):
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_flat_points_get_a_third_coordinate(tmp_path, suffix):
-    flat = Mesh(np.array([[0.0, 0], [1, 0], [1, 2]]), {} if suffix == ".npy" else {"triangle": np.array([[0, 1, 2]])})
+    flat = Mesh(
+        np.array([[0.0, 0], [1, 0], [1, 2]]), {} if suffix in (".npy", ".csv") else {"triangle": np.array([[0, 1, 2]])}
+    )
     write_mesh(tmp_path / f"a{suffix}", flat)
     read = read_mesh(tmp_path / f"a{suffix}")
     np.testing.assert_array_equal(read.points, [[0, 0, 0], [1, 0, 0], [1, 2, 0]])

@@ -96,7 +96,7 @@ def test_an_archive_that_unfolds_to_too_much_is_refused(tmp_path):
         read_mesh(tmp_path / "a.npz")
 
 
-@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("suffix", [suffix for suffix in SUFFIXES if suffix != ".csv"])  # see test_csv
 def test_no_cut_of_a_file_gives_other_numbers(tmp_path, suffix):
     """Cut anywhere, a file is refused or gives the whole mesh (when only its last, empty characters are gone)."""
     values = Mesh(np.arange(9.0).reshape(3, 3), {"triangle": np.array([[0, 1, 2]])}, {"p": np.array([1.5, 2.5, 3.5])})

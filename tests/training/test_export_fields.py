@@ -25,7 +25,7 @@ def test_the_tool_exports_every_sample_and_three_pictures(small_run, tmp_path):
     pyvista = pytest.importorskip("pyvista", reason=MISSING)
     config = str(small_run / "config.py")
     options = [f"weight={small_run}/model/model_last.pth", f"save_path={tmp_path}"]
-    assert run_test(["--config", config, "--export", "vtp,png,npz", "--options", *options]) == 0
+    assert run_test(["--config", config, "--export", "vtp,png,npz,csv", "--options", *options]) == 0
     dataset = build_dataset(load_config(config).data.test)
     samples = {record["name"]: record for record in json.loads((tmp_path / "test/metrics.json").read_text())["samples"]}
     for i in range(len(dataset)):
@@ -41,6 +41,11 @@ def test_the_tool_exports_every_sample_and_three_pictures(small_run, tmp_path):
         assert np.mean(error**2) == pytest.approx(samples[name]["mse"], rel=1e-4)
         with np.load(tmp_path / f"test/export/{name}.npz") as arrays:
             assert any(np.array_equal(arrays[key].ravel(), own) for key in arrays)
+        table = read_mesh(tmp_path / f"test/export/{name}.csv")
+        np.testing.assert_array_equal(table.points.astype(np.float32), raw["coord"])
+        np.testing.assert_array_equal(
+            table.point_data["predicted_pressure_coefficient"].astype(np.float32), own.astype(np.float32)
+        )
     for label in ("best", "median", "worst"):
         assert (tmp_path / f"test/{label}.png").read_bytes().startswith(b"\x89PNG")
 
@@ -139,7 +144,7 @@ def test_a_volume_keeps_its_cells_and_its_vectors(tmp_path, prepared):
         )
     )
     batch, name, said = collate_fn([dataset[0]]), dataset.get_data_name(0), []
-    exporter = FieldExporter(tmp_path / "out", ["vtu", "npz", "vtp"], dataset, said.append)
+    exporter = FieldExporter(tmp_path / "out", ["vtu", "npz", "vtp", "csv"], dataset, said.append)
     for _ in range(2):
         exporter(batch, (batch["target"] + 1).double())
     raw = pyvista.read(tmp_path / f"raw/{name}.vtu")
@@ -151,4 +156,9 @@ def test_a_volume_keeps_its_cells_and_its_vectors(tmp_path, prepared):
     np.testing.assert_allclose(read["error_velocity"], 1, atol=1e-6)
     assert read_mesh(tmp_path / f"out/{name}.npz").cells.keys() == {"wedge", "tetra"}
     assert pyvista.read(tmp_path / f"out/{name}.vtp").n_verts == read.n_points  # holds no volumes
-    assert len(said) == 1 and ".vtp files have the points alone" in said[0]
+    table = read_mesh(tmp_path / f"out/{name}.csv")  # no cells at all
+    np.testing.assert_allclose(table.points, raw.points[1:], rtol=1e-6)
+    np.testing.assert_allclose(table.point_data["truth_velocity"], raw["velocity"][1:], rtol=1e-6)
+    assert [line.rpartition("; ")[2] for line in said] == [
+        f".{kind} files have the points alone" for kind in ("vtp", "csv")
+    ]

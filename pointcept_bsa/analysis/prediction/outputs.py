@@ -56,7 +56,8 @@ def with_prediction(
 def fitted(mesh: Mesh, path: Path) -> tuple[Mesh, list[str]]:
     """The mesh without what the format of ``path`` has no place for, and a line that says what was left out.
 
-    PLY has no place for data of the whole mesh, drag and lift among them; the other formats have one for everything.
+    PLY has no place for data of the whole mesh, drag and lift among them, a table for anything but points and their
+    fields; the other formats have one for everything.
 
     Raises:
         InputError: cells or names that the format cannot hold.
@@ -66,6 +67,10 @@ def fitted(mesh: Mesh, path: Path) -> tuple[Mesh, list[str]]:
         names = ", ".join(sorted(mesh.field_data))
         remarks.append(f"PLY holds no data of the whole mesh: left out of {path.name}: {names}")
         mesh = replace(mesh, field_data={})
+    if path.suffix.lower() == ".csv" and (mesh.cells or mesh.field_data):
+        names = ", ".join(["the cells"] * bool(mesh.cells) + sorted(mesh.cell_data | mesh.field_data))
+        remarks.append(f"a table holds points and their fields alone: left out of {path.name}: {names}")
+        mesh = replace(mesh, cells={}, cell_data={}, field_data={})
     check_writable(path, mesh)
     return mesh, remarks
 

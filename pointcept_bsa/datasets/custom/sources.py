@@ -1,4 +1,4 @@
-"""The samples of a folder: mesh files, ``.npz`` archives, ``.npy`` tables and folders of ``.npy`` arrays.
+"""The samples of a folder: mesh files, ``.npz`` archives, ``.npy`` and ``.csv`` tables, folders of ``.npy`` arrays.
 
 A file that names others as the parts of one mesh (``.vtm .pvtu .pvtp``) is one sample, and its parts are none.
 
@@ -20,25 +20,32 @@ from pointcept_bsa.mesh_io.numpy_mesh import FACES, POINTS, in_columns, read_tab
 
 AXES = ("x", "y", "z")
 PREPARED = "fields.json"  # of a prepared folder, see ``stores``
-OWN = (*SUFFIXES, *INDICES)
+TABLES = (".csv",)
+OWN = (*[suffix for suffix in SUFFIXES if suffix not in TABLES], *INDICES)
+RANKS = (OWN, FOREIGN, TABLES)  # a folder has samples of the first that is there
 
 
-def find_samples(root: str | Path) -> dict[str, Path]:
+def find_samples(root: str | Path, parameters: str | Path | None = None) -> dict[str, Path]:
     """Return the samples below ``root``, sorted by name; files and folders with a leading dot are passed over, and
     so are folders that a preparation has written (they have ``fields.json``), which may lie among the files.
 
     Linked folders and files count like others; a link to a folder that it lies in is passed over. Formats that are read
     through pyvista count where there is no file of another one: a mesh that a result was computed on lies beside it.
+    Tables ``.csv`` count where there is no other file, as lists of cases and forces lie beside meshes; ``parameters``
+    is no sample.
 
     Raises:
         InputError: no folder, nothing in it, two samples of one name, an index of parts that cannot be read.
     """
     root = Path(root)
     if not root.is_dir():
-        raise InputError(f"--src: got {str(root)!r}, wanted a folder of {' '.join(OWN)} files")
+        raise InputError(f"--src: got {str(root)!r}, wanted a folder of {' '.join((*OWN, *TABLES))} files")
     paths = sorted(_paths_below(root, (_identity(root),)))
     parts = {part.resolve() for path in paths if _kind(path) in INDICES for part in index_parts(path)}
-    wanted = OWN if any(_kind(path) in OWN for path in paths) else FOREIGN
+    apart = None if parameters is None else Path(parameters).resolve()
+    paths = [path for path in paths if path.resolve() != apart]
+    kinds = {_kind(path) for path in paths}
+    wanted = next((rank for rank in RANKS if kinds.intersection(rank)), ())
     samples: dict[str, Path] = {}
     for path in paths:
         if _kind(path) not in wanted or path.resolve() in parts:
@@ -55,7 +62,9 @@ def find_samples(root: str | Path) -> dict[str, Path]:
             )
     if not samples:
         known = next((conversion(path, OWN) for path in paths if _kind(path) in ARRAYS), "")
-        raise InputError(f"--src: {root} has no files {' '.join((*OWN, *FOREIGN))}, wanted one a sample{known}")
+        raise InputError(
+            f"--src: {root} has no files {' '.join((*OWN, *TABLES, *FOREIGN))}, wanted one a sample{known}"
+        )
     return dict(sorted(samples.items()))
 
 

@@ -147,7 +147,7 @@ class FilesStore:
             raise InputError(f"target: got none, wanted the names of point fields of the files in {root}")
         self.recipe = recipe
         self.table = read_parameters(parameters) if parameters is not None else {}
-        self.sources = find_samples(root)
+        self.sources = find_samples(root, parameters)
         check_rows(self.table, self.sources, parameters or "")
         check_used(recipe, self.table)
         for name, _ in units:

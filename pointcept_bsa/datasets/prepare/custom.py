@@ -93,7 +93,7 @@ def prepare_custom(
         raise InputError(NO_TARGET)
     if Path(src).resolve() == Path(dst).resolve():
         raise InputError(f"--dst: got {dst!r}, the folder of --src, wanted another one")
-    sources = find_samples(src)
+    sources = find_samples(src, parameters)
     table = read_parameters(parameters) if parameters is not None else {}
     check_rows(table, sources, parameters or "")
     protocol, lists = make_split(list(sources), split_file, fractions, seed, whole_series)

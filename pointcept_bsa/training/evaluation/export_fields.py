@@ -24,7 +24,7 @@ from pointcept_bsa.samples import lengths, per_point_keys
 from pointcept_bsa.training.evaluation.domains import draw_view, mesh_of_view, views
 from pointcept_bsa.training.evaluation.training_range import field_channels, target_of
 
-FORMATS = ("vtp", "vtu", "vtk", "ply", "npz", "png")
+FORMATS = ("vtp", "vtu", "vtk", "ply", "npz", "csv", "png")
 OTHER_KEYS = ("coord", "target", "feat", "position", "grid_coord", "index_valid_keys")
 
 
