@@ -101,6 +101,9 @@ def of_a_process(rank: int, count: int) -> dict:
             found[case, dtype] = dict(
                 places=far.places, names=far.names, tables=tables, gradients=gradients, ran=set(ran.names)
             )
+    found["own slots"] = parts.own_slots(torch.device("cpu"))
+    rows = torch.arange(len(owners(count)))  # part after part
+    found["in order"] = parts.in_order(rows, BLOCK)
     return found
 
 
@@ -137,6 +140,33 @@ def test_blocks_of_others_are_found_and_their_gradients_go_back(count, shared):
 def test_the_host_waits_for_the_numbers_alone(count, shared):
     """From the second layer on. What is counted here on the CPU would be a wait on a GPU."""
     for of_one in shared(count):
-        seen = [one["ran"] for one in of_one.values()]
+        seen = [of_one[case, dtype]["ran"] for case in CASES for dtype in (torch.float64, torch.bfloat16)]
         assert "lift_fresh" in seen[0]  # the tables of the runs, made once
         assert not any(WAITS & names for names in seen[1:])
+
+
+@pytest.mark.parametrize("count", list(CUTS))
+def test_slots_and_rows_are_where_the_runs_say(count, shared):
+    part_after_part = [block for rank in range(count) for block in own_blocks(count, rank)]
+    for rank, of_one in enumerate(shared(count)):
+        slots = [block * BLOCK + place for block in own_blocks(count, rank) for place in range(BLOCK)]
+        assert of_one["own slots"].dtype == torch.long and of_one["own slots"].tolist() == slots
+        assert [part_after_part[row] for row in of_one["in order"].tolist()] == list(range(len(part_after_part)))
+
+
+@pytest.mark.parametrize("table", [Parts.of_others, Parts.in_order, Parts.own_slots])
+def test_tables_of_many_runs_take_no_more_kernels_than_those_of_few(table, launches):
+    """A tree of a thousand runs is made anew in every step, and each kernel costs the host some microseconds."""
+    ran = []
+    for runs in (2, 500):
+        cuts = tuple((part, BLOCK) for _ in range(runs) for part in (2, 0, 1))
+        parts = Parts(None, 1, ((BLOCK * runs,),) * 3, BLOCK, (cuts,))
+        arguments = {
+            Parts.of_others: (BLOCK, torch.device("cpu")),
+            Parts.in_order: (torch.zeros(3 * runs, 1), BLOCK),
+            Parts.own_slots: (torch.device("cpu"),),
+        }
+        with launches() as seen:
+            table(parts, *arguments[table])
+        ran.append(seen.names)
+    assert ran[0] == ran[1]
