@@ -225,7 +225,8 @@ class ComingNumbers:
         self.event: torch.cuda.Event | None = None
         if out.is_cuda:
             # Only a copy to pinned memory does not hold the host; the event tells when it is there.
-            self.there = torch.empty(out.shape, dtype=out.dtype, pin_memory=True).copy_(out, non_blocking=True)
+            there = torch.empty(out.shape, dtype=out.dtype, device="cpu", pin_memory=True)
+            self.there = there.copy_(out, non_blocking=True)
             self.event = torch.cuda.Event()
             self.event.record(torch.cuda.current_stream(out.device))
         else:

@@ -84,13 +84,18 @@ class Parts:
     def in_order(self, x: Tensor, size: int) -> Tensor:
         """Rows (n, ...) of runs of ``size`` slots, part after part -> cloud after cloud."""
         if ("order", size) not in self.kept:
-            pieces, order = self.pieces(size), None
-            if any(before[2] != after[1] for before, after in pairwise(pieces)):
-                there = torch.cat([torch.arange(start, end, device=x.device) for _, start, end in pieces])
-                order = there, invert(there)
-            self.kept["order", size] = order
+            moved = any(before[2] != after[1] for before, after in pairwise(self.pieces(size)))
+            self.kept["order", size] = self._order(size, x.device) if moved else None
         order = self.kept["order", size]
         return x if order is None else reorder(x, *order)
+
+    def _order(self, size: int, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Of each run (n,), cloud after cloud, where it is part after part; and the other way."""
+        if ("both orders", size) not in self.kept:
+            there = consecutive([(start, end) for _, start, end in self.pieces(size)], device)
+            self.kept["both orders", size] = there, invert(there)
+        there, back = self.kept["both orders", size]
+        return there, back
 
     @cached_property
     def whole(self) -> WholeClouds:
@@ -125,30 +130,25 @@ class Parts:
             (n + 2,) of each own run which one it is in the own part; anything of those of others, -1 behind them.
         """
         if ("others", size) not in self.kept:
-            pieces, first = self.pieces(size), list(accumulate(self.rows(size), initial=0))
-            every = sum(self.rows(size))
-            place = torch.full((every + 2,), -1, device=device)
-            names = [[torch.tensor([every], device=device)], *([] for _ in self.slots)]
-            for (part, start, end), last in zip(pieces, accumulate(b - a for _, a, b in pieces), strict=True):
-                run = torch.arange(start - first[part], end - first[part], device=device)
-                place[last - len(run) : last] = run
-                if part != self.rank:
-                    names[part + 1].append(torch.arange(last - len(run), last, device=device))
-            ends = list(accumulate(sum(map(len, of_part)) for of_part in names))
-            there = torch.cat([run for of_part in names for run in of_part])
-            self.kept["others", size] = there, torch.tensor(ends[1:], device=device) - 1, place
-        there, last_ones, place = self.kept["others", size]
-        return there, last_ones, place
+            ends = list(accumulate(self.rows(size), initial=0))  # of the parts
+            start, end = ends[self.rank : self.rank + 2]
+            row, run = self._order(size, device)
+            others = torch.cat([run.new_full((1,), len(run)), run[:start], run[end:]])
+            last_ones = [e if e <= start else e - (end - start) for e in ends[1:]]
+            place = torch.cat([row - start, row.new_full((2,), -1)])
+            self.kept["others", size] = others, torch.tensor(last_ones, device=device), place
+        others, last, place = self.kept["others", size]
+        return others, last, place
 
     def own_slots(self, device: torch.device) -> Tensor:
         """(S,) own slots, counted over the whole clouds of the batch."""
         if "own" not in self.kept:
             runs = [
-                torch.arange(first + start, first + end, device=device)
+                (first + start, first + end)
                 for first, of_cloud in zip(accumulate(self.whole.slots, initial=0), self.own_runs, strict=False)
                 for start, end in of_cloud
             ]
-            self.kept["own"] = torch.cat(runs)
+            self.kept["own"] = consecutive(runs, device)
         own: Tensor = self.kept["own"]
         return own
 
@@ -156,6 +156,15 @@ class Parts:
     def own_runs(self) -> list[list[tuple[int, int]]]:
         """First and last slot of the own runs of each cloud, counted inside it."""
         return [own_runs(of_cloud, self.rank) for of_cloud in self.cuts]
+
+
+def consecutive(runs: list[tuple[int, int]], device: torch.device) -> Tensor:
+    """The numbers of runs (first, end), one run behind the other, by as many kernels for a thousand runs as for one."""
+    upto = list(accumulate(end - first for first, end in runs))
+    shift = [end - so_far for (_, end), so_far in zip(runs, upto, strict=True)]
+    table = torch.tensor([upto, shift], dtype=torch.long, device=device)
+    every = torch.arange(upto[-1] if upto else 0, device=device)
+    return every + table[1][torch.bucketize(every, table[0], right=True)]
 
 
 @dataclass(frozen=True, eq=False)

@@ -66,7 +66,10 @@ class FlatGradients:
         Args:
             others: gradients that arrived elsewhere, of any floating type.
         """
-        found = {p: p.grad for p in self.places if p.grad is not None} | (others or {})
+        found = {p: p.grad for p in self.places if p.grad is not None}
+        for parameter, gradient in (others or {}).items():  # of one used in two ways a part arrives at each place
+            own = found.get(parameter)
+            found[parameter] = gradient if own is None else own + gradient
         for parameter, place in self.places.items():
             if parameter not in found:
                 place.zero_()

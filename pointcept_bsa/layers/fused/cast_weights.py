@@ -78,13 +78,13 @@ class CastWeights:
             if self.places:
                 # Each list is of one type: of mixed ones torch copies tensor by tensor.
                 torch._foreach_copy_(self.stand_ins, [p for p, _, _ in self.places])
-        for (_, module, name), stand_in in zip(self.places, self.stand_ins, strict=True):
-            stand_in.grad = None
-            # Not by setattr, which takes a Parameter alone: a stand-in is a plain leaf.
-            module._parameters[name] = stand_in  # type: ignore[assignment]
-        for module, cast in self.casts.items():
-            module.cast = cast  # type: ignore[assignment]
         try:
+            for (_, module, name), stand_in in zip(self.places, self.stand_ins, strict=True):
+                stand_in.grad = None
+                # Not by setattr, which takes a Parameter alone: a stand-in is a plain leaf.
+                module._parameters[name] = stand_in  # type: ignore[assignment]
+            for module, cast in self.casts.items():
+                module.cast = cast  # type: ignore[assignment]
             yield
         finally:
             for module in self.casts:
