@@ -54,7 +54,7 @@ class JointAnchoredBranchedUPT(AnchoredBranchedUPT):
         channels: int = 96,
         num_heads: int = 4,
         mlp_ratio: int = 4,
-        recompute: bool = False,
+        recompute: bool | str = False,
         **options: Any,
     ):
         check_counts(domains=domains)

@@ -58,7 +58,10 @@ def test_two_dimensions():
     assert model(sample((70,), dims=2))["feat"].shape == (70, 16)
 
 
-@pytest.mark.parametrize("widths", [(), 16, (16, 0)])
-def test_widths_that_are_none_are_refused(widths):
-    with pytest.raises(ValueError, match="cloud_channels: got .*wanted at least one width"):
+@pytest.mark.parametrize(
+    ("widths", "wanted"),
+    [((), "at least one width"), (16, "a list of integers"), ((16, 0), "integers of at least 1")],
+)
+def test_widths_that_are_none_are_refused(widths, wanted):
+    with pytest.raises(ValueError, match=f"cloud_channels: got .*wanted {wanted}"):
         MODELS.build(POINTNET | dict(cloud_channels=widths))
