@@ -106,6 +106,20 @@ def test_other_ways_of_training(one, tmp_path, count, options):
         torch.testing.assert_close(load(folder)[key], load(whole)[key], **TOLERANCE)
 
 
+def test_bfloat16_with_average_and_clipping_interrupted_and_resumed_by_more_processes(one, tmp_path):
+    """Two processes that share their clouds, or after a kill two pairs: the same curve, weights and average."""
+    config, _ = one
+    options = (*BF16, "clip_grad=0.1", "optimizer.type=AdamW", "evaluate=False", *SHORT[1:])
+    whole = run(2, config, tmp_path / "whole", "context_parallel=2", *options)
+    kill = ("save_every=2", "hooks.7.type=KillAt", "hooks.7.iteration=5", "hooks.7.rank=1")
+    codes, said = train_in(2, config, f"save_path={tmp_path}/run", "context_parallel=2", *options, *kill)
+    assert codes == [2, -9] and "Traceback" not in said, said
+    folder = run(4, config, tmp_path / "run", "context_parallel=2", *options, resume=True)
+    assert curve(folder) == pytest.approx(curve(whole), rel=1e-3)
+    for key in ("state_dict", "ema"):
+        torch.testing.assert_close(load(folder)[key], load(whole)[key], rtol=1e-2, atol=2e-3)
+
+
 def test_a_lost_process_ends_all_and_the_run_goes_on_with_whole_clouds(one, tmp_path):
     config, whole = one
     kill = ("save_every=2", "hooks.7.type=KillAt", "hooks.7.iteration=5", "hooks.7.rank=1")
@@ -119,9 +133,13 @@ def test_a_lost_process_ends_all_and_the_run_goes_on_with_whole_clouds(one, tmp_
     assert "context_parallel: 2 there, 1 here" in (folder / "train.log").read_text()
 
 
-def test_numbers_that_are_not_finite_in_one_part_end_both_processes(one, tmp_path):
+BF16 = ("enable_amp=True", "amp_dtype=bfloat16")  # weights cast, and gradients collected, at once
+
+
+@pytest.mark.parametrize("options", [(), BF16], ids=["float32", "bfloat16"])
+def test_numbers_that_are_not_finite_in_one_part_end_both_processes(one, tmp_path, options):
     spoil = ("data.train.transform.0.type=Spoil", "evaluate=False", f"save_path={tmp_path}/run")
-    codes, said = train_in(2, one[0], "context_parallel=2", *spoil, *SHORT)
+    codes, said = train_in(2, one[0], "context_parallel=2", *spoil, *SHORT, *options)
     assert codes == [2, 2] and "Traceback" not in said, said
     assert "the batch's part in another process is not finite" in said and "the batch's 'feat' is not finite" in said
 
