@@ -47,7 +47,7 @@ class CustomFieldDataset(PointFieldDataset):
         parameters, split_file, fractions, seed, whole_series, units, dimension, wall_mask, cells_to_points,
             drop_loose_points, columns: only for files: see ``tools/prepare_data.py custom --help``.
         surface_pressure: only for files: a target that is the pressure on a surface, and its stream, see
-            ``own.surface_pressure``.
+            ``custom.surface_pressure``.
         split, transform, test_mode, test_cfg, cache, loop: see the base class.
 
     Raises:

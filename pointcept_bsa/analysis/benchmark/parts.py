@@ -77,7 +77,7 @@ class PartCase:
     def step(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> Callable[[Batch], Tensor]:
         """A train step on the mean square over all points of the whole clouds: a batch -> its loss.
 
-        As the trainer does it on parts of clouds: weights are cast, and gradients collected, all at once.
+        As the trainer does it on parts of clouds in bfloat16: weights are cast, and gradients collected, at once.
         """
         group = mesh.context_group()
 

@@ -53,7 +53,7 @@ class Store(Protocol):
     lists: Lists
     recipe_options: dict[str, Any]  # how fields are read from files, for ``InputDescription.recipe``
     labels: list[int] | None  # of the one target, where it is a label: its classes in order
-    surface_pressure: dict[str, Any] | None  # which of the target's fields is one, see ``own.surface_pressure``
+    surface_pressure: dict[str, Any] | None  # which of the target's fields is one, see ``custom.surface_pressure``
 
     @property
     def offsets(self) -> dict[str, list[float]]:

@@ -71,9 +71,9 @@ def prepare_custom(
         target, feature, dimension, wall_mask, cells_to_points, drop_loose_points, columns: see ``Recipe``.
         label: instead of a target, the field of integers that says which class a point has.
         unit: "field=unit" each.
-        surface_pressure: the target that is one, then "density=1.2" and so on, see ``own.surface_pressure``.
-        parameters: table of global parameters, see ``own.table``.
-        split_file, fractions, seed, whole_series: see ``own.splits.make_split``.
+        surface_pressure: the target that is one, then "density=1.2" and so on, see ``custom.surface_pressure``.
+        parameters: table of global parameters, see ``custom.table``.
+        split_file, fractions, seed, whole_series: see ``custom.splits.make_split``.
         skip_bad: leave out samples that cannot be used, and say so in the card.
         dry_run: look at everything, report it, write nothing; what would stop a run is an error here, too.
         overwrite: write samples again that are there, replace other data.
@@ -186,17 +186,16 @@ class _Plan:
             ]
             for named in (recipe.target, recipe.fields)
         )
-        notes = [
-            *notes_of(infos, recipe),
-            *_dropped_notes(seen, self.unlisted),
-            *precision_lines(seen),
-            *sample_lines(seen),
-            *self.torn(),
-            *shared_samples(seen.digests, self.used),
-        ]
+        notes = [*notes_of(infos, recipe), *_dropped_notes(seen, self.unlisted), *self.doubts()]
         more = self._surface_pressure(), self._labels()
         options = {key: value for key, value in asdict(recipe).items() if key != "label"}
         return fields_content(seen.dimension, target, fields, options, notes, *more)
+
+    def doubts(self) -> list[str]:
+        """A line for each thing that makes the data, or a test on them, doubtful."""
+        seen = self.seen
+        shared = shared_samples(seen.digests, self.used)
+        return [*precision_lines(seen), *sample_lines(seen), *self.torn(), *shared]
 
     def torn(self) -> list[str]:
         """A note of a draw that leaves steps of one simulation on both sides."""
@@ -247,12 +246,7 @@ class _Plan:
         print(f"prepared {len(names)} samples in {root} ({len(todo)} written, {len(names) - len(todo)} were there)")
         box = ", ".join(f"{value:g}" for value in _box_side(seen))
         print(f"dimension {seen.dimension}, sides of the box around all samples: {box}")
-        for line in [
-            *precision_lines(seen),
-            *sample_lines(seen),
-            *self.torn(),
-            *shared_samples(seen.digests, self.used),
-        ]:
+        for line in self.doubts():
             print(line)
         for key, offset in offsets.items():
             print(f"{key}: far from 0, kept in float64; the samples are given without {_numbers(offset)}")

@@ -83,9 +83,8 @@ class Registry(_Registry):
         except LocatedError:
             raise
         except (TypeError, ValueError) as error:
-            wrong = (
-                wrong_kind(cls, kwargs) if isinstance(error, TypeError) else None
-            )  # annotations of others may be loose
+            # Annotations of other people's classes may be loose: they are asked only where something went wrong.
+            wrong = wrong_kind(cls, kwargs) if isinstance(error, TypeError) else None
             raise LocatedError(f"{where_cls}: {wrong or _one_line(error)}") from error
         except WRONG_VALUES as error:
             if self.name in RUNNERS or is_out_of_memory(error):
