@@ -97,6 +97,24 @@ class Parts:
         there, back = self.kept["both orders", size]
         return there, back
 
+    def by_size(self, x: Tensor, sizes: tuple[int, ...]) -> tuple[Tensor, ...]:
+        """Rows (n, ...) of runs of several sizes, part after part and in a part size after size -> those of each size,
+        cloud after cloud. No gradient."""
+        if ("by size", sizes) not in self.kept:
+            self.kept["by size", sizes] = consecutive(self._pieces_by_size(sizes), x.device)
+        return x[self.kept["by size", sizes]].split([sum(self.rows(size)) for size in sizes])
+
+    def _pieces_by_size(self, sizes: tuple[int, ...]) -> list[tuple[int, int]]:
+        rows = [self.rows(size) for size in sizes]
+        first = list(accumulate((n for of_part in zip(*rows, strict=True) for n in of_part), initial=0))
+        runs = []
+        for i, (size, of_size) in enumerate(zip(sizes, rows, strict=True)):
+            alone = list(accumulate(of_size, initial=0))  # where a part begins if there are those of this size alone
+            for part, start, end in self.pieces(size):
+                shift = first[part * len(sizes) + i] - alone[part]
+                runs.append((start + shift, end + shift))
+        return runs
+
     @cached_property
     def whole(self) -> WholeClouds:
         """The whole clouds."""

@@ -180,10 +180,9 @@ class _Sorted:
         device = coord.device
         cloud, place = places_of(lengths, dist.get_rank(group), device)
         node, axes = split_together(coord, cloud, place, sum(map(sum, lengths)), plan, group)
-        owner = torch.tensor(np.asarray(plan.owner), device=device)
-        arrival = Exchange.to(owner[node], group, NAME)
+        arrival = Exchange.to(on_device(plan.owner, device)[node], group, NAME)
         coord, node = arrival.forth(coord), arrival.forth(node)
-        order = sort_within(coord, node, axes)
+        order = sort_within(coord, node, axes, len(plan.levels))
         order = order[sort_into_tree(coord[order], plan.own)]
         return cls(arrival, *occupy(order, plan.own))
 

@@ -49,16 +49,15 @@ class Turn:
     def of(cls, owner: Tensor, place: Tensor, group: dist.ProcessGroup) -> Turn:
         """From each own row (S,) to slot ``place`` of process ``owner``; each has S of them, too. The host waits."""
         processes, rank, device = dist.get_world_size(group), dist.get_rank(group), owner.device
-        every, stays = torch.arange(len(owner), device=device), owner == rank
-        leaving = (~stays).nonzero().squeeze(1)
-        leaving = leaving[owner[leaving].argsort(stable=True)]
-        ends = torch.searchsorted(owner[leaving], torch.arange(processes, device=device), right=True)
-        numbers = numbers_of_all(torch.diff(ends, prepend=ends.new_zeros(1)), device, group)
+        target, order = owner.masked_fill(owner == rank, processes).sort(stable=True)  # what stays comes last
+        upto = torch.searchsorted(target, torch.arange(processes, device=device), right=True)
+        numbers = numbers_of_all(torch.diff(upto, prepend=upto.new_zeros(1)), device, group)
         send, receive = tuple(numbers[rank]), tuple(row[rank] for row in numbers)
+        leaving, staying = order[: sum(send)], order[sum(send) :]
         arriving = all_to_all(place[leaving], send, receive, group, "tree")
-        source = torch.zeros_like(every).index_copy_(0, place[stays], every[stays])
+        source = torch.zeros_like(order).index_copy_(0, place[staying], staying)
         there = OneWay(source, leaving, send, receive, arriving)
-        return cls(there, OneWay(place.masked_fill(~stays, 0), arriving, receive, send, leaving), group)
+        return cls(there, OneWay(place.masked_fill(owner != rank, 0), arriving, receive, send, leaving), group)
 
     def __call__(self, x: Tensor, *, back: bool = False) -> Tensor:
         """(S, ...) in the order of the rows -> in that of the slots, or back."""

@@ -6,6 +6,10 @@ latest first, and its place in the input behind them. The point at which a node 
 processes add up how many of their points have which digit, and those of the digit in which the median lies go on to the
 next. So each level takes a few sums of 256 numbers a node over the processes, however many points there are.
 
+The coordinates of a level are sorted in each process, so that its points of a digit are counted without looking at
+each, and the host need not know how many are left. It waits once a level, to hear whether points lie where the median
+does; only then the order of the levels above decides, among those.
+
 ``n`` own points, ``K`` nodes of a level, ``d`` space dimensions.
 """
 
@@ -14,17 +18,19 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 from pointcept_bsa.distributed.collectives import reduce
-from pointcept_bsa.geometry.host_tables import on_device
+from pointcept_bsa.geometry.host_tables import derived, indices, on_device
 from pointcept_bsa.geometry.part_plan import PartPlan, SharedLevel
 from pointcept_bsa.geometry.split_keys import ordered_bits
 
 BITS = 8  # of a digit
 NAME = "tree"  # of what is sent
+BUCKETS = 256  # of the points of a node, for their extent: atomics on one place wait for each other
 
 
 @torch.no_grad()
@@ -42,48 +48,64 @@ def split_together(
     Returns:
         (n,) nodes, and (K, d) the axes along which the ancestors of each were split, the latest first; -1 for none.
     """
-    node = cloud
-    axes = torch.full((len(plan.lengths), coord.shape[1]), -1, device=coord.device)
+    node, device = cloud, coord.device
+    axes = torch.full((len(plan.lengths), coord.shape[1]), -1, device=device)
     bits = ordered_bits(coord)
     for level in plan.levels:
-        split = on_device(level.split, coord.device)
-        here = split[node].nonzero().squeeze(1)
-        number = (split.cumsum(0) - 1)[node[here]]  # among the nodes that are split
-        axis = _longest_axis(coord[here], number, int(level.split.sum()), group)
-        axes = axes.clone()
-        axes[split] = _latest_first(axes[split], axis)
-        wanted = on_device(level.points_left, coord.device)[split]
-        columns = _columns(bits[here], axes[split][number], place[here], places)
-        left = _smallest(columns, number, wanted, group)
-        node = _children(level, node, here, left)
-        axes = axes.repeat_interleave(1 + split.long(), 0)
+        split = indices(level.split, True, device)
+        here, number = _points_split(level, node)
+        axis = _longest_axis(coord[here], number, len(split), group)
+        latest = _latest_first(axes[split], axis)
+        columns = _columns(bits[here], latest[number], place[here], places)
+        left = _smallest(columns, number, on_device(level.points_left, device)[split], group)
+        child = on_device(level.first_child, device)[node]
+        node = child.index_add_(0, here, (~left).long())
+        axes = axes.index_copy(0, split, latest)[on_device(_parents(level), device)]
     return node, axes
 
 
-def sort_within(coord: Tensor, node: Tensor, axes: Tensor) -> Tensor:
+def sort_within(coord: Tensor, node: Tensor, axes: Tensor, levels: int) -> Tensor:
     """(n,) the order of points by node and, in a node, as the level above has left them.
 
     Args:
         coord: (n, d) float32 positions in the order of the input.
         node: (n,) of each.
         axes: (K, d) as :func:`split_together` gives them.
+        levels: how many it has split.
     """
     bits, order = ordered_bits(coord), torch.arange(len(coord), device=coord.device)
-    # Stable sorts, by what counts least first.
-    for column in reversed(range(axes.shape[1])):
+    # Stable sorts, by what counts least first. A node has at most as many axes as levels above it.
+    for column in reversed(range(max(1, min(levels, axes.shape[1])))):
         axis = axes[:, column][node[order]]
-        if column == 0 or bool((axes[:, column] >= 0).any()):
-            order = order[(node[order] << 32 | _along(bits[order], axis)).argsort(stable=True)]
+        order = order[(node[order] << 32 | _along(bits[order], axis)).argsort(stable=True)]
     return order
+
+
+def _points_split(level: SharedLevel, node: Tensor) -> tuple[Tensor, Tensor]:
+    """The points (m,) whose node is split on this level, and which of those that are (m,)."""
+    if level.split.all():
+        return torch.arange(len(node), device=node.device), node
+    here = on_device(level.split, node.device)[node].nonzero().squeeze(1)  # the host waits
+    number = derived(level.split, "number", lambda: np.cumsum(level.split) - 1)
+    return here, on_device(number, node.device)[node[here]]
+
+
+def _parents(level: SharedLevel) -> np.ndarray:
+    """Of each node of the next level, the one that it is half of, or was."""
+    table: np.ndarray = derived(
+        level.split, "parents", lambda: np.repeat(np.arange(len(level.split)), 1 + level.split.astype(int))
+    )
+    return table
 
 
 def _longest_axis(coord: Tensor, node: Tensor, nodes: int, group: dist.ProcessGroup) -> Tensor:
     """(K,) the first of the longest axes of each node over the points of all processes."""
-    where = node.unsqueeze(1).expand_as(coord)
-    low = coord.new_full((2, nodes, coord.shape[1]), math.inf)  # of coord and -coord: one reduction for both
+    bucket = node * BUCKETS + torch.arange(len(node), device=node.device) % BUCKETS
+    where = bucket.unsqueeze(1).expand_as(coord)
+    low = coord.new_full((2, nodes * BUCKETS, coord.shape[1]), math.inf)  # of coord and -coord: one sum for both
     low[0].scatter_reduce_(0, where, coord, "amin")
     low[1].scatter_reduce_(0, where, -coord, "amin")
-    reduce(low, group, NAME, "MIN")
+    low = reduce(low.view(2, nodes, BUCKETS, -1).amin(2), group, NAME, "MIN")
     return (-low[1].double() - low[0].double()).argmax(1)  # as ``split_keys`` does, to the last bit
 
 
@@ -108,28 +130,61 @@ def _columns(bits: Tensor, axes: Tensor, place: Tensor, places: int) -> Iterator
 
 def _smallest(columns: Iterator[tuple[Tensor, int]], node: Tensor, wanted: Tensor, group: dist.ProcessGroup) -> Tensor:
     """(n,) whether a point is among the ``wanted`` (K,) smallest ones of its node over all processes."""
-    left = torch.zeros(len(node), dtype=torch.bool, device=node.device)
-    rest = torch.arange(len(node), device=node.device)  # points of which it is not known
+    values, bits = next(columns)
+    keys = node << bits | values
+    ordered = keys.sort().values
+    digits = torch.arange((1 << BITS) + 1, device=node.device)
+    median = torch.arange(len(wanted), device=node.device) << bits  # the key of the first point on the right, so far
+    for shift in _shifts(bits):
+        ends = torch.searchsorted(ordered, median.unsqueeze(1) + (digits << shift))
+        digit, wanted, alike = _next_digit(ends.diff(dim=1), wanted, group)
+        median = median + (digit << shift)
+    of_point = median[node]
+    left = keys < of_point
+    if int(alike.max()) > 1:
+        rest = (keys == of_point).nonzero().squeeze(1)
+        left[rest] = _smallest_of_few(columns, rest, node[rest], wanted, group)
+    return left
+
+
+def _smallest_of_few(
+    columns: Iterator[tuple[Tensor, int]], points: Tensor, node: Tensor, wanted: Tensor, group: dist.ProcessGroup
+) -> Tensor:
+    """The same (m,) for some of the points (m,), by the columns that are left. The host waits for each digit."""
+    left = torch.zeros(len(points), dtype=torch.bool, device=points.device)
+    rest = torch.arange(len(points), device=points.device)  # of which it is not known
     for values, bits in columns:
-        for shift in range(-(-bits // BITS) * BITS - BITS, -1, -BITS):
-            digit = values[rest] >> shift & (1 << BITS) - 1
-            counts = torch.zeros(len(wanted) << BITS, dtype=torch.long, device=node.device)
-            counts.scatter_add_(0, (node[rest] << BITS) + digit, torch.ones_like(digit))
-            counts = reduce(counts, group, NAME).view(len(wanted), -1)
-            upto = counts.cumsum(1)
-            # The digit of the first point on the right: as many as are wanted are smaller than it.
-            median = (upto <= wanted.unsqueeze(1)).sum(1)
-            here = median.unsqueeze(1)
-            wanted = wanted - (upto - counts).gather(1, here).squeeze(1)
-            own = median[node[rest]]
-            left[rest[digit < own]] = True
-            rest = rest[digit == own]
-        if int(counts.gather(1, here).max()) == 1:  # that one is the first on the right
+        for shift in _shifts(bits):
+            own = values[points[rest]] >> shift & (1 << BITS) - 1
+            counts = torch.zeros(len(wanted) << BITS, dtype=torch.long, device=points.device)
+            counts.scatter_add_(0, (node[rest] << BITS) + own, torch.ones_like(own))
+            digit, wanted, alike = _next_digit(counts.view(len(wanted), -1), wanted, group)
+            of_median = digit[node[rest]]
+            left[rest[own < of_median]] = True
+            rest = rest[own == of_median]
+        if int(alike.max()) == 1:  # that one is the first on the right
             break
     return left
 
 
-def _children(level: SharedLevel, node: Tensor, here: Tensor, left: Tensor) -> Tensor:
-    child = on_device(level.first_child, node.device)[node]
-    child[here] += (~left).long()
-    return child
+def _shifts(bits: int) -> range:
+    """Of the digits of a number of so many bits, the highest first."""
+    return range(-(-bits // BITS) * BITS - BITS, -1, -BITS)
+
+
+def _next_digit(counts: Tensor, wanted: Tensor, group: dist.ProcessGroup) -> tuple[Tensor, Tensor, Tensor]:
+    """The next digit (K,) of the first point on the right, to the left of which ``wanted`` (K,) are to be.
+
+    Args:
+        counts: (K, 256) own points of each digit, among those that have its digits so far.
+
+    Returns:
+        it, how many are still wanted of those that have this digit, too, and how many these are in all processes.
+    """
+    counts = reduce(counts.contiguous(), group, NAME)
+    upto = counts.cumsum(1)
+    # As many as are wanted have smaller ones.
+    digit = (upto <= wanted.unsqueeze(1)).sum(1, keepdim=True)
+    alike = counts.gather(1, digit).squeeze(1)
+    before = upto.gather(1, digit).squeeze(1) - alike
+    return digit.squeeze(1), wanted - before, alike

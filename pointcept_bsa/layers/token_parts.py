@@ -52,18 +52,16 @@ class TokensOfClouds:
         self.keys, self.values = [k], [v]
         for level in range(1, shared + 1):
             self.pool(level)
+        parts, self.sizes = (
+            layout.shared,
+            tuple(self.plan.size(level, levels.block_size) for level in range(shared + 1)),
+        )
         both = torch.stack([self.keys.pop(), self.values.pop()], 1)
-        self.gathering = self.gather(both, shared, "tokens")
-        self.below = [self.gather(k.detach(), level, "descent") for level, k in enumerate(self.keys)]
-
-    def gather(self, x: Tensor, level: int, name: str) -> Gathering:
-        """Begin to give everybody the own tokens of a level."""
-        parts = self.layout.shared
-        return Gathering(x, parts.rows(self.plan.size(level, self.levels.block_size)), parts.group, name)
-
-    def arrived(self, gathering: Gathering, level: int) -> Tensor:
-        """The tokens of the whole clouds."""
-        return self.layout.shared.in_order(gathering.wait(), self.plan.size(level, self.levels.block_size))
+        self.tokens = Gathering(both, parts.rows(self.sizes[-1]), parts.group, "tokens")
+        self.below: Gathering | None = None  # the keys of the levels below
+        if shared > 0:
+            rows = tuple(map(sum, zip(*map(parts.rows, self.sizes[:-1]), strict=True)))
+            self.below = Gathering(torch.cat(self.keys).detach(), rows, parts.group, "descent")
 
     def pool(self, level: int) -> None:
         """Add the tokens of a level."""
@@ -75,13 +73,13 @@ class TokensOfClouds:
 
     def wait(self) -> PartTokens:
         """Those of all levels."""
-        shared = self.plan.shared
-        k, v = self.arrived(self.gathering, shared).unbind(1)
+        shared, parts = self.plan.shared, self.layout.shared
+        k, v = parts.in_order(self.tokens.wait(), self.sizes[-1]).unbind(1)
         self.keys.append(k)
         self.values.append(v)
         for level in range(shared + 1, len(self.plan.tokens)):
             self.pool(level)
-        below = (self.arrived(gathering, level) for level, gathering in enumerate(self.below))
+        below = () if self.below is None else parts.by_size(self.below.wait(), self.sizes[:-1])
         keys = (*below, *(k.detach() for k in self.keys[shared:]))
         return PartTokens(tuple(self.keys), tuple(self.values), self.counts, self.plan, self.layout, keys)
 
