@@ -23,6 +23,7 @@ DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
 _TRITON = importlib.util.find_spec("triton") is not None
+_INTERPRETED = os.environ.get("TRITON_INTERPRET", "0") not in ("", "0")
 
 
 def triton_installed() -> bool:
@@ -31,8 +32,8 @@ def triton_installed() -> bool:
 
 
 def interpreted() -> bool:
-    """Whether Triton interprets its kernels, so that they run on the CPU."""
-    return os.environ.get("TRITON_INTERPRET", "0") not in ("", "0")
+    """Whether Triton interprets its kernels, so that they run on the CPU: decided once, at import."""
+    return _INTERPRETED
 
 
 def choice() -> str:
@@ -58,16 +59,18 @@ def use_triton(operator: str, *tensors: Tensor | None, unsupported: str | None =
     if wanted == "reference":
         return False
     given = [t for t in tensors if t is not None]
+    elsewhere = [t.device for t in given if not t.is_cuda]
+    foreign = [t.dtype for t in given if t.dtype not in DTYPES]
     reason = unsupported
     if not triton_installed():
         reason = "triton is not installed"
-    elif not interpreted() and any(not t.is_cuda for t in given):
-        reason = f"tensors are on {given[0].device}, wanted CUDA (or TRITON_INTERPRET=1)"
-    elif any(t.dtype not in DTYPES for t in given):
-        reason = f"a tensor is {next(t.dtype for t in given if t.dtype not in DTYPES)}, wanted float32, bf16 or fp16"
+    elif elsewhere and not interpreted():
+        reason = f"tensors are on {elsewhere[0]}, wanted CUDA (or TRITON_INTERPRET=1)"
+    elif foreign:
+        reason = f"a tensor is {foreign[0]}, wanted float32, bf16 or fp16"
     if wanted == "triton" and reason:
         raise InputError(f"PCBSA_OPS: got 'triton', but {operator} cannot run so: {reason}")
-    return reason is None and (wanted == "triton" or all(t.is_cuda for t in given))
+    return reason is None and (wanted == "triton" or not elsewhere)
 
 
 _captured: set[Tensor] = set()  # a tensor equals itself alone
@@ -81,6 +84,11 @@ def kept_for_graphs(table: Tensor) -> Tensor:
     return table
 
 
+_AS_IT_IS = nullcontext()
+
+
 def on_device_of(x: Tensor) -> AbstractContextManager[object]:
-    """Make the GPU of ``x`` the current one: Triton launches there."""
-    return torch.cuda.device(x.device) if x.is_cuda else nullcontext()
+    """Make the GPU of ``x`` the current one: Triton launches there. Mostly it is."""
+    if not x.is_cuda or x.get_device() == torch.cuda.current_device():
+        return _AS_IT_IS
+    return torch.cuda.device(x.device)

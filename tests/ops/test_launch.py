@@ -7,6 +7,7 @@ from itertools import pairwise
 import pytest
 import torch
 
+from pointcept_bsa.dispatch import on_device_of
 from pointcept_bsa.ops import launch
 from pointcept_bsa.ops.column_sum import column_sum
 from pointcept_bsa.ops.launch import Counters
@@ -60,3 +61,21 @@ def test_sums_taken_on_several_streams_at_once_are_right():
     torch.cuda.synchronize()
     for out in (*outs[0], *outs[1], *eager):
         assert torch.equal(out, wanted)
+
+
+def test_the_gpu_that_is_current_is_left_alone(monkeypatch):
+    class OnGPU:
+        is_cuda, device = True, torch.device("cuda", 1)
+
+        def get_device(self):
+            return self.device.index
+
+    changes = []
+    monkeypatch.setattr(torch.cuda, "_exchange_device", lambda index: changes.append(index) or 0)
+    monkeypatch.setattr(torch.cuda, "_maybe_exchange_device", lambda index: changes.append(index) or 1)
+    for current, wanted in ((1, []), (0, [1, 0])):
+        changes.clear()
+        monkeypatch.setattr(torch.cuda, "current_device", lambda current=current: current)
+        with on_device_of(OnGPU()), on_device_of(torch.zeros(1)):
+            pass
+        assert changes == wanted

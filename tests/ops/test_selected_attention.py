@@ -197,7 +197,7 @@ def test_operator_is_registered_as_torch_wants_it():
     index = random_index(2, 1, 2, 2)
     utilities = ("test_schema", "test_autograd_registration", "test_faketensor", "test_aot_dispatch_dynamic")
     torch.library.opcheck(
-        triton_backend.selected_attention_op,
+        torch.ops.pcbsa.selected_attention.default,
         (q, k, v, index, 8, None, []),
         test_utils=utilities if GPU else utilities[:3],
     )
@@ -253,7 +253,9 @@ def test_lists_made_beforehand_give_the_same_gradients():
     q, k, v = inputs(24, 4, 2, 16)
     index = random_index(3, 2, 4, 3)
     lists = triton_backend.selection_lists(index, 3)
-    torch.library.opcheck(triton_backend.selection_lists_op, (index, 3), test_utils=("test_schema", "test_faketensor"))
+    torch.library.opcheck(
+        torch.ops.pcbsa.selection_lists.default, (index, 3), test_utils=("test_schema", "test_faketensor")
+    )
     runs = []
     for given in ([], lists):
         leaves = [t.detach().requires_grad_() for t in (q, k, v)]

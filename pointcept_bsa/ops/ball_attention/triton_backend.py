@@ -15,6 +15,7 @@ from torch.utils.flop_counter import register_flop_formula
 
 from pointcept_bsa.dispatch import interpreted, on_device_of
 from pointcept_bsa.ops.launch import as_bytes, contiguous_rows, counters, power_of_2, precision
+from pointcept_bsa.ops.operator import operator
 
 MAX_DIM = 128
 
@@ -82,7 +83,7 @@ def _arguments(
     return [*strides, slots, 1 / math.sqrt(width)], constants
 
 
-@torch.library.custom_op("pcbsa::ball_attention", mutates_args=())
+@operator("pcbsa::ball_attention")
 def _forward(
     q: Tensor,
     k: Tensor,
@@ -136,7 +137,7 @@ def _(
     )
 
 
-@torch.library.custom_op("pcbsa::ball_attention_backward", mutates_args=())
+@operator("pcbsa::ball_attention_backward")
 def _backward(
     grad: Tensor,
     q: Tensor,
@@ -239,7 +240,7 @@ def ball_attention_triton(
     return out
 
 
-@torch.library.custom_op("pcbsa::query_ball_attention", mutates_args=())
+@operator("pcbsa::query_ball_attention")
 def query_ball_attention_op(
     q: Tensor,
     k: Tensor,

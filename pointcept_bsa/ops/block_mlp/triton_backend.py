@@ -14,6 +14,7 @@ from torch.utils.flop_counter import register_flop_formula
 from pointcept_bsa.dispatch import interpreted, on_device_of
 from pointcept_bsa.ops.column_sum.triton_backend import sum_columns
 from pointcept_bsa.ops.launch import as_bytes, contiguous_rows, power_of_2, precision
+from pointcept_bsa.ops.operator import operator
 from pointcept_bsa.ops.side_streams import SideBySide
 
 MAX_INPUTS = 256  # l D
@@ -74,7 +75,7 @@ def _parts(weights: Sequence[Tensor]) -> list[Sequence[Tensor]]:
     return [[t.contiguous() for t in weights[i::4]] for i in range(4)]
 
 
-@torch.library.custom_op("pcbsa::block_mlps", mutates_args=())
+@operator("pcbsa::block_mlps")
 def _forward(xs: list[Tensor], weights: list[Tensor], block_size: int, valid: Tensor | None) -> list[Tensor]:
     """``weights``: W_1, b_1, W_2, b_2 of each MLP."""
     from .kernels import forward_kernel
@@ -95,7 +96,7 @@ def _(xs: list[Tensor], weights: list[Tensor], block_size: int, valid: Tensor | 
     return [x.new_empty((x.shape[0] // block_size, x.shape[1], weights[2].shape[0])) for x in xs]
 
 
-@torch.library.custom_op("pcbsa::block_mlps_backward", mutates_args=())
+@operator("pcbsa::block_mlps_backward")
 def _backward(
     grads: list[Tensor], xs: list[Tensor], weights: list[Tensor], block_size: int, valid: Tensor | None
 ) -> list[Tensor]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from pointcept_bsa.dispatch import on_device_of
 from pointcept_bsa.ops.launch import as_bytes
+from pointcept_bsa.ops.operator import operator
 
 ELEMENTS = 2048  # of the result in a program
 MAX_CHANNELS, MAX_SIZE = 8192, 64
@@ -40,7 +40,7 @@ def _rows(x: Tensor) -> Tensor:
     return x.reshape(x.shape[0], numbers)
 
 
-@torch.library.custom_op("pcbsa::block_mean", mutates_args=())
+@operator("pcbsa::block_mean")
 def _forward(x: Tensor, valid: Tensor | None, block_size: int) -> Tensor:
     from .kernels import forward_kernel
 
@@ -58,7 +58,7 @@ def _(x: Tensor, valid: Tensor | None, block_size: int) -> Tensor:
     return x.new_empty((x.shape[0] // block_size, *x.shape[1:]))
 
 
-@torch.library.custom_op("pcbsa::block_mean_backward", mutates_args=())
+@operator("pcbsa::block_mean_backward")
 def _backward(grad: Tensor, valid: Tensor | None, block_size: int) -> Tensor:
     from .kernels import backward_kernel
 

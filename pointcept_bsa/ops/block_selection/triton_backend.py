@@ -11,6 +11,7 @@ from torch.utils.flop_counter import register_flop_formula
 
 from pointcept_bsa.dispatch import interpreted, kept_for_graphs, on_device_of
 from pointcept_bsa.ops.launch import contiguous_rows, power_of_2
+from pointcept_bsa.ops.operator import operator
 
 MAX_TOPK, MAX_HEAD_DIM = 64, 256
 
@@ -46,7 +47,7 @@ def unsupported(q: Tensor, k: Tensor, topk: int) -> str | None:
     return None
 
 
-@torch.library.custom_op("pcbsa::select_blocks", mutates_args=())
+@operator("pcbsa::select_blocks")
 def select_blocks_op(
     q: Tensor,
     k: Tensor,

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from pointcept_bsa.dispatch import on_device_of
 from pointcept_bsa.ops.launch import counters, power_of_2
+from pointcept_bsa.ops.operator import operator
 
 MAX_COLUMNS = 128  # of a program
 ELEMENTS = 4096  # that a program holds
@@ -18,7 +19,7 @@ def unsupported(x: Tensor) -> str | None:
     return "x: got no rows" if x.numel() == 0 else None
 
 
-@torch.library.custom_op("pcbsa::column_sum", mutates_args=())
+@operator("pcbsa::column_sum")
 def _column_sum(x: Tensor, dtype: torch.dtype) -> Tensor:
     return sum_columns(x, dtype)
 

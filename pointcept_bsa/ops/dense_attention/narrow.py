@@ -18,6 +18,7 @@ from torch.utils.flop_counter import register_flop_formula
 
 from pointcept_bsa.dispatch import choice, interpreted, on_device_of, triton_installed
 from pointcept_bsa.ops.launch import alignment, as_bytes, contiguous_rows, power_of_2
+from pointcept_bsa.ops.operator import operator
 from pointcept_bsa.ops.side_streams import SideBySide
 
 from .narrow_exp import exponential
@@ -120,7 +121,7 @@ def _pack_keys(
     return kx, vx, bound
 
 
-@torch.library.custom_op("pcbsa::narrow_attention", mutates_args=())
+@operator("pcbsa::narrow_attention")
 def _forward(q: Tensor, k: Tensor, v: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:
     from .narrow_kernels import forward_kernel
 
@@ -150,7 +151,7 @@ def _(q: Tensor, k: Tensor, v: Tensor, valid: Tensor | None) -> tuple[Tensor, Te
     return q.new_empty(q.shape), q.new_empty(clouds * heads, queries, dtype=torch.float32)
 
 
-@torch.library.custom_op("pcbsa::narrow_attention_backward", mutates_args=())
+@operator("pcbsa::narrow_attention_backward")
 def _backward(
     grad: Tensor, q: Tensor, k: Tensor, v: Tensor, valid: Tensor | None, out: Tensor, lse: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from pointcept_bsa.dispatch import on_device_of
 from pointcept_bsa.ops.launch import counters, power_of_2
+from pointcept_bsa.ops.operator import operator
 
 MAX_PARTS, MAX_USES = 4, 4
 MAX_COLUMNS = 64  # of a program
@@ -36,7 +37,7 @@ def _as_rows(summands: Sequence[Tensor]) -> tuple[list[Tensor], int]:
     return rows, rows[0].stride(0) if rows else 1
 
 
-@torch.library.custom_op("pcbsa::sum_parts", mutates_args=())
+@operator("pcbsa::sum_parts")
 def _sum_parts(
     summands: list[Tensor], uses: list[int], widths: list[int], shape: list[int], dtype: torch.dtype | None
 ) -> tuple[Tensor, Tensor]:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pointcept_bsa.dispatch import on_device_of
+from pointcept_bsa.ops.operator import operator
 
 ELEMENTS = 2048  # of each branch in a program
 
@@ -29,7 +30,7 @@ def _constants(x: Tensor) -> tuple[int, dict[str, int]]:
     return -(-slots // rows), dict(HEADS=heads, HEADS_UP=heads_up, DIM=dim, WIDTH=width, ROWS=rows)
 
 
-@torch.library.custom_op("pcbsa::gated_sum", mutates_args=())
+@operator("pcbsa::gated_sum")
 def _forward(a: Tensor, b: Tensor, c: Tensor, gate: Tensor) -> Tensor:
     from .kernels import forward_kernel
 
@@ -47,7 +48,7 @@ def _(a: Tensor, b: Tensor, c: Tensor, gate: Tensor) -> Tensor:
     return a.new_empty(a.shape, dtype=torch.promote_types(a.dtype, gate.dtype))
 
 
-@torch.library.custom_op("pcbsa::gated_sum_backward", mutates_args=())
+@operator("pcbsa::gated_sum_backward")
 def _backward(grad: Tensor, a: Tensor, b: Tensor, c: Tensor, gate: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     from .kernels import backward_kernel
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from pointcept_bsa.dispatch import on_device_of
+from pointcept_bsa.ops.operator import operator
 
 ELEMENTS = 2048  # of the messages that a program holds at a time, unless those of one point are more
 MAX_ELEMENTS = 8192
@@ -39,7 +40,7 @@ def _warps(constants: dict[str, int]) -> int:
     return min(8, max(4, constants["POINTS"] * constants["K_UP"] * constants["COLUMNS"] // 512))
 
 
-@torch.library.custom_op("pcbsa::mean_message", mutates_args=())
+@operator("pcbsa::mean_message")
 def _forward(
     sender: Tensor,
     receiver: Tensor,
@@ -87,7 +88,7 @@ def _(
     return torch.empty(receiver.shape, dtype=dtype, device=sender.device)
 
 
-@torch.library.custom_op("pcbsa::mean_message_backward", mutates_args=())
+@operator("pcbsa::mean_message_backward")
 def _backward(
     grad: Tensor,
     sender: Tensor,

@@ -11,6 +11,7 @@ from torch.utils.flop_counter import register_flop_formula
 
 from pointcept_bsa.dispatch import on_device_of
 from pointcept_bsa.ops.launch import counters, power_of_2
+from pointcept_bsa.ops.operator import operator
 
 from .reference import PositionMap
 
@@ -41,7 +42,7 @@ def _constants(channels: int) -> dict[str, int]:
     return dict(C=channels, COLUMNS=columns, ROWS=max(1, ELEMENTS // columns))
 
 
-@torch.library.custom_op("pcbsa::residual_norm", mutates_args=())
+@operator("pcbsa::residual_norm")
 def _forward(
     x: Tensor,
     weight: Tensor,
@@ -85,7 +86,7 @@ def _(x, weight, eps, dtype, summand, bias, order, position, matrix, shift):
     return _shapes(x, dtype, summand, order)
 
 
-@torch.library.custom_op("pcbsa::residual_norm_backward", mutates_args=())
+@operator("pcbsa::residual_norm_backward")
 def _backward(
     grad: Tensor,
     further: Tensor | None,

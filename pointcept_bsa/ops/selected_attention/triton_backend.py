@@ -14,6 +14,7 @@ from torch.utils.flop_counter import register_flop_formula
 
 from pointcept_bsa.dispatch import interpreted, on_device_of
 from pointcept_bsa.ops.launch import contiguous_rows, counters, power_of_2, precision
+from pointcept_bsa.ops.operator import operator
 from pointcept_bsa.ops.side_streams import deferred, wait_for_deferred, worth_it
 
 BLOCK_SIZES = (4, 8, 16, 32, 64)
@@ -56,7 +57,7 @@ def unsupported(q: Tensor, k: Tensor, v: Tensor, index: Tensor, block_size: int)
     return None
 
 
-@torch.library.custom_op("pcbsa::selected_attention", mutates_args=())
+@operator("pcbsa::selected_attention")
 def selected_attention_op(
     q: Tensor, k: Tensor, v: Tensor, index: Tensor, block_size: int, valid: Tensor | None, lists: list[Tensor]
 ) -> tuple[Tensor, Tensor]:
@@ -80,7 +81,7 @@ def _(q, k, v, index, block_size, valid, lists):
     return torch.empty(q.shape, dtype=q.dtype, device=q.device), q.new_empty(q.shape[:2], dtype=torch.float32)
 
 
-@torch.library.custom_op("pcbsa::selected_attention_backward", mutates_args=())
+@operator("pcbsa::selected_attention_backward")
 def selected_attention_backward_op(
     grad: Tensor,
     q: Tensor,
@@ -254,7 +255,7 @@ def chunk_size(selections: int) -> int:
     return min(high, max(low, power_of_2(max(1, selections // CHUNKS))))
 
 
-@torch.library.custom_op("pcbsa::selection_lists", mutates_args=())
+@operator("pcbsa::selection_lists")
 def selection_lists_op(index: Tensor, blocks: int) -> list[Tensor]:
     """As :func:`selection_lists`."""
     index = index.contiguous()

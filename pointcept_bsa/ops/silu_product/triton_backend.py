@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pointcept_bsa.dispatch import on_device_of
 from pointcept_bsa.ops.launch import power_of_2
+from pointcept_bsa.ops.operator import operator
 
 SIZE = 2048  # elements of a program
 
@@ -21,7 +22,7 @@ def unsupported(a: Tensor, b: Tensor) -> str | None:
     return None
 
 
-@torch.library.custom_op("pcbsa::silu_product", mutates_args=())
+@operator("pcbsa::silu_product")
 def _forward(a: Tensor, b: Tensor) -> Tensor:
     from .kernels import forward_kernel
 
@@ -37,7 +38,7 @@ def _(a: Tensor, b: Tensor) -> Tensor:
     return a.new_empty(a.shape)
 
 
-@torch.library.custom_op("pcbsa::silu_product_backward", mutates_args=())
+@operator("pcbsa::silu_product_backward")
 def _backward(grad: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     from .kernels import backward_kernel
 
@@ -70,7 +71,7 @@ def _tiles(rows: int, width: int) -> tuple[tuple[int, int], dict[str, int]]:
     return (-(-rows // tile["ROWS"]), -(-width // columns)), tile
 
 
-@torch.library.custom_op("pcbsa::silu_halves", mutates_args=())
+@operator("pcbsa::silu_halves")
 def _halves(ab: Tensor) -> Tensor:
     from .kernels import halves_kernel
 
@@ -89,7 +90,7 @@ def _(ab: Tensor) -> Tensor:
     return ab.new_empty((*ab.shape[:-1], ab.shape[-1] // 2))
 
 
-@torch.library.custom_op("pcbsa::silu_halves_backward", mutates_args=())
+@operator("pcbsa::silu_halves_backward")
 def _halves_backward(grad: Tensor, ab: Tensor) -> Tensor:
     from .kernels import halves_backward_kernel
 

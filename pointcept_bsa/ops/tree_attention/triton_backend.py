@@ -16,6 +16,7 @@ from torch.utils.flop_counter import register_flop_formula
 
 from pointcept_bsa.dispatch import interpreted, on_device_of
 from pointcept_bsa.ops.launch import contiguous_rows, power_of_2, precision
+from pointcept_bsa.ops.operator import operator
 
 from . import packed
 from .lists import TokenLists
@@ -49,7 +50,7 @@ def _constants(q: Tensor) -> dict[str, Any]:
     )
 
 
-@torch.library.custom_op("pcbsa::tree_attention", mutates_args=())
+@operator("pcbsa::tree_attention")
 def _forward(
     q: Tensor,
     k: Tensor,
@@ -88,7 +89,7 @@ def _(q: Tensor, *_: Any) -> tuple[Tensor, Tensor]:
     return out, q.new_empty((q.shape[1], q.shape[0]), dtype=torch.float32)
 
 
-@torch.library.custom_op("pcbsa::tree_attention_backward", mutates_args=())
+@operator("pcbsa::tree_attention_backward")
 def _backward(
     grad: Tensor,
     q: Tensor,

@@ -11,6 +11,7 @@ from torch.utils.flop_counter import register_flop_formula
 
 from pointcept_bsa.dispatch import on_device_of
 from pointcept_bsa.ops.launch import alignment, as_bytes, contiguous_rows, power_of_2
+from pointcept_bsa.ops.operator import operator
 
 MAX_KEEP = 64  # places, of which a thread holds all
 ROWS, WARPS = 64, 2  # groups of a program
@@ -25,7 +26,7 @@ def unsupported(q: Tensor, k: Tensor, keep: int) -> str | None:
     return None
 
 
-@torch.library.custom_op("pcbsa::best_children", mutates_args=())
+@operator("pcbsa::best_children")
 def best_children_op(
     q: Tensor,
     k: Tensor,
