@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import accumulate, chain, pairwise
 from typing import Any
 
@@ -18,6 +18,12 @@ from pointcept_bsa.distributed.collectives import all_gather, numbers_of_all
 from pointcept_bsa.geometry.ball_tree import BallLayout, WholeClouds, invert
 from pointcept_bsa.geometry.part_plan import Runs, own_runs
 from pointcept_bsa.geometry.reorder import reorder
+
+
+@lru_cache(maxsize=8)  # main and rotated trees of some levels and clouds
+def _tables(rank: int, slots: tuple[tuple[int, ...], ...], block_size: int, cuts: tuple[Runs, ...]) -> dict[Any, Any]:
+    """Room for the tables of :class:`Parts` like these."""
+    return {}
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +38,7 @@ class Parts:
         cuts: of each cloud the runs of slots, as (part, slots) in the order of the cloud. A part has its slots cloud
             after cloud, the runs of a cloud in that order. All but the last of a cloud are whole balls.
         filled: (L,) points of each block of the clouds, cloud after cloud; None where all are full.
-        kept: tables on the device.
+        kept: tables on the device. They depend on who has which slots alone: parts that are cut alike share them.
     """
 
     group: dist.ProcessGroup
@@ -41,7 +47,10 @@ class Parts:
     block_size: int
     cuts: tuple[Runs, ...]
     filled: Tensor | None = None
-    kept: dict[Any, Any] = field(default_factory=dict, repr=False)
+    kept: dict[Any, Any] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "kept", _tables(self.rank, self.slots, self.block_size, self.cuts))
 
     @classmethod
     def of(
@@ -60,7 +69,7 @@ class Parts:
         valid = layout.coord.new_ones(len(layout.coord), dtype=torch.bool) if layout.valid is None else layout.valid
         own = valid.view(-1, size).sum(1, dtype=torch.int32)
         filled = self.in_order(all_gather(own, self.rows(size), group, "tree"), size)
-        return replace(self, filled=filled, kept={})
+        return replace(self, filled=filled)
 
     def rows(self, size: int) -> tuple[int, ...]:
         """Runs of so many slots in each part; the last one of a cloud may be shorter."""
@@ -83,26 +92,29 @@ class Parts:
 
     def in_order(self, x: Tensor, size: int) -> Tensor:
         """Rows (n, ...) of runs of ``size`` slots, part after part -> cloud after cloud."""
-        if ("order", size) not in self.kept:
+        key = "order", size, x.device
+        if key not in self.kept:
             moved = any(before[2] != after[1] for before, after in pairwise(self.pieces(size)))
-            self.kept["order", size] = self._order(size, x.device) if moved else None
-        order = self.kept["order", size]
+            self.kept[key] = self._order(size, x.device) if moved else None
+        order = self.kept[key]
         return x if order is None else reorder(x, *order)
 
     def _order(self, size: int, device: torch.device) -> tuple[Tensor, Tensor]:
         """Of each run (n,), cloud after cloud, where it is part after part; and the other way."""
-        if ("both orders", size) not in self.kept:
+        key = "both orders", size, device
+        if key not in self.kept:
             there = consecutive([(start, end) for _, start, end in self.pieces(size)], device)
-            self.kept["both orders", size] = there, invert(there)
-        there, back = self.kept["both orders", size]
+            self.kept[key] = there, invert(there)
+        there, back = self.kept[key]
         return there, back
 
     def by_size(self, x: Tensor, sizes: tuple[int, ...]) -> tuple[Tensor, ...]:
         """Rows (n, ...) of runs of several sizes, part after part and in a part size after size -> those of each size,
         cloud after cloud. No gradient."""
-        if ("by size", sizes) not in self.kept:
-            self.kept["by size", sizes] = consecutive(self._pieces_by_size(sizes), x.device)
-        return x[self.kept["by size", sizes]].split([sum(self.rows(size)) for size in sizes])
+        key = "by size", sizes, x.device
+        if key not in self.kept:
+            self.kept[key] = consecutive(self._pieces_by_size(sizes), x.device)
+        return x[self.kept[key]].split([sum(self.rows(size)) for size in sizes])
 
     def _pieces_by_size(self, sizes: tuple[int, ...]) -> list[tuple[int, int]]:
         rows = [self.rows(size) for size in sizes]
@@ -130,13 +142,14 @@ class Parts:
 
     def _pieces_on(self, size: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
         """Of each piece the run behind its last one, its part, and what makes of its runs those of the part."""
-        if ("pieces", size) not in self.kept:
+        key = "pieces", size, device
+        if key not in self.kept:
             first, table, last = list(accumulate(self.rows(size), initial=0)), [], 0
             for part, start, end in self.pieces(size):
                 table.append((last + end - start, part, start - first[part] - last))
                 last += end - start
-            self.kept["pieces", size] = torch.tensor(table, device=device).t().contiguous().unbind(0)
-        ends, parts, shift = self.kept["pieces", size]
+            self.kept[key] = torch.tensor(table, device=device).t().contiguous().unbind(0)
+        ends, parts, shift = self.kept[key]
         return ends, parts, shift
 
     def of_others(self, size: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
@@ -147,27 +160,29 @@ class Parts:
             of each part, where its last one stands there, or the last one of those before it, (R,);
             (n + 2,) of each own run which one it is in the own part; anything of those of others, -1 behind them.
         """
-        if ("others", size) not in self.kept:
+        key = "others", size, device
+        if key not in self.kept:
             ends = list(accumulate(self.rows(size), initial=0))  # of the parts
             start, end = ends[self.rank : self.rank + 2]
             row, run = self._order(size, device)
             others = torch.cat([run.new_full((1,), len(run)), run[:start], run[end:]])
             last_ones = [e if e <= start else e - (end - start) for e in ends[1:]]
             place = torch.cat([row - start, row.new_full((2,), -1)])
-            self.kept["others", size] = others, torch.tensor(last_ones, device=device), place
-        others, last, place = self.kept["others", size]
+            self.kept[key] = others, torch.tensor(last_ones, device=device), place
+        others, last, place = self.kept[key]
         return others, last, place
 
     def own_slots(self, device: torch.device) -> Tensor:
         """(S,) own slots, counted over the whole clouds of the batch."""
-        if "own" not in self.kept:
+        key = "own", device
+        if key not in self.kept:
             runs = [
                 (first + start, first + end)
                 for first, of_cloud in zip(accumulate(self.whole.slots, initial=0), self.own_runs, strict=False)
                 for start, end in of_cloud
             ]
-            self.kept["own"] = consecutive(runs, device)
-        own: Tensor = self.kept["own"]
+            self.kept[key] = consecutive(runs, device)
+        own: Tensor = self.kept[key]
         return own
 
     @property
@@ -207,7 +222,7 @@ class PartLayout(BallLayout):
         return self.shared.whole
 
     def own_units(self, group_size: int, unit: int) -> Tensor:
-        kept, key = self.shared.kept, ("own units", group_size, unit)
+        kept, key = self.shared.kept, ("own units", group_size, unit, self.coord.device)
         if key not in kept:
             units = self.shared.own_slots(self.coord.device)[::unit].div(unit, rounding_mode="floor")
             kept[key] = units.repeat_interleave(unit // group_size)

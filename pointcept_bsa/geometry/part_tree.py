@@ -93,7 +93,7 @@ class PartTree(BallTree):
     def _with_rotated(self, target: Tensor, plan: PartPlan) -> PartTree:
         """With the rotated tree, given where each own slot of the main tree is in it: see :func:`_targets`."""
         layout = self.part
-        parts = replace(layout.shared, cuts=_assigned(target, layout.shared, plan.multiple), kept={})
+        parts = replace(layout.shared, cuts=_assigned(target, layout.shared, plan.multiple))
         turn = Turn.of(*parts.locate(target, 1), parts.group)
         valid = layout.known_valid
         if layout.shared.filled is not None:

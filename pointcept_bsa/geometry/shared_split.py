@@ -7,8 +7,8 @@ processes add up how many of their points have which digit, and those of the dig
 next. So each level takes a few sums of 256 numbers a node over the processes, however many points there are.
 
 The coordinates of a level are sorted in each process, so that its points of a digit are counted without looking at
-each, and the host need not know how many are left. It waits once a level, to hear whether points lie where the median
-does; only then the order of the levels above decides, among those.
+each, and the host need not know how many are left. It waits once a level, to hear whether other points lie where the
+median does; only then the order of the level above decides, among those.
 
 ``n`` own points, ``K`` nodes of a level, ``d`` space dimensions.
 """
@@ -30,6 +30,7 @@ from pointcept_bsa.geometry.split_keys import ordered_bits
 
 BITS = 8  # of a digit
 NAME = "tree"  # of what is sent
+LAST = torch.iinfo(torch.int64).max
 BUCKETS = 256  # of the points of a node, for their extent: atomics on one place wait for each other
 
 
@@ -122,54 +123,31 @@ def _along(bits: Tensor, axis: Tensor) -> Tensor:
 
 
 def _columns(bits: Tensor, axes: Tensor, place: Tensor, places: int) -> Iterator[tuple[Tensor, int]]:
-    """What points are compared by, one after the other: (n,) integers from 0 on, and how many bits they have."""
+    """What points are compared by, one after the other: (n,) integers from 0 on, and bits that hold them in whole
+    digits."""
     for column in range(axes.shape[1]):
         yield _along(bits, axes[:, column]), 32
-    yield place, max(1, places.bit_length())
+    yield place, BITS * max(1, -(-places.bit_length() // BITS))
 
 
 def _smallest(columns: Iterator[tuple[Tensor, int]], node: Tensor, wanted: Tensor, group: dist.ProcessGroup) -> Tensor:
     """(n,) whether a point is among the ``wanted`` (K,) smallest ones of its node over all processes."""
-    values, bits = next(columns)
-    keys = node << bits | values
-    ordered = keys.sort().values
+    left, alike = (torch.full((len(node),), value, device=node.device) for value in (False, True))
     digits = torch.arange((1 << BITS) + 1, device=node.device)
-    median = torch.arange(len(wanted), device=node.device) << bits  # the key of the first point on the right, so far
-    for shift in _shifts(bits):
-        ends = torch.searchsorted(ordered, median.unsqueeze(1) + (digits << shift))
-        digit, wanted, alike = _next_digit(ends.diff(dim=1), wanted, group)
-        median = median + (digit << shift)
-    of_point = median[node]
-    left = keys < of_point
-    if int(alike.max()) > 1:
-        rest = (keys == of_point).nonzero().squeeze(1)
-        left[rest] = _smallest_of_few(columns, rest, node[rest], wanted, group)
-    return left
-
-
-def _smallest_of_few(
-    columns: Iterator[tuple[Tensor, int]], points: Tensor, node: Tensor, wanted: Tensor, group: dist.ProcessGroup
-) -> Tensor:
-    """The same (m,) for some of the points (m,), by the columns that are left. The host waits for each digit."""
-    left = torch.zeros(len(points), dtype=torch.bool, device=points.device)
-    rest = torch.arange(len(points), device=points.device)  # of which it is not known
     for values, bits in columns:
-        for shift in _shifts(bits):
-            own = values[points[rest]] >> shift & (1 << BITS) - 1
-            counts = torch.zeros(len(wanted) << BITS, dtype=torch.long, device=points.device)
-            counts.scatter_add_(0, (node[rest] << BITS) + own, torch.ones_like(own))
-            digit, wanted, alike = _next_digit(counts.view(len(wanted), -1), wanted, group)
-            of_median = digit[node[rest]]
-            left[rest[own < of_median]] = True
-            rest = rest[own == of_median]
-        if int(alike.max()) == 1:  # that one is the first on the right
+        # Of the points that no column before has told from the median; all others come behind them.
+        keys = (node << bits | values).masked_fill(~alike, LAST)
+        ordered = keys.sort().values
+        median = torch.arange(len(wanted), device=node.device) << bits  # of the first point on the right, so far
+        for shift in range(bits - BITS, -1, -BITS):
+            ends = torch.searchsorted(ordered, median.unsqueeze(1) + (digits << shift))
+            digit, wanted, count = _next_digit(ends.diff(dim=1), wanted, group)
+            median = median + (digit << shift)
+        left |= alike & (keys < median[node])
+        alike = keys == median[node]
+        if int(count.max()) == 1:  # that one is the first on the right
             break
     return left
-
-
-def _shifts(bits: int) -> range:
-    """Of the digits of a number of so many bits, the highest first."""
-    return range(-(-bits // BITS) * BITS - BITS, -1, -BITS)
 
 
 def _next_digit(counts: Tensor, wanted: Tensor, group: dist.ProcessGroup) -> tuple[Tensor, Tensor, Tensor]:

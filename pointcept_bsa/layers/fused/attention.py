@@ -62,7 +62,10 @@ def attend_ball_sparse(
         k_cmp, v_cmp = pool_both(layer.pool_k, layer.pool_v, k[0], v[0], layout.valid)
         q_cmp = layer.pool_q(q[0], layout.valid) if layer.group_size > 1 else q[0]
         coarse = CoarseKeys(k_cmp, v_cmp, layout, layer.levels)
-        if layout.is_part:  # while the blocks are on their way
+        # Of a part the ball branch is what the device does meanwhile: with all blocks while these are on their way; with
+        # a few tokens of levels while the host waits for what the others want, and begins what follows.
+        meanwhile = layout.is_part and layer.levels is None
+        if meanwhile:
             ball = layer.ball(q[1], k[1], v[1], layout)
         k_cmp, v_cmp, tokens = coarse.wait()
         if memory is not None:
@@ -72,7 +75,9 @@ def attend_ball_sparse(
             if not layout.is_part:
                 selection = attend_selected(q[3], k[2], v[2], chosen, layout)
         compression = layer.compression(q[2], q_cmp, k_cmp, v_cmp, layout, tokens)
-        if layout.is_part:  # the device has work while the host waits for what the others want
+        if layout.is_part:
+            if not meanwhile:
+                ball = layer.ball(q[1], k[1], v[1], layout)
             selection = attend_selected(q[3], k[2], v[2], chosen, layout)
     return gated_sum((ball, compression, selection), gate).flatten(-2)
 
