@@ -93,7 +93,7 @@ def operator(name: str) -> Callable[[Function], Operator]:
     ``register_fake`` and ``register_autograd``. Called directly it takes the direct way of this file where
 
     - nothing is compiled, exported or traced, and no mode, no transform of ``torch.func`` and no forward gradient is on
-    - arguments are given by position; tensors are plain ones or parameters, on the CPU or on CUDA
+    - arguments are given by position; tensors are plain ones or parameters, with numbers in memory
     - no gradient is wanted, or a formula for it is registered and all arguments are given.
 
     Then the types of arguments are not checked, nor that the results share no memory with them.
@@ -108,14 +108,15 @@ def _gradient_wanted(args: Sequence[Any]) -> bool | None:
         kind = type(arg)
         if kind is Tensor or kind is Parameter:
             # The memory of a tensor that is_neg holds the negatives of its numbers, which a kernel must not read.
-            if not (arg.is_cuda or arg.is_cpu) or arg.is_neg():
+            if arg.is_meta or arg.is_neg():
                 return None
-            wanted = wanted or arg.requires_grad
+            if arg.requires_grad:
+                wanted = True
         elif kind is list:
             inside = _gradient_wanted(arg)
             if inside is None:
                 return None
-            wanted = wanted or inside
+            wanted |= inside
         elif kind not in SCALARS:
             return None
     return wanted

@@ -121,7 +121,7 @@ def test_tiles_go_by_the_numbers_of_blocks():
 def test_operator_is_registered_as_torch_wants_it():
     q, k = torch.randn(8, 2, 8, device=DEVICE), torch.randn(16, 2, 8, device=DEVICE)
     torch.library.opcheck(
-        triton_backend.select_blocks_op,
+        torch.ops.pcbsa.select_blocks.default,
         (q, k, [8], [16], 2, [2], None, None),
         test_utils=("test_schema", "test_faketensor"),
     )
