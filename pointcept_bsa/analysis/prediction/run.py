@@ -109,10 +109,8 @@ def predict_file(
     fitted(mesh, target)  # what cannot be written is refused before it is predicted
     bounds = settings.max_points, settings.anchors
     prepared, prediction, warning = predict_mesh(mesh, source.name, network, settings.fields, *bounds)
-    remarks, warnings = (
-        [*prepared.remarks, *left_out_lines(mesh.left_out)],
-        [] if warning is None else [f"WARNING: {warning}"],
-    )
+    remarks = [*prepared.remarks, *left_out_lines(mesh.left_out)]
+    warnings = [] if warning is None else [f"WARNING: {warning}"]
     inside = "unknown" if network.training is None else "outside" if warnings else "inside"
     forces, pred = None, prediction.values
     if reference is not None:

@@ -58,7 +58,7 @@ class Scan:
         digests: sample -> what only samples of the same points and values have in common, in the same order.
         missing: field -> number of samples that lack it.
         available: name and place of every field in the files -> number of samples that have it.
-        left_out: name of what a mesh does not hold (columns of text, cells without a fixed shape) -> samples that have it.
+        left_out: name of what a mesh does not hold, such as columns of text -> number of samples that have it.
         faces: samples with faces.
         labels: label -> number of points that have it.
         zero: samples whose targets are 0 at all points.
