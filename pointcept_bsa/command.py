@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable
 
+WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")  # how threads of OpenMP, which torch has, wait
 INSTALL = "python -m pip install -c constraints.txt -e . (in the checkout, in the environment of this Python)"
 
 
@@ -14,6 +15,7 @@ def exit_code(run: Callable[[], int]) -> int:
 
     See :mod:`pointcept_bsa.training.cli`. A package that is not installed is such a mistake.
     """
+    let_threads_sleep()
     try:
         code = run()
         sys.stdout.flush()
@@ -36,6 +38,17 @@ def exit_code(run: Callable[[], int]) -> int:
     code = told(again)
     _give_up_stdout()
     return code
+
+
+def let_threads_sleep() -> None:
+    """Have torch's threads sleep while they wait for one another, unless the environment says how they wait.
+
+    By themselves they spin for a while. With more threads than free cores (two trainings, other users) those that spin
+    hold the cores that the others need, and an iteration takes ten times as long. OpenMP reads this when torch is
+    imported; processes that are started inherit it.
+    """
+    if "torch" not in sys.modules and not any(name in os.environ for name in WAITING):
+        os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
 
 
 def _give_up_stdout() -> None:

@@ -24,6 +24,7 @@ from pointcept_bsa.host import Config, build_dataset
 from pointcept_bsa.samples import per_point_keys
 from pointcept_bsa.training.evaluation.evaluation import TESTED, Record, judge, summarize, told
 from pointcept_bsa.training.evaluation.target_fields import Measure, measures, target_fields
+from pointcept_bsa.training.first_look import look_at_data
 
 RANK_TOLERANCE = 1e-10  # singular values below this fraction of the largest count as zero
 
@@ -244,6 +245,7 @@ def run_baselines(
 
 def _datasets(cfg: Config) -> tuple[PointFieldDataset, PointFieldDataset]:
     """Training and test set, both with the transforms of the test."""
+    look_at_data(cfg, ["test"])
     transform = cfg.data.test.get("transform")
     train = build_dataset({**cfg.data.train, "transform": transform, "loop": 1, "cache": False})
     test = build_dataset(dict(cfg.data.test))

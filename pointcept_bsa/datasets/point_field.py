@@ -127,18 +127,26 @@ class CustomFieldDataset(PointFieldDataset):
         return self.store.where(self.data_list[index], field)
 
     def target_statistics(self) -> dict[str, Any]:
-        parts = [self.store.statistics(key) for key in self.target_fields]
+        parts = [self.store.statistics(key, self._trained_alone()) for key in self.target_fields]
         means = [value for part in parts for value in part["mean"]]
         return {
             "mean": (np.asarray(means) - self.target_offset()).tolist(),
             "std": [value for part in parts for value in part["std"]],
-            "source": source_of(self.store.protocol, self.store.lists, self.validation),
+            "source": self._source(),
         }
 
     def scalar_statistics(self) -> dict[str, Any]:
-        parts = [scale_of(self.store.statistics(field.info.key)) for field in self.scalar_fields]
+        trained = self._trained_alone()
+        parts = [scale_of(self.store.statistics(field.info.key, trained)) for field in self.scalar_fields]
         merged = {key: [value for part in parts for value in part[key]] for key in ("mean", "std")}
-        return {**merged, "source": source_of(self.store.protocol, self.store.lists, self.validation)}
+        return {**merged, "source": self._source()}
+
+    def _trained_alone(self) -> bool:
+        """Whether normalisers know nothing of the samples held out of the training split to validate."""
+        return self.validation == "holdout" and self.store.knows_trained
+
+    def _source(self) -> str:
+        return source_of(self.store.protocol, self.store.lists, self.validation, self._trained_alone())
 
     def protocol_name(self) -> str:
         return self.store.protocol

@@ -5,6 +5,7 @@
     <root>/split.json   {"default": "A", "protocols": {"A": {"train": [..], "test": [..], "holdout" or "val": [..]}}}
     <root>/stats.json   {"protocols": {"A": {"samples": n, "fields": {"pressure": {"mean": [..], "std": [..], ...}},
                         "offsets": {"coord": [..]}}}}: see ``datasets.inputs``; mostly not there
+                        "trained": {"samples": m, "fields": {..}}: without the samples of holdout; of own data alone
     <root>/README.md    the card
     <root>/<sample id with / replaced by __>/<field>.npy
                         cells.<number>.<type>.npy: cells of own data that are no faces, in their order, for exports
@@ -73,10 +74,18 @@ class PreparedFolder:
         """Return the lists of sample ids of a protocol: train, test and holdout (or val)."""
         return self._split["protocols"][protocol]
 
-    def field_statistics(self, protocol: str, field: str) -> dict[str, list[float]]:
-        """Return mean, std, min, max (lists, one entry a column) of a field over the protocol's training split."""
+    def knows_trained(self, protocol: str) -> bool:
+        """Whether there are statistics of the training split without the samples of holdout."""
+        return "trained" in self._stats["protocols"].get(protocol, {})
+
+    def field_statistics(self, protocol: str, field: str, trained: bool = False) -> dict[str, list[float]]:
+        """Return mean, std, min, max (lists, one entry a column) of a field over the protocol's training split.
+
+        ``trained``: without the samples of holdout.
+        """
         try:
-            statistics = self._stats["protocols"][protocol]["fields"][field]
+            of_protocol = self._stats["protocols"][protocol]
+            statistics = (of_protocol["trained"] if trained else of_protocol)["fields"][field]
             if not all(math.isfinite(number) for name in STATISTICS for number in statistics[name]):
                 raise ValueError("not finite")
             return statistics

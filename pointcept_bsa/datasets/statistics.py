@@ -2,24 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
 
+_PUT_OFF = ContextVar("_PUT_OFF", default=False)
 
-def source_of(protocol: str, lists: Mapping[str, Sequence[str]], validation: str) -> str:
-    """Say which samples the statistics of a prepared folder are of: of its training split.
 
-    Samples that are taken out of it to validate are in them, too.
+@contextmanager
+def put_off() -> Iterator[None]:
+    """Within, data sets are only looked at: statistics that take a pass over all training samples are those of the
+    first one, and nobody may keep them."""
+    token = _PUT_OFF.set(True)
+    try:
+        yield
+    finally:
+        _PUT_OFF.reset(token)
+
+
+def are_put_off() -> bool:
+    """Whether this is within ``put_off``."""
+    return _PUT_OFF.get()
+
+
+def source_of(protocol: str, lists: Mapping[str, Sequence[str]], validation: str, trained: bool = False) -> str:
+    """Say which samples statistics are of: of the training split.
 
     Args:
         protocol: its name.
         lists: train, test and val or holdout.
         validation: "holdout" or "test", see ``FolderDataset``.
+        trained: samples that are taken out of it to validate are not in them.
     """
     held = 0 if "val" in lists or validation != "holdout" else len(lists.get("holdout", ()))
-    also = f", those that validate ({held}) among them" if held else ""
+    also = f", those that validate ({held}) {'left out' if trained else 'among them'}" if held else ""
     return f"training split, protocol {protocol}{also}"
 
 

@@ -20,7 +20,7 @@ from pointcept_bsa.files.atomic import write_file
 from pointcept_bsa.mesh_io.conversion import ARRAYS, conversion
 from pointcept_bsa.mesh_io.csv_mesh import csv_names, read_csv_mesh, write_csv_mesh
 from pointcept_bsa.mesh_io.merge import KINDS, index_parts, read_index
-from pointcept_bsa.mesh_io.mesh import Mesh, checked_mesh
+from pointcept_bsa.mesh_io.mesh import Mesh, checked_mesh, left_out_lines
 from pointcept_bsa.mesh_io.numpy_mesh import read_npy_mesh, read_npz_mesh, write_npy_mesh, write_npz_mesh
 from pointcept_bsa.mesh_io.ply import read_ply, write_ply
 from pointcept_bsa.mesh_io.stl import read_stl, write_stl
@@ -40,6 +40,7 @@ __all__ = [
     "check_writable",
     "conversion",
     "index_parts",
+    "left_out_lines",
     "read_mesh",
     "write_mesh",
 ]

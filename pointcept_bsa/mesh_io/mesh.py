@@ -5,6 +5,7 @@ Letters: N points, F cells, k points of a cell, K columns of a field.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -38,6 +39,12 @@ class Mesh:
     @property
     def num_cells(self) -> int:
         return sum(len(cells) for cells in self.cells.values())
+
+
+def left_out_lines(names: Iterable[str]) -> list[str]:
+    """Return the line that says what of files is not taken, see ``Mesh.left_out``; none where there are no names."""
+    told = ", ".join(names)
+    return [f"neither numbers nor cells of a fixed shape, and left out: {told}"] if told else []
 
 
 def checked_mesh(mesh: Mesh, where: object) -> Mesh:

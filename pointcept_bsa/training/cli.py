@@ -24,6 +24,7 @@ from pointcept_bsa.host.embedded.logger import close_log_file
 from pointcept_bsa.host.embedded.registry import TESTERS, TRAINERS
 from pointcept_bsa.host.memory import OutOfMemory, is_out_of_memory
 from pointcept_bsa.training.env import default_setup
+from pointcept_bsa.training.first_look import look_at_data, parts_of_training
 from pointcept_bsa.training.processes.elastic import go_on_after_restart
 from pointcept_bsa.training.processes.faults import (
     dead_worker,
@@ -161,6 +162,7 @@ def _train(cfg: Config) -> None:
         if cfg.resume == "weights":
             begin_from_weights(cfg)
         claim(cfg)
+        look_at_data(cfg, parts_of_training(cfg))
         trainer = TRAINERS.build(dict(cfg=cfg, **cfg.train), path="train")
         trainer.train()
     finally:

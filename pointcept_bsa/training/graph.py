@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
 from typing import Any
 
@@ -23,13 +23,16 @@ from pointcept_bsa.host.captured import CapturedBatch
 from pointcept_bsa.layers.fused.cast_weights import CastWeights
 from pointcept_bsa.samples import ENDS, Batch, entry, host_ends
 
+Unused = tuple[nn.Parameter, ...]
 ALIGNED = 64  # elements: every gradient starts where vector loads can
 
 
 class FlatGradients:
-    """The gradients of the trained parameters; their tensors stay the same for good.
+    """The gradients of the trained parameters side by side, each always in the same place.
 
-    ``optimizer.zero_grad`` would part them from their parameters: call ``zero_``, or ``part`` and ``take``.
+    A backward pass leaves gradients of its own, which ``take`` copies there; ``part`` begins anew. The ``grad`` of a
+    parameter that had no part in it, nor in that of any other process once gradients are summed, is None, as without
+    this class: optimizers leave such a parameter alone, where one of zeros would have them decay it.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -38,30 +41,35 @@ class FlatGradients:
             if parameter.requires_grad:
                 groups.setdefault(parameter.dtype, []).append(parameter)
         self.places: dict[nn.Parameter, Tensor] = {}
+        self.used: list[dict[nn.Parameter, Tensor]] = []  # of each buffer, behind the gradients: in how many processes
         self.buffers = [self._lay_out(parameters) for parameters in groups.values()]
+        self.part()
 
     def _lay_out(self, parameters: list[nn.Parameter]) -> Tensor:
         starts, total = [], 0
         for parameter in parameters:
             starts.append(total)
             total += -(-parameter.numel() // ALIGNED) * ALIGNED
-        buffer = parameters[0].new_zeros(total)
+        buffer = parameters[0].new_zeros(total + len(parameters))
         for start, parameter in zip(starts, parameters, strict=True):
-            parameter.grad = self.places[parameter] = buffer[start : start + parameter.numel()].view_as(parameter)
+            self.places[parameter] = buffer[start : start + parameter.numel()].view_as(parameter)
+        self.used.append(dict(zip(parameters, buffer[total:], strict=True)))
         return buffer
-
-    def zero_(self) -> None:
-        """Begin anew."""
-        for buffer in self.buffers:
-            buffer.zero_()
 
     def part(self) -> None:
         """Let the next backward pass leave gradients of its own, which it need not add to anything: ``take`` them."""
-        for parameter in self.places:
+        self.hold(self.places)
+
+    def hold(self, unused: Iterable[nn.Parameter]) -> None:
+        """Let the parameters have what lies in their places as gradients, but these of them none."""
+        self.unused: Unused = tuple(unused)
+        for parameter, place in self.places.items():
+            parameter.grad = place
+        for parameter in self.unused:
             parameter.grad = None
 
     def take(self, others: dict[nn.Parameter, Tensor] | None = None) -> None:
-        """Copy the gradients that the backward pass left, by a few kernels; those of parameters without any are zero.
+        """Copy the gradients that the backward pass left, by a few kernels.
 
         Args:
             others: gradients that arrived elsewhere, of any floating type.
@@ -70,10 +78,9 @@ class FlatGradients:
         for parameter, gradient in (others or {}).items():  # of one used in two ways a part arrives at each place
             own = found.get(parameter)
             found[parameter] = gradient if own is None else own + gradient
-        for parameter, place in self.places.items():
-            if parameter not in found:
-                place.zero_()
-            parameter.grad = place
+        self.hold(parameter for parameter in self.places if parameter not in found)
+        for parameter in self.unused:  # another process may have used it
+            self.places[parameter].zero_()
         # One pair of types at a time, and laid out alike: otherwise torch copies them one by one.
         groups: dict[tuple[torch.dtype, torch.dtype], tuple[list[Tensor], list[Tensor]]] = {}
         for parameter, gradient in found.items():
@@ -85,7 +92,7 @@ class FlatGradients:
                 torch._foreach_copy_(places, gradients)
 
     def average(self) -> None:
-        """Make each gradient the mean over the processes."""
+        """Make each gradient the mean over the processes; one that used a parameter in no way counts as zeros."""
         processes = dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
         if processes == 1:
             return
@@ -96,9 +103,21 @@ class FlatGradients:
             buffer /= processes
 
     def sum(self, group: dist.ProcessGroup) -> None:
-        """Add up each gradient over the processes of a group."""
-        for buffer in self.buffers:
+        """Add up each gradient over the processes of a group.
+
+        The host waits for the device where this process has not used all parameters, as that of torch's DDP does.
+        """
+        for buffer, used in zip(self.buffers, self.used, strict=True):
+            buffer[-len(used) :].fill_(1)
+            for parameter in self.unused:
+                if parameter in used:
+                    used[parameter].zero_()
             reduce(buffer, group, GRADIENTS)
+        if self.unused:
+            counts: dict[nn.Parameter, float] = {}
+            for buffer, used in zip(self.buffers, self.used, strict=True):
+                counts |= zip(used, buffer[-len(used) :].tolist(), strict=True)
+            self.hold(parameter for parameter in self.unused if counts[parameter] == 0)
 
 
 Signature = tuple[tuple[Any, ...], ...]
@@ -118,7 +137,7 @@ class GraphsOfShapes:
     def __init__(self, most: int = MAX_GRAPHS, remembered: int = MAX_SHAPES) -> None:
         self.most, self.remembered = most, remembered
         self.seen: Counter[Signature] = Counter()
-        self.graphs: dict[Signature, CapturedBatch] = {}
+        self.graphs: dict[Signature, tuple[CapturedBatch, Unused]] = {}
 
     def count(self, signature: Signature) -> int:
         """How often a shape has come, this time counted."""
@@ -143,7 +162,8 @@ class FlatStep:
     """Runs ``forward(batch) -> {"loss": ..., ...}`` and its backward pass: weights are cast, and gradients collected,
     all at once, by a few kernels in the place of several for each parameter.
 
-    The gradients stay the same tensors throughout, and every call overwrites them.
+    A gradient is always in the same place, and every call overwrites it; a parameter that was used in no process has
+    none.
 
     Args:
         model: whose gradients are computed.
@@ -205,7 +225,10 @@ class GraphedStep(FlatStep):
             if times >= WARMUP_STEPS and self.shapes.make_room(signature):
                 self._capture(signature, batch)
             return outputs
-        return {key: value.clone() for key, value in self.graphs[signature](batch).items()}
+        captured, unused = self.graphs[signature]
+        outputs = {key: value.clone() for key, value in captured(batch).items()}
+        self.gradients.hold(unused)  # which the host says, not the graph
+        return outputs
 
     def _eager(self, batch: Batch) -> dict[str, Tensor]:
         self.stream.wait_stream(torch.cuda.current_stream())
@@ -215,7 +238,8 @@ class GraphedStep(FlatStep):
         return outputs
 
     def _capture(self, signature: Signature, batch: Batch) -> None:
-        self.graphs[signature] = CapturedBatch(super().own, batch, pool=self.pool, stream=self.stream)
+        captured = CapturedBatch(super().own, batch, pool=self.pool, stream=self.stream)
+        self.graphs[signature] = captured, self.gradients.unused
         count = len(self.graphs)
         self.logger.info(f"CUDA graph {count} captured: {len(batch['coord'])} rows in {len(batch['offset'])} clouds")
         if count == MAX_GRAPHS and not self._told:

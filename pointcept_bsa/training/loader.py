@@ -183,7 +183,7 @@ def build_train_loader(
     dataset: Any, batch_size: int, num_workers: int, seed: int, collate_fn: Callable, pin_memory: bool
 ) -> TrainLoader:
     """Loader of the training stream; ``batch_size`` counts all processes, ``num_workers`` those of this one."""
-    _refuse_empty(dataset, "data.train")
+    refuse_empty(dataset, "data.train")
     return TrainLoader(
         (SharedSamples if mesh.context_size() > 1 else SeededSamples)(dataset, seed),
         batch_sampler=StreamBatchSampler(len(dataset), batch_size, seed),
@@ -204,7 +204,7 @@ def build_eval_loader(
     Processes that share clouds get the same samples, a part of each.
     """
     if path != "data.val":  # a protocol may have no validation samples: the evaluator says so
-        _refuse_empty(dataset, path)
+        refuse_empty(dataset, path)
     share = range(mesh.data_rank(), len(dataset), mesh.data_size())
     loader = GuardedLoader(
         SharedSamples(dataset, 0) if mesh.context_size() > 1 else dataset,
@@ -218,7 +218,8 @@ def build_eval_loader(
     return loader
 
 
-def _refuse_empty(dataset: Any, path: str) -> None:
+def refuse_empty(dataset: Any, path: str) -> None:
+    """Raise ``InputError`` for a data set without samples."""
     if len(dataset) == 0:
         raise InputError(f"{path}: the data set has no samples")
 

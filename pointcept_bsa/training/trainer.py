@@ -220,6 +220,7 @@ class DefaultTrainer(TrainerBase):
             self.guard.note(output["loss"])
         if self.stepped:
             if self.flat is not None:
+                self.flat.take()
                 self.flat.average()
             self._step_optimizer()
             self._micro = 0
@@ -253,8 +254,8 @@ class DefaultTrainer(TrainerBase):
         if self.ema is not None:
             self.ema.update()
         if self.flat is not None:
-            self.flat.zero_()
-        elif self.flat_step is None:  # which zeroes them itself
+            self.flat.part()
+        elif self.flat_step is None:  # which begins anew itself
             self.optimizer.zero_grad(set_to_none=True)
         self.scheduler.step()  # counts iterations, also those whose step was left out
 

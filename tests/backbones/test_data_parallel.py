@@ -66,9 +66,10 @@ def one_of_two(rank: int, folder: str) -> None:
             wrapped = distribute(network, cfg, torch.device("cpu"))
             flat = FlatGradients(network) if mode == "flat" else None
             for _ in range(2):  # the second time DDP refuses parameters that had no gradient
-                wrapped.zero_grad(set_to_none=flat is None)
+                wrapped.zero_grad() if flat is None else flat.part()
                 loss_of(wrapped, clouds()[rank]).backward()
                 if flat is not None:
+                    flat.take()
                     flat.average()
             found[name, mode] = gradients(wrapped)
     torch.save(found, os.path.join(folder, f"{rank}.pth"))

@@ -189,7 +189,9 @@ def test_a_start_that_was_broken_off_does_not_bind_the_next(tmp_path, prepare_to
     command = ["--config", str(tmp_path / "data/bsa.py"), "--options", f"save_path={tmp_path / 'run'}", *small]
     assert cli.train_main([*command, "data.test.scale_to_box=False"]) == 2
     assert "data.test: the samples have other transform" in capsys.readouterr().err
-    unscaled = [f"data.{split}.scale_to_box=False" for split in ("train", "val", "test")]
+    splits = ("train", "val", "test")
+    unscaled = [f"data.{split}.scale_to_box=False" for split in splits]
+    unscaled += [f"data.{split}.transform.2.keys=[coord,target,name,grid_coord]" for split in splits]  # no position
     assert cli.train_main([*command, *unscaled, "model.backbone.in_channels=5"]) == 2  # found in the first iteration
     assert (tmp_path / "run/training_range.json").is_file()
     assert cli.train_main(command) == 0

@@ -228,6 +228,60 @@ def test_the_dry_run_finds_what_stops_a_run(files, tmp_path, prepare_tool, capsy
         assert not (tmp_path / "new").exists()
 
 
+VTK = """# vtk DataFile Version 3.0
+t
+ASCII
+DATASET POLYDATA
+POINTS 3 double
+{points}
+POINT_DATA 3
+SCALARS p double 1
+LOOKUP_TABLE default
+{p}
+FIELD more 1
+material 1 3 string
+steel
+steel
+air
+"""
+
+
+def write_with_text(folder, name, suffix, points, p):
+    """Three points with numbers ``p`` and texts ``material``."""
+    words = ["steel", "steel", "air"]
+    if suffix == "csv":
+        rows = [f"{x},{y},{z},{value},{word}" for (x, y, z), value, word in zip(points, p, words, strict=True)]
+        (folder / f"{name}.csv").write_text("\n".join(["x,y,z,p,material", *rows]))
+    elif suffix == "npz":
+        np.savez(folder / f"{name}.npz", coord=points, p=p, material=np.array(words))
+    elif suffix == "vtk":
+        text = ("\n".join(" ".join(map(str, row)) for row in points), "\n".join(map(str, p)))
+        (folder / f"{name}.vtk").write_text(VTK.format(points=text[0], p=text[1]))
+    else:
+        (folder / name).mkdir()
+        for key, values in {"coord": points, "p": p, "material": np.array(words)}.items():
+            np.save(folder / name / f"{key}.npy", values)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "npz", "vtk", "folder"])
+def test_texts_of_files_are_told_to_be_left_out_and_are_no_target(tmp_path, prepare_tool, capsys, suffix):
+    (tmp_path / "src").mkdir()
+    for i in range(3):
+        write_with_text(tmp_path / "src", f"case{i}", suffix, np.random.rand(3, 3), np.arange(3.0) + i)
+    command = ["custom", "--src", str(tmp_path / "src"), "--dst", str(tmp_path / "out"), "--dry-run", "--target"]
+    assert prepare_tool.main([*command, "p"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert "  p (point data), in 3 samples" in said and not any("  material" in line for line in said)
+    assert "neither numbers nor cells of a fixed shape, and left out: 'material' in 3 samples" in said
+    assert prepare_tool.main([*command, "material"]) == 2
+    assert "'material' is no field of numbers, wanted one" in capsys.readouterr().err
+
+
+def test_a_dry_run_of_numbers_alone_says_of_nothing_that_it_is_left_out(files, tmp_path, prepare_tool, capsys):
+    assert prepare(prepare_tool, files[0], tmp_path / "out", *MORE, "--dry-run") == 0
+    assert "left out" not in capsys.readouterr().out
+
+
 def test_a_disk_that_is_too_small_is_told_before(files, tmp_path, prepare_tool, capsys, monkeypatch):
     from pointcept_bsa.datasets.prepare import layout
 

@@ -53,6 +53,7 @@ def sent_in_a_step(rank: int, count: int) -> dict[str, dict[str, int]]:
         assert group is not None
         with counted() as sent:
             network(dict(sample))["feat"].square().sum().backward()
+            gradients.take()
             gradients.sum(group)
         found[name] = dict(sent) | {"parameters": sum(map(len, gradients.buffers))}
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from pointcept_bsa.backbones.base import Backbone
@@ -27,6 +28,15 @@ class Pointwise(Backbone):
     def encode(self, point: Point, lengths: tuple[int, ...]) -> Tensor:
         assert sum(lengths) == len(point["feat"])
         return self.after(normalize_rows(self.norm, self.before(point["feat"]), lambda: lengths))
+
+
+@MODELS.register_module("Unheard-toy")
+class Unheard(Pointwise):
+    """The same, with a parameter that nothing uses."""
+
+    def __init__(self, in_channels: int) -> None:
+        super().__init__(in_channels)
+        self.unheard = nn.Parameter(torch.ones(3))
 
 
 @MODELS.register_module("Whole-toy")

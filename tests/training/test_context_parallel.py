@@ -136,6 +136,23 @@ def test_a_lost_process_ends_all_and_the_run_goes_on_with_whole_clouds(one, tmp_
 BF16 = ("enable_amp=True", "amp_dtype=bfloat16")  # weights cast, and gradients collected, at once
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("context_parallel=2", *BF16),
+        ("parallel=flat", "gradient_accumulation_steps=2"),
+        ("context_parallel=2", "find_unused_parameters=True"),
+    ],
+    ids=["parts, bfloat16", "flat, accumulation", "ddp"],
+)
+def test_a_parameter_that_nothing_uses_does_not_decay(one, tmp_path, options):
+    decay = ("optimizer.type=AdamW", "optimizer.weight_decay=0.5", "model.backbone.type=Unheard-toy")
+    folder = run(2, one[0], tmp_path / "run", *decay, *options, "evaluate=False", *SHORT)
+    weights = load(folder)["state_dict"]
+    assert torch.equal(weights["backbone.unheard"], torch.ones(3))
+    assert not torch.equal(weights["backbone.norm.weight"], torch.ones(16))
+
+
 @pytest.mark.parametrize("options", [(), BF16], ids=["float32", "bfloat16"])
 def test_numbers_that_are_not_finite_in_one_part_end_both_processes(one, tmp_path, options):
     spoil = ("data.train.transform.0.type=Spoil", "evaluate=False", f"save_path={tmp_path}/run")

@@ -26,7 +26,7 @@ from pointcept_bsa.arguments.words import FORMATS
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.files.json_file import write_json
 from pointcept_bsa.host import comm
-from pointcept_bsa.mesh_io import READABLE, SUFFIXES, Mesh, conversion, read_mesh, write_mesh
+from pointcept_bsa.mesh_io import READABLE, SUFFIXES, Mesh, conversion, left_out_lines, read_mesh, write_mesh
 from pointcept_bsa.training.evaluation.fit import WARNING, warning_of_folder
 from pointcept_bsa.training.evaluation.forces import Reference, pressure_forces, summary
 from pointcept_bsa.training.evaluation.surface import Surface, outward_surface, triangles_of
@@ -109,7 +109,8 @@ def predict_file(
     fitted(mesh, target)  # what cannot be written is refused before it is predicted
     bounds = settings.max_points, settings.anchors
     prepared, prediction, warning = predict_mesh(mesh, source.name, network, settings.fields, *bounds)
-    remarks, warnings = [*prepared.remarks, *left_out(mesh)], [] if warning is None else [f"WARNING: {warning}"]
+    remarks = [*prepared.remarks, *left_out_lines(mesh.left_out)]
+    warnings = [] if warning is None else [f"WARNING: {warning}"]
     inside = "unknown" if network.training is None else "outside" if warnings else "inside"
     forces, pred = None, prediction.values
     if reference is not None:
@@ -146,7 +147,7 @@ def predict_sample(
     records = []
     for (domain, mesh), (source, target) in zip(meshes.items(), targets, strict=True):
         used, prediction = found[domain]
-        own, forces, more = of_domain(network, domain), None, [*remarks, *left_out(mesh)]
+        own, forces, more = of_domain(network, domain), None, [*remarks, *left_out_lines(mesh.left_out)]
         if (refers := reference_of(domain, network, reference)) is not None:
             surface = outward_surface(mesh.points, triangles_of(mesh)) if len(triangles_of(mesh)) else None
             forces = forces_on(
@@ -166,15 +167,6 @@ def predict_sample(
         records.append({"input": str(source), "domain": domain, **record, **told})
         warnings, remarks = [], []  # said once
     return records
-
-
-def left_out(mesh: Mesh) -> list[str]:
-    """A line about what a file has and the prediction does not go on, if there is such a thing."""
-    return (
-        [f"neither numbers nor cells of a fixed shape, and left out: {', '.join(mesh.left_out)}"]
-        if mesh.left_out
-        else []
-    )
 
 
 def forces_on(

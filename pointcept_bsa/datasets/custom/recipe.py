@@ -183,6 +183,8 @@ class FieldReader:
             return whole
         found = self._lookup(match.group(1)) if match else None
         if match is None or found is None:
+            if source in self.mesh.left_out:
+                raise MissingField(f"{self.path}: {source!r} is no field of numbers, wanted one", source)
             names = [*available_fields(self.mesh, self.row)]
             hint = nearest(source, names)
             raise MissingField(f"{self.path}: has no field {source!r}, it has {names[:20]}{hint}", source)
@@ -241,4 +243,5 @@ def without_loose_points(mesh: Mesh, path: Path) -> Mesh:
         {name: values[used] for name, values in mesh.point_data.items()},
         mesh.cell_data,
         mesh.field_data,
+        mesh.left_out,
     )

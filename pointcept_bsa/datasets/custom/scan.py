@@ -19,6 +19,7 @@ from pointcept_bsa.datasets.custom.table import Table, parameters_of
 from pointcept_bsa.datasets.inputs import GLOBAL, FieldInfo, offset_of
 from pointcept_bsa.datasets.statistics import RunningStatistics
 from pointcept_bsa.errors import InputError
+from pointcept_bsa.mesh_io import left_out_lines
 
 SHOWN = 10  # of each list
 UNLIKE = 100  # times as large as the smallest sample: told
@@ -57,6 +58,7 @@ class Scan:
         digests: sample -> what only samples of the same points and values have in common, in the same order.
         missing: field -> number of samples that lack it.
         available: name and place of every field in the files -> number of samples that have it.
+        left_out: name of what a mesh does not hold, such as columns of text -> number of samples that have it.
         faces: samples with faces.
         labels: label -> number of points that have it.
         zero: samples whose targets are 0 at all points.
@@ -76,6 +78,7 @@ class Scan:
     duplicates: dict[str, int] = field(default_factory=dict)
     digests: dict[str, bytes] = field(default_factory=dict)
     available: Counter = field(default_factory=Counter)
+    left_out: Counter[str] = field(default_factory=Counter)
     faces: int = 0
     labels: Counter[int] = field(default_factory=Counter)
     zero: list[str] = field(default_factory=list)
@@ -107,6 +110,7 @@ def _look_at(seen: Scan, name: str, path: Path, recipe: Recipe, table: Table) ->
     mesh = read_source(path, recipe.columns)
     for pair in available_fields(mesh, parameters_of(table, name)).items():
         seen.available[pair] += 1
+    seen.left_out.update(mesh.left_out)
     try:
         sample = sample_of(mesh, path, name, recipe, table, seen.dimension or None)
     except MissingField as error:
@@ -248,7 +252,8 @@ def report(seen: Scan, sources: Mapping[str, Path]) -> list[str]:
     if len(seen.bad) > SHOWN:
         lines.append(f"cannot be used: {len(seen.bad) - SHOWN} more samples")
     fields = [f"  {name} ({place}), in {n} samples" for (name, place), n in seen.available.most_common(50)]
-    return lines + (["fields in the files:", *fields] if fields else ["fields in the files: none"])
+    lines += ["fields in the files:", *fields] if fields else ["fields in the files: none"]
+    return lines + left_out_lines(f"{name!r} in {n} samples" for name, n in seen.left_out.most_common(50))
 
 
 def _field_lines(count: FieldCount) -> list[str]:

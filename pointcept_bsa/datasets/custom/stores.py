@@ -7,8 +7,8 @@ list is ``{"key", "source", "kind", "columns", "unit"}``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import cached_property, lru_cache
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -17,12 +17,12 @@ import numpy as np
 from pointcept_bsa.datasets.custom.labels import checked_labels
 from pointcept_bsa.datasets.custom.recipe import Recipe, check_used, field_key, read_sample
 from pointcept_bsa.datasets.custom.sources import PREPARED, find_samples
-from pointcept_bsa.datasets.custom.splits import Lists, make_split, torn_series_notes
+from pointcept_bsa.datasets.custom.splits import Lists, make_split, samples_of, torn_series_notes
 from pointcept_bsa.datasets.custom.surface_pressure import checked_surface_pressure
 from pointcept_bsa.datasets.custom.table import check_rows, read_parameters
 from pointcept_bsa.datasets.inputs import GLOBAL, RECIPE_OPTIONS, FieldInfo, checked_recipe, offset_of
 from pointcept_bsa.datasets.prepared import PreparedFolder
-from pointcept_bsa.datasets.statistics import RunningStatistics
+from pointcept_bsa.datasets.statistics import RunningStatistics, are_put_off
 from pointcept_bsa.errors import InputError, nearest
 from pointcept_bsa.files.json_file import read_json
 
@@ -65,8 +65,13 @@ class Store(Protocol):
     def cells(self, name: str) -> dict[str, np.ndarray]:
         """Return the cells of a sample by type; those of ``face`` may be missing."""
 
-    def statistics(self, key: str) -> Statistics:
-        """Return mean, std, min and max of a field over the training samples."""
+    @property
+    def knows_trained(self) -> bool:
+        """Whether there are statistics of the training samples without those of holdout; not of folders that were
+        prepared before there were any, nor where there is no holdout."""
+
+    def statistics(self, key: str, trained: bool = False) -> Statistics:
+        """Return mean, std, min and max of a field over the training samples; ``trained``: without those of holdout."""
 
     def where(self, name: str, key: str) -> str:
         """Return the file that holds a field."""
@@ -118,8 +123,12 @@ class PreparedStore:
     def cells(self, name: str) -> dict[str, np.ndarray]:
         return self.folder.cells(name)
 
-    def statistics(self, key: str) -> Statistics:
-        return self.folder.field_statistics(self.protocol, key)
+    @property
+    def knows_trained(self) -> bool:
+        return self.folder.knows_trained(self.protocol)
+
+    def statistics(self, key: str, trained: bool = False) -> Statistics:
+        return self.folder.field_statistics(self.protocol, key, trained)
 
     def where(self, name: str, key: str) -> str:
         return str(self.folder.file(name, key))
@@ -169,9 +178,9 @@ class FilesStore:
         self.recipe_options = {key: getattr(recipe, key) for key in RECIPE_OPTIONS}
         keys = ["coord", *(f.info.key for f in (*self.target, *self.fields) if not f.is_global)]
         self._maybe_far = [key for key in keys if is_far(key, sample.arrays[key])]
-        self._statistics: dict[str, Statistics] = {}
+        self._statistics: dict[tuple[str, ...], dict[str, Statistics]] = {}  # of which samples
 
-    @cached_property
+    @property
     def offsets(self) -> dict[str, list[float]]:
         ranges = {key: self.statistics(key) for key in self._maybe_far}  # mostly none: no pass over the files
         found = {key: offset_of(key, each["min"], each["max"]) for key, each in ranges.items()}
@@ -191,20 +200,34 @@ class FilesStore:
     def cells(self, name: str) -> dict[str, np.ndarray]:
         return read_sample(self.sources[name], name, self.recipe, self.table, self.dimension).cells
 
-    def statistics(self, key: str) -> Statistics:
-        if not self._statistics:
-            keys = ["coord", *(field.info.key for field in (*self.target, *self.fields))]
-            running = {key: RunningStatistics() for key in keys}
-            for name in self.lists["train"]:
-                arrays = self.read(name)
-                for each in keys:
-                    if not np.all(np.isfinite(arrays[each])):
-                        raise InputError(
-                            f"{self.sources[name]}: field {each!r} has NaN or infinite values, wanted none"
-                        )
-                    running[each].update(arrays[each])
-            self._statistics = {key: statistics.result() for key, statistics in running.items()}
-        return self._statistics[key]
+    @property
+    def knows_trained(self) -> bool:
+        return bool(self.lists.get("holdout"))
+
+    def statistics(self, key: str, trained: bool = False) -> Statistics:
+        if are_put_off():
+            whole = apart = tuple(self.lists["train"][:1])
+        else:
+            whole = tuple(self.lists["train"])
+            apart = tuple(samples_of(self.lists, "train", "holdout"))
+        if whole not in self._statistics:
+            self._statistics |= self._statistics_of({whole, apart})
+        return self._statistics[apart if trained else whole][key]
+
+    def _statistics_of(self, groups: Iterable[tuple[str, ...]]) -> dict[tuple[str, ...], dict[str, Statistics]]:
+        """Statistics of each group of samples, every one of which is read once, in the order of the longest."""
+        keys = ["coord", *(field.info.key for field in (*self.target, *self.fields))]
+        running = {group: {key: RunningStatistics() for key in keys} for group in groups}
+        members = {group: set(group) for group in running}
+        for name in max(running, key=len):
+            arrays = self.read(name)
+            for key in keys:
+                if not np.all(np.isfinite(arrays[key])):
+                    raise InputError(f"{self.sources[name]}: field {key!r} has NaN or infinite values, wanted none")
+                for group, found in running.items():
+                    if name in members[group]:
+                        found[key].update(arrays[key])
+        return {group: {key: each.result() for key, each in found.items()} for group, found in running.items()}
 
     def where(self, name: str, key: str) -> str:
         return str(self.sources[name])

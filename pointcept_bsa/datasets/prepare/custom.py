@@ -240,7 +240,7 @@ class _Plan:
             progress.update()
         progress.close()
         protocols = {self.protocol: self.used}
-        statistics = field_statistics(root, protocols, keys, wide)
+        statistics = field_statistics(root, protocols, keys, wide, trained=True)
         offsets = statistics["protocols"][self.protocol].get("offsets", {})
         finish(root, protocols, self.protocol, keys, _card(content, exact, offsets), statistics)
         print(f"prepared {len(names)} samples in {root} ({len(todo)} written, {len(names) - len(todo)} were there)")

@@ -112,24 +112,34 @@ def refuse_other_data(root: Path, sample_ids: Iterable[str], overwrite: bool) ->
 
 
 def field_statistics(
-    root: Path, protocols: Protocols, fields: Sequence[str], wide: Sequence[str] = ()
+    root: Path, protocols: Protocols, fields: Sequence[str], wide: Sequence[str] = (), trained: bool = False
 ) -> dict[str, Any]:
     """Return the content of ``stats.json``: mean, std, min, max of every field over each protocol's training split.
 
-    ``wide``: fields that are there in float64; those far from 0 get an offset, see ``datasets.inputs``.
+    Args:
+        wide: fields that are there in float64; those far from 0 get an offset, see ``datasets.inputs``.
+        trained: also of each training split without its holdout, where it has one.
     """
-    running = {protocol: {field: RunningStatistics() for field in fields} for protocol in protocols}
-    train = {protocol: set(lists["train"]) for protocol, lists in protocols.items()}
+    train = {(protocol, False): set(lists["train"]) for protocol, lists in protocols.items()}
+    if trained:
+        apart = {(p, True): set(lists["train"]) - set(lists["holdout"]) for p, lists in protocols.items() if
+                 lists.get("holdout")}  # fmt: skip
+        train |= {key: names for key, names in apart.items() if names}
+    running = {key: {field: RunningStatistics() for field in fields} for key in train}
     for sample_id in sorted(set().union(*train.values())):
         for field in fields:
             values = read_npy(root / sample_folder_name(sample_id) / f"{field}.npy")
-            for protocol in protocols:
-                if sample_id in train[protocol]:
-                    running[protocol][field].update(values)
+            for key, names in train.items():
+                if sample_id in names:
+                    running[key][field].update(values)
     content: dict[str, Any] = {}
-    for protocol, statistics in running.items():
+    for (protocol, is_trained), statistics in running.items():
         results = {field: s.result() for field, s in statistics.items()}
-        content[protocol] = {"samples": len(train[protocol]), "fields": results}
+        own = {"samples": len(train[protocol, is_trained]), "fields": results}
+        if is_trained:  # comes after the whole split
+            content[protocol]["trained"] = own
+            continue
+        content[protocol] = own
         offsets = {field: offset_of(field, results[field]["min"], results[field]["max"]) for field in wide}
         if found := {field: offset for field, offset in offsets.items() if offset is not None}:
             content[protocol]["offsets"] = found

@@ -196,12 +196,18 @@ def check_same_inputs(dataset: Any, folder: Path | None) -> None:
 def refuse_other_inputs(dataset: Any, trained: InputDescription, where: str) -> None:
     """Raise ``InputError`` if samples of the data set are made otherwise than ``trained``, which is of ``where``."""
     found = dataset.input_description
-    for part in ("scales", "offsets", "transform"):
-        if not _alike(getattr(trained, part), getattr(found, part)):
-            raise InputError(
-                f"data.{dataset.split}: the samples have other {part} than those of the training "
-                f"({getattr(found, part)}, in {where} {getattr(trained, part)}), wanted its data and options"
-            )
+    part = other_part(found, trained)
+    if part is not None:
+        raise InputError(
+            f"data.{dataset.split}: the samples have other {part} than those of the training "
+            f"({getattr(found, part)}, in {where} {getattr(trained, part)}), wanted its data and options"
+        )
+
+
+def other_part(found: InputDescription, trained: InputDescription) -> str | None:
+    """What of two descriptions of samples differs first; None: nothing, but for rounding."""
+    parts = ("scales", "offsets", "transform")
+    return next((part for part in parts if not _alike(getattr(trained, part), getattr(found, part))), None)
 
 
 def _alike(a: Any, b: Any) -> bool:

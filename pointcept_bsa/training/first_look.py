@@ -1,0 +1,51 @@
+"""A look at all data of a run before anything that takes long: mistakes in what comes last are told first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from pointcept_bsa.datasets.statistics import put_off
+from pointcept_bsa.distributed import mesh
+from pointcept_bsa.errors import InputError
+from pointcept_bsa.host.embedded.config import Config
+from pointcept_bsa.host.embedded.registry import build_dataset
+from pointcept_bsa.training.env import seeded
+from pointcept_bsa.training.evaluation.training_range import other_part
+from pointcept_bsa.training.loader import SharedSamples, refuse_empty
+from pointcept_bsa.training.processes.faults import guarded
+
+
+def parts_of_training(cfg: Config) -> list[str]:
+    """The data sets that a training reads: a test's only where a hook tests."""
+    tests = any(hook.get("type") == "PreciseEvaluator" for hook in cfg.hooks)
+    return ["train", *(["val"] if cfg.evaluate else []), *(["test"] if tests else [])]
+
+
+def look_at_data(cfg: Config, parts: Iterable[str]) -> None:
+    """Make each data set and its first sample as in the run, which is bounded work: statistics wait.
+
+    Random states are as before afterwards.
+
+    Args:
+        parts: of "train", "val" and "test".
+
+    Raises:
+        InputError: a data set that cannot be made, one whose samples are made otherwise than those of "train", one
+            without samples (but for "val"), a first sample that cannot be read or does not go through its transforms.
+    """
+    with put_off(), seeded(0):
+        datasets = {f"data.{part}": build_dataset(cfg.data[part], path=f"data.{part}") for part in parts}
+        descriptions = {path: getattr(dataset, "input_description", None) for path, dataset in datasets.items()}
+        for path, found in descriptions.items():
+            trained = descriptions.get("data.train")
+            other = None if trained is None or found is None else other_part(found, trained)
+            if other is not None:  # whose numbers may be those of one sample here, and are not told
+                raise InputError(
+                    f"{path}: the samples have other {other} than those of the training, wanted its data and options"
+                )
+        for path, dataset in datasets.items():
+            if path != "data.val":  # a protocol may have no validation samples: the evaluator says so
+                refuse_empty(dataset, path)
+            samples = SharedSamples(dataset, 0) if mesh.context_size() > 1 else dataset
+            for _ in guarded((samples[0] for _ in range(len(samples))[:1]), path, workers=0):
+                pass
