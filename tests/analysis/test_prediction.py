@@ -235,6 +235,7 @@ def test_every_format_takes_forces_vectors_and_what_came_with_the_file(
     elif suffix == "csv":
         line = "a table holds points and their fields alone: left out of in.csv: the cells"
         assert f"{line}, mach, predicted_drag_coefficient" in said and not out.field_data and not out.num_cells
+        assert "predicted_pressure_coefficient" not in said  # that of the points is there
     else:
         assert out.field_data["predicted_drag_coefficient"] == drag and out.field_data["mach"] == 0.7
 

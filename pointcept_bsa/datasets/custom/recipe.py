@@ -184,6 +184,10 @@ class FieldReader:
         found = self._lookup(match.group(1)) if match else None
         if match is None or found is None:
             names = [*available_fields(self.mesh, self.row)]
+            asked = {source, match.group(1)} if match else {source}
+            if asked & {*self.mesh.left_out}:
+                wanted = "what is there under this name holds no real numbers (text, complex, objects), wanted numbers"
+                raise MissingField(f"{self.path}: field {source!r}: {wanted}; it has {names[:20]}", source)
             hint = nearest(source, names)
             raise MissingField(f"{self.path}: has no field {source!r}, it has {names[:20]}{hint}", source)
         values, kind = found
