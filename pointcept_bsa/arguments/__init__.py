@@ -6,6 +6,8 @@ A mistake in a command line is raised as ``InputError``, as all others are.
 from __future__ import annotations
 
 import argparse
+import os
+import re
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
@@ -15,6 +17,7 @@ from pointcept_bsa.errors import InputError
 __all__ = ["DictAction", "Parser", "parse_options"]
 
 CLOSED = "wanted a value whose brackets are closed, as in [1,2]"
+SPACE = "\0"  # stands for a space while mmengine reads, which drops all of them; no command line can hold it
 
 
 class Parser(argparse.ArgumentParser):
@@ -32,12 +35,11 @@ class Parser(argparse.ArgumentParser):
 
 
 def parse_options(words: Sequence[str]) -> dict[str, Any]:
-    """The values of ``--options`` that ``words`` name, read as mmengine reads them.
+    """The values of ``--options`` that ``words`` name, read as mmengine reads them, but for texts.
 
+    A text keeps the spaces within it, and one that begins with ``~`` is a place in the user's home.
     Raises ``InputError`` for a word that is not KEY=VALUE.
     """
-    from mmengine.config import DictAction as MmengineAction
-
     options = {}
     for word in words:
         key, sign, value = word.partition("=")
@@ -48,10 +50,26 @@ def parse_options(words: Sequence[str]) -> dict[str, Any]:
         if value.startswith(("(", "[")) and any(value.count(a) != value.count(b) for a, b in ("()", "[]")):
             raise InputError(f"--options {word}: {CLOSED}")
         try:
-            options[key] = MmengineAction._parse_iterable(value)
+            options[key] = _read(value)
         except (AssertionError, ValueError, IndexError, RecursionError) as error:
             raise InputError(f"--options {word}: {CLOSED}") from error
     return options
+
+
+def _read(value: str) -> Any:
+    """Numbers, words, lists and tuples of an option, as mmengine's; see ``parse_options`` for texts."""
+    from mmengine.config import DictAction as MmengineAction
+
+    value = value.strip()
+    if value.startswith(("(", "[")) or "," in value:  # spaces beside these signs belong to no item
+        value = re.sub(r"(?<=[,(\[])\s+|\s+(?=[,)\]])", "", value)
+    return _texts(MmengineAction._parse_iterable(value.replace(" ", SPACE)))
+
+
+def _texts(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return type(value)(_texts(item) for item in value)
+    return os.path.expanduser(value.replace(SPACE, " ").strip()) if isinstance(value, str) else value
 
 
 class DictAction(argparse.Action):

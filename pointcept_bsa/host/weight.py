@@ -27,9 +27,18 @@ def weight_to_test(weight: str | None, save_path: str) -> str:
             f"weight: none given, and no model_best.pth or model_last.pth in {save_path}/model; "
             f"name a checkpoint with --options weight=PATH"
         )
-    if not os.path.isfile(path):
-        raise InputError(f"weight={path!r}: no such file")
+    refuse_no_file(path)
     return path
+
+
+def refuse_no_file(path: str | Path) -> None:
+    """Raise ``InputError`` where ``weight=path`` is no file; of the folder of a run it names the checkpoint meant."""
+    if os.path.isdir(path):
+        inside = resolve_weight(None, str(path))
+        meant = "a checkpoint in it" if inside is None else f"a checkpoint in it, as weight={inside}"
+        raise InputError(f"weight={str(path)!r}: is a folder, wanted {meant}")
+    if not os.path.isfile(path):
+        raise InputError(f"weight={str(path)!r}: no such file")
 
 
 def identity(path: str | Path | None) -> dict[str, str | None]:

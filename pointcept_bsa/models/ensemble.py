@@ -66,5 +66,5 @@ class Ensemble(nn.Module):
         out = {key: values.mean(0) for key, values in stacked.items()}
         variances = [output.get("variance", torch.zeros_like(output["pred"])) for output in outputs]
         out["pred"], variance = mixture(stacked["pred"], torch.stack(variances))
-        out["variance"] = variance.clamp_min((SMALLEST_STD * self.normalizer.std).square())
+        out["variance"] = variance.clamp_min((SMALLEST_STD * self.normalizer.std.double()).square())
         return out

@@ -25,9 +25,11 @@ def mixture(pred: Tensor, variance: Tensor | None = None) -> tuple[Tensor, Tenso
     Args:
         pred: (M, ...) means.
         variance: (M, ...); None: zeros.
+
+    The variance is float64: squares of densities (1e25 / m^3) or charges (1e-19 C) are beyond float32.
     """
-    between = pred.var(0, correction=0)
-    return pred.mean(0), between if variance is None else variance.mean(0) + between
+    between = pred.double().var(0, correction=0)
+    return pred.mean(0), between if variance is None else variance.double().mean(0) + between
 
 
 @MODELS.register_module("GaussianHead")
@@ -99,8 +101,8 @@ class GaussianRegressor(DefaultRegressor):
         return self.physical(*self.head(feat))
 
     def physical(self, mean: Tensor, std: Tensor) -> dict[str, Tensor]:
-        """``pred`` and ``variance`` of a normalised distribution."""
-        return {"pred": self.normalizer.denormalize(mean), "variance": (std * self.normalizer.std).square()}
+        """``pred`` and ``variance`` (float64, see :func:`mixture`) of a normalised distribution."""
+        return {"pred": self.normalizer.denormalize(mean), "variance": (std.double() * self.normalizer.std).square()}
 
     def predict(self, input_dict: Mapping[str, Any]) -> Tensor:
         """Normalised mean (N, K)."""

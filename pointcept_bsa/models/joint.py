@@ -172,7 +172,7 @@ class JointRegressor(DefaultRegressor):
 
     def physical(self, pred: Tensor, variance: Tensor | None) -> dict[str, Tensor]:
         """``pred`` and maybe ``variance`` of normalised values."""
-        spread = {} if variance is None else {"variance": variance * self.normalizer.std.square()}
+        spread = {} if variance is None else {"variance": variance * self.normalizer.std.double().square()}
         return {"pred": self.normalizer.denormalize(pred), **spread}
 
     def outputs(self, feat: Tensor) -> dict[str, Tensor]:

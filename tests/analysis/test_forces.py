@@ -55,6 +55,30 @@ def test_an_open_surface_and_a_crowded_edge_are_told():
     assert outward_surface(points, face[:-1]).open_edges == 3
     crowded = outward_surface(np.concatenate([points, [[9.0, 9, 9]]]), np.concatenate([face, [[0, 1, 8]]]))
     assert crowded.crowded_edges == 1 and not crowded.closed
+    assert crowded.gaps == "2 edges of one triangle, 1 edges of three or more"
+
+
+def structured_sphere(rows=12, columns=16):
+    """Points and triangles of a grid in latitude and longitude: its poles and its seam are many points at one place."""
+    polar, azimuth = np.meshgrid(np.linspace(0, np.pi, rows), np.linspace(0, 2 * np.pi, columns), indexing="ij")
+    ring = np.stack([np.cos(azimuth), np.sin(azimuth)], -1)
+    ring[:, -1] = ring[:, 0]
+    points = np.concatenate([ring * np.sin(polar)[..., None], np.cos(polar)[..., None]], -1)
+    points[0], points[-1] = (0, 0, 1), (0, 0, -1)
+    number = np.arange(rows * columns).reshape(rows, columns)
+    quad = np.stack([number[:-1, :-1], number[1:, :-1], number[1:, 1:], number[:-1, 1:]], -1).reshape(-1, 4)
+    return points.reshape(-1, 3), triangles_of(Mesh(points.reshape(-1, 3), {"quad": quad}))
+
+
+def test_poles_and_seams_of_a_structured_grid_are_no_gaps():
+    points, face = structured_sphere()
+    surface = outward_surface(points, face)
+    assert surface.closed and surface.gaps == ""
+    assert len(surface.triangle) == 2 * 11 * 15 - 2 * 15  # a triangle of each quad at a pole has no area
+    volume = np.einsum("fd,fd->", area_vectors(points, surface.triangle), points[surface.triangle].mean(1)) / 3
+    assert volume == pytest.approx(ConvexHull(points).volume)
+    forces = pressure_forces(points, surface, 101325.0 - 100.0 * points[:, 0], Reference.of(STREAM))
+    assert forces["newtons"]["drag"] == pytest.approx(100.0 * volume)
 
 
 def test_normals_of_a_sphere_are_its_radii():

@@ -134,6 +134,13 @@ def test_what_is_outside_the_training_range_is_named(small_run):
     assert outside_range(many, known) == ["288 points, not 96"]
 
 
+def test_a_parameter_outside_the_training_range_is_told_in_its_own_numbers():
+    mach = {"mean": [0.5], "std": [0.1]}
+    known = {"points": [4, 4], "fields": {"mach": {"min": [-1.0], "max": [2.0]}}, "standardize": {"mach": mach}}
+    sample = {"coord": np.zeros((4, 3), np.float32), "mach": np.full((4, 1), 3.0, np.float32)}
+    assert outside_range(sample, known) == ["mach from 0.8 to 0.8, in training 0.4 to 0.7"]
+
+
 @pytest.mark.parametrize("suffix", ["vtp", "vtu", "npz"])
 def test_the_written_prediction_is_that_of_the_model_on_every_point(small_run, ellipsoid, tmp_path, tool, suffix):
     pyvista = pytest.importorskip("pyvista", reason="missing: package pyvista (part of the extra [test])")
@@ -235,6 +242,7 @@ def test_every_format_takes_forces_vectors_and_what_came_with_the_file(
     elif suffix == "csv":
         line = "a table holds points and their fields alone: left out of in.csv: the cells"
         assert f"{line}, mach, predicted_drag_coefficient" in said and not out.field_data and not out.num_cells
+        assert "predicted_pressure_coefficient" not in said  # that of the points is there
     else:
         assert out.field_data["predicted_drag_coefficient"] == drag and out.field_data["mach"] == 0.7
 

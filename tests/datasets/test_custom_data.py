@@ -122,6 +122,15 @@ def test_wrong_arguments_are_named(files, tmp_path, prepare_tool):
             CustomFieldDataset("train", **{"data_root": str(root), **arguments})
 
 
+@pytest.mark.parametrize("name", ["text", "phase", "objects", "objects[:2]"])
+def test_arrays_that_hold_no_numbers_are_told_as_such(tmp_path, name):
+    other = dict(text=["a"] * 5, phase=np.ones(5) * 1j, objects=np.arange(5).astype(object))
+    for i in range(4):
+        np.savez(tmp_path / f"s{i}.npz", coord=np.random.rand(5, 3), p=np.arange(5.0), **other)
+    with pytest.raises(InputError, match=r"field '.*': what is there .* holds no real numbers .*; it has \['p'\]"):
+        CustomFieldDataset("train", str(tmp_path), target=["p"], fields=[name])
+
+
 def test_a_damaged_prepared_folder_is_one_line(files, tmp_path, prepare_tool):
     root, _ = files
     out = tmp_path / "out"

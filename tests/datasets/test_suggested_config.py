@@ -39,9 +39,9 @@ def step(path):
 @pytest.mark.parametrize("network", NETWORKS)
 def test_three_dimensions_one_target(network, tmp_path, prepare_tool, capsys):
     write_clouds(tmp_path / "raw", 3, 300, pressure=1)
-    out = tmp_path / "out"
+    out = tmp_path / "my cars"
     assert prepare_tool.main(["custom", "--src", str(tmp_path / "raw"), "--dst", str(out), "--target", "pressure"]) == 0
-    assert f"python tools/train.py --config {out / 'bsa.py'}" in capsys.readouterr().out
+    assert f"python tools/train.py --config '{out / 'bsa.py'}'\n" in capsys.readouterr().out
     cfg, data, batch = step(out / f"{network}.py")
     bands = (batch["feat"].shape[1] // 3 - 1) // 2
     assert cfg.model.backbone.in_channels == batch["feat"].shape[1] == 3 * (2 * bands + 1)

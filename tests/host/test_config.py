@@ -7,6 +7,7 @@ from host_toys import REPOSITORY
 
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.host.embedded.config import DEFAULTS, RULES, Config, check_values, load_config
+from pointcept_bsa.host.weight import weight_to_test
 from pointcept_bsa.training.cli import test_main as run_test
 from pointcept_bsa.training.cli import train_main
 
@@ -68,6 +69,7 @@ def test_an_option_may_make_a_dict_of_none(config):
         ("eval_every=5", "eval_every=5: only with max_iters"),
         ("resume=True", "model_last.pth': no such file"),
         ("weight=nothing.pth", "weight='nothing.pth': no such file"),
+        ("weight=.", "weight='.': is a folder, wanted a checkpoint in it"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2_and_leaves_nothing(config, run_dir, capsys, option, message):
@@ -75,6 +77,13 @@ def test_a_mistake_is_one_line_and_exit_code_2_and_leaves_nothing(config, run_di
     error = capsys.readouterr().err
     assert error.startswith("error: ") and error.count("\n") == 1 and message in error
     assert not run_dir.exists()
+
+
+def test_of_the_folder_of_a_run_the_checkpoint_meant_is_named(tmp_path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "model_last.pth").touch()
+    with pytest.raises(InputError, match=f"is a folder, wanted .* weight={tmp_path}/model/model_last.pth$"):
+        weight_to_test(str(tmp_path), "elsewhere")
 
 
 @pytest.mark.parametrize(

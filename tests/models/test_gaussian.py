@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.host import LOSSES, MODELS
+from pointcept_bsa.models.ensemble import Ensemble
 from pointcept_bsa.training.evaluation.evaluation import evaluate
 
 MEAN, STD = [1.0, -3.0], [2.0, 0.5]
@@ -52,12 +55,34 @@ def test_evaluation_is_in_physical_units_and_its_metric_is_the_loss():
         out = net(data)
         mean, std = net.distribution(data)
     assert torch.allclose(out["pred"], mean * torch.tensor(STD) + torch.tensor(MEAN))
-    assert torch.allclose(out["variance"], (std * torch.tensor(STD)) ** 2)
+    assert torch.allclose(out["variance"], (std.double() * torch.tensor(STD)) ** 2)
     records = evaluate(net, [data], ["nll", "mse"], normalized=True)
     normalised = [record["normalized"]["nll"] for record in records]
     assert sum(normalised) / 2 == pytest.approx(out["loss"].item(), rel=1e-5)
     # physical = normalised + mean of log std over the channels
     assert records[0]["nll"] == pytest.approx(normalised[0] + torch.tensor(STD).log().mean().item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("unit", [1e-30, 1e25])  # dipoles in C m, densities of electrons in 1 / m^3
+def test_variances_of_very_small_and_large_units(unit):
+    """The same numbers in another unit: all but the physical likelihood are the same."""
+    data, records = batch(), []
+    for scale in (1.0, unit):
+        std = [scale * value for value in STD]
+        net = model(normalizer=dict(type="TargetNormalizer", channels=2, mean=[0.0, 0.0], std=std)).eval()
+        other = model(normalizer=dict(type="TargetNormalizer", channels=2, mean=[0.0, 0.0], std=std)).eval()
+        with torch.no_grad():
+            other.head.layers[-1].bias += 0.1
+        members = Ensemble([net, other])
+        scaled = data | {"target": data["target"] * scale}
+        records += [
+            evaluate(each, [scaled], ["nll", "spread", "coverage_68"], normalized=True)[0] for each in (net, members)
+        ]
+    for plain, other in zip(records[:2], records[2:]):
+        assert other["spread"] == pytest.approx(plain["spread"] * unit, rel=1e-5)
+        assert other["nll"] == pytest.approx(plain["nll"] + math.log(unit), rel=1e-5)
+        assert other["normalized"]["nll"] == pytest.approx(plain["normalized"]["nll"], rel=1e-5)
+        assert 0 < other["coverage_68"] == plain["coverage_68"] < 1
 
 
 def test_the_deviation_is_positive_and_at_least_the_smallest():

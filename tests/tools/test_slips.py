@@ -61,6 +61,26 @@ def test_right_options_are_read():
     assert parse_options(words) == {"a.b": 1, "c": [1, 2.5], "d": ("x", True), "e": None, "f": "a=b", "g": [1, 2]}
 
 
+def test_texts_of_options_keep_their_spaces(monkeypatch):
+    monkeypatch.setenv("HOME", "/of/mine")
+    words = [
+        "save_path=exp/my run (1)/a  b",
+        "data.train.names=[ Fall 1 , 'Fall  2', ( 3, p stat ) ]",
+        "keys=p stat, 2",
+        "seed= 3 ",
+        "weight=~/my runs/x.pth",
+        "x=a~b",
+    ]
+    assert parse_options(words) == {
+        "save_path": "exp/my run (1)/a  b",
+        "data.train.names": ["Fall 1", "Fall  2", (3, "p stat")],
+        "keys": ["p stat", 2],
+        "seed": 3,
+        "weight": "/of/mine/my runs/x.pth",
+        "x": "a~b",
+    }
+
+
 @pytest.mark.parametrize("tool", [tool for tool in TOOLS if NEEDED.get(tool)])
 def test_spaces_around_the_sign(tool):
     line = ends(tool, *NEEDED[tool], "--options", "seed", "=", "0")

@@ -67,8 +67,9 @@ def fitted(mesh: Mesh, path: Path) -> tuple[Mesh, list[str]]:
         names = ", ".join(sorted(mesh.field_data))
         remarks.append(f"PLY holds no data of the whole mesh: left out of {path.name}: {names}")
         mesh = replace(mesh, field_data={})
-    if path.suffix.lower() == ".csv" and (mesh.cells or mesh.field_data):
-        names = ", ".join(["the cells"] * bool(mesh.cells) + sorted(mesh.cell_data | mesh.field_data))
+    if path.suffix.lower() == ".csv" and (mesh.cells or mesh.cell_data or mesh.field_data):
+        lost = {*mesh.cell_data, *mesh.field_data} - {*mesh.point_data}  # a copy on the cells of what stays is no loss
+        names = ", ".join(["the cells"] * bool(mesh.cells) + sorted(lost))
         remarks.append(f"a table holds points and their fields alone: left out of {path.name}: {names}")
         mesh = replace(mesh, cells={}, cell_data={}, field_data={})
     check_writable(path, mesh)

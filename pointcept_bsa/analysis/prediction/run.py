@@ -186,7 +186,7 @@ def forces_on(
     whole = np.zeros((len(mesh.points), pred.shape[1]))  # points that no face has stay 0
     whole[used] = pred
     if not surface.closed:
-        warnings.append(f"WARNING: the surface is not closed ({surface.open_edges} open edges): forces lack the rest")
+        warnings.append(f"WARNING: the surface is not closed ({surface.gaps}): forces lack the rest")
     shear = None if network.shear_channels is None else whole[:, network.shear_channels]
     return pressure_forces(mesh.points, surface, whole[:, network.pressure_channel], reference, shear)
 

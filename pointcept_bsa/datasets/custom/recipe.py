@@ -186,6 +186,10 @@ class FieldReader:
             if source in self.mesh.left_out:
                 raise MissingField(f"{self.path}: {source!r} is no field of numbers, wanted one", source)
             names = [*available_fields(self.mesh, self.row)]
+            asked = {source, match.group(1)} if match else {source}
+            if asked & {*self.mesh.left_out}:
+                wanted = "what is there under this name holds no real numbers (text, complex, objects), wanted numbers"
+                raise MissingField(f"{self.path}: field {source!r}: {wanted}; it has {names[:20]}", source)
             hint = nearest(source, names)
             raise MissingField(f"{self.path}: has no field {source!r}, it has {names[:20]}{hint}", source)
         values, kind = found

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from torch.nn.parameter import is_lazy
 
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.files.checkpoint_file import read_checkpoint
+from pointcept_bsa.host.weight import refuse_no_file
 from pointcept_bsa.training.checkpoints.export import load_safetensors
 from pointcept_bsa.training.checkpoints.files import checksum_path, is_intact
 from pointcept_bsa.training.processes.sharding import load_model_state
@@ -31,8 +31,7 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
     Only tensors and plain containers are read (``weights_only``; or a ``.safetensors`` file). A file that does not fit
     the checksum beside it is refused. Raises ``InputError``.
     """
-    if not os.path.isfile(path):
-        raise InputError(f"weight={str(path)!r}: no such file")
+    refuse_no_file(path)
     try:
         intact = is_intact(Path(path))
     except OSError as error:

@@ -119,6 +119,6 @@ class AnchoredModel(BoundedModel):
     def describe(self) -> str:
         """What people read."""
         return (
-            f"every point predicted as a query of {told_anchors(self.anchors)} anchors, drawn at random "
-            f"(seed {self.seed}), {self.votes} vote(s)"
+            f"every point predicted as a query of {told_anchors(self.anchors)} anchors (all points where there are no "
+            f"more), drawn at random (seed {self.seed}), {self.votes} vote(s)"
         )

@@ -35,6 +35,12 @@ class Surface:
     def closed(self) -> bool:
         return self.open_edges == 0 and self.crowded_edges == 0
 
+    @property
+    def gaps(self) -> str:
+        """What keeps it from being closed, in words."""
+        found = {"of one triangle": self.open_edges, "of three or more": self.crowded_edges}
+        return ", ".join(f"{count} edges {what}" for what, count in found.items() if count)
+
 
 def triangles_of(mesh: Mesh) -> np.ndarray:
     """(F, 3) all triangles, quads and polygons of a mesh; those of more corners, concave ones too, are cut."""
@@ -53,10 +59,11 @@ def outward_surface(points: np.ndarray, triangle: np.ndarray) -> Surface:
 
     Args:
         points: (N, 3).
-        triangle: (F, 3), in any orientation. Points at the same place count as one here (files of loose triangles).
+        triangle: (F, 3), in any orientation. Points at the same place count as one here (files of loose triangles);
+            triangles with two corners at one place (poles of structured grids) are left out.
     """
-    kept = triangle[(np.diff(np.sort(triangle, axis=1), axis=1) > 0).all(1)]
     place = np.unique(points, axis=0, return_inverse=True)[1].ravel()
+    kept = triangle[(np.diff(np.sort(place[triangle], axis=1), axis=1) > 0).all(1)]
     neighbors, same_way, open_edges, crowded = _adjacency(place[kept])
     sign = _agreeing_signs(len(kept), neighbors, same_way)
     part = connected_components(_graph(len(kept), neighbors), directed=False)[1]

@@ -222,10 +222,10 @@ def _alike(a: Any, b: Any) -> bool:
 
 
 def outside_range(sample: Mapping[str, np.ndarray], known: Mapping[str, Any]) -> list[str]:
-    """What of a sample lies outside the training data, a sentence each; none if nothing does."""
+    """What of a sample lies outside the training data, a sentence each; none if nothing does. In units of the files."""
     found = []
     n, (fewest, most) = len(sample["coord"]), known["points"]
-    offsets = known.get("inputs", {}).get("offsets", {})
+    offsets, scales = known.get("inputs", {}).get("offsets", {}), known.get("standardize", {})
     if not fewest / POINTS_FACTOR <= n <= most * POINTS_FACTOR:
         found.append(f"{n} points, in training {fewest} to {most}" if fewest < most else f"{n} points, not {most}")
     for key, stats in known["fields"].items():
@@ -236,7 +236,10 @@ def outside_range(sample: Mapping[str, np.ndarray], known: Mapping[str, Any]) ->
         if len(low) != values.shape[1]:
             found.append(f"{key} has {values.shape[1]} columns, in training {len(low)}")
             continue
-        values = values + np.asarray(offsets.get(key, 0.0))  # as in the files
+        if key in scales:
+            std, mean = np.asarray(scales[key]["std"]), np.asarray(scales[key]["mean"])
+            values, low, high = values * std + mean, low * std + mean, high * std + mean
+        values = values + np.asarray(offsets.get(key, 0.0))  # as in the files; the range has them
         slack = TOLERANCE * (high - low) + 1e-6 * np.maximum(abs(low), abs(high))
         found += _columns_outside(key, values, low, high, slack)
         if "extent_min" in stats:
