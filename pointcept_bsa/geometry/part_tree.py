@@ -152,9 +152,14 @@ class PartTree(BallTree):
         return self.arrival.back(super().scatter(x))
 
     def permuted(self, x: Tensor, *, to_rotated: bool) -> Tensor:
+        turn, back = self.way(to_rotated=to_rotated)
+        return turn(x, back=back)
+
+    def way(self, *, to_rotated: bool) -> tuple[Turn, bool]:
+        """What :meth:`permuted` does: the turn, and whether it is the way back. Raises as that does."""
         if self.turn is None:
             raise ValueError("tree: got one without rotation, wanted PartTree.share(..., rotate=degrees)")
-        return self.turn(x, back=not to_rotated)
+        return self.turn, not to_rotated
 
 
 @dataclass(frozen=True, eq=False)

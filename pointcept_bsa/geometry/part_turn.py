@@ -8,11 +8,13 @@ Most rows stay in their process: the others are on their way while these are put
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from pointcept_bsa.distributed.collectives import GRADIENT, all_to_all, begin_all_to_all, numbers_of_all
 
@@ -35,6 +37,12 @@ class OneWay:
     send: tuple[int, ...]
     receive: tuple[int, ...]
     arriving: Tensor
+
+    @cached_property
+    def places(self) -> Tensor:
+        """(S,) own row for each slot, or -1 - i for the i-th of those that come."""
+        coming = torch.arange(len(self.arriving), device=self.arriving.device)
+        return self.source.index_copy(0, self.arriving, -1 - coming)
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +73,18 @@ class Turn:
         out: Tensor = _Turned.apply(x, *ways, self.group, NAME)
         return out
 
+    def exchanged(
+        self, x: Tensor, summand: Tensor | None, *, back: bool = False
+    ) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
+        """The rows of x + summand (S, ...) that change the process, for whoever puts all in order: x and the summand,
+        the ``places`` of the slots among the rows that stay and those that come, and the latter.
+
+        The first two are for one use alone, and what that leaves of the gradients of rows that go counts for nothing.
+        """
+        way, inverse = (self.back, self.there) if back else (self.there, self.back)
+        x, summand, came = _Exchanged.apply(x, summand, way, inverse, self.group, NAME)
+        return x, summand, way.places, came
+
 
 class _Turned(torch.autograd.Function):
     @staticmethod
@@ -79,3 +99,29 @@ class _Turned(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         way, inverse, group, name = ctx.there
         return _Turned.apply(grads[0], way, inverse, group, name + GRADIENT), None, None, None, None
+
+
+class _Exchanged(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, summand: Tensor | None, way: OneWay, inverse: OneWay, group: dist.ProcessGroup, name: str
+    ) -> tuple[Tensor, Tensor | None, Tensor]:
+        ctx.there = way, inverse, group, name
+        rows = x[way.leaving]
+        if summand is not None:
+            rows = rows + summand[way.leaving]
+        came, work = begin_all_to_all(rows, way.send, way.receive, group, name)
+        work.wait()
+        return x.view_as(x), None if summand is None else summand.view_as(summand), came
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        way, inverse, group, name = ctx.there
+        came, work = begin_all_to_all(grads[2], inverse.send, inverse.receive, group, name + GRADIENT)
+        work.wait()
+        # Nobody else has these gradients: the results are for one use.
+        for grad in grads[:2]:
+            if grad is not None:
+                grad.index_copy_(0, way.leaving, came.to(grad.dtype))
+        return grads[0], grads[1], None, None, None, None

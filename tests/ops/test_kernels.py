@@ -236,7 +236,7 @@ ROWS = [(1, 24), (70, 200)] + [(77, 64), (70000, 64)] * (DEVICE == "cuda")  # on
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("rows, channels", ROWS)
 @pytest.mark.parametrize("dimensions", [None, 2, 3])
-@pytest.mark.parametrize("moved", [False, True])
+@pytest.mark.parametrize("moved", [False, True, "mixed"])
 @pytest.mark.parametrize("added", [False, True])
 def test_residual_norm(rows, channels, dimensions, moved, added, dtype):
     """The stream stays float32; what is added to it, and what comes out, is of the type of autocast."""
@@ -249,6 +249,10 @@ def test_residual_norm(rows, channels, dimensions, moved, added, dtype):
     coord = torch.randn(rows, dimensions or 1, device=DEVICE)
     there = torch.randperm(rows, device=DEVICE)
     order = (there, there.argsort()) if moved else None
+    if moved == "mixed":  # a third of the rows come from elsewhere, the last of them first
+        count = -(-rows // 3)
+        values["others"] = torch.randn(count, channels, device=DEVICE)
+        there[torch.randperm(rows, device=DEVICE)[:count]] = -1 - torch.arange(count, device=DEVICE).flip(0)
     probes = torch.randn(2, rows, channels, device=DEVICE)
     for uses in ((True, True), (True, False), (False, True)):
         results = []
@@ -261,7 +265,8 @@ def test_residual_norm(rows, channels, dimensions, moved, added, dtype):
             if dimensions is not None:
                 further["position"] = norm.PositionMap(coord, leaves["matrix"], leaves["shift"])
             with torch.autocast(DEVICE, dtype, enabled=precision == dtype != torch.float32):
-                out = function(leaves["x"], leaves["weight"], 1e-6, order=order, **further)
+                mixed = norm.MixedOrder(there, leaves["others"]) if moved == "mixed" else order
+                out = function(leaves["x"], leaves["weight"], 1e-6, order=mixed, **further)
             assert out[0].dtype == torch.float32 and out[1].dtype == precision
             loss = sum((o.float() * p).sum() for o, p, use in zip(out, probes, uses, strict=True) if use)
             grads = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
@@ -333,7 +338,13 @@ def test_operators_are_well_registered():
     start = branches[0].flatten(0, 1), weight, 1e-6, torch.bfloat16
     place, order = torch.randn(18, 3, device=DEVICE), torch.randperm(18, device=DEVICE)
     summand, bias = branches[1].flatten(0, 1), weight.detach().clone().requires_grad_()
-    for further in ((None,) * 6, (summand, bias, order, place, matrix, weight)):
+    others = torch.randn(5, 8, device=DEVICE, requires_grad=True)
+    mixed = order.clone().index_put_((order[:5],), -1 - torch.arange(5, device=DEVICE))
+    for further in (
+        (None,) * 7,
+        (summand, bias, order, place, matrix, weight, None),
+        (summand, bias, mixed, place, matrix, weight, others),
+    ):
         torch.library.opcheck(torch.ops.pcbsa.residual_norm.default, (*start, *further))
     summands = [b.detach() for b in branches]
     for dtype in (None, torch.float32):

@@ -62,8 +62,8 @@ def attend_ball_sparse(
         k_cmp, v_cmp = pool_both(layer.pool_k, layer.pool_v, k[0], v[0], layout.valid)
         q_cmp = layer.pool_q(q[0], layout.valid) if layer.group_size > 1 else q[0]
         coarse = CoarseKeys(k_cmp, v_cmp, layout, layer.levels)
-        # Of a part the ball branch is what the device does meanwhile: with all blocks while these are on their way; with
-        # a few tokens of levels while the host waits for what the others want, and begins what follows.
+        # Of a part the ball branch is what the device does meanwhile: while the blocks are on their way, or, with the
+        # few tokens of levels, while the host waits for what the others want, and begins what follows.
         meanwhile = layout.is_part and layer.levels is None
         if meanwhile:
             ball = layer.ball(q[1], k[1], v[1], layout)

@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import Tensor
 
+from pointcept_bsa.geometry.part_tree import PartTree
 from pointcept_bsa.layers.fused.linear import Summand, master_parameter
 from pointcept_bsa.ops.permute import permute
-from pointcept_bsa.ops.rms_norm import PositionMap, residual_norm
+from pointcept_bsa.ops.rms_norm import MixedOrder, PositionMap, residual_norm
 
 if TYPE_CHECKING:
     from pointcept_bsa.geometry.ball_tree import BallTree
+    from pointcept_bsa.geometry.part_turn import Turn
     from pointcept_bsa.layers.attention_layer import AttentionLayer
     from pointcept_bsa.layers.linear import Linear
     from pointcept_bsa.layers.norm import RMSNorm
@@ -24,21 +26,26 @@ class Residual(NamedTuple):
         x: (S, C).
         summand: (S, C), what the layer before adds.
         order: a permutation of the rows and its inverse: row r is row order[0][r] of the sum.
+        turn: in its place, where other processes have some of the rows; and whether it is the way back.
     """
 
     x: Tensor
     summand: Summand | None = None
     order: tuple[Tensor, Tensor] | None = None
+    turn: tuple[Turn, bool] | None = None
 
     def permuted(self, tree: BallTree, *, to_rotated: bool) -> Residual:
-        """The stream in the order of the other tree: by the kernel that comes next, where its rows are all here."""
-        if tree.is_part:
-            return Residual(tree.permuted(self.total(), to_rotated=to_rotated))
+        """The stream in the order of the other tree, by the kernel that comes next."""
+        if isinstance(tree, PartTree):
+            return self._replace(turn=tree.way(to_rotated=to_rotated))
         return self._replace(order=tree.permutation(to_rotated=to_rotated))
 
     def total(self) -> Tensor:
         """(S, C)."""
         x = self.x if self.summand is None else self.x + self.summand.to_tensor()
+        if self.turn is not None:
+            turn, back = self.turn
+            return turn(x, back=back)
         return x if self.order is None else permute(x, *self.order)
 
     def normed(
@@ -51,14 +58,19 @@ class Residual(NamedTuple):
             if position_map is None:
                 x = self.total()
                 return x, norm(x) + position(relative_position)
-        value, bias = self.summand or (None, None)
+        x, (value, bias) = self.x, self.summand or (None, None)
+        order: tuple[Tensor, Tensor] | MixedOrder | None = self.order
+        if self.turn is not None:
+            turn, back = self.turn
+            x, value, *mixed = turn.exchanged(x, value, back=back)
+            order = MixedOrder(*mixed)
         return residual_norm(
-            self.x,
+            x,
             norm.weight,
-            eps=norm.eps_of(self.x),
+            eps=norm.eps_of(x),
             summand=value,
             bias=bias,
-            order=self.order,
+            order=order,
             position=position_map,
         )
 

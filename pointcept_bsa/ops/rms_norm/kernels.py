@@ -1,6 +1,7 @@
 """Triton kernels of RMSNorm and of what stands before and after it in a transformer block.
 
-ADD: the rows are first added to others. MOVE: and put into another order, row r being taken from row ORDER[r].
+ADD: the rows are first added to others. MOVE: and put into another order, row r being taken from row ORDER[r]; with
+OTHERS from row -1 - ORDER[r] of these, where that is negative.
 SPACE > 0: an affine map of SPACE coordinates is added to the result. A program holds ROWS rows at a time; in the
 backward pass it walks over PARTS of them and adds up the gradients of the weights, whose sum over the programs the last
 one takes.
@@ -18,14 +19,14 @@ from pointcept_bsa.ops.launch import is_last, sum_of_parts
 @triton.jit
 def _load(X, row, rows, C: tl.constexpr, COLUMNS: tl.constexpr):
     columns = tl.arange(0, COLUMNS)
-    inside = (row[:, None] < rows) & (columns[None, :] < C)
+    inside = (row[:, None] >= 0) & (row[:, None] < rows) & (columns[None, :] < C)
     return tl.load(X + row.to(tl.int64)[:, None] * C + columns[None, :], mask=inside, other=0.0).to(tl.float32)
 
 
 @triton.jit
 def _store(X, value, row, rows, C: tl.constexpr, COLUMNS: tl.constexpr):
     columns = tl.arange(0, COLUMNS)
-    inside = (row[:, None] < rows) & (columns[None, :] < C)
+    inside = (row[:, None] >= 0) & (row[:, None] < rows) & (columns[None, :] < C)
     tl.store(X + row.to(tl.int64)[:, None] * C + columns[None, :], value.to(X.dtype.element_ty), mask=inside)
 
 
@@ -44,17 +45,19 @@ def _source(ORDER, row, rows, MOVE: tl.constexpr):
 
 
 @triton.jit
-def forward_kernel(X, A, ORDER, WEIGHT, POSITION, MAP, SHIFT, OUT, TOTAL, SCALE, rows, eps, C: tl.constexpr,
+def forward_kernel(X, A, OTHERS, ORDER, WEIGHT, POSITION, MAP, SHIFT, OUT, TOTAL, SCALE, rows, eps, C: tl.constexpr,
                    COLUMNS: tl.constexpr, ROWS: tl.constexpr, ADD: tl.constexpr, MOVE: tl.constexpr,
-                   SPACE: tl.constexpr):  # fmt: skip
+                   FROM_OTHERS: tl.constexpr, SPACE: tl.constexpr):  # fmt: skip
     """OUT (rows, C) = x SCALE WEIGHT + MAP POSITION + SHIFT with x = X, or with ADD or MOVE x = TOTAL = (X + A)[ORDER]
-    (rows, C), and SCALE (rows,) = 1 / sqrt(mean(x^2) + eps). MAP is (C, SPACE)."""
+    (rows, C), FROM_OTHERS for some, and SCALE (rows,) = 1 / sqrt(mean(x^2) + eps). MAP is (C, SPACE)."""
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     columns = tl.arange(0, COLUMNS)
     source = _source(ORDER, row, rows, MOVE)
     x = _load(X, source, rows, C, COLUMNS)
     if ADD:
         x += _load(A, source, rows, C, COLUMNS)
+    if FROM_OTHERS:
+        x += _load(OTHERS, -1 - source, rows, C, COLUMNS)
     if ADD or MOVE:
         _store(TOTAL, x, row, rows, C, COLUMNS)
         # As stored: the backward pass knows x in that type alone, and SCALE has to be that of the same x.
@@ -72,13 +75,14 @@ def forward_kernel(X, A, ORDER, WEIGHT, POSITION, MAP, SHIFT, OUT, TOTAL, SCALE,
 
 
 @triton.jit
-def backward_kernel(X, ORDER, WEIGHT, POSITION, SCALE, GRAD, FURTHER, DX, DA, SUMS, COUNTER, DWEIGHTS, rows,
+def backward_kernel(X, ORDER, WEIGHT, POSITION, SCALE, GRAD, FURTHER, DX, DA, DOTHERS, SUMS, COUNTER, DWEIGHTS, rows,
                     C: tl.constexpr, COLUMNS: tl.constexpr, ROWS: tl.constexpr, PARTS: tl.constexpr,
-                    MOVE: tl.constexpr, SPACE: tl.constexpr, FURTHER_GRAD: tl.constexpr, TWICE: tl.constexpr,
-                    BIAS: tl.constexpr, WIDE: tl.constexpr, AT_ONCE: tl.constexpr):  # fmt: skip
+                    MOVE: tl.constexpr, FROM_OTHERS: tl.constexpr, SPACE: tl.constexpr, FURTHER_GRAD: tl.constexpr,
+                    TWICE: tl.constexpr, BIAS: tl.constexpr, WIDE: tl.constexpr, AT_ONCE: tl.constexpr):  # fmt: skip
     """DX (rows, C) of x = X, to which FURTHER_GRAD adds a gradient that x has from elsewhere; with MOVE row r of it is
-    put where it came from; TWICE: also as DA, in its type. DWEIGHTS: the gradients of WEIGHT (C,) and, behind it, of
-    SHIFT (C,) and MAP (C, SPACE), and with BIAS the column sums of DA, or of DX (C,); SUMS in passing."""
+    put where it came from, FROM_OTHERS into DOTHERS; TWICE: also as DA, in its type. DWEIGHTS: the gradients of WEIGHT
+    (C,) and, behind it, of SHIFT (C,) and MAP (C, SPACE), and with BIAS the column sums of DA, or of DX (C,); SUMS in
+    passing."""
     columns = tl.arange(0, COLUMNS)
     inside = columns < C
     weight = tl.load(WEIGHT + columns, mask=inside, other=0.0).to(tl.float32)
@@ -112,6 +116,8 @@ def backward_kernel(X, ORDER, WEIGHT, POSITION, SCALE, GRAD, FURTHER, DX, DA, SU
         _store(DX, dx, source, rows, C, COLUMNS)
         if TWICE:
             _store(DA, dx, source, rows, C, COLUMNS)
+        if FROM_OTHERS:
+            _store(DOTHERS, dx, -1 - source, rows, C, COLUMNS)
         if BIAS:
             # Of the rounded numbers, which are what autograd would have summed.
             dbias += tl.sum(dx.to(DA.dtype.element_ty if TWICE else DX.dtype.element_ty).to(tl.float32), 0)

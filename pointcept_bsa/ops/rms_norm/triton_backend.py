@@ -54,20 +54,22 @@ def _forward(
     position: Tensor | None,
     matrix: Tensor | None,
     shift: Tensor | None,
+    others: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The norm in ``dtype``, what was normalised (empty if that is x itself), and the factor of each row."""
     from .kernels import forward_kernel
 
     x = x.contiguous()
-    summand, order, position, matrix, shift = (
-        t if t is None else t.contiguous() for t in (summand, order, position, matrix, shift)
+    summand, order, position, matrix, shift, others = (
+        t if t is None else t.contiguous() for t in (summand, order, position, matrix, shift, others)
     )
     out, total, scale = _shapes(x, dtype, summand, order)
     constants = _constants(x.shape[-1])
     with on_device_of(x):
         forward_kernel[(-(-scale.shape[0] // constants["ROWS"]),)](
-            x, summand, order, weight, position, matrix, shift, out, total, scale, scale.shape[0], eps,
-            ADD=summand is not None, MOVE=order is not None, SPACE=0 if position is None else position.shape[-1],
+            x, summand, others, order, weight, position, matrix, shift, out, total, scale, scale.shape[0], eps,
+            ADD=summand is not None, MOVE=order is not None, FROM_OTHERS=others is not None,
+            SPACE=0 if position is None else position.shape[-1],
             **constants,
         )  # fmt: skip
     return out, total, scale
@@ -82,7 +84,7 @@ def _shapes(
 
 
 @_forward.register_fake
-def _(x, weight, eps, dtype, summand, bias, order, position, matrix, shift):
+def _(x, weight, eps, dtype, summand, bias, order, position, matrix, shift, others):
     return _shapes(x, dtype, summand, order)
 
 
@@ -97,14 +99,18 @@ def _backward(
     position: Tensor | None,
     also: torch.dtype | None,
     bias: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
+    others: int,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Gradient of x (what was normalised), to which ``further`` is added; the same in the type ``also`` (None: empty);
-    gradients of the weight, the shift, the matrix and the bias behind each other in float32."""
+    gradients of the weight, the shift, the matrix and the bias behind each other in float32; that of so many
+    ``others``."""
     from .kernels import backward_kernel
 
     x, grad = x.contiguous(), grad.contiguous()
     further, order, position = (t if t is None else t.contiguous() for t in (further, order, position))
-    dx, da, dweights = _gradient_shapes(x, position, also, bias)
+    dx, da, dweights, dothers = _gradient_shapes(x, position, also, bias, others)
+    if others:  # as many rows of x are left out of the order
+        dx, da = dx.zero_(), da.zero_()
     constants = _constants(x.shape[-1])
     tiles = -(-scale.shape[0] // constants["ROWS"])
     parts = -(-tiles // PROGRAMS)
@@ -113,33 +119,36 @@ def _backward(
     wide = min(512, power_of_2(dweights.shape[0]))
     with on_device_of(x):
         backward_kernel[(programs,)](
-            x, order, weight, position, scale, grad, further, dx, da, sums, counters(x, 1), dweights, scale.shape[0],
-            PARTS=parts, MOVE=order is not None, SPACE=0 if position is None else position.shape[-1],
+            x, order, weight, position, scale, grad, further, dx, da, dothers, sums, counters(x, 1), dweights,
+            scale.shape[0], PARTS=parts, MOVE=order is not None, FROM_OTHERS=others > 0,
+            SPACE=0 if position is None else position.shape[-1],
             FURTHER_GRAD=further is not None, TWICE=also is not None, BIAS=bias,
             WIDE=wide, AT_ONCE=SUMMED // wide, num_warps=8, **constants,
         )  # fmt: skip
-    return dx, da, dweights
+    return dx, da, dweights, dothers
 
 
 def _gradient_shapes(
-    x: Tensor, position: Tensor | None, also: torch.dtype | None, bias: bool
-) -> tuple[Tensor, Tensor, Tensor]:
+    x: Tensor, position: Tensor | None, also: torch.dtype | None, bias: bool, others: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     numbers = x.shape[-1] * ((1 if position is None else 2 + position.shape[-1]) + (1 if bias else 0))
     da = x.new_empty(x.shape if also is not None else (0,), dtype=also or x.dtype)
-    return x.new_empty(x.shape), da, x.new_empty(numbers, dtype=torch.float32)
+    dweights = x.new_empty(numbers, dtype=torch.float32)
+    return x.new_empty(x.shape), da, dweights, x.new_empty(others, *x.shape[1:])
 
 
 @_backward.register_fake
-def _(grad, further, x, weight, scale, order, position, also, bias):
-    return _gradient_shapes(x, position, also, bias)
+def _(grad, further, x, weight, scale, order, position, also, bias, others):
+    return _gradient_shapes(x, position, also, bias, others)
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
-    x, weight, _, _, summand, bias, order, position, matrix, shift = inputs
+    x, weight, _, _, summand, bias, order, position, matrix, shift, others = inputs
     _, total, scale = output
     ctx.moved = summand is not None or order is not None
     ctx.save_for_backward(total if ctx.moved else x, weight, scale, order, position)
     ctx.summand, ctx.bias, ctx.matrix, ctx.shift = (t if t is None else t.dtype for t in (summand, bias, matrix, shift))
+    ctx.others = None if others is None else len(others)
     ctx.set_materialize_grads(False)
 
 
@@ -148,11 +157,12 @@ def _gradient(ctx: Any, grad: Tensor | None, further: Tensor | None, _: Any) -> 
     if not ctx.moved:
         further = None  # of an empty tensor
     if grad is None and further is None:
-        return (None,) * 10
+        return (None,) * 11
     if grad is None:
         grad = torch.zeros_like(x)  # only the sum was used
     also = ctx.summand if ctx.summand != x.dtype else None
-    dx, da, dweights = _backward(grad, further, x, weight, scale, order, position, also, ctx.bias is not None)
+    bias, others = ctx.bias is not None, ctx.others or 0
+    dx, da, dweights, dothers = _backward(grad, further, x, weight, scale, order, position, also, bias, others)
     channels = x.shape[-1]
     sizes = [channels]
     if position is not None:
@@ -165,7 +175,8 @@ def _gradient(ctx: Any, grad: Tensor | None, further: Tensor | None, _: Any) -> 
     if position is not None:
         dmatrix, dshift = parts.pop().view(channels, -1).to(ctx.matrix), parts.pop().to(ctx.shift)
     dsummand = None if ctx.summand is None else dx if also is None else da
-    return dx, parts[0].to(weight.dtype), None, None, dsummand, dbias, None, None, dmatrix, dshift
+    dothers = None if ctx.others is None else dothers
+    return dx, parts[0].to(weight.dtype), None, None, dsummand, dbias, None, None, dmatrix, dshift, dothers
 
 
 _forward.register_autograd(_gradient, setup_context=_keep)
@@ -194,7 +205,7 @@ def _result_type(x: Tensor) -> torch.dtype:
 
 def rms_norm_triton(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     """As :func:`.reference.rms_norm`; under autocast the result has the type of the matrix product that follows."""
-    out: Tensor = _forward(x, weight, eps, _result_type(x), None, None, None, None, None, None)[0]
+    out: Tensor = _forward(x, weight, eps, _result_type(x), *(None,) * 7)[0]
     return out
 
 
@@ -206,8 +217,10 @@ def residual_norm_triton(
     bias: Tensor | None,
     order: Tensor | None,
     position: PositionMap | None,
+    others: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """As :func:`.residual_norm`, the result of the norm as that of :func:`rms_norm_triton`. The map of the coordinates
     is taken in float32."""
-    out, total, _ = _forward(x, weight, eps, _result_type(x), summand, bias, order, *(position or (None, None, None)))
+    place = position or (None, None, None)
+    out, total, _ = _forward(x, weight, eps, _result_type(x), summand, bias, order, *place, others)
     return (x if summand is None and order is None else total), out
