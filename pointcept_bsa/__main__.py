@@ -9,24 +9,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from pointcept_bsa.arguments.carried import carried, config_names
+from pointcept_bsa.arguments.carried import COMMANDS, carried, config_names
 from pointcept_bsa.command import exit_code
 from pointcept_bsa.errors import InputError, nearest
 from pointcept_bsa.version import __version__
-
-COMMANDS = {
-    "train": "train",
-    "test": "test",
-    "predict": "predict",
-    "prepare": "prepare_data",
-    "compare": "compare",
-    "report": "report",
-    "tune": "tune",
-    "visualize": "visualize",
-    "export": "export",
-    "benchmark": "benchmark",
-    "baselines": "baselines",
-}
 
 
 def usage() -> str:

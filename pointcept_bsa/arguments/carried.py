@@ -3,9 +3,23 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[1]
+COMMANDS = {  # of pcbsa: the tool that each runs
+    "train": "train",
+    "test": "test",
+    "predict": "predict",
+    "prepare": "prepare_data",
+    "compare": "compare",
+    "report": "report",
+    "tune": "tune",
+    "visualize": "visualize",
+    "export": "export",
+    "benchmark": "benchmark",
+    "baselines": "baselines",
+}
 
 
 def carried(name: str) -> Path:
@@ -36,3 +50,14 @@ def config_path(path: str) -> str:
     except FileNotFoundError:
         return path
     return str(found) if ".." not in found.parts and found.is_file() else path
+
+
+def command_line(tool: str, *words: object) -> str:
+    """What to type to run a tool: ``python tools/<tool>.py`` in a checkout, ``pcbsa`` where a wheel was installed.
+
+    Words are quoted for a shell, but those in angle brackets, which somebody fills in.
+    """
+    name = next(command for command, own in COMMANDS.items() if own == tool)
+    start = f"pcbsa {name}" if (PACKAGE / "tools").is_dir() else f"python tools/{tool}.py"
+    texts = [str(word) for word in words]
+    return " ".join([start, *(text if text.startswith("<") else shlex.quote(text) for text in texts)])

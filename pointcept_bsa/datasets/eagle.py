@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from pointcept_bsa.arguments.carried import command_line
 from pointcept_bsa.datasets.arrays import check_finite, read_npy, read_npz
 from pointcept_bsa.datasets.base import PointFieldDataset
 from pointcept_bsa.datasets.prepare.layout import finish
@@ -99,7 +100,9 @@ class EagleDataset(PointFieldDataset):
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise InputError(f"{argument}: got {value!r}, wanted an integer of at least {least}")
         self.stride, self.first, self.max_neighbors = stride, first, max_neighbors
-        hint = f"python tools/prepare_data.py eagle --src <folder of Cre, Spl, Tri and splits> --dst {data_root}"
+        hint = command_line(
+            "prepare_data", "eagle", "--src", "<folder of Cre, Spl, Tri and splits>", "--dst", data_root
+        )
         self.folder = PreparedFolder(data_root, hint)
         self.protocol = self.folder.choose_protocol(protocol)
         super().__init__(split=split, data_root=data_root, **common)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pointcept_bsa.arguments.carried import command_line
 from pointcept_bsa.datasets.base import PointFieldDataset
 from pointcept_bsa.datasets.inputs import FieldInfo, InputDescription, scale_of
 from pointcept_bsa.datasets.prepared import PreparedFolder
@@ -69,7 +70,7 @@ class FolderDataset(PointFieldDataset):
 
     def prepare_hint(self, data_root: str) -> str:
         """Return the command that makes the prepared folder, for error messages."""
-        return f"python tools/prepare_data.py {self.command} --src <{self.raw}> --dst {data_root}"
+        return command_line("prepare_data", self.command, "--src", f"<{self.raw}>", "--dst", data_root)
 
     def list_samples(self) -> list[str]:
         lists = self.folder.split(self.protocol)

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from pointcept_bsa.arguments.carried import command_line
 from pointcept_bsa.datasets.arrays import read_npy
 from pointcept_bsa.datasets.base import SPLITS, PointFieldDataset
 from pointcept_bsa.datasets.prepare.hdf5 import read_hdf5
@@ -120,9 +121,8 @@ class MolecularDynamicsDataset(PointFieldDataset):
             raise InputError(f"stride: got {stride!r}, wanted an integer of at least 1")
         self.noise_levels = check_noise(noise) if split == "train" else None
         self.stride = stride
-        hint = (
-            f"python tools/prepare_data.py md --src <folder of polymer_train, polymer_test, splits> --dst {data_root}"
-        )
+        raw = "<folder of polymer_train, polymer_test, splits>"
+        hint = command_line("prepare_data", "md", "--src", raw, "--dst", data_root)
         self.folder = PreparedFolder(data_root, hint)
         self.protocol = self.folder.choose_protocol(protocol)
         super().__init__(split=split, data_root=data_root, **common)

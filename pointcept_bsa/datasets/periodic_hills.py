@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from pointcept_bsa.arguments.carried import command_line
 from pointcept_bsa.datasets.arrays import check_finite, read_npz
 from pointcept_bsa.datasets.base import SPLITS, PointFieldDataset
 from pointcept_bsa.datasets.prepare.samples import Arrays, source_file, write_samples
@@ -199,7 +200,7 @@ def _open(data_root: str) -> HillsFile | HillsFolder:
 
 
 def _prepare_hint(data_root: str | Path) -> str:
-    return f"python tools/prepare_data.py periodic_hills --src <periodic_hills_29.npz> --dst {data_root}"
+    return command_line("prepare_data", "periodic_hills", "--src", "<periodic_hills_29.npz>", "--dst", data_root)
 
 
 def _check_fields(target: Sequence[str], fields: Sequence[str]) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from pointcept_bsa.arguments.carried import command_line
 from pointcept_bsa.datasets.custom.labels import IGNORED
 from pointcept_bsa.datasets.custom.stores import is_prepared
 from pointcept_bsa.datasets.point_field import CustomFieldDataset
@@ -34,7 +35,8 @@ class CustomLabelDataset(CustomFieldDataset):
     gives_labels = True
 
     def __init__(self, split: str = "train", data_root: str = "data/custom", **options: Any) -> None:
-        hint = f"python tools/prepare_data.py custom --src <your files> --dst {data_root} --label <field>"
+        words = ("custom", "--src", "<your files>", "--dst", data_root, "--label", "<field>")
+        hint = command_line("prepare_data", *words)
         if not is_prepared(data_root):
             raise InputError(f"data_root: {data_root!r} is no prepared folder of labels; make it with: {hint}")
         super().__init__(split, data_root, **options)

@@ -53,7 +53,8 @@ class PreparedFolder:
         self.root = Path(root)
         self.prepare_hint = prepare_hint
         if not self.root.is_dir():
-            raise InputError(f"data_root: {str(root)!r} is not a folder; make it with: {prepare_hint}")
+            here = "" if self.root.is_absolute() else f" (a relative path is seen from where you are: {Path.cwd()})"
+            raise InputError(f"data_root: {str(root)!r} is not a folder; make it with: {prepare_hint}{here}")
         self._split = self._read_json("split.json")
         self._stats = self._read_json("stats.json")
         self.default_protocol = self._checked_split()

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from pointcept_bsa.arguments.carried import command_line
 from pointcept_bsa.datasets.arrays import check_finite, read_npz
 from pointcept_bsa.datasets.folder_dataset import FolderDataset
 from pointcept_bsa.datasets.inputs import InputDescription
@@ -127,7 +128,7 @@ class ShapeNetCarDataset(FolderDataset):
         super().__init__(split, data_root, protocol, validation=validation, **common)
 
     def prepare_hint(self, data_root: str) -> str:
-        command = f"python tools/prepare_data.py shapenet_car --dst {data_root}"
+        command = command_line("prepare_data", "shapenet_car", "--dst", data_root)
         return f"{command} --src <mlcfd_data folder> (or, to fetch the raw data: {command} --download)"
 
     def describe_inputs(self) -> InputDescription:

@@ -8,12 +8,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from pointcept_bsa.analysis.prediction.inputs import prepare_input
+from pointcept_bsa.analysis.prediction.network import open_network
 from pointcept_bsa.datasets.prepare.custom import prepare_custom
 from pointcept_bsa.host import build_dataset, collate_fn
 from pointcept_bsa.mesh_io import Mesh, read_mesh, write_mesh
 from pointcept_bsa.training.evaluation.export_fields import FieldExporter
 
-from .custom_bodies import ALL, FOURIER, NUMBER, PREPARE, body, collect, compare, custom_config, write_bodies
+from .custom_bodies import ALL, FOURIER, NUMBER, PREPARE, body, collect, compare, custom_config, make_run, write_bodies
 
 GIVEN = ["--field", "alpha=ALPHA", "mass=MASS"]
 OPTIONS = {  # transforms, options of the data set, options of the test set
@@ -177,3 +179,21 @@ def test_the_numbers_of_transforms_are_those_of_the_files(tmp_path, tool):
     coord = (truth.points - low) * [-1, 1, 1] + [1, 0, 0]
     feat = np.concatenate([coord / 2, (truth.point_data["temperature"][:, None] - 1e5) / 1e-3], axis=1)
     np.testing.assert_allclose(test[0]["feat"].numpy(), feat[:-1], atol=1e-5)
+
+
+def test_normals_made_of_the_faces_follow_their_order_and_that_is_said(tmp_path):
+    """In training as in the prediction; forces alone are of faces that were turned."""
+    write_bodies(tmp_path / "src", "vtp")
+    cfg = custom_config(
+        tmp_path / "src", [collect("coord", "normal")], target=["q"], fields=["normal"], drop_loose_points=True
+    )
+    run = open_network(cfg, make_run(cfg, tmp_path / "run")[0], tmp_path / "run")
+    found = {}
+    for way, step in (("as is", 1), ("turned", -1)):
+        mesh = body(0)
+        mesh = Mesh(mesh.points[:-1], {"triangle": mesh.cells["triangle"][:, ::step]})
+        prepared = prepare_input(mesh, "x", run)
+        found[way] = prepared.sample["normal"], [text for text in prepared.remarks if "looked inward" in text]
+    np.testing.assert_allclose(found["turned"][0], -found["as is"][0], atol=1e-6)
+    (said,) = [text for _, texts in found.values() for text in texts]  # one of the two looks inward
+    assert "turned for forces, but not for normals" in said

@@ -10,6 +10,7 @@ import pytest
 from custom_files import MORE, open_all, prepare, surface, write_sample
 
 from pointcept_bsa.datasets.point_field import CustomFieldDataset
+from pointcept_bsa.datasets.prepared import PreparedFolder
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.mesh_io import Mesh, write_mesh
 from pointcept_bsa.training import cli
@@ -129,6 +130,14 @@ def test_arrays_that_hold_no_numbers_are_told_as_such(tmp_path, name):
         np.savez(tmp_path / f"s{i}.npz", coord=np.random.rand(5, 3), p=np.arange(5.0), **other)
     with pytest.raises(InputError, match=r"field '.*': what is there .* holds no real numbers .*; it has \['p'\]"):
         CustomFieldDataset("train", str(tmp_path), target=["p"], fields=[name])
+
+
+def test_a_relative_folder_is_told_with_where_one_is(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=rf"'data/mine' is not a folder; make it .* where you are: {tmp_path}\)$"):
+        PreparedFolder("data/mine", "prepare")
+    with pytest.raises(InputError, match="is not a folder; make it with: prepare$"):
+        PreparedFolder(tmp_path / "data", "prepare")
 
 
 def test_a_damaged_prepared_folder_is_one_line(files, tmp_path, prepare_tool):

@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 from custom_files import surface
 
-from pointcept_bsa.datasets.custom.features import average_to_points, point_normals, wall_distance
+from pointcept_bsa.datasets.custom.features import average_to_points, orientation, point_normals, wall_distance
 from pointcept_bsa.datasets.point_field import CustomFieldDataset
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.mesh_io import Mesh, write_mesh
+
+CORNER = np.array([[x, y, z] for x in (0.0, 1) for y in (0.0, 1) for z in (0.0, 1)])
+BOX = np.array([[0, 1, 3, 2], [4, 6, 7, 5], [0, 4, 5, 1], [2, 3, 7, 6], [0, 2, 6, 4], [1, 5, 7, 3]])  # outward
 
 
 def test_normals_of_a_sphere_point_outward_and_have_length_one():
@@ -29,6 +32,42 @@ def test_normals_of_a_sphere_point_outward_and_have_length_one():
         point_normals(square, {"triangle": np.array([[0, 1, 2]])}, 3, "x")
     with pytest.raises(InputError, match="wanted lines"):
         point_normals(square, {"triangle": np.array([[0, 1, 2]])}, 2, "x")
+
+
+def test_orders_of_faces_are_told_apart():
+    corner, box = CORNER + 5e6, BOX  # far from the origin
+    turned = box.copy()
+    turned[2] = turned[2][::-1]
+    assert orientation(corner, {"quad": box}) == "outward"
+    assert orientation(corner, {"quad": box[:, ::-1]}) == "inward"
+    assert orientation(corner, {"quad": box[:5], "polygon4": box[5:]}) == "outward"
+    assert orientation(corner, {"quad": turned}) == "both ways"
+    assert orientation(corner, {"quad": box[:5]}) is None
+    fin = {"quad": box, "triangle": np.array([[0, 1, 7]])}  # three faces at an edge: no order is right there
+    assert orientation(corner, fin) is None and orientation(corner, {}) is None
+
+
+@pytest.mark.parametrize("turn", ["none", "one sample", "one face"])
+def test_normals_of_faces_in_different_order_are_told(tmp_path, prepare_tool, capsys, turn):
+    (tmp_path / "raw").mkdir()
+    for i in range(5):
+        quad = BOX.copy()
+        if i == 2 and turn != "none":
+            chosen = slice(None) if turn == "one sample" else slice(1)
+            quad[chosen] = quad[chosen, ::-1]
+        points = CORNER * [1, 2, 3 + i]
+        write_mesh(tmp_path / "raw" / f"s{i}.vtp", Mesh(points, {"quad": quad}, {"p": points[:, 0]}))
+    words = ["custom", "--src", str(tmp_path / "raw"), "--dst", str(tmp_path / "out"), "--target", "p"]
+    assert prepare_tool.main([*words, "--feature", "normal"]) == 0
+    told = capsys.readouterr().out
+    if turn == "none":
+        assert "normal: the faces" not in told
+    else:
+        way = {"one sample": "inward", "one face": "both ways"}[turn]
+        assert f"{way} in 1 (s2, ..)" in told and "outward in 4 (s0, ..)" in told
+        assert any(
+            "outward in 4" in note for note in CustomFieldDataset("train", str(tmp_path / "out")).card()["notes"]
+        )
 
 
 def test_wall_distance_and_averages_of_cells():

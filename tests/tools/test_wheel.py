@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from pointcept_bsa.__main__ import COMMANDS, main
-from pointcept_bsa.arguments.carried import config_names, config_path
+from pointcept_bsa.__main__ import main
+from pointcept_bsa.arguments.carried import COMMANDS, command_line, config_names, config_path
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = ["device=cpu", "num_worker=0", "max_iters=1", "eval_every=1", "test.pictures=False", "model.backbone.depth=1"]
@@ -106,3 +106,14 @@ def test_a_slip_is_one_line_with_the_nearest_name(words, capsys, monkeypatch):
     error = capsys.readouterr().err
     assert error.startswith("error: ") and error.count("\n") == 1
     assert "did you mean" in error
+
+
+def test_commands_that_are_told_can_be_typed(monkeypatch, tmp_path):
+    words = ("custom", "--src", "<your files>", "--dst", "my data/a")
+    assert command_line("prepare_data", *words) == (
+        "python tools/prepare_data.py custom --src <your files> --dst 'my data/a'"
+    )
+    monkeypatch.setattr("pointcept_bsa.arguments.carried.PACKAGE", tmp_path)
+    (tmp_path / "tools").mkdir()  # as in an installed wheel
+    assert command_line("prepare_data", *words) == "pcbsa prepare custom --src <your files> --dst 'my data/a'"
+    assert command_line("train", "--config", Path("a.py")) == "pcbsa train --config a.py"

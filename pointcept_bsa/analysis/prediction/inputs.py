@@ -93,9 +93,7 @@ def prepare_input(mesh: Mesh, name: str, network: Network, given: Mapping[str, s
     triangle = triangles_of(mesh)
     surface = outward_surface(mesh.points, triangle) if len(triangle) and network.dimensions == 3 else None
     if surface is not None and surface.flipped:
-        remarks.append(
-            f"{surface.flipped} of {len(surface.triangle)} faces looked inward: turned for normals and forces"
-        )
+        remarks.append(f"{surface.flipped} of {len(surface.triangle)} faces looked inward: {_turned_for(network)}")
     arrays = {"coord": _coordinates(points, network.dimensions, name)}
     source = _Source(mesh, used, surface, network, name, remarks)
     fields = _by_key(given or {}, network)
@@ -118,6 +116,17 @@ def prepare_input(mesh: Mesh, name: str, network: Network, given: Mapping[str, s
     if network.domains:
         sample[DOMAIN_NAMES] = tuple(network.domains)
     return Prepared(sample, used, surface, tuple(remarks))
+
+
+def _turned_for(network: Network) -> str:
+    """What the faces were turned for: not for normals that the training, too, took as the faces are ordered."""
+    info = network.inputs.info("normal")
+    if info is not None and info.kind == "derived" and "normal" in network.needed_fields():
+        return (
+            "turned for forces, but not for normals, which are made of the faces as they are ordered, as in training; "
+            "where the training's look outward, turn the faces of the file first"
+        )
+    return "turned for normals and forces"
 
 
 def _domains(values: np.ndarray | None, network: Network, name: str) -> np.ndarray:

@@ -13,6 +13,7 @@ from scipy.spatial import cKDTree
 from pointcept_bsa.errors import InputError
 
 Cells = Mapping[str, np.ndarray]
+FACES = ("triangle", "quad")  # and polygons
 
 
 def point_normals(points: np.ndarray, cells: Cells, dimension: int, where: object) -> np.ndarray:
@@ -29,7 +30,7 @@ def point_normals(points: np.ndarray, cells: Cells, dimension: int, where: objec
         if dimension == 2 and name == "line":
             along = points[block[:, 1]] - points[block[:, 0]]
             area = np.stack([along[:, 1], -along[:, 0], np.zeros(len(along))], axis=1)
-        elif dimension == 3 and (name in ("triangle", "quad") or name.startswith("polygon")):
+        elif dimension == 3 and (name in FACES or name.startswith("polygon")):
             corners = points[block]  # (F, k, 3)
             center = corners.mean(axis=1, keepdims=True)
             area = 0.5 * np.cross(corners - center, np.roll(corners, -1, axis=1) - center).sum(axis=1)
@@ -46,6 +47,33 @@ def point_normals(points: np.ndarray, cells: Cells, dimension: int, where: objec
         )
     length = np.linalg.norm(total, axis=1, keepdims=True)
     return np.divide(total, length, out=np.zeros_like(total), where=length > 0)[:, :dimension]
+
+
+def orientation(points: np.ndarray, cells: Cells) -> str | None:
+    """How the faces (triangles, quads, polygons) of a mesh in space are ordered.
+
+    "both ways" where two that share an edge run along it in the same direction, else "outward" or "inward" of a closed
+    surface, by the sign of its volume; None of an open one, for which nobody can say, and without faces.
+    """
+    blocks = [block for name, block in cells.items() if name in FACES or name.startswith("polygon")]
+    if not blocks:
+        return None
+    starts = np.concatenate([block.reshape(-1) for block in blocks]).astype(np.int64)
+    ends = np.concatenate([np.roll(block, -1, axis=1).reshape(-1) for block in blocks]).astype(np.int64)
+    low, high = np.minimum(starts, ends), np.maximum(starts, ends)
+    number, count = np.unique(low * len(points) + high, return_inverse=True, return_counts=True)[1:]
+    forward = np.bincount(number.reshape(-1), starts < ends)
+    if (forward[count == 2] != 1).any():
+        return "both ways"
+    if (count != 2).any():
+        return None
+    middle, volume = points.mean(axis=0), 0.0
+    for block in blocks:
+        corners = points[block] - middle
+        center = corners.mean(axis=1)
+        area = np.cross(corners - center[:, None], np.roll(corners, -1, axis=1) - center[:, None]).sum(axis=1)
+        volume += float((area * center).sum())
+    return "outward" if volume > 0 else "inward"
 
 
 def wall_distance(points: np.ndarray, mask: np.ndarray, where: object) -> np.ndarray:

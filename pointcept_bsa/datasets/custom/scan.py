@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pointcept_bsa.datasets.custom.features import other_cells
+from pointcept_bsa.datasets.custom.features import orientation, other_cells
 from pointcept_bsa.datasets.custom.labels import count_labels
 from pointcept_bsa.datasets.custom.recipe import MissingField, Recipe, available_fields, field_key, sample_of
 from pointcept_bsa.datasets.custom.sources import read_source
@@ -66,6 +66,7 @@ class Scan:
         corners: sample -> corners of all its cells, as the prepared folder keeps them.
         wide: fields that may have to lose a constant before they become float32.
         shift: field -> that constant, as the first sample has it; the samples then give it exactly.
+        ordered: "outward", "inward" or "both ways" -> samples whose faces, of which normals are made, are ordered so.
         merged: sample -> points that lie apart in the file, but not in float32.
         coarse: field -> samples in which a step of float32 exceeds ``COARSE`` of the field's range.
     """
@@ -86,6 +87,7 @@ class Scan:
     corners: dict[str, int] = field(default_factory=dict)
     wide: set[str] = field(default_factory=set)
     shift: dict[str, np.ndarray] = field(default_factory=dict)
+    ordered: dict[str, list[str]] = field(default_factory=dict)
     merged: dict[str, int] = field(default_factory=dict)
     coarse: Counter = field(default_factory=Counter)
 
@@ -140,6 +142,11 @@ def _look_at(seen: Scan, name: str, path: Path, recipe: Recipe, table: Table) ->
             bad = int(values.size - np.count_nonzero(np.isfinite(values.astype(np.float32))))
         if bad:
             faults.append(f"field {info.source!r} has {bad} NaN or infinite of {values.size} values")
+    made = any(info.kind == "derived" and info.source.startswith("normal") for info in sample.infos.values())
+    if made and seen.dimension == 3:
+        way = orientation(coord, sample.cells)
+        if way is not None:
+            seen.ordered.setdefault(way, []).append(name)
     seen.digests[name] = _digest([sample.arrays[key] for key in infos])
     if recipe.label is not None and not faults:
         seen.labels.update(count_labels(sample.arrays[field_key(recipe.label)], recipe.label, path))
@@ -197,13 +204,20 @@ def precision_lines(seen: Scan) -> list[str]:
 
 
 def sample_lines(seen: Scan) -> list[str]:
-    """Return a line for samples that are zero, of which no relative error can be told, and for unlike sizes."""
+    """Return a line for samples that are zero, of which no relative error can be told, for faces that are ordered in
+    different ways, and for unlike sizes."""
     lines = []
     if seen.zero:
         lines.append(
             f"target: zero at all points of {len(seen.zero)} samples ({', '.join(seen.zero[:3])}): they have no "
             "relative error; the loss of the written configs is of normalised values, and hooks.5.key=mse chooses "
             "weights by the mse"
+        )
+    if len(seen.ordered) > 1 or "both ways" in seen.ordered:
+        shares = ", ".join(f"{way} in {len(names)} ({names[0]}, ..)" for way, names in sorted(seen.ordered.items()))
+        lines.append(
+            f"normal: the faces are ordered {shares}: normals made of them point to either side, or cancel; turn the "
+            "faces one way in all samples (ParaView: Surface Normals with Consistency and Auto Orient)"
         )
     small, large = (min(seen.sides.values()), max(seen.sides.values())) if seen.sides else (0.0, 0.0)
     if large > UNLIKE * small:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from pointcept_bsa.arguments.carried import command_line
 from pointcept_bsa.datasets.custom.labels import checked_labels
 from pointcept_bsa.datasets.custom.recipe import Recipe, check_used, field_key, read_sample
 from pointcept_bsa.datasets.custom.sources import PREPARED, find_samples
@@ -85,7 +86,8 @@ class PreparedStore:
     """
 
     def __init__(self, root: str, target: Sequence[str], fields: Sequence[str] | None, protocol: str | None) -> None:
-        hint = f"python tools/prepare_data.py custom --src <your files> --dst {root} --target <fields>"
+        words = ("custom", "--src", "<your files>", "--dst", root, "--target", "<fields>")
+        hint = command_line("prepare_data", *words)
         self.folder = PreparedFolder(root, hint)
         content = read_fields_file(Path(root), hint)
         self.dimension = int(content["dimension"])

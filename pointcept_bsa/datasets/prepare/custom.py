@@ -5,7 +5,6 @@ Every file is looked at before anything is written; a run that was cut short goe
 
 from __future__ import annotations
 
-import shlex
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -14,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from pointcept_bsa.arguments.carried import command_line
 from pointcept_bsa.datasets.custom.features import other_cells
 from pointcept_bsa.datasets.custom.labels import classes_of, label_lines
 from pointcept_bsa.datasets.custom.recipe import Recipe, check_used, field_key, read_sample
@@ -313,7 +313,7 @@ def _write_configs(root: Path, suggested: tuple[dict[str, str], str], overwrite:
         elif path.read_text(encoding="utf-8", errors="replace") != text:
             print(f"{path}: is there and differs from what fits now, kept; --overwrite writes it anew")
     print(f"configs that fit these data, {', '.join(texts)}: {told}")
-    print(f"python tools/train.py --config {shlex.quote(str(root / 'bsa.py'))}")
+    print(command_line("train", "--config", root / "bsa.py"))
 
 
 def _refuse_other_recipe(root: Path, content: dict[str, Any], overwrite: bool) -> None:
