@@ -6,7 +6,8 @@ import os
 import sys
 from collections.abc import Callable
 
-WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")  # how threads of OpenMP, which torch has, wait
+WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")  # by which a user says how threads of OpenMP wait
+SPINS = "10000"  # about half a millisecond
 INSTALL = "python -m pip install -c constraints.txt -e . (in the checkout, in the environment of this Python)"
 
 
@@ -41,14 +42,15 @@ def exit_code(run: Callable[[], int]) -> int:
 
 
 def let_threads_sleep() -> None:
-    """Have torch's threads sleep while they wait for one another, unless the environment says how they wait.
+    """Have torch's threads sleep soon while they wait for one another, unless the environment says how they wait.
 
-    By themselves they spin for a while. With more threads than free cores (two trainings, other users) those that spin
-    hold the cores that the others need, and an iteration takes ten times as long. OpenMP reads this when torch is
-    imported; processes that are started inherit it.
+    By themselves those of GNU's OpenMP spin 300,000 times. With more threads than free cores (two trainings, other
+    users) they hold the cores that the others need, and an iteration takes several times as long; where cores are free,
+    sleeping at once would cost a quarter. OpenMP reads this when torch is imported; processes that are started inherit
+    it.
     """
     if "torch" not in sys.modules and not any(name in os.environ for name in WAITING):
-        os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+        os.environ["GOMP_SPINCOUNT"] = SPINS
 
 
 def _give_up_stdout() -> None:
