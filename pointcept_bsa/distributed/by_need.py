@@ -64,7 +64,7 @@ class _Extended(torch.autograd.Function):
         ctx.requests = requests
         given = torch.stack([table[requests.rows] for table in tables], 1)
         came = all_to_all(given, requests.send, requests.receive, requests.group, requests.name)
-        return tuple(torch.cat([table, rows]) for table, rows in zip(tables, came.unbind(1), strict=True))
+        return tuple(_below_each_other(table, rows) for table, rows in zip(tables, came.unbind(1), strict=True))
 
     @staticmethod
     @once_differentiable
@@ -80,3 +80,12 @@ class _Extended(torch.autograd.Function):
             for total, part in zip(sums if len(rows) else (), parts.unbind(1), strict=False):
                 total.index_add_(0, rows, part)
         return None, *sums
+
+
+def _below_each_other(above: Tensor, below: Tensor) -> Tensor:
+    """``torch.cat([above, below])``, whose kernel copies tables with gaps between their rows at a third of the speed of
+    ``copy_``."""
+    out = above.new_empty(len(above) + len(below), *above.shape[1:])
+    out[: len(above)] = above
+    out[len(above) :] = below
+    return out
