@@ -151,11 +151,12 @@ def mlp_of_blocks():
 def norm():
     x, weight, place = torch.zeros(SLOTS, 64), torch.zeros(64), torch.zeros(SLOTS, 3)
     order, sixteen = torch.arange(SLOTS), torch.bfloat16
-    out, _, scale = rms_norm._forward(x, weight, 1e-6, sixteen, *[None] * 6)
-    rms_norm._backward(out, None, x, weight, scale, None, None, None, False)
+    out, _, scale = rms_norm._forward(x, weight, 1e-6, sixteen, *[None] * 7)
+    rms_norm._backward(out, None, x, weight, scale, None, None, None, False, 0)
     further = x.to(sixteen), weight, order, place, torch.zeros(64, 3), weight
-    out, total, scale = rms_norm._forward(x, weight, 1e-6, sixteen, *further)
-    rms_norm._backward(out, x, total, weight, scale, order, place, sixteen, True)
+    for others in (None, torch.zeros(5, 64)):
+        out, total, scale = rms_norm._forward(x, weight, 1e-6, sixteen, *further, others)
+        rms_norm._backward(out, x, total, weight, scale, order, place, sixteen, True, 0 if others is None else 5)
 
 
 def sum_of_columns():
