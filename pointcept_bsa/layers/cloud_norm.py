@@ -20,9 +20,9 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from pointcept_bsa.distributed.mesh import context_size
+from pointcept_bsa.distributed.parts import sum_over_parts
 from pointcept_bsa.errors import InputError, nearest
 from pointcept_bsa.geometry.padding import VALID
-from pointcept_bsa.metrics import cloud_mean
 
 
 class CloudNorm(nn.Module):
@@ -100,16 +100,20 @@ class CloudNorm(nn.Module):
 
     def _of_parts(self, x: Tensor, sizes: Sequence[int], valid: Tensor | None) -> Tensor:
         """Of clouds of which this process has ``sizes`` rows each."""
-        rows = torch.tensor(sizes, device=x.device)
-        cloud = torch.arange(len(sizes), device=x.device).repeat_interleave(rows, output_size=len(x))
+        masks = _column(x.new_ones(len(x), dtype=torch.bool) if valid is None else valid, x).split(list(sizes))
+        points = sum_over_parts(torch.stack([mask.sum(0) for mask in masks]).to(x.dtype))
+        count = points.clamp(min=1) * math.prod(x.shape[2:])
 
-        def mean(values: Tensor) -> Tensor:
-            flat = values if values.dim() == 2 else values.flatten(2).mean(2)
-            of_clouds = cloud_mean(flat, rows.cumsum(0), valid)
-            return of_clouds[cloud].view(len(flat), -1, *[1] * (x.dim() - 2))
+        def mean(parts: Sequence[Tensor]) -> Sequence[Tensor]:
+            axes = (0, *range(2, x.dim()))
+            there = (part.masked_fill(~mask, 0) for part, mask in zip(parts, masks, strict=True))
+            own = [part.sum(axes, keepdim=True)[0] for part in there]
+            return (sum_over_parts(torch.stack(own)) / count).unbind()
 
-        centred = x - mean(x)
-        return centred * (mean(centred.square()) + self.eps).rsqrt()
+        rows = x.split(list(sizes))
+        centred = [part - m for part, m in zip(rows, mean(rows), strict=True)]
+        squares = mean([part.square() for part in centred])
+        return torch.cat([part * (m + self.eps).rsqrt() for part, m in zip(centred, squares, strict=True)])
 
     def _by_index(self, x: Tensor, batch: Tensor, clouds: int) -> Tensor:
         """``batch`` (N,): the cloud of each row, in any order."""
