@@ -16,6 +16,7 @@ import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ from pointcept_bsa.host.embedded.logger import get_root_logger
 from pointcept_bsa.training.env import seeded
 from pointcept_bsa.training.processes.faults import guarded
 
+GRACE = 1  # seconds
 Draw = tuple[int, int]  # (index of the sample in the data set, number of this draw in the stream)
 
 
@@ -175,8 +177,23 @@ class TrainLoader(GuardedLoader):
 
 
 def quiet_worker(number: int) -> None:
-    """A Ctrl-C reaches every process of the terminal; the main one decides what becomes of it."""
+    """Signals reach every process of a terminal, or of a batch system's job; the main one decides what becomes of them.
+
+    A Ctrl-C is left to it. SIGTERM ends this process, but ``GRACE`` seconds later: that it has died would break off the
+    main one's step wherever it is, unless the same signal has come there first.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _leave_later)
+
+
+def _leave_later(number: int, frame: FrameType | None) -> None:
+    signal.signal(signal.SIGALRM, _leave)
+    signal.alarm(GRACE)
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def build_train_loader(

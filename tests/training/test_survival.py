@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -25,6 +26,7 @@ from pointcept_bsa.training.checkpoints import files
 from pointcept_bsa.training.checkpoints.store import CheckpointStore
 from pointcept_bsa.training.cli import exit_code
 from pointcept_bsa.training.cli import test_main as run_test
+from pointcept_bsa.training.loader import GRACE, quiet_worker
 from pointcept_bsa.training.processes.faults import guarded
 
 HERE = Path(__file__).parent
@@ -120,6 +122,25 @@ def test_a_signal_to_all_processes_of_a_run_saves(config, run_dir, tmp_path):
     assert run.returncode == 143, error
     assert error.startswith("interrupted by SIGTERM") and "saved" in error and "Traceback" not in error
     assert load(run_dir)["iter"] > 20
+
+
+def load_for_ever(ready) -> None:
+    quiet_worker(0)
+    ready.set()
+    while True:
+        time.sleep(0.01)
+
+
+def test_a_loading_process_outlives_the_signal_that_the_main_one_gets_too():
+    context = multiprocessing.get_context("fork")
+    ready = context.Event()
+    loading = context.Process(target=load_for_ever, args=(ready,), daemon=True)
+    loading.start()
+    assert ready.wait(60)
+    start = time.monotonic()
+    os.kill(loading.pid, signal.SIGTERM)
+    loading.join(60)
+    assert time.monotonic() - start > 0.9 * GRACE and loading.exitcode == -signal.SIGTERM
 
 
 def test_two_processes_leave_together(config, run_dir):
