@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pointcept_bsa.analysis.comparison.statistics import adjust, paired_verdict
+from pointcept_bsa.analysis.comparison.statistics import Verdict, adjust, paired_verdict
 from pointcept_bsa.datasets.ellipsoid_flow_joint import EllipsoidFlowJointDataset
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -51,9 +51,9 @@ def assert_printed(text: str, value: float) -> None:
     assert abs(float(text) - value) <= 0.501 * unit, (text, value)
 
 
-def reports(folder: str) -> list[dict]:
+def reports(folder: str, seeds: tuple[int, ...] = (0, 1, 2)) -> list[dict]:
     found = [json.loads(path.read_text()) for path in sorted((REPORTS / folder).glob("seed_*.json"))]
-    assert [report["seed"] for report in found] == [0, 1, 2]
+    assert tuple(report["seed"] for report in found) == seeds
     return found
 
 
@@ -67,7 +67,11 @@ def errors(folder: str, density: str | None = None) -> list[dict[str, float]]:
 
 def as_told(folder: str) -> list[dict[str, float]]:
     """As the page tells them: hills in pieces."""
-    return errors(folder, "at_training_density" if folder.startswith("periodic_hills") else None)
+    return errors(folder, "at_training_density" if "periodic_hills" in folder else None)
+
+
+def as_written(verdict: Verdict) -> str:
+    return f"{verdict.ratio:.3g} ({verdict.low:.3g} to {verdict.high:.3g}) {verdict.word}"
 
 
 def assert_mean_and_std(text: str, found: list[dict[str, float]]) -> None:
@@ -103,10 +107,7 @@ def verdicts(name: str) -> dict[str, str]:
     of = {folder: paired_verdict(as_told(f"{name}/{folder}"), as_told(f"{name}/bsa")) for folder in folders}
     del of["bsa"]
     assert len(of) == (12 if name in SETS[:2] else 5)
-    return {
-        folder: f"{verdict.ratio:.3g} ({verdict.low:.3g} to {verdict.high:.3g}) {verdict.word}"
-        for folder, verdict in adjust(of).items()
-    }
+    return {folder: as_written(verdict) for folder, verdict in adjust(of).items()}
 
 
 @pytest.mark.parametrize("name", SETS)
@@ -195,6 +196,123 @@ def test_errors_after_the_time_of_the_fastest_network():
                 (before, first), (then, second) = curve[after - 1], curve[after]
                 found.append(first + (second - first) * (seconds - before) / (then - before))
             assert_printed(rows[label][column], statistics.fmean(found))
+
+
+def test_bsa_trained_again():
+    text = " ".join(PAGE.split())
+    text = text[text.index("**Trained again.**") : text.index("**What is missing.**")]
+    again = rf"({NUMBER} ± {NUMBER}) for ({NUMBER} ± {NUMBER}) \(({NUMBER} \(.*?\) [a-z ]+)\)"
+    moved = rf"moves by ({NUMBER}) to ({NUMBER}) on the hills and by ({NUMBER}) to ({NUMBER}) on the ventricle"
+    extremes = re.search(moved, text).groups()
+    for index, (column, name) in enumerate((("hills", "periodic_hills"), ("ventricle", "ventricle"))):
+        new, old = as_told(f"repetition/{name}/bsa"), as_told(f"{name}/bsa")
+        now, before, verdict = re.search(rf"{column} {again}", text).groups()
+        assert_mean_and_std(now, new)
+        assert_mean_and_std(before, old)
+        assert verdict == as_written(paired_verdict(new, old))
+        steps = [
+            abs(statistics.fmean(a.values()) - statistics.fmean(b.values())) for a, b in zip(new, old, strict=True)
+        ]
+        assert_printed(extremes[2 * index], min(steps))
+        assert_printed(extremes[2 * index + 1], max(steps))
+
+
+def test_levels_and_anchors():
+    rows = tables(PAGE, "| | hills | 24 cars | proteins | ellipsoids, 65,536 points |")
+    rows.pop("---")
+    sets = ("periodic_hills", "shapenet_car_mini24", "proteins", "ellipsoid_flow_65536")
+    kept = {"BSA": "bsa", "group compression": "bsa_group_compression", "Erwin": "erwin"}
+    for label, cells in rows.items():
+        for name, cell in zip(sets, cells, strict=True):
+            folder = f"{name}/{kept[label]}" if label in kept else f"levels/{name}/bsa_hierarchical"
+            known = label != "group compression with levels" and (REPORTS / folder).is_dir()
+            assert known or not cell or re.fullmatch(rf"\({NUMBER} ± {NUMBER}\)", cell)
+            if known:
+                assert_mean_and_std(cell, as_told(folder))
+    cars = "shapenet_car_mini24"
+    text = " ".join(PAGE.split())
+    found = {
+        name: errors(f"{name}/{cars}/bsa_{end}") for name, end in (("levels", "hierarchical"), ("anchors", "anchors"))
+    }
+    told = adjust({name: paired_verdict(each, errors(f"{cars}/bsa")) for name, each in found.items()})
+    assert f"against BSA {as_written(told['levels'])} (Holm for this" in text
+    pair, bsa, verdict = re.search(rf"24 cars ({NUMBER} ± {NUMBER}) \(BSA (.*?)\), (.*?), trained again", text).groups()
+    assert_mean_and_std(pair, found["anchors"])
+    assert_mean_and_std(bsa, errors(f"{cars}/bsa"))
+    assert verdict == as_written(told["anchors"])
+    assert all("2048 anchors" in report["approximation"] for report in reports(f"anchors/{cars}/bsa_anchors"))
+
+
+def test_conditioning():
+    rows = tables(PAGE, "| | repeated | conditioning | ratio on a sample |")
+    rows.pop("---")
+    against = {
+        "AirFRANS": {"AirFRANS": "airfrans/bsa"},
+        "beams": {"beams": "beams/bsa"},
+        "ventricle": {
+            "ventricle, BSA of the table above": "ventricle/bsa",
+            "ventricle, BSA trained again": "repetition/ventricle/bsa",
+        },
+    }
+    assert list(rows) == [label for of in against.values() for label in of]
+    for name, of in against.items():
+        conditioned = errors(f"conditioning/{name.lower()}/bsa_conditioned")
+        alone = {label: paired_verdict(conditioned, errors(folder)) for label, folder in of.items()}
+        for label, verdict in adjust(alone).items():
+            repeated, mine, written = rows[label]
+            assert_mean_and_std(repeated, errors(of[label]))
+            assert_mean_and_std(mine, conditioned)
+            assert written == as_written(verdict)
+    last, adjusted = re.search(rf"of the last comparison alone \(p ({NUMBER}), after Holm ({NUMBER})\)", PAGE).groups()
+    assert_printed(last, alone[label].p)
+    assert_printed(adjusted, adjust(alone)[label].adjusted)
+
+
+JOINT = (
+    "surface/pressure_coefficient/relative_l2",
+    "volume/velocity/relative_l2",
+    "volume/pressure_coefficient/relative_l2",
+)
+
+
+def test_seed_1_of_the_joint_ellipsoids():
+    table = tables(PAGE, "| | pressure on the surface | velocity around it | pressure around it | parameters, GFLOPs |")
+    rows = tables(PAGE, "| seed 1 again | pressure on the surface | velocity around it | pressure around it |")
+    shares: dict[str, list[float]] = {"test": [], "validation": [], "first": []}
+    for label, folder in (("full attention", "full_attention"), ("BSA", "bsa"), ("AB-UPT", "abupt")):
+        (report,) = reports(f"ellipsoid_flow_joint/{folder}", seeds=(1,))
+        assert report["data"]["num_samples"] == 64 and report["validation"]["samples"] == 32
+        assert report["run"]["iterations"] == 2000
+        millions, giga = table[label][3].split(" M, ")
+        assert_printed(millions, report["parameters"] / 1e6)
+        assert_printed(giga, report["gflops"]["value"])
+        for cell, written, metric in zip(rows[label], table[label], JOINT, strict=False):
+            of = {int(sample["name"].rsplit("_", 1)[1]): sample[metric] for sample in report["samples"]}
+            before = float(written.split()[0])
+            assert_printed(cell, statistics.fmean(of.values()))
+            shares["test"].append(statistics.fmean(of.values()) / before - 1)
+            curve = [value for _, _, value in report["run"]["validation"][metric]]
+            assert curve[-1] == min(curve)  # the last weights are the chosen ones
+            shares["validation"].append(1 - curve[-1] / before)
+            shares["first"].append(1 - statistics.fmean(of[index] for index in range(32)) / before)
+    text = " ".join(PAGE.split())
+    assert (
+        f"All within {math.ceil(100 * max(map(abs, shares['test'])))}% of the table above, some on either side" in text
+    )
+    assert min(shares["test"]) < 0 < max(shares["test"])
+    ranges = {key: f"{100 * min(each):.0f} to {100 * max(each):.0f}% less" for key, each in shares.items()}
+    assert f"{ranges['validation']} than the table on the 32 validation bodies" in text
+    assert f"{ranges['first']} on the first 32 test bodies" in text
+
+
+def test_trainings_that_shared_a_card_tell_no_times():
+    folders = ("repetition", "levels", "anchors", "conditioning", "ellipsoid_flow_joint")
+    found = [path for folder in folders for path in (REPORTS / folder).rglob("*.json")]
+    assert len(found) == 24
+    for path in found:
+        report = json.loads(path.read_text())
+        assert report["seconds"] is report["run"]["train_seconds"] is report["run"]["ms_per_iteration"] is None
+        assert all(row[1] is None for curve in report["run"]["validation"].values() for row in curve)
 
 
 def test_the_mean_training_target_of_the_joint_ellipsoids():
