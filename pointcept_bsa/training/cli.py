@@ -148,7 +148,7 @@ def _in_our_words(error: Exception) -> InputError | None:
     if isinstance(error, OSError):
         return place_error(error, is_given)
     if is_out_of_memory(error):
-        reason = plain_message(error).split(". ")[0]
+        reason = ". ".join(plain_message(error).split(". ")[:2])  # what happened, and how much was asked for
         return OutOfMemory(
             f"out of memory ({reason}); lower batch_size, num_worker, the points of a cloud or the model; earlier "
             f"checkpoints are intact"
