@@ -73,7 +73,8 @@ def test_gradients_reach_anchors_queries_and_every_parameter(name):
     model, anchors, queries = built(NETWORKS[name]).train(), double(ANCHORS), double(QUERIES, seed=1)
     for data in (anchors, queries):
         data["feat"].requires_grad_()
-    model.decode(model.encode_anchors(anchors), queries).square().sum().backward()
+    out = model.decode(model.encode_anchors(anchors), queries)
+    (out * torch.randn_like(out)).sum().backward()  # the square of normalised features hardly depends on anything
     assert (queries["feat"].grad.abs().sum(1) > 0).all()
     assert (anchors["feat"].grad.abs().sum(1) > 0).all()
     assert not [key for key, p in model.named_parameters() if p.grad is None or not p.grad.isfinite().all()]

@@ -274,7 +274,7 @@ def test_texts_of_files_are_told_to_be_left_out_and_are_no_target(tmp_path, prep
     assert "  p (point data), in 3 samples" in said and not any("  material" in line for line in said)
     assert "neither numbers nor cells of a fixed shape, and left out: 'material' in 3 samples" in said
     assert prepare_tool.main([*command, "material"]) == 2
-    assert "'material' is no field of numbers, wanted one" in capsys.readouterr().err
+    assert "field 'material': what is there under this name holds no real numbers" in capsys.readouterr().err
 
 
 def test_a_dry_run_of_numbers_alone_says_of_nothing_that_it_is_left_out(files, tmp_path, prepare_tool, capsys):

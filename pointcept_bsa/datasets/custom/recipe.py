@@ -183,8 +183,6 @@ class FieldReader:
             return whole
         found = self._lookup(match.group(1)) if match else None
         if match is None or found is None:
-            if source in self.mesh.left_out:
-                raise MissingField(f"{self.path}: {source!r} is no field of numbers, wanted one", source)
             names = [*available_fields(self.mesh, self.row)]
             asked = {source, match.group(1)} if match else {source}
             if asked & {*self.mesh.left_out}:
