@@ -62,6 +62,7 @@ ERWINS = ["erwin nsa", "erwin", "erwin u-net", "erwin u-net, radius"]
 RUN = {2: list(NETWORKS), 3: ["bsa", "bsa hierarchical", "full", *ERWINS]}
 RUN[4] = [*RUN[3], "bsa mean", "bsa group compression", "bsa hierarchical mean", "bsa hierarchical, blocks for all"]
 FUSED = {"erwin", "erwin nsa", "full", "bsa", "bsa hierarchical", "bsa group compression"}  # also as on the GPU
+FUSED |= {"bsa no group selection"}  # with the rows of other processes fetched within what is recomputed
 
 
 def build(name: str) -> nn.Module:
