@@ -210,39 +210,38 @@ def reduce(x: Tensor, group: dist.ProcessGroup, name: str, how: str = "SUM") -> 
     return x
 
 
-class ComingNumbers:
-    """A few integers (n,) of each process, on their way to the host of all. Counted as ``numbers``.
+class ToHost:
+    """A few integers (n,) of the device, on their way to the host.
 
     The host waits for them alone, in :meth:`wait`, and not for work that the device was given after this was made.
     """
 
-    def __init__(self, own: Tensor, group: dist.ProcessGroup):
-        own = own.long()
-        self.width = len(own)
-        count(NUMBERS, (dist.get_world_size(group) - 1) * len(own), own)
-        out = own.new_empty(dist.get_world_size(group) * len(own))
-        _all_gather(out, own, group=group)
+    def __init__(self, x: Tensor):
         self.event: torch.cuda.Event | None = None
-        if out.is_cuda:
+        self.there = x
+        if x.is_cuda:
             # Only a copy to pinned memory does not hold the host; the event tells when it is there.
-            there = torch.empty(out.shape, dtype=out.dtype, device="cpu", pin_memory=True)
-            self.there = there.copy_(out, non_blocking=True)
+            there = torch.empty(x.shape, dtype=x.dtype, device="cpu", pin_memory=True)
+            self.there = there.copy_(x, non_blocking=True)
             self.event = torch.cuda.Event()
-            self.event.record(torch.cuda.current_stream(out.device))
-        else:
-            self.there = out
+            self.event.record(torch.cuda.current_stream(x.device))
 
-    def wait(self) -> list[list[int]]:
-        """Those of each process."""
+    def wait(self) -> list[int]:
+        """The integers."""
         if self.event is not None:
             self.event.synchronize()
-        numbers: list[list[int]] = self.there.view(-1, self.width).tolist()
+        numbers: list[int] = self.there.tolist()
         return numbers
 
 
 def numbers_of_all(values: Sequence[int] | Tensor, device: torch.device, group: dist.ProcessGroup) -> list[list[int]]:
-    """A few integers of each process, on the host of all. The host waits."""
-    return ComingNumbers(torch.as_tensor(values, dtype=torch.long, device=device), group).wait()
+    """A few integers of each process, on the host of all, which waits for them. Counted as ``numbers``."""
+    own = torch.as_tensor(values, dtype=torch.long, device=device)
+    count(NUMBERS, (dist.get_world_size(group) - 1) * len(own), own)
+    out = own.new_empty(dist.get_world_size(group) * len(own))
+    _all_gather(out, own, group=group)
+    numbers = ToHost(out).wait()
+    return [numbers[start : start + len(own)] for start in range(0, len(numbers), len(own))]
 
 
 def _filled(x: Tensor, rows: int) -> Tensor:

@@ -43,15 +43,20 @@ def most_selected(groups: int, heads: int, topk: int, far_blocks: int) -> int:
     return min(groups * heads * topk, far_blocks)
 
 
-def requests(blocks: float) -> float:
-    """``selected (requests)``: the number of each block that is wanted; no gradient."""
-    return blocks * INTEGER
+def marks(far_blocks: float) -> float:
+    """``selected (marks)``: for each block of the others whether it is wanted, a byte; no gradient."""
+    return far_blocks
 
 
 def messages(rows: float, channels: int, size: int) -> float:
     """What own points say to those of other processes in a step of message passing: C b a point and process that has
-    one which hears it. ``messages (requests)``: as :func:`requests`, once for all steps."""
+    one which hears it."""
     return rows * channels * size
+
+
+def requests(rows: float) -> float:
+    """``messages (requests)``: the number of each point that is heard from another process, once for all steps."""
+    return rows * INTEGER
 
 
 def neighbors(boxes: float, points: float, dimensions: int, clouds: int, processes: int, size: int = FLOAT) -> float:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property, lru_cache
 from itertools import accumulate, chain, pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -24,6 +24,23 @@ from pointcept_bsa.geometry.reorder import reorder
 def _tables(rank: int, slots: tuple[tuple[int, ...], ...], block_size: int, cuts: tuple[Runs, ...]) -> dict[Any, Any]:
     """Room for the tables of :class:`Parts` like these."""
     return {}
+
+
+class OthersRuns(NamedTuple):
+    """Of L runs of slots, of which a process has P and others want some; for :class:`.ChosenBlocks`. A mark stands for
+    none, then one for each run of a part, part after part, then one for each own run and part.
+
+    Attributes:
+        block: (1 + L,) which run the first marks are for, counted over the clouds; L, which is none, for the own ones.
+        place: (L + 2,) of each run, which own one it is; P - 1 for those of others, -1 for the last two: none.
+        mark: (L + 2,) its mark; 0 for own runs and the last two.
+        ends: (2 R,) the last mark of each part, and of the own runs for each.
+    """
+
+    block: Tensor
+    place: Tensor
+    mark: Tensor
+    ends: Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,25 +169,25 @@ class Parts:
         ends, parts, shift = self.kept[key]
         return ends, parts, shift
 
-    def of_others(self, size: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-        """Tables of runs of ``size`` slots, of which there are n, counted over the clouds.
-
-        Returns:
-            n, which names none, then the runs of the other parts, part after part;
-            of each part, where its last one stands there, or the last one of those before it, (R,);
-            (n + 2,) of each own run which one it is in the own part; anything of those of others, -1 behind them.
-        """
+    def of_others(self, size: int, device: torch.device) -> OthersRuns:
+        """Tables of the runs of ``size`` slots that other parts have."""
         key = "others", size, device
         if key not in self.kept:
-            ends = list(accumulate(self.rows(size), initial=0))  # of the parts
-            start, end = ends[self.rank : self.rank + 2]
+            rows = self.rows(size)
+            ends = list(accumulate(rows, initial=0))  # of the parts
+            start, end, every = ends[self.rank], ends[self.rank + 1], ends[-1]
             row, run = self._order(size, device)
-            others = torch.cat([run.new_full((1,), len(run)), run[:start], run[end:]])
-            last_ones = [e if e <= start else e - (end - start) for e in ends[1:]]
-            place = torch.cat([row - start, row.new_full((2,), -1)])
-            self.kept[key] = others, torch.tensor(last_ones, device=device), place
-        others, last, place = self.kept[key]
-        return others, last, place
+            here = (row >= start) & (row < end)
+            block = torch.cat([run.new_full((1,), every), run])
+            block[1 + start : 1 + end] = every
+            beyond = row.new_tensor([-1, -1])  # for runs that are none
+            place = torch.cat([torch.where(here, row - start, end - start - 1), beyond])
+            mark = torch.cat([row.add(1).masked_fill(here, 0), beyond + 1])
+            theirs = accumulate([end - start] * len(rows), initial=every)
+            table = torch.tensor([*ends[1:], *list(theirs)[1:]], device=device)
+            self.kept[key] = OthersRuns(block, place, mark, table)
+        found: OthersRuns = self.kept[key]
+        return found
 
     def own_slots(self, device: torch.device) -> Tensor:
         """(S,) own slots, counted over the whole clouds of the batch."""

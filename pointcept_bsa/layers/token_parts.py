@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -48,7 +49,7 @@ class TokensOfClouds:
         shared = shared_level(parts.whole.slots, len(parts.slots), layout.ball_size, *sizes)
         self.plan = plan_token_part(parts.cuts, parts.rank, shared, *sizes)
         self.levels, self.layout = levels, layout
-        self.counts = kept_counts(layout, (sizes, k.dtype), lambda: counts_of_parts(layout, self.plan, k.dtype))
+        self.counts = self.points(layout, (sizes, k.dtype, k.device))
         self.keys, self.values = [k], [v]
         for level in range(1, shared + 1):
             self.pool(level)
@@ -62,6 +63,16 @@ class TokensOfClouds:
         if shared > 0:
             rows = tuple(map(sum, zip(*map(parts.rows, self.sizes[:-1]), strict=True)))
             self.below = Gathering(torch.cat(self.keys).detach(), rows, parts.group, "descent")
+
+    def points(self, layout: PartLayout, key: tuple[Any, ...]) -> LevelCounts:
+        """Points of the tokens. Where all blocks are full, parts that are cut alike have the same."""
+        parts, dtype = layout.shared, key[1]
+        if parts.filled is not None:
+            return kept_counts(layout, key, lambda: counts_of_parts(layout, self.plan, dtype))
+        if ("points", *key) not in parts.kept:
+            parts.kept["points", *key] = counts_of_parts(layout, self.plan, dtype)
+        counts: LevelCounts = parts.kept["points", *key]
+        return counts
 
     def pool(self, level: int) -> None:
         """Add the tokens of a level."""

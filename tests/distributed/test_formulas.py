@@ -131,7 +131,7 @@ def test_bsa_sends_what_the_formulas_say(count, name, sent, monkeypatch):
             wanted["rotation (gradient)"] = there + back
         moved = formulas.features(shared.leaving[rank], shared.arriving[rank], C)
         wanted |= {"tree": shared.of_tree(rank, rotated) + moved, "tree (gradient)": moved}
-        integers = [*formulas.tree_numbers(2, shared.pieces if rotated else 0, count), *[count] * DEPTH]
+        integers = formulas.tree_numbers(2, shared.pieces if rotated else 0, count)
         wanted["numbers"] = sum(formulas.numbers(n, count) for n in integers)
         wanted["gradients"] = formulas.gradients(found["parameters"], count)
         assert without_need(found) == pytest.approx(wanted, rel=1e-3)  # sums of tensors that R does not divide
@@ -165,11 +165,14 @@ def test_erwin_nsa_sends_the_blocks_of_its_one_head_of_keys(count, sent):
 def test_selected_blocks_are_sent_to_those_who_want_them(count, sent):
     for name in ("bsa", "one tree", "levels"):
         found = [each[name] for each in sent(count)]
-        asked = sum(each["selected (requests)"] for each in found) // formulas.requests(1)
-        size = formulas.selected(asked, BLOCK, C, B)
-        assert sum(each["selected"] for each in found) == sum(each["selected (gradient)"] for each in found) == size
+        of_others = (count - 1) * sum(-(-n // BALL) * BALL // BLOCK for n in CLOUDS[count])
+        assert sum(each["selected (marks)"] for each in found) == DEPTH * formulas.marks(of_others)
+        size = sum(each["selected"] for each in found)
+        assert size == sum(each["selected (gradient)"] for each in found)
+        fetched = size / formulas.selected(1, BLOCK, C, B)
         groups = sum(-(-n // BALL) * BALL // 4 for n in CLOUDS[count])
-        assert 0 < asked <= DEPTH * formulas.most_selected(groups, HEADS, TOPK, (count - 1) * groups)
+        assert fetched == int(fetched)
+        assert 0 < fetched <= DEPTH * formulas.most_selected(groups, HEADS, TOPK, (count - 1) * groups)
 
 
 @pytest.mark.parametrize("count", CLOUDS)

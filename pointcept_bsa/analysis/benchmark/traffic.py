@@ -16,7 +16,6 @@ from pointcept_bsa.analysis.benchmark.inputs import make_batch
 from pointcept_bsa.backbones.bsa import BSATransformer
 from pointcept_bsa.backbones.full_attention import FullAttentionTransformer
 from pointcept_bsa.distributed import formulas
-from pointcept_bsa.distributed.collectives import GRADIENT
 from pointcept_bsa.geometry.ball_tree import BallTree
 from pointcept_bsa.geometry.part_assignment import moving_shares, pieces_of_cloud
 from pointcept_bsa.geometry.part_plan import cuts_of
@@ -94,12 +93,13 @@ def _of_bsa(backbone: BSATransformer, batch: Clouds, blocks_a_slot: float) -> di
         size = forward * formulas.descent(below, channels, b, parts)
         found["descent"] = Load(ALL_GATHER, forward * len(below), size)
     fetched = blocks_a_slot * own
-    size = (forward + depth) * formulas.selected(1, block, channels, b) + forward * formulas.requests(1)
-    found["selected"] = Load(ALL_TO_ALL, 2 * forward + depth, fetched * size)
+    size = (forward + depth) * formulas.selected(fetched, block, channels, b)
+    size += forward * formulas.marks((parts - 1) * math.ceil(own / block))
+    found["selected"] = Load(ALL_TO_ALL, 2 * forward + depth, size)
     away = own * (parts - 1) / parts  # rows of points that come in any order
     found |= _of_trees(backbone, batch, slots, multiple, own, away)
     pieces = batch.clouds * len(pieces_of_cloud(slots, parts, multiple)) if tree.rotate else 0
-    integers = [*formulas.tree_numbers(batch.clouds, pieces, parts), *[parts] * forward]
+    integers = formulas.tree_numbers(batch.clouds, pieces, parts)
     found["numbers"] = Load(ALL_GATHER, len(integers), sum(formulas.numbers(n, parts) for n in integers))
     return found
 
@@ -150,10 +150,10 @@ def _target_of_sample(dimensionality: int) -> np.ndarray:
 
 
 def by_kind(sent: Mapping[str, float]) -> dict[str, float]:
-    """Bytes by the kinds of :func:`loads`: gradients and requests with what they belong to."""
+    """Bytes by the kinds of :func:`loads`: gradients, marks and requests with what they belong to."""
     found: dict[str, float] = {}
     for name, size in sent.items():
-        kind = name.removesuffix(GRADIENT).removesuffix(" (requests)")
+        kind = name.partition(" (")[0]
         found[kind] = found.get(kind, 0) + size
     return found
 

@@ -167,5 +167,7 @@ def block_mlps_triton(
     xs: Sequence[Tensor], weights: Sequence[Sequence[Tensor]], block_size: int, valid: Tensor | None = None
 ) -> list[Tensor]:
     """As :func:`.block_mlps`; the weights are cast to the type of x, as autocast would."""
-    outs: list[Tensor] = _forward(list(xs), [t.to(xs[0].dtype) for each in weights for t in each], block_size, valid)
+    dtype = xs[0].dtype
+    cast = [t if t.dtype == dtype else t.to(dtype) for each in weights for t in each]
+    outs: list[Tensor] = _forward(list(xs), cast, block_size, valid)
     return outs

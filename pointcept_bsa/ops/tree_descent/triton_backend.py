@@ -41,7 +41,7 @@ def best_children_op(
     """See the reference for what it computes; scores in float32."""
     from .kernels import best_children_kernel
 
-    q, k = (contiguous_rows(t.detach()) for t in (q, k))
+    q, k = contiguous_rows(q), contiguous_rows(k)
     groups, heads, dim = q.shape
     width = parents.shape[2]
     out = torch.empty(groups, heads, keep, dtype=torch.int64, device=q.device)
