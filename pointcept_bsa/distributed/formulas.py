@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-INTEGER, FLOAT = 8, 4
-DIGITS, RADIX = 4, 256  # of a float32 coordinate, see geometry.shared_split
+INTEGER, FLOAT, NODE = 8, 4, 4
+COORDINATE_BITS = 32  # of what points are split by
+WIDE_DIGIT, DIGIT = 16, 8  # bits: the wider, the fewer sums
+MOST_COUNTS = 1 << 21  # bytes of a sum for the wide one
 
 
 def coarse(blocks: float, channels: int, size: int, processes: int) -> float:
@@ -82,8 +84,9 @@ def features(leaving: float, arriving: float, channels: int, size: int = FLOAT) 
 
 
 def tree(leaving: float, dimensions: int, size: int = FLOAT) -> float:
-    """The main tree: positions (twice: as compared, and as given) and a node of points that go to other processes."""
-    return leaving * (dimensions * (FLOAT + size) + INTEGER)
+    """The main tree: positions and a node of points that go to other processes; positions once more as given where
+    float32, in which they are compared, does not hold them."""
+    return leaving * (dimensions * (FLOAT + (size if size > FLOAT else 0)) + NODE)
 
 
 def rotated_tree(
@@ -92,19 +95,29 @@ def rotated_tree(
     """The rotated tree: positions and a node of points that leave for it, back the slot that each has got; with the
     points to the main tree; from there to the process that has the slot."""
     return (
-        leaving_rotated * (dimensions * FLOAT + INTEGER)
+        leaving_rotated * (dimensions * FLOAT + NODE)
         + arriving_rotated * INTEGER
         + leaving * INTEGER
         + turning * INTEGER
     )
 
 
-def split(nodes: Sequence[float], dimensions: int, processes: int) -> float:
-    """``tree``: extents, and four histograms, of nodes that no process has alone, summed level by level, for a tree.
+def digit_bits(nodes: int) -> int:
+    """Bits of a digit of the coordinate at which so many nodes are split at the same time: the wide one as long as the
+    counts of its values are few bytes."""
+    return WIDE_DIGIT if nodes * INTEGER << WIDE_DIGIT <= MOST_COUNTS else DIGIT
 
-    Points that share coordinates take more histograms.
+
+def split(nodes: Sequence[int], dimensions: int, processes: int) -> float:
+    """``tree``: extents, and points before each value of each digit, of nodes that no process has alone (those of both
+    trees together), summed level by level.
+
+    Points that share coordinates take more of the latter.
     """
-    return sum(summed(k * (2 * dimensions * FLOAT + DIGITS * RADIX * INTEGER), processes) for k in nodes)
+    counts = [COORDINATE_BITS // digit_bits(k) * (1 << digit_bits(k)) for k in nodes]
+    return sum(
+        summed(k * (2 * dimensions * FLOAT + each * INTEGER), processes) for k, each in zip(nodes, counts, strict=True)
+    )
 
 
 def filled(blocks: float, processes: int) -> float:
@@ -124,12 +137,12 @@ def numbers(own: int, processes: int) -> int:
 
 def tree_numbers(clouds: int, pieces: int, processes: int) -> list[int]:
     """The integers of each exchange of ``numbers`` for a tree: points of the clouds; rows for each process, of both
-    trees; whether all slots are full; rows of each piece of the rotated tree, and what turns.
+    trees; rows of each piece of the rotated tree.
 
     Args:
         pieces: of the rotated tree, see :mod:`.part_assignment`; 0 without one.
     """
-    return [clouds, processes, 1, *([processes, pieces, processes] if pieces else [])]
+    return [clouds, 2 * processes, pieces] if pieces else [clouds, processes]
 
 
 def summed(size: float, processes: int) -> float:

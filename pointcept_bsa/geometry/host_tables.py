@@ -8,6 +8,7 @@ array it was made from; one that a captured CUDA graph reads, for good.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -54,6 +55,16 @@ def derived(array: np.ndarray, key: Any, make: Callable[[], Any]) -> Any:
 def on_device(array: np.ndarray, device: torch.device) -> Tensor:
     """The table as a tensor on ``device``."""
     return kept_for_graphs(derived(array, device, lambda: torch.tensor(np.asarray(array), device=device)))
+
+
+def integers(values: tuple[int, ...], device: torch.device) -> Tensor:
+    """A few integers as a tensor on ``device``, copied when they are seen first."""
+    return on_device(_integers(values), device)
+
+
+@lru_cache(maxsize=128)
+def _integers(values: tuple[int, ...]) -> HostTable:
+    return host_table(np.asarray(values, np.int64))
 
 
 def indices(mask: np.ndarray, value: bool, device: torch.device) -> Tensor:

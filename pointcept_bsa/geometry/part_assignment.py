@@ -10,10 +10,12 @@ tree have, so as many slots of each cloud.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from itertools import groupby
 
 import numpy as np
 
+from pointcept_bsa.geometry.host_tables import HostTable, host_table
 from pointcept_bsa.geometry.part_plan import Runs, cuts_of
 
 PIECES = 16  # of the run of a process, and
@@ -28,8 +30,15 @@ def pieces_of_cloud(slots: int, parts: int, multiple: int) -> tuple[int, ...]:
     return tuple(np.diff(cuts_of(slots, each * parts, multiple)).tolist())
 
 
-def assign(rows: np.ndarray, slots: tuple[int, ...]) -> Runs:
-    """The runs of a cloud such that most rows stay where they are, the best choice there is among pieces alike.
+@lru_cache(maxsize=16)
+def ends_of_pieces(slots: tuple[int, ...], parts: int, multiple: int) -> HostTable:
+    """The slot behind each piece, one cloud after the other."""
+    return host_table(np.cumsum([n for of_cloud in slots for n in pieces_of_cloud(of_cloud, parts, multiple)]))
+
+
+def assign(rows: np.ndarray, slots: tuple[int, ...]) -> np.ndarray:
+    """(P,) the process of each piece of a cloud such that most rows stay where they are, the best choice there is among
+    pieces alike.
 
     Args:
         rows: (R, P) rows that each process has of each piece in the main tree.
@@ -44,12 +53,27 @@ def assign(rows: np.ndarray, slots: tuple[int, ...]) -> Runs:
     for those in (np.flatnonzero(length == each) for each in np.unique(length)):
         place, piece = linear_sum_assignment(rows[home[those]][:, those], maximize=True)
         owner[those[piece]] = home[those][place]
+    return owner
+
+
+def runs_of(owner: np.ndarray, slots: tuple[int, ...]) -> Runs:
+    """Pieces of one process that follow each other are one run."""
     pieces = zip(owner.tolist(), slots, strict=True)
     return tuple((part, sum(n for _, n in run)) for part, run in groupby(pieces, key=lambda piece: piece[0]))
 
 
+def rows_by_owner(rows: np.ndarray, owner: np.ndarray) -> np.ndarray:
+    """(R, R) rows that each process has in the main tree, by the process that has them in the rotated one.
+
+    Args:
+        rows: (R, P) of each piece.
+        owner: (P,) its process.
+    """
+    return rows @ (owner[:, None] == np.arange(len(rows)))
+
+
 def rows_between(target: np.ndarray, slots: int, parts: int, multiple: int) -> np.ndarray:
-    """(R, R) rows of a cloud that each process has in the main tree, by the process that has them in the rotated one.
+    """(R, R) of a cloud, see :func:`rows_by_owner`.
 
     Args:
         target: (S,) where each slot of the main tree lies in the rotated one.
@@ -59,9 +83,7 @@ def rows_between(target: np.ndarray, slots: int, parts: int, multiple: int) -> n
     home = np.repeat(np.arange(parts), np.diff(cuts_of(slots, parts, multiple)))
     piece = np.repeat(np.arange(len(pieces)), pieces)[target]
     rows = np.bincount(home * len(pieces) + piece, minlength=parts * len(pieces)).reshape(parts, -1)
-    runs = assign(rows, pieces)
-    there = np.repeat([part for part, _ in runs], [n for _, n in runs])[target]
-    return np.bincount(home * parts + there, minlength=parts * parts).reshape(parts, parts)
+    return rows_by_owner(rows, assign(rows, pieces))
 
 
 def moving_shares(target: np.ndarray, slots: int, parts: int, multiple: int) -> tuple[float, float]:

@@ -14,8 +14,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from pointcept_bsa.distributed.collectives import all_gather, numbers_of_all
+from pointcept_bsa.distributed.collectives import all_gather
 from pointcept_bsa.geometry.ball_tree import BallLayout, WholeClouds, invert
+from pointcept_bsa.geometry.host_tables import on_device
 from pointcept_bsa.geometry.part_plan import Runs, own_runs
 from pointcept_bsa.geometry.reorder import reorder
 
@@ -71,20 +72,23 @@ class Parts:
 
     @classmethod
     def of(
-        cls, group: dist.ProcessGroup, slots: tuple[tuple[int, ...], ...], block_size: int, layout: BallLayout
+        cls,
+        group: dist.ProcessGroup,
+        slots: tuple[tuple[int, ...], ...],
+        block_size: int,
+        layout: BallLayout,
+        full: bool,
     ) -> Parts:
-        """One run of each cloud for each process, and the points of all blocks from those of the own layout."""
+        """One run of each cloud for each process, and the points of all blocks from those of the own layout, unless all
+        slots of all processes are ``full``."""
         cuts = tuple(tuple(enumerate(of_cloud)) for of_cloud in zip(*slots, strict=True))
-        return cls(group, dist.get_rank(group), slots, block_size, cuts).counted(layout)
+        parts = cls(group, dist.get_rank(group), slots, block_size, cuts)
+        return parts if full else parts.counted(layout)
 
     def counted(self, layout: BallLayout) -> Parts:
         """With ``filled`` as the own layout and those of the others have it."""
         size, group = self.block_size, self.group
-        full = bool(layout.known_valid.all())
-        if all(others for (others,) in numbers_of_all([full], layout.coord.device, group)):
-            return self
-        valid = layout.coord.new_ones(len(layout.coord), dtype=torch.bool) if layout.valid is None else layout.valid
-        own = valid.view(-1, size).sum(1, dtype=torch.int32)
+        own = on_device(layout.known_valid, layout.coord.device).view(-1, size).sum(1, dtype=torch.int32)
         filled = self.in_order(all_gather(own, self.rows(size), group, "tree"), size)
         return replace(self, filled=filled)
 

@@ -3,17 +3,17 @@
 Every process comes with some of the points of each cloud, whichever; it leaves with a run of whole balls of the tree
 that :class:`.BallTree` builds over all of them, the same to the last slot. No process ever has a whole cloud: the
 upper levels are split where the points lie (:mod:`.shared_split`), then each point goes to the process of its part,
-which sorts on by itself. The same for the rotated tree, of which a process then gets the pieces whose points it has
-already, as far as that goes (:mod:`.part_assignment`). Each tree costs a few small sums a level, and 8 bytes a number
-of coordinates and of places that move.
+which sorts on by itself. The same at the same time for the rotated tree, of which a process then gets the pieces whose
+points it has already, as far as that goes (:mod:`.part_assignment`). That costs a few small sums a level, and at most 8
+bytes a number of coordinates and of places that move.
 
-``n`` own points, ``S`` own slots, ``d`` dimensions, ``B`` clouds, ``R`` processes.
+``n`` own points, ``S`` own slots, ``d`` dimensions, ``B`` clouds, ``R`` processes, ``T`` trees.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from itertools import accumulate, chain
+from itertools import accumulate
 
 import numpy as np
 import torch
@@ -22,9 +22,15 @@ from torch import Tensor
 
 from pointcept_bsa.distributed.collectives import all_gather, numbers_of_all
 from pointcept_bsa.geometry.ball_tree import BallLayout, BallTree, occupy, rotation_matrix, sort_into_tree
-from pointcept_bsa.geometry.exchange import Exchange, places_of
-from pointcept_bsa.geometry.host_tables import indices, on_device
-from pointcept_bsa.geometry.part_assignment import assign, pieces_of_cloud
+from pointcept_bsa.geometry.exchange import Exchange, forth_together
+from pointcept_bsa.geometry.host_tables import indices, integers, on_device
+from pointcept_bsa.geometry.part_assignment import (
+    assign,
+    ends_of_pieces,
+    pieces_of_cloud,
+    rows_by_owner,
+    runs_of,
+)
 from pointcept_bsa.geometry.part_layout import PartLayout, Parts
 from pointcept_bsa.geometry.part_plan import PartPlan, Runs, pieces_of, plan_part
 from pointcept_bsa.geometry.part_turn import Turn
@@ -71,7 +77,7 @@ class PartTree(BallTree):
             InputError: a cloud too small for so many processes.
         """
         coord, rank = coord.detach(), dist.get_rank(group)
-        everyone = tuple(map(tuple, numbers_of_all(lengths, coord.device, group)))
+        everyone = tuple(map(tuple, numbers_of_all(integers(lengths, coord.device), coord.device, group)))
         whole = tuple(map(sum, zip(*everyone, strict=True)))
         unit, multiple = unit or ball_size, None
         if levels is not None:
@@ -79,26 +85,24 @@ class PartTree(BallTree):
             shared = shared_level(slots, len(everyone), ball_size, block_size, *levels)
             multiple = multiple_of_parts(shared, ball_size, *levels)
         plan = plan_part(whole, unit, block_size, len(everyone), rank, multiple)
-        main = _Sorted.of(coord, everyone, plan, group)
-        layout = BallLayout.build(
-            main.arrival.forth(coord)[main.index], plan.own.valid, plan.own.slots, ball_size, block_size
-        )
-        parts = Parts.of(group, plan.slots, block_size, layout)
+        turned_coord = [coord @ rotation_matrix(rotate, coord)] if rotate else []
+        main, *turned = _Sorted.several([coord, *turned_coord], everyone, plan, group)
+        # What float32 holds has come with the points.
+        there = main.coord.to(coord.dtype) if coord.element_size() <= 4 else main.arrival.forth(coord)
+        layout = BallLayout.build(there[main.index], plan.own.valid, plan.own.slots, ball_size, block_size)
+        parts = Parts.of(group, plan.slots, block_size, layout, plan.full)
         tree = cls(PartLayout.of(layout, parts), main.index, main.inverse, arrival=main.arrival)
-        if not rotate:
-            return tree
-        turned = _Sorted.of(coord @ rotation_matrix(rotate, coord), everyone, plan, group)
-        return tree._with_rotated(_targets(main, turned, plan, parts), plan)
+        return tree._with_rotated(_targets(main, turned[0], plan, parts), plan) if rotate else tree
 
     def _with_rotated(self, target: Tensor, plan: PartPlan) -> PartTree:
         """With the rotated tree, given where each own slot of the main tree is in it: see :func:`_targets`."""
         layout = self.part
-        parts = replace(layout.shared, cuts=_assigned(target, layout.shared, plan.multiple))
-        turn = Turn.of(*parts.locate(target, 1), parts.group)
+        cuts, rows = _assigned(target, layout.shared, plan.multiple)
+        parts = replace(layout.shared, cuts=cuts)
+        turn = Turn.of(*parts.locate(target, 1), rows, parts.group)
         valid = layout.known_valid
         if layout.shared.filled is not None:
-            there = torch.tensor(np.asarray(valid), device=target.device)
-            valid = turn(there).cpu().numpy()
+            valid = turn(on_device(valid, target.device)).cpu().numpy()
         rotated = BallLayout.build(turn(layout.coord), valid, layout.slots, layout.ball_size, layout.block_size)
         return replace(self, rotated=PartLayout.of(rotated, parts), turn=turn)
 
@@ -115,18 +119,22 @@ class PartTree(BallTree):
         fine, device = self.part.shared, layout.coord.device
         pooled = len(self.layout.coord) // len(layout.coord)
         slots = tuple(tuple(s // pooled for s in of_part) for of_part in fine.slots)
-        parts = Parts.of(fine.group, slots, layout.block_size, layout)
+        everyone = slots
+        if fine.filled is not None:  # where all finer slots have points, these have
+            everyone = tuple(map(tuple, numbers_of_all(_counts(layout, True), device, fine.group)))
+        parts = Parts.of(fine.group, slots, layout.block_size, layout, everyone == slots)
         tree = PartTree(PartLayout.of(layout, parts), self.index, self.inverse, arrival=self.arrival)
         if not rotate:
             return tree
-        everyone = tuple(map(tuple, numbers_of_all(_counts(layout, True), device, parts.group)))
         whole = tuple(map(sum, zip(*everyone, strict=True)))
         plan = plan_part(whole, unit, layout.block_size, len(slots), parts.rank)
         real = indices(layout.known_valid, True, device)
         coord = layout.coord[real] @ rotation_matrix(rotate, layout.coord)
-        turned = _Sorted.of(coord, everyone, plan, parts.group)
+        (turned,) = _Sorted.several([coord], everyone, plan, parts.group)
         target = torch.empty(len(layout.coord), dtype=torch.long, device=device)
         target[real] = turned.arrival.back(parts.own_slots(device)[turned.inverse])
+        if plan.full:
+            return tree._with_rotated(target, plan)
         target[indices(layout.known_valid, False, device)] = _empty_targets(layout, plan, parts)
         tree = tree._with_rotated(target, plan)
         rotated = tree.rotated
@@ -168,28 +176,63 @@ class _Sorted:
 
     Attributes:
         arrival: to the process of the slot.
+        coord: (S', d) float32 positions as they arrive.
         index: (S,) row, as they arrive, of each own slot.
         inverse: the own slot of each row that arrives.
     """
 
     arrival: Exchange
+    coord: Tensor
     index: Tensor
     inverse: Tensor
 
     @classmethod
     @torch.no_grad()
-    def of(
-        cls, coord: Tensor, lengths: tuple[tuple[int, ...], ...], plan: PartPlan, group: dist.ProcessGroup
-    ) -> _Sorted:
-        coord = coord.float() + 0.0  # turns -0.0 into 0.0, which the integer keys tell apart
-        device = coord.device
-        cloud, place = places_of(lengths, dist.get_rank(group), device)
-        node, axes = split_together(coord, cloud, place, sum(map(sum, lengths)), plan, group)
-        arrival = Exchange.to(on_device(plan.owner, device)[node], group, NAME)
-        coord, node = arrival.forth(coord), arrival.forth(node)
-        order = sort_within(coord, node, axes, len(plan.levels))
-        order = order[sort_into_tree(coord[order], plan.own)]
-        return cls(arrival, *occupy(order, plan.own))
+    def several(
+        cls, coords: list[Tensor], lengths: tuple[tuple[int, ...], ...], plan: PartPlan, group: dist.ProcessGroup
+    ) -> list[_Sorted]:
+        """Those of T trees over the same points, built at the same time.
+
+        Args:
+            coords: (n, d) own points, as each tree has them.
+            lengths: points of each cloud in each process, (R, B).
+        """
+        trees, rank, device = len(coords), dist.get_rank(group), coords[0].device
+        counts = tuple(map(sum, lengths))
+        first = sum(counts[:rank])
+        levels, owner = plan.side_by_side(trees)
+        coord = torch.cat([each.float() for each in coords])
+        root = _roots(lengths[rank] * trees, device)
+        own = range(first, first + counts[rank])
+        node, axes = split_together(_keyed(coord), root, own, sum(counts), levels, group)
+        target = on_device(owner, device)[node].view(trees, counts[rank])
+        arrivals = Exchange.several(target, group, NAME)
+        coord, node = _sent(coord, node, arrivals)
+        keyed = _keyed(coord)
+        order = sort_within(keyed, node, axes)
+        step = sort_into_tree(keyed[order].view(trees, -1, coord.shape[1]), plan.own)
+        orders = order.view(trees, -1).gather(1, step) % step.shape[1]  # among the points of the tree
+        every = zip(arrivals, coord.chunk(trees), orders, strict=True)
+        return [cls(arrival, there, *occupy(order, plan.own)) for arrival, there, order in every]
+
+
+def _keyed(coord: Tensor) -> Tensor:
+    """With 0.0 for -0.0, which the integer keys tell apart."""
+    return coord + 0.0
+
+
+def _roots(lengths: tuple[int, ...], device: torch.device) -> Tensor:
+    """The cloud of each point of clouds behind each other."""
+    ends = integers(tuple(accumulate(lengths)), device)
+    return torch.bucketize(torch.arange(sum(lengths), device=device), ends, right=True)
+
+
+def _sent(coord: Tensor, node: Tensor, arrivals: tuple[Exchange, ...]) -> tuple[Tensor, Tensor]:
+    """Positions (T n, d) and nodes of the points of each tree -> those that arrive, as one message of 4 bytes a
+    number."""
+    rows = torch.cat([coord.view(torch.int32), node.int().unsqueeze(1)], 1)
+    came = forth_together(arrivals, rows.view(len(arrivals), len(arrivals[0].order), rows.shape[1]))
+    return came[:, :-1].view(torch.float32), came[:, -1].long()
 
 
 def _targets(main: _Sorted, turned: _Sorted, plan: PartPlan, parts: Parts) -> Tensor:
@@ -197,7 +240,7 @@ def _targets(main: _Sorted, turned: _Sorted, plan: PartPlan, parts: Parts) -> Te
     slots stay where they are: both trees have them at the same places."""
     own = parts.own_slots(turned.inverse.device)
     target = main.arrival.forth(turned.arrival.back(own[turned.inverse]))[main.index]
-    return target.where(on_device(plan.own.valid, own.device), own)
+    return target if plan.full else target.where(on_device(plan.own.valid, own.device), own)
 
 
 def _empty_targets(layout: BallLayout, plan: PartPlan, parts: Parts) -> Tensor:
@@ -220,12 +263,16 @@ def _counts(layout: BallLayout, value: bool, valid: np.ndarray | None = None) ->
     return [int((part == value).sum()) for part in np.split(valid, np.cumsum(layout.slots)[:-1])]
 
 
-def _assigned(target: Tensor, parts: Parts, multiple: int) -> tuple[Runs, ...]:
-    """The rotated tree's runs of each cloud, with the fewest rows to move. The host waits."""
-    pieces = [pieces_of_cloud(slots, len(parts.slots), multiple) for slots in parts.whole.slots]
-    ends = torch.tensor(list(chain.from_iterable(pieces)), device=target.device).cumsum(0)
+def _assigned(target: Tensor, parts: Parts, multiple: int) -> tuple[tuple[Runs, ...], np.ndarray]:
+    """The rotated tree's runs of each cloud, with the fewest rows to move, and how many each process then has for each,
+    (R, R). The host waits."""
+    count, device = len(parts.slots), target.device
+    pieces = [pieces_of_cloud(slots, count, multiple) for slots in parts.whole.slots]
+    ends = on_device(ends_of_pieces(parts.whole.slots, count, multiple), device)
     piece = torch.bucketize(target, ends, right=True)
     rows = torch.zeros_like(ends).scatter_add_(0, piece, torch.ones_like(piece))
-    of_all = np.asarray(numbers_of_all(rows, target.device, parts.group))
+    of_all = np.asarray(numbers_of_all(rows, device, parts.group))
     clouds = np.split(of_all, np.cumsum([len(of_cloud) for of_cloud in pieces])[:-1], axis=1)
-    return tuple(assign(of_cloud, slots) for of_cloud, slots in zip(clouds, pieces, strict=True))
+    owners = [assign(of_cloud, slots) for of_cloud, slots in zip(clouds, pieces, strict=True)]
+    cuts = tuple(runs_of(owner, slots) for owner, slots in zip(owners, pieces, strict=True))
+    return cuts, rows_by_owner(of_all, np.concatenate(owners))

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from pointcept_bsa.distributed.collectives import GRADIENT, all_to_all, begin_all_to_all, numbers_of_all
+from pointcept_bsa.distributed.collectives import GRADIENT, all_to_all, begin_all_to_all
 
 NAME = "rotation"  # for the count of bytes
 
@@ -54,13 +55,16 @@ class Turn:
     group: dist.ProcessGroup
 
     @classmethod
-    def of(cls, owner: Tensor, place: Tensor, group: dist.ProcessGroup) -> Turn:
-        """From each own row (S,) to slot ``place`` of process ``owner``; each has S of them, too. The host waits."""
-        processes, rank, device = dist.get_world_size(group), dist.get_rank(group), owner.device
-        target, order = owner.masked_fill(owner == rank, processes).sort(stable=True)  # what stays comes last
-        upto = torch.searchsorted(target, torch.arange(processes, device=device), right=True)
-        numbers = numbers_of_all(torch.diff(upto, prepend=upto.new_zeros(1)), device, group)
-        send, receive = tuple(numbers[rank]), tuple(row[rank] for row in numbers)
+    def of(cls, owner: Tensor, place: Tensor, rows: np.ndarray, group: dist.ProcessGroup) -> Turn:
+        """From each own row (S,) to slot ``place`` of process ``owner``; each has S of them, too.
+
+        Args:
+            rows: (R, R) how many each process has for each.
+        """
+        processes, rank = dist.get_world_size(group), dist.get_rank(group)
+        order = owner.masked_fill(owner == rank, processes).argsort(stable=True)  # what stays comes last
+        others = rows - np.diag(np.diag(rows))
+        send, receive = tuple(others[rank].tolist()), tuple(others[:, rank].tolist())
         leaving, staying = order[: sum(send)], order[sum(send) :]
         arriving = all_to_all(place[leaving], send, receive, group, "tree")
         source = torch.zeros_like(order).index_copy_(0, place[staying], staying)

@@ -1,22 +1,26 @@
-"""The upper levels of a ball tree whose points are spread over processes: exact medians, without moving a point.
+"""The upper levels of ball trees whose points are spread over processes: exact medians, without moving a point.
 
 At a node the points are ordered along its longest axis; points at the same place by the order of the level above, at
 the root by that of the input. So a point's place is given by its coordinates along the axes of its ancestors, the
 latest first, and its place in the input behind them. The point at which a node is split is found digit by digit: all
-processes add up how many of their points have which digit, and those of the digit in which the median lies go on to the
-next. So each level takes a few sums of 256 numbers a node over the processes, however many points there are.
+processes add up how many of their points lie before each value of the next digit. So each level takes a few sums of
+as many numbers a node as a digit has values (:func:`.formulas.digit_bits`), however many points there are.
 
-The coordinates of a level are sorted in each process, so that its points of a digit are counted without looking at
+The coordinates of a level are sorted in each process, so that its points before a value are found without looking at
 each, and the host need not know how many are left. It waits once a level, to hear whether other points lie where the
 median does; only then the order of the level above decides, among those.
 
-``n`` own points, ``K`` nodes of a level, ``d`` space dimensions.
+Several trees over the same points, as the main and the rotated one, are split at the same time: their points and nodes
+follow each other tree by tree, as those of clouds do.
+
+``N`` points of all trees, ``K`` nodes of a level, ``A`` axes of which each has a list, ``d`` space dimensions.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -24,11 +28,11 @@ import torch.distributed as dist
 from torch import Tensor
 
 from pointcept_bsa.distributed.collectives import reduce
-from pointcept_bsa.geometry.host_tables import derived, indices, on_device
-from pointcept_bsa.geometry.part_plan import PartPlan, SharedLevel
+from pointcept_bsa.distributed.formulas import COORDINATE_BITS, digit_bits
+from pointcept_bsa.geometry.host_tables import HostTable, derived, host_table, indices, integers, on_device
+from pointcept_bsa.geometry.part_plan import SharedLevel
 from pointcept_bsa.geometry.split_keys import ordered_bits
 
-BITS = 8  # of a digit
 NAME = "tree"  # of what is sent
 LAST = torch.iinfo(torch.int64).max
 BUCKETS = 256  # of the points of a node, for their extent: atomics on one place wait for each other
@@ -36,59 +40,67 @@ BUCKETS = 256  # of the points of a node, for their extent: atomics on one place
 
 @torch.no_grad()
 def split_together(
-    coord: Tensor, cloud: Tensor, place: Tensor, places: int, plan: PartPlan, group: dist.ProcessGroup
+    coord: Tensor, node: Tensor, own: range, places: int, levels: tuple[SharedLevel, ...], group: dist.ProcessGroup
 ) -> tuple[Tensor, Tensor]:
     """The node below the shared levels in which each point lies.
 
     Args:
-        coord: (n, d) float32 positions, none of them -0.0.
-        cloud: (n,) whose point each is.
-        place: (n,) its place in the input of all processes, rising.
+        coord: (N, d) float32 positions, none of them -0.0.
+        node: (N,) the root of each: the cloud of its tree.
+        own: places of the points of one tree in the input of all processes, cloud after cloud.
         places: how many there are.
+        levels: of all trees.
 
     Returns:
-        (n,) nodes, and (K, d) the axes along which the ancestors of each were split, the latest first; -1 for none.
+        (N,) nodes, and (K, A) the axes along which the ancestors of each were split, the latest first; A <= d, and some
+        may be there twice.
     """
-    node, device = cloud, coord.device
-    axes = torch.full((len(plan.lengths), coord.shape[1]), -1, device=device)
-    bits = ordered_bits(coord)
-    for level in plan.levels:
-        split = indices(level.split, True, device)
+    device = coord.device
+    both = torch.cat([coord, -coord], 1)
+    axes = node.new_empty(len(levels[0].split) if levels else 0, 0)
+    for level in levels:
         here, number = _points_split(level, node)
-        axis = _longest_axis(coord[here], number, len(split), group)
-        latest = _latest_first(axes[split], axis)
-        columns = _columns(bits[here], latest[number], place[here], places)
-        left = _smallest(columns, number, on_device(level.points_left, device)[split], group)
-        child = on_device(level.first_child, device)[node]
-        node = child.index_add_(0, here, (~left).long())
-        axes = axes.index_copy(0, split, latest)[on_device(_parents(level), device)]
+        axis = _longest_axis(_rows(both, here), number, len(level.points_left), group)
+        axes = _latest_first(axes, axis, level, coord.shape[1])
+        columns = _columns(coord, node, axes, own, places, here)
+        right = _right_of_median(columns, number, on_device(level.points_left, device), group)
+        axes = axes[on_device(_parents(level), device)]
+        node = on_device(level.first_child, device)[node]
+        node = node + right if here is None else node.index_add_(0, here, right.long())
     return node, axes
 
 
-def sort_within(coord: Tensor, node: Tensor, axes: Tensor, levels: int) -> Tensor:
-    """(n,) the order of points by node and, in a node, as the level above has left them.
+def sort_within(coord: Tensor, node: Tensor, axes: Tensor) -> Tensor:
+    """(N,) the order of points by node and, in a node, as the level above has left them.
 
     Args:
-        coord: (n, d) float32 positions in the order of the input.
-        node: (n,) of each.
-        axes: (K, d) as :func:`split_together` gives them.
-        levels: how many it has split.
+        coord: (N, d) float32 positions, none of them -0.0, in the order of the input.
+        node: (N,) of each.
+        axes: (K, A) as :func:`split_together` gives them.
     """
-    bits, order = ordered_bits(coord), torch.arange(len(coord), device=coord.device)
-    # Stable sorts, by what counts least first. A node has at most as many axes as levels above it.
-    for column in reversed(range(max(1, min(levels, axes.shape[1])))):
-        axis = axes[:, column][node[order]]
-        order = order[(node[order] << 32 | _along(bits[order], axis)).argsort(stable=True)]
-    return order
+    columns = [_along(coord, axes[:, column][node]) for column in range(axes.shape[1])]
+    if not columns:
+        return node.argsort(stable=True)
+    *earlier, latest = reversed(columns)
+    order = None  # stable sorts, by what counts least first
+    for values in earlier:
+        order = values.argsort(stable=True) if order is None else order[values[order].argsort(stable=True)]
+    keys = node << COORDINATE_BITS | latest
+    return keys.argsort(stable=True) if order is None else order[keys[order].argsort(stable=True)]
 
 
-def _points_split(level: SharedLevel, node: Tensor) -> tuple[Tensor, Tensor]:
-    """The points (m,) whose node is split on this level, and which of those that are (m,)."""
+def _points_split(level: SharedLevel, node: Tensor) -> tuple[Tensor | None, Tensor]:
+    """The points (m,) whose node is split on this level, None for all; and which of those nodes it is (m,)."""
     if level.split.all():
-        return torch.arange(len(node), device=node.device), node
+        return None, node
     here = on_device(level.split, node.device)[node].nonzero().squeeze(1)  # the host waits
     number = derived(level.split, "number", lambda: np.cumsum(level.split) - 1)
     return here, on_device(number, node.device)[node[here]]
+
+
+def _rows(x: Tensor, here: Tensor | None) -> Tensor:
+    """Rows of x; all for None."""
+    return x if here is None else x[here]
 
 
 def _parents(level: SharedLevel) -> np.ndarray:
@@ -99,70 +111,95 @@ def _parents(level: SharedLevel) -> np.ndarray:
     return table
 
 
-def _longest_axis(coord: Tensor, node: Tensor, nodes: int, group: dist.ProcessGroup) -> Tensor:
-    """(K,) the first of the longest axes of each node over the points of all processes."""
-    bucket = node * BUCKETS + torch.arange(len(node), device=node.device) % BUCKETS
-    where = bucket.unsqueeze(1).expand_as(coord)
-    low = coord.new_full((2, nodes * BUCKETS, coord.shape[1]), math.inf)  # of coord and -coord: one sum for both
-    low[0].scatter_reduce_(0, where, coord, "amin")
-    low[1].scatter_reduce_(0, where, -coord, "amin")
-    low = reduce(low.view(2, nodes, BUCKETS, -1).amin(2), group, NAME, "MIN")
-    return (-low[1].double() - low[0].double()).argmax(1)  # as ``split_keys`` does, to the last bit
+def _longest_axis(both: Tensor, node: Tensor, nodes: int, group: dist.ProcessGroup) -> Tensor:
+    """(K,) the first of the longest axes of each node over the points of all processes, of which ``both`` (N, 2 d) has
+    the coordinates and, to find all extents by one sum, their negatives."""
+    bucket = (torch.arange(len(node), device=node.device) % BUCKETS).add_(node, alpha=BUCKETS)
+    low = both.new_full((nodes * BUCKETS, both.shape[1]), math.inf)
+    low.scatter_reduce_(0, bucket.unsqueeze(1).expand_as(both), both, "amin")
+    low = reduce(low.view(nodes, BUCKETS, -1).amin(1), group, NAME, "MIN")
+    return low.double().view(nodes, 2, -1).sum(1).argmin(1)  # -extent, to the last bit as ``split_keys`` has it
 
 
-def _latest_first(axes: Tensor, axis: Tensor) -> Tensor:
-    """The rows of axes (K, d) with ``axis`` (K,) put before the others."""
-    others = axes.masked_fill(axes == axis.unsqueeze(1), -1)
-    behind = (others < 0).long().argsort(dim=1, stable=True)
-    return torch.cat([axis.unsqueeze(1), others.gather(1, behind)], 1)[:, : axes.shape[1]]
+def _latest_first(axes: Tensor, axis: Tensor, level: SharedLevel, space: int) -> Tensor:
+    """The lists of axes (K, A) with ``axis`` of each node that is split put before the others. A list with nothing to
+    add gets its latest axis again, which tells no more points apart."""
+    if len(axis) < len(axes):
+        axis = axes[:, 0].index_copy(0, indices(level.split, True, axis.device), axis)
+    axes = torch.cat([axis.unsqueeze(1), axes], 1)
+    if axes.shape[1] <= space:
+        return axes
+    each = integers(tuple(range(space)), axes.device)
+    first = (axes.unsqueeze(2) == each).long().argmax(1)  # where each axis is first; 0 if nowhere
+    return axes.gather(1, first.sort(1).values)
 
 
-def _along(bits: Tensor, axis: Tensor) -> Tensor:
-    """The bits (n, d) along an axis a point; 0 for -1."""
-    return bits.gather(1, axis.clamp(min=0).unsqueeze(1)).squeeze(1).masked_fill(axis < 0, 0)
+def _along(coord: Tensor, axis: Tensor) -> Tensor:
+    """The bits of coordinates (N, d) along an axis a point."""
+    return ordered_bits(coord.gather(1, axis.unsqueeze(1)).squeeze(1))
 
 
-def _columns(bits: Tensor, axes: Tensor, place: Tensor, places: int) -> Iterator[tuple[Tensor, int]]:
-    """What points are compared by, one after the other: (n,) integers from 0 on, and bits that hold them in whole
-    digits."""
+def _columns(
+    coord: Tensor, node: Tensor, axes: Tensor, own: range, places: int, here: Tensor | None
+) -> Iterator[tuple[Tensor, int]]:
+    """What the points ``here`` are compared by, one after the other: integers from 0 on, and their bits at most."""
+    coord, node = _rows(coord, here), _rows(node, here)
     for column in range(axes.shape[1]):
-        yield _along(bits, axes[:, column]), 32
-    yield place, BITS * max(1, -(-places.bit_length() // BITS))
+        yield _along(coord, axes[:, column][node]), COORDINATE_BITS
+    place = torch.arange(len(node), device=node.device) if here is None else here
+    yield place % len(own) + own.start, places.bit_length()
 
 
-def _smallest(columns: Iterator[tuple[Tensor, int]], node: Tensor, wanted: Tensor, group: dist.ProcessGroup) -> Tensor:
-    """(n,) whether a point is among the ``wanted`` (K,) smallest ones of its node over all processes."""
-    left, alike = (torch.full((len(node),), value, device=node.device) for value in (False, True))
-    digits = torch.arange((1 << BITS) + 1, device=node.device)
+def _right_of_median(
+    columns: Iterator[tuple[Tensor, int]], node: Tensor, left: Tensor, group: dist.ProcessGroup
+) -> Tensor:
+    """(N,) whether a point is not among the ``left`` (K,) smallest ones of its node over all processes."""
+    right, alike = None, None
     for values, bits in columns:
-        # Of the points that no column before has told from the median; all others come behind them.
-        keys = (node << bits | values).masked_fill(~alike, LAST)
-        ordered = keys.sort().values
-        median = torch.arange(len(wanted), device=node.device) << bits  # of the first point on the right, so far
-        for shift in range(bits - BITS, -1, -BITS):
-            ends = torch.searchsorted(ordered, median.unsqueeze(1) + (digits << shift))
-            digit, wanted, count = _next_digit(ends.diff(dim=1), wanted, group)
-            median = median + (digit << shift)
-        left |= alike & (keys < median[node])
-        alike = keys == median[node]
-        if int(count.max()) == 1:  # that one is the first on the right
-            break
-    return left
+        digit = digit_bits(len(left))
+        bits = digit * -(-bits // digit)
+        keys = node << bits | values
+        if alike is not None:  # all others come behind those that no column before has told from the median
+            keys = keys.masked_fill(~alike, LAST)
+        median, before, upto = _median(keys.sort().values, left.unsqueeze(1), bits, digit, group)
+        median = median[node]
+        behind = keys >= median
+        right = behind if right is None else right & behind
+        if torch.equal(before, upto):  # the host waits
+            return right
+        alike, left = keys == median, (upto - before).squeeze(1)
+    raise AssertionError("two points have the same place in the input")
 
 
-def _next_digit(counts: Tensor, wanted: Tensor, group: dist.ProcessGroup) -> tuple[Tensor, Tensor, Tensor]:
-    """The next digit (K,) of the first point on the right, to the left of which ``wanted`` (K,) are to be.
+def _median(
+    keys: Tensor, left: Tensor, bits: int, digit: int, group: dist.ProcessGroup
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The key of the first point on the right in each node.
 
     Args:
-        counts: (K, 256) own points of each digit, among those that have its digits so far.
+        keys: (N,) rising: node 2^bits + value; own points.
+        left: (K, 1) how many points of a node are on the left.
+        bits, digit: of values, and of a digit.
 
     Returns:
-        it, how many are still wanted of those that have this digit, too, and how many these are in all processes.
+        (K,) it; (K, 1) how many keys are below it in all processes, of all nodes, and how many points are to be left of
+        it: more than those, if there are points alike on both sides.
     """
-    counts = reduce(counts.contiguous(), group, NAME)
-    upto = counts.cumsum(1)
-    # As many as are wanted have smaller ones.
-    digit = (upto <= wanted.unsqueeze(1)).sum(1, keepdim=True)
-    alike = counts.gather(1, digit).squeeze(1)
-    before = upto.gather(1, digit).squeeze(1) - alike
-    return digit.squeeze(1), wanted - before, alike
+    first = integers(tuple(range(len(left))), keys.device).unsqueeze(1) << bits  # key that has the digits so far
+    upto = None
+    for shift in range(bits - digit, -1, -digit):
+        each = first + on_device(_digits(digit, shift), keys.device)
+        below = reduce(torch.searchsorted(keys, each), group, NAME)
+        if upto is None:
+            upto = below[:, :1] + left
+        # As many points may be below: it is the last digit with no more.
+        found = torch.searchsorted(below, upto, right=True) - 1
+        first, before = each.gather(1, found), below.gather(1, found)
+    assert upto is not None
+    return first.squeeze(1), before, upto
+
+
+@lru_cache(maxsize=32)
+def _digits(digit: int, shift: int) -> HostTable:
+    """All values of a digit, at its place."""
+    return host_table(np.arange(1 << digit) << shift)

@@ -16,7 +16,7 @@ from pointcept_bsa.geometry import token_part
 from pointcept_bsa.geometry.ball_tree import BallTree
 from pointcept_bsa.geometry.neighbors import find_neighbors
 from pointcept_bsa.geometry.part_assignment import pieces_of_cloud, rows_between
-from pointcept_bsa.geometry.part_plan import plan_part
+from pointcept_bsa.geometry.part_plan import nodes_split_together, plan_part
 from pointcept_bsa.host import MODELS
 from pointcept_bsa.layers.native_sparse_attention import MIN_HEAD_DIM
 from pointcept_bsa.training.graph import FlatGradients
@@ -75,6 +75,7 @@ class Shared:
         multiple = token_part.multiple_of_parts(self.level, BALL, NEAR, FAN) if levels else BALL
         self.plan = plan_part(lengths, BALL, BLOCK, count, 0, multiple)
         self.slots, self.nodes = self.plan.slots, [int(level.split.sum()) for level in self.plan.levels]
+        assert self.nodes == nodes_split_together(lengths, BALL, BLOCK, count, multiple, 1)
         self.pieces = sum(len(pieces_of_cloud(s, count, multiple)) for s in slots)
         owner = np.concatenate([np.repeat(range(count), of) for of in zip(*self.slots, strict=True)])
         here = np.concatenate([np.repeat(range(count), [len(x) for x in c.tensor_split(count)]) for c in coord(count)])
@@ -100,7 +101,8 @@ class Shared:
     def of_tree(self, rank: int, rotated: bool) -> float:
         """Both trees, without features."""
         moving = self.leaving[rank], self.leaving_rotated[rank], self.arriving_rotated[rank], self.turning[rank]
-        trees = (1 + rotated) * formulas.split(self.nodes, 3, self.count) + formulas.tree(self.leaving[rank], 3)
+        nodes = [(1 + rotated) * of_level for of_level in self.nodes]
+        trees = formulas.split(nodes, 3, self.count) + formulas.tree(self.leaving[rank], 3)
         trees += formulas.rotated_tree(*moving, 3) if rotated else 0
         return trees + formulas.filled(self.rows(BLOCK), self.count)
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import pytest
 import torch
 from together import together
+from torch.profiler import ProfilerActivity, profile
 
 from pointcept_bsa.distributed import mesh
 from pointcept_bsa.distributed.traffic import counted
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.geometry import token_part
 from pointcept_bsa.geometry.ball_tree import BallTree
+from pointcept_bsa.geometry.exchange import Exchange, forth_together
 from pointcept_bsa.geometry.part_plan import pieces_of, plan_part
 from pointcept_bsa.geometry.part_tree import PartTree
 from pointcept_bsa.geometry.tree_plan import plan_tree
@@ -20,12 +24,15 @@ BALL, BLOCK = 16, 4
 
 
 def cloud(points: int, kind: str, seed: int = 0) -> torch.Tensor:
-    """Points (n, 3): at random, on a lattice where most share a coordinate, or all at one place."""
+    """Points (n, 3): at random, on a lattice where most share a coordinate, or all at one place; or (n, 2) on a lattice
+    in single precision, with zeros of both signs."""
     random = torch.Generator().manual_seed(seed)
     if kind == "random":
         return torch.randn(points, 3, generator=random, dtype=torch.float64) * torch.tensor([1.0, 3.0, 2.0])
     if kind == "lattice":
         return torch.randint(-2, 3, (points, 3), generator=random).double()
+    if kind == "plane":
+        return torch.randint(-3, 4, (points, 2), generator=random) * torch.tensor([-1.0, 1.0])
     return torch.zeros(points, 3, dtype=torch.float64)
 
 
@@ -34,6 +41,7 @@ CASES = {  # clouds of a batch, and of how many points
     "lattice": (("lattice", 500),),
     "one place": (("one place", 200),),
     "batch": (("random", 150), ("lattice", 512), ("random", 97)),
+    "plane": (("plane", 300), ("plane", 451)),
 }
 
 
@@ -94,6 +102,61 @@ def test_the_parts_make_up_the_tree(count, wide):
         assert torch.equal(whole("there")[valid], tree.layout.coord[valid])
         assert torch.equal(whole("turned", True)[valid], tree.rotated.coord[valid])
         torch.testing.assert_close(whole("relative"), tree.layout.relative)
+
+
+def calls(rank: int, count: int) -> list[Counter[str]]:
+    """Collectives and waits for a tree and for two, of a cloud with full slots."""
+    random = torch.Generator().manual_seed(rank)
+    own, found = torch.rand(512, 3, generator=random), []
+    for rotate in (0.0, 45.0):
+        with profile(activities=[ProfilerActivity.CPU]) as seen:
+            PartTree.share(own, (512,), BALL, BLOCK, mesh.context_group(), rotate=rotate)
+        found.append(Counter({event.key: event.count for event in seen.key_averages()}))
+    return found
+
+
+@pytest.mark.parametrize("count, levels", [(2, 1), (4, 2)])
+def test_the_rotated_tree_is_split_with_the_sums_and_waits_of_the_main_one(count, levels):
+    for one, two in together(count, calls, count):
+        sums = 3 * levels  # extents, and two digits
+        assert one["c10d::allreduce_"] == two["c10d::allreduce_"] == sums
+        assert one["aten::equal"] == two["aten::equal"] == levels
+        # Points of the clouds, rows for each process; and of the two trees the rows of each piece.
+        assert (one["c10d::_allgather_base_"], two["c10d::_allgather_base_"]) == (2, 3)
+        # Points go to both trees at once; where they have got to comes back, goes on to the main tree, and turns, as do
+        # the positions.
+        assert (one["c10d::alltoall_base_"], two["c10d::alltoall_base_"]) == (1, 1 + 4)
+        assert one["aten::nonzero"] == two["aten::nonzero"] == 0
+
+
+def all_from_the_last(rank: int, count: int) -> torch.Tensor:
+    points = cloud(300, "random") if rank == count - 1 else torch.zeros(0, 3, dtype=torch.float64)
+    return PartTree.share(points, (len(points),), BALL, BLOCK, mesh.context_group(), rotate=45.0).layout.coord
+
+
+def test_a_process_may_come_without_points():
+    tree = BallTree.build(cloud(300, "random"), (300,), BALL, BLOCK)
+    found = torch.cat(together(2, all_from_the_last, 2))
+    assert torch.equal(found[tree.layout.known_valid], tree.layout.coord[tree.layout.known_valid])
+
+
+def exchanged(rank: int, count: int) -> None:
+    random, group = torch.Generator().manual_seed(rank), mesh.context_group()
+    n = 20 + rank
+    targets, rows = torch.randint(0, count, (3, n), generator=random), torch.randn(3, n, 2, generator=random)
+    targets[1] = rank  # all rows stay
+    several = Exchange.several(targets, group, "test")
+    alone = [Exchange.to(target, group, "test") for target in targets]
+    for one, other in zip(several, alone, strict=True):
+        assert (one.send, one.receive) == (other.send, other.receive) and torch.equal(one.order, other.order)
+    came = [each.forth(x) for each, x in zip(alone, rows, strict=True)]
+    assert torch.equal(forth_together(several, rows), torch.cat(came))
+    assert all(torch.equal(each.back(there), x) for each, there, x in zip(several, came, rows, strict=True))
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_several_exchanges_at_once_are_those_one_by_one(count):
+    together(count, exchanged, count)
 
 
 def test_few_points_of_a_car_change_the_process():

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from pointcept_bsa.geometry.ball_tree import BallTree
-from pointcept_bsa.geometry.host_tables import derived, host_table, indices, on_device
+from pointcept_bsa.geometry.host_tables import derived, host_table, indices, integers, on_device
 from pointcept_bsa.geometry.tree_plan import plan_tree
 
 CPU = torch.device("cpu")
@@ -34,6 +34,10 @@ def test_what_is_derived_from_a_part_is_not_that_of_the_whole():
     assert on_device(array * 2, CPU).tolist() == [2, 4, 6]
     assert derived(array, "sum", lambda: np.asarray(array).sum()) == 6
     assert host_table(array) is array
+
+
+def test_the_same_integers_are_copied_once():
+    assert integers((3, 1), CPU).tolist() == [3, 1] and integers((3, 1), CPU) is integers((3, 1), CPU)
 
 
 def test_an_array_that_could_keep_nothing_is_refused():

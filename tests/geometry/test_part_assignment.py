@@ -7,7 +7,15 @@ import pytest
 import torch
 
 from pointcept_bsa.geometry.ball_tree import BallTree
-from pointcept_bsa.geometry.part_assignment import MOST, PIECES, assign, moving_shares, pieces_of_cloud, rows_between
+from pointcept_bsa.geometry.part_assignment import (
+    MOST,
+    PIECES,
+    assign,
+    moving_shares,
+    pieces_of_cloud,
+    rows_between,
+    runs_of,
+)
 from pointcept_bsa.geometry.part_plan import cuts_of, own_runs
 
 
@@ -16,14 +24,15 @@ def test_no_other_choice_keeps_more_rows(parts, pieces, seed):
     rows = np.random.default_rng(seed).integers(0, 9, (parts, pieces))
     home = np.repeat(np.arange(parts), pieces // parts)
     best = max(sum(rows[owner, piece] for piece, owner in enumerate(each)) for each in set(permutations(home)))
-    owner = np.repeat(*np.array(assign(rows, (1,) * pieces)).T)
+    owner = assign(rows, (1,) * pieces)
     assert sum(rows[owner, np.arange(pieces)]) == best
     assert sorted(owner) == sorted(home)
 
 
 def test_each_process_gets_as_many_pieces_of_each_length_as_it_has_in_the_main_tree():
     rows = np.array([[0, 0, 1, 9, 9, 9], [9, 9, 9, 0, 0, 0]])
-    runs = assign(rows, (32, 16, 32, 16, 32, 8))
+    slots = (32, 16, 32, 16, 32, 8)
+    runs = runs_of(assign(rows, slots), slots)
     assert runs == ((1, 32 + 16), (0, 32 + 16 + 32), (1, 8))  # without the lengths 0 would have the last three
     assert own_runs(runs, 0) == [(48, 128)] and own_runs(runs, 1) == [(0, 48), (128, 136)]
 

@@ -18,7 +18,7 @@ from pointcept_bsa.backbones.full_attention import FullAttentionTransformer
 from pointcept_bsa.distributed import formulas
 from pointcept_bsa.geometry.ball_tree import BallTree
 from pointcept_bsa.geometry.part_assignment import moving_shares, pieces_of_cloud
-from pointcept_bsa.geometry.part_plan import cuts_of
+from pointcept_bsa.geometry.part_plan import cuts_of, nodes_split_together
 from pointcept_bsa.geometry.token_part import multiple_of_parts, shared_level
 from pointcept_bsa.geometry.tree_plan import num_slots
 from pointcept_bsa.layers.ball_sparse_attention import BallSparseAttention
@@ -108,17 +108,17 @@ def _of_trees(
     backbone: BSATransformer, batch: Clouds, slots: int, multiple: int, own: int, away: float
 ) -> dict[str, Load]:
     tree, parts, channels, d = backbone.tree, batch.processes, backbone.out_channels, backbone.dimensionality
-    cut = (parts - 1) * math.ceil(math.log2(max(2, slots // multiple))) * batch.clouds  # nodes at most
-    size = 2 * formulas.features(away, away, channels) + formulas.tree(away, d)
-    size += (1 + bool(tree.rotate)) * formulas.split([cut], d, parts)
+    trees, lengths = 1 + bool(tree.rotate), (batch.points,) * batch.clouds
+    nodes = nodes_split_together(lengths, tree.ball_size, tree.block_size, parts, multiple, trees)
+    size = 2 * formulas.features(away, away, channels) + formulas.tree(away, d) + formulas.split(nodes, d, parts)
     if not tree.rotate:
-        return {"tree": Load(ALL_TO_ALL, 7, size)}
+        return {"tree": Load(ALL_TO_ALL, 5, size)}
     pieces = len(pieces_of_cloud(slots, parts, multiple)) // parts
     moving = own * moving_share_of_ellipsoids(parts, pieces, d)
     size += formulas.rotated_tree(away, away, away, moving, d)
     turns = 2 * _turns(len(backbone.blocks), backbone.blocks.skip_every)
     rotation = turns * formulas.rotation(moving, channels) + formulas.positions(moving, d)
-    return {"tree": Load(ALL_TO_ALL, 12, size), "rotation": Load(ALL_TO_ALL, turns + 1, rotation)}
+    return {"tree": Load(ALL_TO_ALL, 8, size), "rotation": Load(ALL_TO_ALL, turns + 1, rotation)}
 
 
 def _turns(depth: int, skip_every: int) -> int:
