@@ -62,7 +62,7 @@ NETWORKS = {
 }
 
 
-ANCHORED = ("bsa", "erwin nsa")
+ANCHORED = ("bsa", "bsa, messages", "erwin nsa")
 
 
 class Queries(nn.Module):
