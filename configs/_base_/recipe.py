@@ -17,6 +17,7 @@ search = {
         choices=[True, False], only=("BSA-v1m1", "ErwinNSA-v1m1", "FLARE-v1m1", "FullAttention-v1m1")
     ),
     "model.backbone.phi": dict(choices=["mlp", "mean"], only=("BSA-v1m1", "ErwinNSA-v1m1")),
+    "model.backbone.mp_steps": dict(choices=[0, 3], only=("BSA-v1m1",)),
     "model.backbone.num_latents": dict(choices=[64, 128], only=("FLARE-v1m1", "LRSA-v1m1")),
     "model.backbone.block_size": dict(choices=[8, 16, 32], only=("MSPT-v1m1",)),
     "model.backbone.num_slices": dict(choices=[32, 64], only=("Transolver-v1m1",)),

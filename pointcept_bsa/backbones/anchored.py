@@ -14,12 +14,13 @@ from torch import Tensor
 from pointcept_bsa.backbones.base import Backbone
 from pointcept_bsa.distributed.mesh import context_size
 from pointcept_bsa.errors import InputError
-from pointcept_bsa.geometry.padding import VALID
+from pointcept_bsa.geometry.padding import VALID, CloudPadding
 from pointcept_bsa.geometry.single_tree import SingleTree
 from pointcept_bsa.host import Point
 from pointcept_bsa.layers.anchored_stack import decode_stack
 from pointcept_bsa.layers.anchors import Memory, TreeMemory
 from pointcept_bsa.layers.norm import RMSNorm
+from pointcept_bsa.layers.point_embedding import LinearEmbedding, PointEmbedding
 from pointcept_bsa.layers.transformer import BallTreeStack
 
 
@@ -55,19 +56,26 @@ class AnchoredBackbone(Backbone):
 
 
 class AnchoredTree(AnchoredBackbone):
-    """Such a backbone over one ball tree at full resolution."""
+    """Such a backbone over one ball tree at full resolution: an embedding, blocks, a norm."""
 
     tree: SingleTree
+    embedding: LinearEmbedding | PointEmbedding
     blocks: BallTreeStack
     norm: RMSNorm
 
-    @abstractmethod
-    def encode(self, point: Point, lengths: tuple[int, ...], memory: TreeMemory | None = None) -> Tensor:
-        """As every backbone; tree, keys and values go to ``memory``."""
+    def static_geometry(self, coord: Tensor) -> dict[str, Tensor]:
+        return {"tree_order": self.tree.order(coord)} | self.embedding.static_geometry(coord)
 
-    @abstractmethod
-    def embed_queries(self, point: Point, lengths: tuple[int, ...], memory: TreeMemory) -> Tensor:
-        """(Q, C) that go into the first block."""
+    def padding(self, unit: int) -> CloudPadding:
+        return self.tree.padding(unit, type(self).__name__, self.embedding.wanted_neighbors)
+
+    def encode(self, point: Point, lengths: tuple[int, ...], memory: TreeMemory | None = None) -> Tensor:
+        """As every backbone; messages, tree, keys and values go to ``memory``."""
+        tree = self.tree.build(point, lengths)
+        x = self.embedding.in_tree(point, lengths, tree, None if memory is None else memory.embedded)
+        if memory is not None:
+            memory.remember(tree, self.tree.rotate, self.tree.plan(tree.layout.slots))
+        return self.norm(tree.scatter(self.blocks(x, tree, memory, films=self.films(point, lengths))))
 
     def encode_anchors(self, point: Mapping[str, Any]) -> TreeMemory:
         memory = TreeMemory(self.check_anchors(point), point["offset"], point["coord"].detach())
@@ -77,6 +85,6 @@ class AnchoredTree(AnchoredBackbone):
     def decode(self, memory: Memory, point: Mapping[str, Any]) -> Tensor:
         assert isinstance(memory, TreeMemory)
         lengths, queries = self.check_queries(memory, point), Point(point)
-        x = self.embed_queries(queries, lengths, memory)
+        x = self.embedding.embed_queries(queries, lengths, memory)
         positions = memory.positions(queries.coord, lengths)
         return self.norm(decode_stack(self.blocks, x, positions, memory, self.films(queries, lengths)))

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import nn
 
 from pointcept_bsa.backbones.anchored import AnchoredTree
-from pointcept_bsa.geometry.padding import CloudPadding
 from pointcept_bsa.geometry.single_tree import SingleTree
-from pointcept_bsa.geometry.token_tree import TokenTree, plan_tokens
-from pointcept_bsa.host import MODELS, Point
-from pointcept_bsa.layers.anchors import TreeMemory
+from pointcept_bsa.host import MODELS
 from pointcept_bsa.layers.ball_sparse_attention import BallSparseAttention
-from pointcept_bsa.layers.linear import Linear
 from pointcept_bsa.layers.norm import RMSNorm
+from pointcept_bsa.layers.point_embedding import PointEmbedding
 from pointcept_bsa.layers.transformer import BallTreeStack, TransformerBlock, init_weights
 
 
@@ -39,6 +36,10 @@ class BSATransformer(AnchoredTree):
         near, fan, beam: compression and selection in O(N log N) over levels of coarse tokens, with ``near`` the slots
             that see each other's blocks (a multiple of ``block_size * fan``); None: as published. See
             :class:`.TokenLevels`.
+        mp_steps: message passing steps before the blocks, for clouds of thousands of points, see docs/recipe.md; 0: a
+            linear embedding, as published.
+        edges, num_neighbors, radius: whom a point hears from, see :func:`.find_neighbors`; a sample's
+            ``neighbor_index`` (N, k) replaces the search, see :class:`.PointEmbedding`.
         condition: P, the number of ``parameters`` (B, P) of the clouds that scale and shift what every layer takes, see
             :class:`.Conditioning`; None for none.
     """
@@ -70,12 +71,24 @@ class BSATransformer(AnchoredTree):
         near: int | None = None,
         fan: int = 8,
         beam: int = 8,
+        mp_steps: int = 0,
+        edges: str = "knn",
+        num_neighbors: int = 16,
+        radius: float | None = None,
         condition: int | None = None,
     ):
         super().__init__(in_channels, channels, dimensionality)
         self.tree = SingleTree(ball_size, block_size, rotate, None if near is None else (near, fan))
-        self.near, self.fan = near, fan
-        self.embedding = Linear(in_channels, channels)
+        embedding = PointEmbedding(
+            in_channels,
+            channels,
+            mp_steps=mp_steps,
+            edges=edges,
+            num_neighbors=num_neighbors,
+            radius=radius,
+            dimensionality=dimensionality,
+        )
+        self.embedding = embedding if mp_steps else embedding.linear  # whose keys are those of weights from before
         blocks: list[nn.Module] = [
             TransformerBlock(
                 BallSparseAttention(
@@ -107,23 +120,3 @@ class BSATransformer(AnchoredTree):
         self.norm = RMSNorm(channels)
         init_weights(self)
         self.condition_on(condition, [channels] * depth)
-
-    def static_geometry(self, coord: Tensor) -> dict[str, Tensor]:
-        return {"tree_order": self.tree.order(coord)}
-
-    def padding(self, unit: int) -> CloudPadding:
-        return self.tree.padding(unit, type(self).__name__)
-
-    def encode(self, point: Point, lengths: tuple[int, ...], memory: TreeMemory | None = None) -> Tensor:
-        tree = self.tree.build(point, lengths)
-        x = tree.gather(self.embedding(point.feat).to(point.feat.dtype))  # under autocast the residual stays float32
-        if memory is not None:
-            memory.remember(tree, self.tree.rotate, self.plan(tree.layout.slots))
-        return self.norm(tree.scatter(self.blocks(x, tree, memory, films=self.films(point, lengths))))
-
-    def plan(self, slots: tuple[int, ...]) -> TokenTree | None:
-        """Which levels of tokens there are over clouds of ``slots`` slots; None: there is one level alone."""
-        return None if self.near is None else plan_tokens(slots, self.tree.block_size, self.near, self.fan)
-
-    def embed_queries(self, point: Point, lengths: tuple[int, ...], memory: TreeMemory) -> Tensor:
-        return self.embedding(point.feat).to(point.feat.dtype)

@@ -23,7 +23,7 @@ from pointcept_bsa.geometry.tree_plan import plan_tree
 from pointcept_bsa.host import MODELS, Point
 from pointcept_bsa.layers.attention import BallAttention
 from pointcept_bsa.layers.ball_pooling import BallPooling, BallUnpooling
-from pointcept_bsa.layers.message_passing import PointEmbedding
+from pointcept_bsa.layers.point_embedding import PointEmbedding
 from pointcept_bsa.layers.transformer import BallTreeStack, TransformerBlock, init_weights
 
 TREES = ("own", "balltree")

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import nn
 
 from pointcept_bsa.backbones.anchored import AnchoredTree
-from pointcept_bsa.geometry.padding import CloudPadding
 from pointcept_bsa.geometry.single_tree import SingleTree
-from pointcept_bsa.host import MODELS, Point
-from pointcept_bsa.layers.anchored_stack import embed_queries
-from pointcept_bsa.layers.anchors import TreeMemory
-from pointcept_bsa.layers.message_passing import PointEmbedding
+from pointcept_bsa.host import MODELS
 from pointcept_bsa.layers.native_sparse_attention import NativeSparseAttention
 from pointcept_bsa.layers.norm import RMSNorm
+from pointcept_bsa.layers.point_embedding import PointEmbedding
 from pointcept_bsa.layers.transformer import BallTreeStack, TransformerBlock, init_weights
 
 
@@ -118,19 +115,3 @@ class ErwinNSATransformer(AnchoredTree):
         self.norm = RMSNorm(channels)
         init_weights(self)
         self.condition_on(condition, [channels] * depth)
-
-    def static_geometry(self, coord: Tensor) -> dict[str, Tensor]:
-        return {"tree_order": self.tree.order(coord)} | self.embedding.static_geometry(coord)
-
-    def padding(self, unit: int) -> CloudPadding:
-        return self.tree.padding(unit, type(self).__name__, self.embedding.wanted_neighbors)
-
-    def encode(self, point: Point, lengths: tuple[int, ...], memory: TreeMemory | None = None) -> Tensor:
-        tree = self.tree.build(point, lengths)
-        x = self.embedding.in_tree(point, lengths, tree, None if memory is None else memory.embedded)
-        if memory is not None:
-            memory.remember(tree, self.tree.rotate)
-        return self.norm(tree.scatter(self.blocks(x, tree, memory, films=self.films(point, lengths))))
-
-    def embed_queries(self, point: Point, lengths: tuple[int, ...], memory: TreeMemory) -> Tensor:
-        return embed_queries(self.embedding, point, lengths, memory)

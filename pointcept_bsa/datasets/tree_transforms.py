@@ -66,8 +66,9 @@ def random_rotation(dimensions: int) -> np.ndarray:
 class AddNeighbors:
     """Add ``neighbor_index`` (N, k): the nearest points of each point, counted inside the cloud, -1 for none.
 
-    Erwin-v1m1, ErwinNSA-v1m1, UPT-v1m1 and ABUPT-v1m1 take it instead of searching; the arguments must be those of the
-    backbone. It comes after everything that moves or drops points, and ``CollectPoints`` must collect it.
+    Erwin-v1m1, ErwinNSA-v1m1, BSA-v1m1 with ``mp_steps``, UPT-v1m1 and ABUPT-v1m1 take it instead of searching; the
+    arguments must be those of the backbone. It comes after everything that moves or drops points, and ``CollectPoints``
+    must collect it.
 
     Args:
         num_neighbors, edges, radius: see :func:`.neighbors.find_neighbors`.

@@ -12,6 +12,7 @@ from pointcept_bsa.distributed.mesh import context_group
 from pointcept_bsa.geometry.ball_tree import BallTree, tree_order
 from pointcept_bsa.geometry.padding import VALID, CloudPadding, check_unit, slot_layout, slot_tree
 from pointcept_bsa.geometry.part_tree import PartTree
+from pointcept_bsa.geometry.token_tree import TokenTree, plan_tokens
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,10 @@ class SingleTree:
             )
         order = point.get("tree_order")
         return BallTree.build(coord, lengths, self.ball_size, self.block_size, rotate=self.rotate, order=order)
+
+    def plan(self, slots: tuple[int, ...]) -> TokenTree | None:
+        """Which levels of tokens there are over clouds of ``slots`` slots; None: there is one level alone."""
+        return None if self.levels is None else plan_tokens(slots, self.block_size, *self.levels)
 
     def padding(self, unit: int, network: str, neighbors: Mapping[str, Any] | None = None) -> CloudPadding:
         """What lays samples into the tree's slots; ``neighbors`` as :class:`.CloudPadding` takes them."""

@@ -14,9 +14,10 @@ from pointcept_bsa.layers.attention import BallAttention, FullAttention
 from pointcept_bsa.layers.ball_pooling import BallPooling, BallUnpooling
 from pointcept_bsa.layers.ball_sparse_attention import BallSparseAttention
 from pointcept_bsa.layers.cloud_norm import CloudNorm
-from pointcept_bsa.layers.message_passing import MessagePassing, PointEmbedding
+from pointcept_bsa.layers.message_passing import MessagePassing
 from pointcept_bsa.layers.native_sparse_attention import NativeSparseAttention
 from pointcept_bsa.layers.norm import RMSNorm
+from pointcept_bsa.layers.point_embedding import PointEmbedding
 from pointcept_bsa.layers.transformer import BallTreeStack, SwiGLU, TransformerBlock
 
 __all__ = [

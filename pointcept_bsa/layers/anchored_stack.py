@@ -1,17 +1,15 @@
-"""Blocks through which queries go behind the anchors, and what stands before them.
+"""Blocks through which queries go behind the anchors.
 
-``Q`` queries, ``C`` channels, ``k`` neighbours.
+``Q`` queries, ``C`` channels.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from torch import Tensor, nn
 
-from pointcept_bsa.errors import InputError
-from pointcept_bsa.geometry.neighbors import find_among
 from pointcept_bsa.layers.anchored_attention import decode_ball_sparse, decode_full, decode_native_sparse
 from pointcept_bsa.layers.anchors import CloudQueryPositions, KeysValues, Memory, QueryPositions
 from pointcept_bsa.layers.attention import FullAttention
@@ -19,7 +17,6 @@ from pointcept_bsa.layers.ball_sparse_attention import BallSparseAttention
 from pointcept_bsa.layers.conditioning import Film
 from pointcept_bsa.layers.fused.residual import norm_with_position
 from pointcept_bsa.layers.fused.switch import fused
-from pointcept_bsa.layers.message_passing import MessagePassing, PointEmbedding, mean_weights
 from pointcept_bsa.layers.native_sparse_attention import NativeSparseAttention
 from pointcept_bsa.layers.transformer import BallTreeStack, TransformerBlock
 
@@ -86,26 +83,3 @@ def decode_stack(
 
 def _film(films: Films, block: int, positions: QueryPositions | CloudQueryPositions) -> Film | None:
     return None if films is None else Film(films[block], positions.lengths)
-
-
-def embed_queries(
-    embedding: PointEmbedding, point: Mapping[str, Any], lengths: tuple[int, ...], memory: Memory
-) -> Tensor:
-    """Message passing from the nearest anchors to queries with ``feat`` (Q, in_channels), ``coord`` (Q, d): (Q, C).
-
-    Raises:
-        InputError: a memory in which nobody has noted what the anchors send at each step.
-    """
-    x = embedding.linear(point["feat"]).to(point["feat"].dtype)
-    if not embedding.steps:
-        return x
-    if not memory.embedded:
-        raise InputError("anchors: the network remembers no messages of them, wanted those of encode_anchors")
-    coord, wanted = point["coord"].detach(), embedding.neighborhood.arguments
-    index = find_among(coord, lengths, memory.coord, memory.lengths, **wanted)
-    weight, index = mean_weights(index, x.dtype), index.clamp(min=0)
-    relative = memory.coord[index] - coord.unsqueeze(1)
-    for step, sender in zip(embedding.steps, memory.embedded, strict=True):
-        assert isinstance(step, MessagePassing)
-        x = step.receive(x, sender, relative, index, weight)
-    return x

@@ -145,7 +145,7 @@ def test_every_shipped_config_can_be_tuned_alike(path):
     assert names[:3] == ["optimizer.lr", "optimizer.weight_decay", "clip_grad"]
     fourier = any(step["type"] == "FourierFeatures" for step in cfg.data.train.transform)
     bands = ["data.*.transform.FourierFeatures.num_bands"] * fourier
-    own_keys = ("qk_norm", "phi", "position_scale", "edges", "block_size", "num_latents", "num_slices")
+    own_keys = ("qk_norm", "phi", "position_scale", "edges", "block_size", "num_latents", "num_slices", "mp_steps")
     backbone = {f"model.backbone.{key}" for key in own_keys}
     own = {"model.norm"} | backbone  # of a backbone, the same on all data
     assert names[3 : 3 + len(bands)] == bands and set(names[3 + len(bands) :]) <= own

@@ -74,6 +74,7 @@ def widened(model):
         ("BSA-v1m1", dict(phi="mean", group_size=1, distance_bias=False)),
         ("BSA-v1m1", dict(phi="mean", near=32, fan=2, beam=2)),
         ("BSA-v1m1", dict(phi="mean", qk_norm=True, rotary=4.0)),
+        ("BSA-v1m1", dict(phi="mean", mp_steps=2)),
         ("ErwinNSA-v1m1", dict(mp_steps=0)),
         ("ErwinNSA-v1m1", dict(mp_steps=0, qk_norm=True, rotary=4.0)),
     ],

@@ -82,6 +82,7 @@ NETWORKS = {
     "bsa all blocks": dict(type="BSA-v1m1", **SMALL, **TREE, mask_own_ball=False, distance_bias=False),
     "bsa one tree": dict(type="BSA-v1m1", **SMALL, **TREE, rotate=0, skip_every=2),
     "bsa hierarchical": dict(type="BSA-v1m1", **SMALL, **TREE, near=32, fan=2, beam=2),
+    "bsa messages": dict(type="BSA-v1m1", **SMALL, **TREE, mp_steps=2, num_neighbors=5),
     "erwin": ERWIN,
     "erwin unet": ERWIN_UNET,
     "erwin unet copies": ERWIN_UNET | dict(pad="power_of_two"),

@@ -20,6 +20,7 @@ EXACT = {
     "bsa rotary": dict(type="BSA-v1m1", **SMALL | dict(channels=32), **TREE | dict(group_size=1), rotary=3.0),
     "bsa one tree": dict(type="BSA-v1m1", **SMALL, **TREE | dict(group_size=1), rotate=0, skip_every=2),
     "bsa hierarchical": NETWORKS["bsa hierarchical"] | dict(group_size=1),
+    "bsa messages": NETWORKS["bsa messages"] | dict(group_size=1, edges="radius", radius=0.7),
     "erwin nsa": ERWIN_NSA,
     "erwin nsa radius": ERWIN_NSA | dict(edges="radius", radius=0.7, num_kv_heads=2, mask_own_ball=True),
 }

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import nn
 
+from pointcept_bsa.backbones import bsa
 from pointcept_bsa.geometry.ball_tree import BallTree
 from pointcept_bsa.host import MODELS
 from pointcept_bsa.layers.ball_sparse_attention import BallSparseAttention
+from pointcept_bsa.layers.linear import Linear
 from pointcept_bsa.training.evaluation.flops import count_flops
 
-from .conftest import sample
+from .conftest import NETWORKS, sample
 
 PAPER = {
     "bsa": (27.91, dict(type="BSA-v1m1")),
@@ -102,3 +106,28 @@ def test_queries_pooled_once_score_like_the_mean_of_their_scores():
 def test_options_that_do_not_fit_are_refused(options, word):
     with pytest.raises(ValueError, match=word):
         BallSparseAttention(**dict(dim=16, num_heads=2) | options)
+
+
+def test_without_messages_keys_and_first_values_are_those_of_a_linear_map(monkeypatch):
+    """Of a network that knows nothing of messages: its weights load, and a seed draws what it drew."""
+
+    def drawn():
+        torch.manual_seed(0)
+        return MODELS.build(NETWORKS["bsa"] | dict(mp_steps=0)), torch.rand(1)
+
+    network, following = drawn()
+    monkeypatch.setattr(bsa, "PointEmbedding", lambda *sizes, **_: SimpleNamespace(linear=Linear(*sizes)))
+    before, wanted = drawn()
+    assert list(network.state_dict()) == list(before.state_dict())
+    assert list(network.state_dict())[:2] == ["embedding.weight", "embedding.bias"]
+    for name, value in before.state_dict().items():
+        assert torch.equal(network.state_dict()[name], value), name
+    assert torch.equal(following, wanted)
+    assert set(network.static_geometry(torch.rand(70, 3))) == {"tree_order"}
+
+
+@pytest.mark.parametrize("mp_steps", [0, 2])
+@pytest.mark.parametrize(("options", "word"), [(dict(edges="all"), "edges"), (dict(edges="radius"), "radius")])
+def test_neighbours_that_cannot_be_are_refused(mp_steps, options, word):
+    with pytest.raises(ValueError, match=f"{word}: got"):
+        MODELS.build(dict(type="BSA-v1m1", mp_steps=mp_steps, **options))

@@ -19,6 +19,11 @@ BACKBONES = {
         dict(type="BSA-v1m1", channels=16, depth=2, num_heads=2, ball_size=32, block_size=4, group_size=4, topk=2),
         dict(ball_size=32, block_size=4),
     ),
+    "bsa, messages": (
+        dict(type="BSA-v1m1", channels=16, depth=2, num_heads=2, ball_size=32, block_size=4, group_size=4, topk=2,
+             mp_steps=2, num_neighbors=5),
+        dict(ball_size=32, block_size=4),
+    ),
     "erwin nsa": (
         dict(type="ErwinNSA-v1m1", channels=16, depth=2, num_heads=4, local_ball_size=32, compressed_ball_size=8,
              num_selected=3, num_neighbors=5),

@@ -46,6 +46,8 @@ ERWIN |= PASSING | dict(enc_depths=(2, 2), dec_num_heads=(2,), dec_depths=(2,))
 U_NET = ERWIN | dict(channels=(16, 24, 32), ball_sizes=(16, 8, 8), strides=(2, 2), enc_num_heads=(2, 2, 2))
 U_NET |= dict(enc_depths=(2, 2, 3), dec_num_heads=(2, 2), dec_depths=(2, 2))
 NETWORKS |= {
+    "bsa, messages": BSA | PASSING,
+    "bsa hierarchical, messages": BSA | LEVELS | PASSING | dict(condition=2, recompute=True),
     "erwin nsa": NSA,
     "erwin nsa, all options": NSA | dict(num_kv_heads=2, phi="mlp", mask_own_ball=True, qk_norm=True, rotary=6.0)
     | dict(condition=2, recompute="selective", edges="radius", radius=0.7),

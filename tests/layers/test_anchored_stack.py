@@ -15,12 +15,12 @@ from torch import Tensor
 
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.geometry.ball_tree import BallTree
-from pointcept_bsa.layers.anchored_stack import decode_block, decode_blocks, decode_stack, embed_queries
+from pointcept_bsa.layers.anchored_stack import decode_block, decode_blocks, decode_stack
 from pointcept_bsa.layers.anchors import CloudQueryPositions, KeysValues, Memory, TreeMemory
 from pointcept_bsa.layers.attention import FullAttention
 from pointcept_bsa.layers.ball_sparse_attention import BallSparseAttention
-from pointcept_bsa.layers.message_passing import PointEmbedding
 from pointcept_bsa.layers.native_sparse_attention import NativeSparseAttention
+from pointcept_bsa.layers.point_embedding import PointEmbedding
 from pointcept_bsa.layers.transformer import BallTreeStack, BlockStack, TransformerBlock
 
 from .by_hand import compare, gelu, layer_norm, linear, numbers, randomized, softmax_sum
@@ -292,7 +292,7 @@ def test_messages_to_queries_are_those_of_the_nearest_anchors(options):
             h = h + layer_norm(p, f"steps.{step}.update_norm", told)
         want.append(h)
     assert len(counts) > 1 and (0 in counts) == ("radius" in options)  # some hear from fewer, or from none
-    got = embed_queries(embedding, {"feat": feat, "coord": coord}, QUERIES, memory)
+    got = embedding.embed_queries({"feat": feat, "coord": coord}, QUERIES, memory)
     sent = {f"sent {step}": sender for step, sender in enumerate(memory.embedded)}
     compare(got, torch.stack(want), {"feat": feat, **sent, **p})
     assert torch.autograd.grad(got.sum(), coord, allow_unused=True) == (None,)
@@ -301,7 +301,7 @@ def test_messages_to_queries_are_those_of_the_nearest_anchors(options):
 def test_without_message_passing_the_linear_map_is_all():
     embedding, feat = randomized(PointEmbedding(3, DIM, mp_steps=0, dimensionality=DIMS)), numbers(sum(QUERIES), 3)
     p = dict(embedding.named_parameters())
-    got = embed_queries(embedding, {"feat": feat}, QUERIES, remembered(0))
+    got = embedding.embed_queries({"feat": feat}, QUERIES, remembered(0))
     compare(got, torch.stack([linear(p, "linear", row) for row in feat]), {"feat": feat, **p})
 
 
@@ -311,5 +311,5 @@ def test_anchors_whose_messages_are_not_known_are_refused_in_one_line():
     with pytest.raises(
         InputError, match="anchors: the network remembers no messages of them, wanted those of encode_"
     ) as told:
-        embed_queries(embedding, point, QUERIES, remembered(0))
+        embedding.embed_queries(point, QUERIES, remembered(0))
     assert "\n" not in str(told.value)

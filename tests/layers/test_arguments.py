@@ -11,10 +11,10 @@ from torch import nn
 from pointcept_bsa.layers.attention import BallAttention, FullAttention, check_counts
 from pointcept_bsa.layers.ball_pooling import BallPooling, BallUnpooling
 from pointcept_bsa.layers.ball_sparse_attention import BallSparseAttention
-from pointcept_bsa.layers.message_passing import PointEmbedding
 from pointcept_bsa.layers.multi_scale_attention import MultiScaleAttention
 from pointcept_bsa.layers.native_sparse_attention import NativeSparseAttention
 from pointcept_bsa.layers.perceiver import SelfAttention
+from pointcept_bsa.layers.point_embedding import PointEmbedding
 from pointcept_bsa.layers.prenorm import PrenormBlock
 from pointcept_bsa.layers.slice_attention import PhysicsAttention
 from pointcept_bsa.layers.transformer import BallTreeStack, TransformerBlock

@@ -8,8 +8,10 @@ import torch.nn.functional as F
 from torch.autograd import gradcheck
 
 from pointcept_bsa.errors import InputError
+from pointcept_bsa.geometry.ball_tree import BallTree
 from pointcept_bsa.geometry.neighbors import find_neighbors
-from pointcept_bsa.layers.message_passing import MessagePassing, PointEmbedding
+from pointcept_bsa.layers.message_passing import MessagePassing
+from pointcept_bsa.layers.point_embedding import PointEmbedding
 
 LENGTHS = (9, 4)
 
@@ -62,6 +64,10 @@ def test_no_steps_is_a_linear_map():
     data = sample()
     embedding = PointEmbedding(5, 6, mp_steps=0)
     assert torch.equal(embedding(data, LENGTHS), embedding.linear(data["feat"]))
+    tree = BallTree.build(data["coord"], LENGTHS, 4, 4)
+    for each in (embedding, embedding.linear):
+        assert torch.equal(each.in_tree(data, LENGTHS, tree), tree.gather(embedding.linear(data["feat"])))
+        assert each.wanted_neighbors is None and each.static_geometry(data["coord"]) == {}
     with pytest.raises(ValueError, match="mp_steps: got -1"):
         PointEmbedding(5, 6, mp_steps=-1)
 

@@ -48,6 +48,7 @@ BACKBONES = {
     "bsa hierarchical, means": dict(
         type="BSA-v1m1", **TREE, near=32, fan=4, phi="mean", group_compression=True, recompute=True
     ),
+    "bsa messages": dict(type="BSA-v1m1", **TREE, mp_steps=2, num_neighbors=5),
     "nsa": NSA,
     "nsa radius": NSA | dict(edges="radius", radius=0.5, num_kv_heads=2, phi="mlp"),
     "erwin": ERWIN,
@@ -65,6 +66,7 @@ STATIC = {
     "full": BACKBONES["full"] | dict(depth=1),
     "bsa": BACKBONES["bsa group compression"],
     "bsa hierarchical": BACKBONES["bsa hierarchical"],
+    "bsa messages": BACKBONES["bsa messages"],
     "nsa": NSA | dict(mp_steps=0),
     "erwin": ERWIN | TWO_LEVELS,
     "full conditioned": BACKBONES["full conditioned"] | dict(depth=1),

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pointcept_bsa.dispatch import triton_installed
-from pointcept_bsa.layers.message_passing import PointEmbedding
+from pointcept_bsa.layers.point_embedding import PointEmbedding
 from pointcept_bsa.ops.mean_message import edges_of_senders, mean_message
 
 from .interpreter import DEVICE, kernel_test, run_in_interpreter

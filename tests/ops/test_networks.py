@@ -26,6 +26,7 @@ NETWORKS = {
     "bsa, gate joined, group compression": BSA | dict(num_heads=8, group_compression=True, query_pooling="mlp"),
     "bsa, hierarchical": BSA | dict(near=16, fan=2, beam=1),
     "bsa, skips": BSA | dict(skip_every=1),
+    "bsa, messages": BSA | dict(mp_steps=1, num_neighbors=5),
     "full, conditioned": STACK | dict(type="FullAttention-v1m1", depth=1, condition=2),
     "bsa, conditioned": BSA | dict(condition=2),
     "erwin": dict(
@@ -61,7 +62,7 @@ NETWORKS = {
 }
 
 
-ANCHORED = ("bsa", "erwin nsa")
+ANCHORED = ("bsa", "bsa, messages", "erwin nsa")
 
 
 class Queries(nn.Module):
