@@ -42,7 +42,7 @@ class Requests:
             wanted: (n,) rows counted over the parts of all processes, rising, none twice.
             rows: of each process's part.
         """
-        rank = dist.get_rank(group)
+        rank = group.rank()
         ends = torch.tensor(rows, device=wanted.device).cumsum(0)
         upto = torch.searchsorted(wanted, ends)
         numbers = numbers_of_all(torch.diff(upto, prepend=upto.new_zeros(1)), wanted.device, group)

@@ -10,7 +10,7 @@ reduce-scatter as much as of the gather whose gradient it is, of an exchange the
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -24,6 +24,21 @@ _reduce_scatter: Any = getattr(dist, "reduce_scatter_single", None) or dist.redu
 GRADIENT = " (gradient)"
 NUMBERS = "numbers"  # integers that the host waits for
 GRADIENTS = "gradients"  # of the parameters
+
+
+class Beside(NamedTuple):
+    """Tables (m, ...) of which the rows, below each other, go along with those of a :class:`Gathering`, without a
+    gradient.
+
+    Attributes:
+        tables: of this process.
+        rows: of each process, of all tables.
+        name: for the count of bytes.
+    """
+
+    tables: tuple[Tensor, ...]
+    rows: tuple[int, ...]
+    name: str
 
 
 class Gathering:
@@ -45,23 +60,26 @@ class Gathering:
         group: dist.ProcessGroup,
         name: str,
         pieces: Sequence[tuple[int, int]] | None = None,
+        beside: Beside | None = None,
     ):
-        self.rows, self.group, self.name = tuple(rows), group, name
+        self.rows, self.group, self.name, self.beside = tuple(rows), group, name, beside
         self.longest = max(rows)
+        self.stride = self.longest + (0 if beside is None else max(beside.rows))  # of a process in the buffer
         self.work: Any = None
         self.shard: Tensor | None = None  # of the gradient
         self.kept: tuple[Tensor, ...] = ()  # alive while they are sent
-        self.pieces = self._in_buffer(pieces)
+        self.pieces = self._in_buffer(pieces, self.stride)
+        self.pieces_back = self.pieces if beside is None else self._in_buffer(pieces, self.longest)
         self.out: Tensor = _Depart.apply(x, self)
 
     def wait(self) -> Tensor:
         """(sum of rows, ...), in the order of the pieces. Called once."""
-        out: Tensor = _Arrive.apply(self.out, self)
+        out, self.far = _Arrive.apply(self.out, self)
         return out
 
-    def _in_buffer(self, pieces: Sequence[tuple[int, int]] | None) -> list[tuple[int, int]] | None:
-        """Where the pieces lie in the buffer, in which every process has as many rows; None: the buffer is it."""
-        even = len(set(self.rows)) == 1
+    def _in_buffer(self, pieces: Sequence[tuple[int, int]] | None, stride: int) -> list[tuple[int, int]] | None:
+        """Where the pieces lie in a buffer in which every process has ``stride`` rows; None: the buffer is it."""
+        even = len(set(self.rows)) == 1 and stride == self.longest
         ends = [sum(self.rows[:rank]) for rank in range(len(self.rows) + 1)]
         runs = list(pieces) if pieces is not None else list(zip(ends, ends[1:], strict=False))
         if even and runs[0][0] == 0 and all(a[1] == b[0] for a, b in zip(runs, runs[1:], strict=False)):
@@ -70,43 +88,55 @@ class Gathering:
         for start, end in runs:
             # A run lies within the rows of one process; an empty one counts as the first one's.
             rank = next(r for r in range(len(self.rows)) if ends[r] <= start < ends[r + 1] or start == end)
-            places.append((start - ends[rank] + rank * self.longest, end - ends[rank] + rank * self.longest))
+            places.append((start - ends[rank] + rank * stride, end - ends[rank] + rank * stride))
         return places
 
     def depart(self, x: Tensor) -> Tensor:
         # The collective takes as many rows of each process: shorter parts are filled up with zeros.
-        x = _filled(x, self.longest)
-        buffer = x.new_empty(len(self.rows) * self.longest, *x.shape[1:])
-        count(self.name, (len(self.rows) - 1) * x.numel(), x)
+        processes = len(self.rows)
+        count(self.name, (processes - 1) * self.longest * x[:1].numel(), x)
+        if self.beside is None:
+            x = _filled(x, self.longest)
+        else:
+            x = _filled(torch.cat([_filled(x, self.longest), *self.beside.tables]), self.stride)
+            count(self.beside.name, (processes - 1) * (x.numel() - self.longest * x[:1].numel()), x)
+        buffer = x.new_empty(processes * self.stride, *x.shape[1:])
         self.work = _all_gather(buffer, x, group=self.group, async_op=True)
         self.kept = (x,)
         return buffer
 
-    def arrive(self, buffer: Tensor) -> Tensor:
+    def arrive(self, buffer: Tensor) -> tuple[Tensor, Tensor | None]:
         self.work.wait()
-        self.work, self.kept = None, ()
+        self.work, self.kept, far = None, (), None
+        if self.beside is not None:
+            starts = (rank * self.stride + self.longest for rank in range(len(self.rows)))
+            far = torch.cat([buffer[a : a + n] for a, n in zip(starts, self.beside.rows, strict=True)])
+            self.beside = None  # its tables are no longer held
         # A view, so that autograd sees a tensor of its own and nothing is copied.
         if self.pieces is None:
-            return buffer.view_as(buffer)
-        return torch.cat([buffer[start:end] for start, end in self.pieces])
+            return buffer.view_as(buffer), far
+        return torch.cat([buffer[start:end] for start, end in self.pieces]), far
 
     def depart_back(self, grad: Tensor) -> Tensor:
-        buffer = grad.contiguous()
-        if self.pieces is not None:  # what only fills up a shorter part has no gradient
-            buffer = grad.new_zeros(len(self.rows) * self.longest, *grad.shape[1:])
-            for part, (start, end) in zip(grad.split([b - a for a, b in self.pieces]), self.pieces, strict=True):
+        buffer, processes = grad.contiguous(), len(self.rows)
+        if self.pieces_back is not None:  # what only fills up a shorter part has no gradient
+            buffer = grad.new_zeros(processes * self.longest, *grad.shape[1:])
+            parts = grad.split([end - start for start, end in self.pieces_back])
+            for part, (start, end) in zip(parts, self.pieces_back, strict=True):
                 buffer[start:end] = part
         shard = grad.new_empty(self.longest, *grad.shape[1:])
-        count(self.name + GRADIENT, (len(self.rows) - 1) * shard.numel(), shard)
+        count(self.name + GRADIENT, (processes - 1) * shard.numel(), shard)
         self.work = _reduce_scatter(shard, buffer, group=self.group, async_op=True)
         self.shard, self.kept = shard, (buffer,)
-        return buffer
+        if self.stride == self.longest:
+            return buffer
+        return grad.new_empty(()).expand(processes * self.stride, *grad.shape[1:])
 
     def arrive_back(self) -> Tensor:
         assert self.shard is not None
         self.work.wait()
         shard, self.shard, self.work, self.kept = self.shard, None, None, ()
-        return shard[: self.rows[dist.get_rank(self.group)]]
+        return shard[: self.rows[self.group.rank()]]
 
 
 class _Depart(torch.autograd.Function):
@@ -124,14 +154,19 @@ class _Depart(torch.autograd.Function):
 
 class _Arrive(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, buffer: Tensor, gathering: Gathering) -> Tensor:
+    def forward(ctx: Any, buffer: Tensor, gathering: Gathering) -> tuple[Tensor, Tensor | None]:
         ctx.gathering = gathering
-        return gathering.arrive(buffer)
+        ctx.set_materialize_grads(False)
+        out, far = gathering.arrive(buffer)
+        if far is not None:
+            ctx.mark_non_differentiable(far)
+        return out, far
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        # Given on as the gradient of the buffer is what is being sent: nobody reads its numbers. It makes autograd call
-        # :class:`_Depart` after this, and whatever it does in between goes on while the sums are on their way.
+        # Given on as the gradient of the buffer is what is being sent, or something of its shape: nobody reads its
+        # numbers. It makes autograd call :class:`_Depart` after this, and whatever it does in between goes on while the
+        # sums are on their way.
         return ctx.gathering.depart_back(grads[0]), None
 
 
@@ -162,7 +197,7 @@ def begin_all_to_all(
     """Rows as :func:`all_to_all` takes them -> those that are on their way, and what to ``wait()`` for. No gradient."""
     x = x.contiguous()
     out = x.new_empty(sum(receive), *x.shape[1:])
-    others = sum(send) - send[dist.get_rank(group)]
+    others = sum(send) - send[group.rank()]
     count(name, others * x[:1].numel() if len(x) else 0, x)
     return out, dist.all_to_all_single(out, x, list(receive), list(send), group=group, async_op=True)
 
@@ -204,7 +239,7 @@ class _AllSum(torch.autograd.Function):
 
 def reduce(x: Tensor, group: dist.ProcessGroup, name: str, how: str = "SUM") -> Tensor:
     """``x`` reduced over the processes, in place, as the name of a ``ReduceOp`` says. No gradient."""
-    processes = dist.get_world_size(group)
+    processes = group.size()
     count(name, 2 * (processes - 1) * x.numel() // processes, x)
     dist.all_reduce(x, getattr(dist.ReduceOp, how), group=group)
     return x
@@ -237,8 +272,8 @@ class ToHost:
 def numbers_of_all(values: Sequence[int] | Tensor, device: torch.device, group: dist.ProcessGroup) -> list[list[int]]:
     """A few integers of each process, on the host of all, which waits for them. Counted as ``numbers``."""
     own = torch.as_tensor(values, dtype=torch.long, device=device)
-    count(NUMBERS, (dist.get_world_size(group) - 1) * len(own), own)
-    out = own.new_empty(dist.get_world_size(group) * len(own))
+    count(NUMBERS, (group.size() - 1) * len(own), own)
+    out = own.new_empty(group.size() * len(own))
     _all_gather(out, own, group=group)
     numbers = ToHost(out).wait()
     return [numbers[start : start + len(own)] for start in range(0, len(numbers), len(own))]

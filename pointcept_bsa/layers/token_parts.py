@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pointcept_bsa.distributed.collectives import Gathering
+from pointcept_bsa.distributed.collectives import Beside, Gathering
 from pointcept_bsa.geometry.host_tables import on_device
 from pointcept_bsa.geometry.part_layout import PartLayout
 from pointcept_bsa.geometry.token_part import TokenPart, plan_token_part, shared_level
@@ -53,16 +53,14 @@ class TokensOfClouds:
         self.keys, self.values = [k], [v]
         for level in range(1, shared + 1):
             self.pool(level)
-        parts, self.sizes = (
-            layout.shared,
-            tuple(self.plan.size(level, levels.block_size) for level in range(shared + 1)),
-        )
+        self.sizes = tuple(self.plan.size(level, levels.block_size) for level in range(shared + 1))
         both = torch.stack([self.keys.pop(), self.values.pop()], 1)
-        self.tokens = Gathering(both, parts.rows(self.sizes[-1]), parts.group, "tokens")
-        self.below: Gathering | None = None  # the keys of the levels below
-        if shared > 0:
+        beside = None
+        if shared > 0:  # the keys of the levels below
             rows = tuple(map(sum, zip(*map(parts.rows, self.sizes[:-1]), strict=True)))
-            self.below = Gathering(torch.cat(self.keys).detach(), rows, parts.group, "descent")
+            beside = Beside(tuple(key.detach() for key in self.keys), rows, "descent")
+        rows = tuple(2 * n for n in parts.rows(self.sizes[-1]))
+        self.coming = Gathering(both.flatten(0, 1), rows, parts.group, "tokens", beside=beside)
 
     def points(self, layout: PartLayout, key: tuple[Any, ...]) -> LevelCounts:
         """Points of the tokens. Where all blocks are full, parts that are cut alike have the same."""
@@ -85,12 +83,12 @@ class TokensOfClouds:
     def wait(self) -> PartTokens:
         """Those of all levels."""
         shared, parts = self.plan.shared, self.layout.shared
-        k, v = parts.in_order(self.tokens.wait(), self.sizes[-1]).unbind(1)
+        k, v = parts.in_order(self.coming.wait().unflatten(0, (-1, 2)), self.sizes[-1]).unbind(1)
         self.keys.append(k)
         self.values.append(v)
         for level in range(shared + 1, len(self.plan.tokens)):
             self.pool(level)
-        below = () if self.below is None else parts.by_size(self.below.wait(), self.sizes[:-1])
+        below = () if self.coming.far is None else parts.by_size(self.coming.far, self.sizes[:-1])
         keys = (*below, *(k.detach() for k in self.keys[shared:]))
         return PartTokens(tuple(self.keys), tuple(self.values), self.counts, self.plan, self.layout, keys)
 

@@ -7,7 +7,7 @@ import torch
 from together import together
 
 from pointcept_bsa.distributed import mesh
-from pointcept_bsa.distributed.collectives import Gathering, all_gather, all_sum, all_to_all
+from pointcept_bsa.distributed.collectives import Beside, Gathering, all_gather, all_sum, all_to_all
 from pointcept_bsa.distributed.traffic import counted
 
 ROWS = {2: (3, 5), 4: (2, 1, 4, 3)}
@@ -38,6 +38,18 @@ def exchanges(rank: int, count: int) -> dict:
             (grad,) = torch.autograd.grad(out, own, numbers(*out.shape, seed=10 + rank))
         found[name] = out.detach(), grad, dict(sent)
 
+    own = numbers(rows[rank], 2, seed=rank).requires_grad_()
+    along = [numbers(n, 2, seed=40 + rank).requires_grad_() for n in (rank, 2)]
+    for name, pieces in (("plain with others", None), ("pieces with others", reordered(rows))):
+        with counted() as sent:
+            beside = Beside(tuple(along), tuple(r + 2 for r in range(count)), "beside")
+            gathering = Gathering(own, rows, group, name, pieces, beside)
+            out = gathering.wait()
+            (grad,) = torch.autograd.grad(out, own, numbers(*out.shape, seed=10 + rank))
+        found[name] = out.detach(), grad, dict(sent)
+        assert gathering.far is not None and not gathering.far.requires_grad
+        found["beside"] = gathering.far
+
     even = numbers(3, 2, seed=20 + rank).requires_grad_()
     gathering = Gathering(even, [3] * count, group, "even")
     meanwhile = all_sum(even, group, "sum")
@@ -62,6 +74,7 @@ def test_collectives_and_gradients(count):
         "plain": torch.arange(len(whole)),
         "pieces": torch.cat([torch.arange(a, b) for a, b in reordered(rows)]),
     }
+    orders |= {f"{name} with others": order for name, order in orders.items()}
     for name, order in orders.items():
         grad = torch.zeros_like(whole)
         for rank in range(count):
@@ -71,7 +84,10 @@ def test_collectives_and_gradients(count):
             assert torch.equal(out, whole[order])
             torch.testing.assert_close(own, wanted)
             share = (count - 1) * max(rows) * 2 * 8
-            assert sent == {name: share, f"{name} (gradient)": share}
+            also = {"beside": (count - 1) * (count + 1) * 2 * 8} if name.endswith("with others") else {}
+            assert sent == {name: share, f"{name} (gradient)": share} | also
+    along = [numbers(n, 2, seed=40 + rank) for rank in range(count) for n in (rank, 2)]
+    assert all(torch.equal(each["beside"], torch.cat(along)) for each in found)
 
     parts = [numbers(3, 2, seed=20 + rank) for rank in range(count)]
     for each, part in zip(found, parts, strict=True):

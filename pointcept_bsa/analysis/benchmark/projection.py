@@ -14,6 +14,7 @@ from pointcept_bsa.analysis.benchmark.bandwidth import Bandwidth, seconds
 from pointcept_bsa.analysis.benchmark.part_report import PartRow
 from pointcept_bsa.analysis.benchmark.report import aligned, number
 from pointcept_bsa.analysis.benchmark.traffic import Clouds, blocks_a_slot, loads
+from pointcept_bsa.backbones.bsa import BSATransformer
 
 POINTS, PROCESSES = 160_000_000, (8, 64, 512)
 SHOWN = 3  # kinds of bytes
@@ -63,7 +64,7 @@ def project(
     fetched = blocks_a_slot(model, largest.sent, batch)
     a_point = (alone.train_ms or 0.0) / 1e3 * alone.processes / (alone.points * clouds)
     memory = None if largest.train_gib is None else largest.train_gib * largest.processes / (largest.points * clouds)
-    in_proportion = getattr(model.backbone, "near", None) is not None
+    in_proportion = isinstance(model.backbone, BSATransformer) and model.backbone.tree.levels is not None
     out = []
     for processes in PROCESSES:
         far = (1 - 1 / processes) / (1 - 1 / largest.processes)  # of the blocks that are selected

@@ -60,7 +60,9 @@ class CastWeights:
         self.places.sort(key=lambda place: place[0].dim() < 2)  # all weights, then all biases
         sizes = [parameter.numel() for parameter, _, _ in self.places]
         starts = _starts(sizes)
-        self.stand_ins = _side_by_side([p for p, _, _ in self.places], starts, dtype)
+        parameters = [parameter for parameter, _, _ in self.places]
+        self.masters: list[Tensor] = list(parameters)
+        self.stand_ins = _side_by_side(parameters, starts, dtype)
         self.casts: dict[nn.Module, Cast] = {}
         for (parameter, module, name), start, size in zip(self.places, starts, sizes, strict=False):
             if hasattr(module, "cast"):
@@ -77,18 +79,18 @@ class CastWeights:
         with torch.no_grad():
             if self.places:
                 # Each list is of one type: of mixed ones torch copies tensor by tensor.
-                torch._foreach_copy_(self.stand_ins, [p for p, _, _ in self.places])
+                torch._foreach_copy_(self.stand_ins, self.masters)
         try:
             for (_, module, name), stand_in in zip(self.places, self.stand_ins, strict=True):
                 stand_in.grad = None
                 # Not by setattr, which takes a Parameter alone: a stand-in is a plain leaf.
                 module._parameters[name] = stand_in  # type: ignore[assignment]
             for module, cast in self.casts.items():
-                module.cast = cast  # type: ignore[assignment]
+                vars(module)["cast"] = cast  # setattr of modules takes its time
             yield
         finally:
             for module in self.casts:
-                module.cast = None  # type: ignore[assignment]
+                vars(module)["cast"] = None
             for parameter, module, name in self.places:
                 module._parameters[name] = parameter
 
