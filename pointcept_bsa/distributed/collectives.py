@@ -70,11 +70,13 @@ class Gathering:
         self.kept: tuple[Tensor, ...] = ()  # alive while they are sent
         self.pieces = self._in_buffer(pieces, self.stride)
         self.pieces_back = self.pieces if beside is None else self._in_buffer(pieces, self.longest)
-        self.out: Tensor = _Depart.apply(x, self)
+        self.out: Tensor | None = _Depart.apply(x, self)
 
     def wait(self) -> Tensor:
         """(sum of rows, ...), in the order of the pieces. Called once."""
-        out, self.far = _Arrive.apply(self.out, self)
+        # Held no longer: autograd's graph refers to this object, which would refer to the graph.
+        departed, self.out = self.out, None
+        out, self.far = _Arrive.apply(departed, self)
         return out
 
     def _in_buffer(self, pieces: Sequence[tuple[int, int]] | None, stride: int) -> list[tuple[int, int]] | None:

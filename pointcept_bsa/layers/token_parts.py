@@ -88,7 +88,8 @@ class TokensOfClouds:
         self.values.append(v)
         for level in range(shared + 1, len(self.plan.tokens)):
             self.pool(level)
-        below = () if self.coming.far is None else parts.by_size(self.coming.far, self.sizes[:-1])
+        far, self.coming.far = self.coming.far, None
+        below = () if far is None else parts.by_size(far, self.sizes[:-1])
         keys = (*below, *(k.detach() for k in self.keys[shared:]))
         return PartTokens(tuple(self.keys), tuple(self.values), self.counts, self.plan, self.layout, keys)
 

@@ -6,6 +6,7 @@ import copy
 
 import pytest
 import torch
+from leftovers import tensors_left
 
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.host import MODELS
@@ -55,6 +56,16 @@ def test_clouds_of_a_batch_do_not_see_each_other(network):
     before = run(network, data)[:64]
     data["feat"][64:] += 100
     assert torch.equal(run(network, data)[:64], before)
+
+
+def test_a_step_leaves_nothing_to_the_garbage_collector(network):
+    data = sample((40, 70))
+
+    def step():
+        network.zero_grad()
+        network(data)["feat"].square().sum().backward()
+
+    assert tensors_left(step) == 0
 
 
 def test_gradients_reach_every_parameter_and_are_finite(network):

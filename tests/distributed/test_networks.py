@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from leftovers import tensors_left
 from together import together
 from torch import Tensor, nn
 
@@ -121,6 +122,9 @@ def on_parts(rank: int, count: int, names: list[str]) -> dict[tuple[str, bool], 
             token_part.SPARE = SPARE.get(name, 8)
             with switched(fused), counted() as sent:
                 found[name, fused] = results(build(name), sample), dict(sent)
+                network = build(name)
+                left = tensors_left(lambda network=network: results(network, sample)) if count == 2 else 0
+                assert left == 0, f"{name}, fused {fused}: a step leaves {left / 2} tensors to the garbage collector"
     return found
 
 
