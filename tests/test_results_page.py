@@ -57,11 +57,11 @@ def reports(folder: str, seeds: tuple[int, ...] = (0, 1, 2)) -> list[dict]:
     return found
 
 
-def errors(folder: str, density: str | None = None) -> list[dict[str, float]]:
+def errors(folder: str, density: str | None = None, seeds: tuple[int, ...] = (0, 1, 2)) -> list[dict[str, float]]:
     """{sample: relative L2} of each seed, at a density of the clouds where the reports have several."""
     return [
         {sample["name"]: sample.get(density, sample)["relative_l2"] for sample in report["samples"]}
-        for report in reports(folder)
+        for report in reports(folder, seeds)
     ]
 
 
@@ -185,9 +185,20 @@ def test_learning_curves():
         assert f"{words}{told[label].low:.3f} to {told[label].high:.3f}" in text
 
 
+FASTEST = {
+    "periodic_hills": 13.2,
+    "shapenet_car_mini24": 4.5,
+    "airfrans": 4.9,
+    "beams": 5.7,
+    "ellipsoid_flow": 7.1,
+}  # s
+
+
 def test_errors_after_the_time_of_the_fastest_network():
-    rows = tables(PAGE, "| network | hills, 13.2 s | 24 cars, 4.5 s |")
-    for column, (name, seconds) in enumerate((("periodic_hills", 13.2), ("shapenet_car_mini24", 4.5))):
+    rows = tables(
+        PAGE, "| network | hills, 13.2 s | 24 cars, 4.5 s | AirFRANS, 4.9 s | beams, 5.7 s | ellipsoids, 7.1 s |"
+    )
+    for column, (name, seconds) in enumerate(FASTEST.items()):
         for label, folder in list(NETWORKS.items())[:-1]:
             found = []
             for report in reports(f"{name}/{folder}"):
@@ -196,6 +207,38 @@ def test_errors_after_the_time_of_the_fastest_network():
                 (before, first), (then, second) = curve[after - 1], curve[after]
                 found.append(first + (second - first) * (seconds - before) / (then - before))
             assert_printed(rows[label][column], statistics.fmean(found))
+
+
+def test_milliseconds_an_iteration_of_networks_alone():
+    rows = tables(PAGE[PAGE.index("Milliseconds an iteration") :], HEADING)
+    for column, (name, seconds) in enumerate(FASTEST.items()):
+        times = {}
+        for label, folder in NETWORKS.items():
+            (times[label],) = {report["run"]["ms_per_iteration"] for report in reports(f"{name}/{folder}")}
+            assert_printed(rows[label][column].strip("()"), times[label])
+        (iterations,) = {report["run"]["iterations"] for report in reports(f"{name}/bsa")}
+        assert round(min(times.values()) * iterations / 1e3, 1) == seconds
+
+
+def test_more_seeds():
+    text = " ".join(PAGE.split())
+    text = text[text.index("**More seeds.**") : text.index("**What is missing.**")]
+    of_both = rf"({NUMBER} ± {NUMBER}) and ({NUMBER} ± {NUMBER})"
+    told = rf"{{}}, (\d) seeds, {of_both} \((?:full attention against BSA )?(.*?)\)[;.]"
+    distances = []
+    for label, name in (("AirFRANS", "airfrans"), ("beams", "beams"), ("ellipsoids", "ellipsoid_flow")):
+        count, *means, verdict = re.search(told.format(label), text).groups()
+        bsa, full = (
+            errors(f"{name}/{folder}") + errors(f"seeds/{name}/{folder}", seeds=tuple(range(3, int(count))))
+            for folder in ("bsa", "full_attention")
+        )
+        for mean, found in zip(means, (bsa, full), strict=True):
+            assert_mean_and_std(mean, found)
+        assert verdict == as_written(paired_verdict(full, bsa))
+        of_seeds, ceiling = ([statistics.fmean(each.values()) for each in found] for found in (bsa, full))
+        distances.append((statistics.fmean(of_seeds) - statistics.fmean(ceiling)) / statistics.stdev(of_seeds))
+    a, b, c = (f"{distance:.2f}" for distance in distances)
+    assert f"mean is {a}, {b} and {c} of its standard deviations above that of full attention" in text
 
 
 def test_bsa_trained_again():
@@ -306,9 +349,9 @@ def test_seed_1_of_the_joint_ellipsoids():
 
 
 def test_trainings_that_shared_a_card_tell_no_times():
-    folders = ("repetition", "levels", "anchors", "conditioning", "ellipsoid_flow_joint")
+    folders = ("repetition", "seeds", "levels", "anchors", "conditioning", "ellipsoid_flow_joint")
     found = [path for folder in folders for path in (REPORTS / folder).rglob("*.json")]
-    assert len(found) == 24
+    assert len(found) == 24 + 26
     for path in found:
         report = json.loads(path.read_text())
         assert report["seconds"] is report["run"]["train_seconds"] is report["run"]["ms_per_iteration"] is None
