@@ -86,11 +86,11 @@ class CastWeights:
                 # Not by setattr, which takes a Parameter alone: a stand-in is a plain leaf.
                 module._parameters[name] = stand_in  # type: ignore[assignment]
             for module, cast in self.casts.items():
-                vars(module)["cast"] = cast  # setattr of modules takes its time
+                module.cast = cast  # type: ignore[assignment]
             yield
         finally:
             for module in self.casts:
-                vars(module)["cast"] = None
+                module.cast = None  # type: ignore[assignment]
             for parameter, module, name in self.places:
                 module._parameters[name] = parameter
 
