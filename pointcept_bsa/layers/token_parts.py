@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -49,7 +48,7 @@ class TokensOfClouds:
         shared = shared_level(parts.whole.slots, len(parts.slots), layout.ball_size, *sizes)
         self.plan = plan_token_part(parts.cuts, parts.rank, shared, *sizes)
         self.levels, self.layout = levels, layout
-        self.counts = self.points(layout, (sizes, k.dtype, k.device))
+        self.counts = self.points(k.dtype, ("points of tokens", sizes, k.dtype, k.device))
         self.keys, self.values = [k], [v]
         for level in range(1, shared + 1):
             self.pool(level)
@@ -62,14 +61,15 @@ class TokensOfClouds:
         rows = tuple(2 * n for n in parts.rows(self.sizes[-1]))
         self.coming = Gathering(both.flatten(0, 1), rows, parts.group, "tokens", beside=beside)
 
-    def points(self, layout: PartLayout, key: tuple[Any, ...]) -> LevelCounts:
-        """Points of the tokens. Where all blocks are full, parts that are cut alike have the same."""
-        parts, dtype = layout.shared, key[1]
-        if parts.filled is not None:
+    def points(self, dtype: torch.dtype, key: object) -> LevelCounts:
+        """Points of the tokens, kept under ``key``: as long as the layout is, or, where all blocks are full, as the
+        tables of parts that are cut alike, which have the same."""
+        layout, kept = self.layout, self.layout.shared.kept
+        if layout.shared.filled is not None:
             return kept_counts(layout, key, lambda: counts_of_parts(layout, self.plan, dtype))
-        if ("points", *key) not in parts.kept:
-            parts.kept["points", *key] = counts_of_parts(layout, self.plan, dtype)
-        counts: LevelCounts = parts.kept["points", *key]
+        if key not in kept:
+            kept[key] = counts_of_parts(layout, self.plan, dtype)
+        counts: LevelCounts = kept[key]
         return counts
 
     def pool(self, level: int) -> None:
