@@ -74,6 +74,7 @@ class CompileOnly:
 
 LAUNCHED = {
     "ops.ball_attention.kernels": ("forward_kernel", "key_gradient_kernel", "query_gradient_kernel"),
+    "ops.ball_attention.narrow_kernels": ("forward_kernel", "query_gradient_kernel", "key_gradient_kernel"),
     "ops.tree_attention.kernels": ("forward_kernel", "query_gradient_kernel", "token_gradient_kernel", "sum_kernel"),
     "ops.tree_attention.packed_kernels": ("pack_lists_kernel", "sum_lists_kernel"),
     "ops.tree_descent.kernels": ("best_children_kernel",),
@@ -128,6 +129,15 @@ def ball_attention():
     for rows in (16, 64):  # of queries that are not among the keys
         tiles = torch.zeros(SLOTS // rows, dtype=torch.long)
         ball.query_ball_attention_op(*qkv(), tiles, 256, coord, coord, sigma, VALID)
+
+
+def ball_attention_of_narrow_heads():
+    coord, sigma, valid = torch.zeros(4 * SLOTS, 3), torch.zeros(32), torch.ones(4 * SLOTS, dtype=torch.bool)
+    for heads in (2, 32):  # that leave room on a GPU, and not
+        q, k, v = torch.zeros(4 * SLOTS, 3, heads, 8, dtype=torch.bfloat16).unbind(1)
+        for mask, weight in ((valid, sigma[:heads]), (None, None)):
+            out, lse = ball._forward(q, k, v, coord, weight, mask, 256)
+            ball._backward(out, q, k, v, coord, weight, mask, out, lse, 256)
 
 
 def gated_sum():
@@ -253,6 +263,7 @@ def messages_of_neighbors():
 
 CALLS = {
     ball_attention: ["ops.ball_attention.kernels"],
+    ball_attention_of_narrow_heads: ["ops.ball_attention.narrow_kernels"],
     gated_sum: ["ops.gated_sum.kernels"],
     block_mean: ["ops.block_pooling.kernels"],
     mlp_of_blocks: ["ops.block_mlp.kernels", "ops.column_sum.kernels"],

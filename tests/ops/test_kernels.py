@@ -70,7 +70,8 @@ def compare(kernel, reference, inputs, dtype):
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("lengths", LENGTHS.values(), ids=LENGTHS)
 @pytest.mark.parametrize(
-    "ball_size, heads, kv_heads, width", [(64, 2, 2, 8), (128 if DEVICE == "cpu" else 256, 4, 1, 16)]
+    "ball_size, heads, kv_heads, width",
+    [(64, 2, 2, 8), (128, 3, 1, 8), (64, 4, 2, 12), (128 if DEVICE == "cpu" else 256, 4, 1, 16)],
 )
 def test_ball_attention(lengths, ball_size, heads, kv_heads, width, dtype):
     layout = layout_of(lengths, ball_size)
@@ -90,27 +91,30 @@ def test_ball_attention(lengths, ball_size, heads, kv_heads, width, dtype):
 
 @kernel_test
 @pytest.mark.parametrize(
-    "ball_size, width", [(16, 24), (64, 128)] + ([(512, 8), (512, 64)] if DEVICE == "cuda" else [])
+    "ball_size, width", [(16, 24), (64, 128), (64, 8)] + ([(512, 8), (512, 64)] if DEVICE == "cuda" else [])
 )
-def test_ball_attention_of_other_sizes_without_bias(ball_size, width):
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_ball_attention_of_other_sizes_without_bias(ball_size, width, dtype):
     qkv = [torch.randn(ball_size * 2, 2, width, device=DEVICE) for _ in range(3)]
     compare(
         lambda *t: ball.ball_attention(*t, ball_size),
         lambda *t: ball.reference.ball_attention(*t, ball_size),
         qkv,
-        torch.float32,
+        dtype,
     )
 
 
 @kernel_test
-def test_empty_ball_and_empty_slots_are_zero_and_silent():
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("width", [8, 16])
+def test_empty_ball_and_empty_slots_are_zero_and_silent(width, dtype):
     slots, m = 128, 64
-    q, k, v = (torch.randn(slots, 2, 16, device=DEVICE) for _ in range(3))
+    q, k, v = (torch.randn(slots, 2, width, device=DEVICE, dtype=dtype) for _ in range(3))
     valid = torch.arange(slots, device=DEVICE) < 40
     coord, sigma = torch.randn(slots, 2, device=DEVICE), -torch.rand(2, device=DEVICE)
     runs = []
     for noise in (0.0, 1e3):
-        hidden = noise * (~valid).view(-1, 1, 1)
+        hidden = (noise * (~valid).view(-1, 1, 1)).to(dtype)
         leaves = [(t + hidden).requires_grad_() for t in (q, k, v)]
         out = ball.ball_attention(*leaves, m, coord=coord, sigma=sigma, valid=valid)
         runs.append([out, *torch.autograd.grad(out.square().sum(), leaves)])

@@ -1,7 +1,8 @@
 """Launches of the ball attention kernels, as a custom operator of torch: ``pcbsa::ball_attention``.
 
 The operator works under autograd, ``torch.compile``, CUDA graphs and the FLOP counter. It keeps q, k, v, the output
-and one number a query and head for the backward pass; nothing of size ``S m H``.
+and one number a query and head for the backward pass; nothing of size ``S m H``. Narrow heads in 16 bits take the way
+of :mod:`.narrow`, the others that of :mod:`.kernels`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from torch.utils.flop_counter import register_flop_formula
 from pointcept_bsa.dispatch import interpreted, on_device_of
 from pointcept_bsa.ops.launch import as_bytes, contiguous_rows, counters, power_of_2, precision
 from pointcept_bsa.ops.operator import operator
+
+from . import narrow
 
 MAX_DIM = 128
 
@@ -93,6 +96,8 @@ def _forward(
     valid: Tensor | None,
     ball_size: int,
 ) -> tuple[Tensor, Tensor]:
+    if narrow.fits(q, k, v, ball_size):
+        return narrow.forward(q, k, v, coord, sigma, valid, ball_size)
     from pointcept_bsa.ops.ball_attention.kernels import forward_kernel
 
     q, k, v = (contiguous_rows(t) for t in (q, k, v))
@@ -150,12 +155,32 @@ def _backward(
     lse: Tensor,
     ball_size: int,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    of_width = narrow.backward if narrow.fits(q, k, v, ball_size) else _gradients
+    dq, dk, dv, dsigma = of_width(grad, q, k, v, coord, sigma, valid, out, lse, ball_size)
+    if k.shape[1] < q.shape[1]:  # a key head's gradient is the sum over its query heads, which come apart
+        dk, dv = (t.unflatten(1, (k.shape[1], -1)).sum(2).to(k.dtype) for t in (dk, dv))
+    return dq, dk, dv, dsigma
+
+
+def _gradients(
+    grad: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    coord: Tensor | None,
+    sigma: Tensor | None,
+    valid: Tensor | None,
+    out: Tensor,
+    lse: Tensor,
+    ball_size: int,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Those of k and v by query head, in float32 where heads share them."""
     from pointcept_bsa.ops.ball_attention.kernels import key_gradient_kernel, query_gradient_kernel
 
     q, k, v = (contiguous_rows(t) for t in (q, k, v))
     grad = grad.contiguous()
     slots, heads, _ = q.shape
-    shared = k.shape[1] < heads  # a key head's gradient is the sum over its query heads, which come apart
+    shared = k.shape[1] < heads
     dq = torch.empty(q.shape, dtype=q.dtype, device=q.device)
     dk, dv = (torch.empty(q.shape, dtype=torch.float32 if shared else t.dtype, device=q.device) for t in (k, v))
     numbers, constants = _arguments(q, k, v, coord, sigma, ball_size, valid is not None)
@@ -176,8 +201,6 @@ def _backward(
             query_gradient_kernel[(slots // tiles["ROWS"], heads)](
                 q, k, v, coord, sigma, mask, out, lse, grad, dq, *numbers, **constants, **tiles
             )
-    if shared:
-        dk, dv = (t.unflatten(1, (k.shape[1], -1)).sum(2).to(k.dtype) for t in (dk, dv))
     return dq, dk, dv, dsigma[0]
 
 
