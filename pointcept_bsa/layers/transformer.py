@@ -19,7 +19,7 @@ from pointcept_bsa.ops.silu_product import silu_product
 from .attention import check_counts
 from .attention_layer import AttentionLayer
 from .conditioning import Film, films_of, scaled
-from .fused.block import hidden, run_block
+from .fused.block import feed_forward, run_block
 from .fused.stack import run_blocks, run_stack
 from .fused.switch import fused
 from .linear import Linear
@@ -36,7 +36,7 @@ class SwiGLU(nn.Module):
         self.w3 = Linear(hidden, dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.w3(hidden(self, x) if fused(x) else silu_product(self.w1(x), self.w2(x)))
+        return feed_forward(self, x).to_tensor() if fused(x) else self.w3(silu_product(self.w1(x), self.w2(x)))
 
 
 class TransformerBlock(nn.Module):

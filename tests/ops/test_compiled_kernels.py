@@ -22,6 +22,7 @@ from pointcept_bsa.ops.gated_sum import triton_backend as gates
 from pointcept_bsa.ops.rms_norm import triton_backend as rms_norm
 from pointcept_bsa.ops.selected_attention import triton_backend as selected
 from pointcept_bsa.ops.silu_product import triton_backend as silu_product
+from pointcept_bsa.ops.swiglu import triton_backend as swiglu
 from pointcept_bsa.ops.tree_attention import triton_backend as tree_attention
 from pointcept_bsa.ops.tree_descent import triton_backend as tree_descent
 
@@ -90,6 +91,7 @@ LAUNCHED = {
         "halves_kernel",
         "halves_backward_kernel",
     ),
+    "ops.swiglu.kernels": ("forward_kernel", "input_gradient_kernel", "weight_gradient_kernel"),
     "ops.dense_attention.narrow_kernels": ("pack_keys_kernel", "forward_kernel"),
     "ops.dense_attention.narrow_gradient_kernels": (
         "pack_queries_kernel",
@@ -177,6 +179,14 @@ def product_with_silu():
     x = torch.zeros(SLOTS, 256, dtype=torch.bfloat16)
     silu_product._backward(silu_product._forward(x, x), x, x)
     silu_product._halves_backward(silu_product._halves(x), x)
+
+
+def feed_forward():
+    for rows, channels in ((SLOTS, 64), (32 * SLOTS, 64), (32 * SLOTS, 96)):  # few, many, of wide blocks
+        x = torch.zeros(rows, channels, dtype=torch.bfloat16)
+        shapes = ((4 * channels, channels), (4 * channels,)) * 2 + ((channels, 4 * channels), (channels,))
+        weights = [torch.zeros(s, dtype=torch.bfloat16 if len(s) > 1 else torch.float32) for s in shapes]
+        swiglu._backward(swiglu._forward(x, weights), x, weights)
 
 
 def sum_of_parts():
@@ -270,6 +280,7 @@ CALLS = {
     norm: ["ops.rms_norm.kernels"],
     sum_of_parts: ["ops.fan_out.kernels"],
     product_with_silu: ["ops.silu_product.kernels"],
+    feed_forward: ["ops.swiglu.kernels", "ops.column_sum.kernels"],
     sum_of_columns: ["ops.column_sum.kernels"],
     attention_of_narrow_heads: [
         "ops.dense_attention.narrow_kernels",

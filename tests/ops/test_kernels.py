@@ -16,6 +16,7 @@ from pointcept_bsa.ops import block_mlp as mlp
 from pointcept_bsa.ops import block_pooling as pooling
 from pointcept_bsa.ops import gated_sum as gates
 from pointcept_bsa.ops import rms_norm as norm
+from pointcept_bsa.ops import swiglu
 from pointcept_bsa.ops.column_sum import column_sum
 from pointcept_bsa.ops.fan_out import fan_out
 from pointcept_bsa.ops.silu_product import silu_halves, silu_product
@@ -121,6 +122,40 @@ def test_empty_ball_and_empty_slots_are_zero_and_silent(width, dtype):
     for a, b in zip(*runs, strict=True):
         assert torch.equal(a[:40], b[:40])
         assert not a[40:].any() and not b[40:].any()
+
+
+@kernel_test
+@pytest.mark.parametrize("dtype", [d for d in DTYPES if d.itemsize == 2], ids=str)
+@pytest.mark.parametrize("biases", [None, torch.float32], ids=str)
+@pytest.mark.parametrize(
+    "rows, channels, units", [(1, 16, 32), (77, 24, 90), (300, 64, 256)] + [(70001, 128, 512)] * (DEVICE == "cuda")
+)
+def test_swiglu(rows, channels, units, biases, dtype, monkeypatch):
+    monkeypatch.setattr(swiglu.triton_backend, "PROGRAMS", 2)  # so few that each does several tiles
+    shapes = (units, channels), (units,), (units, channels), (units,), (channels, units), (channels,)
+    weights = [torch.randn(s, device=DEVICE) / (s[1] ** 0.5 if len(s) > 1 else 1) for s in shapes]
+    of_biases = biases or dtype
+
+    def kernel(x, *given):
+        assert swiglu.fits(x, channels)
+        return swiglu.swiglu(x, [t.to(of_biases) if t.dim() == 1 else t for t in given])
+
+    compare(
+        kernel,
+        lambda x, *given: swiglu.reference.swiglu(x, given),
+        (torch.randn(rows, channels, device=DEVICE), *weights),
+        dtype,
+    )
+
+
+@kernel_test
+def test_gradients_of_biases_of_a_swiglu_come_in_their_own_type():
+    x = torch.randn(40, 16, device=DEVICE, dtype=torch.bfloat16)
+    matrices = [torch.randn(s, device=DEVICE).to(x.dtype).requires_grad_() for s in ((32, 16), (32, 16), (16, 32))]
+    biases = [torch.randn(n, device=DEVICE).requires_grad_() for n in (32, 32, 16)]
+    given = [t for pair in zip(matrices, biases, strict=True) for t in pair]
+    grads = torch.autograd.grad(swiglu.swiglu(x, given).float().square().sum(), given)
+    assert [g.dtype for g in grads] == [torch.bfloat16, torch.float32] * 3
 
 
 @kernel_test

@@ -11,13 +11,37 @@ import torch
 from torch import Tensor
 
 from pointcept_bsa.layers.conditioning import Film, scaled
-from pointcept_bsa.layers.fused.linear import Summand, joined_linear, summand, worth_joining
+from pointcept_bsa.layers.fused.linear import (
+    Summand,
+    alike,
+    hands_over_bias,
+    joined_linear,
+    master_parameter,
+    summand,
+    worth_joining,
+)
 from pointcept_bsa.layers.fused.residual import Normed, Residual
 from pointcept_bsa.layers.prenorm import by_rows
 from pointcept_bsa.ops.silu_product import silu_halves, silu_product
+from pointcept_bsa.ops.swiglu import fits as swiglu_fits
+from pointcept_bsa.ops.swiglu import swiglu
 
 if TYPE_CHECKING:
     from pointcept_bsa.layers.transformer import SwiGLU, TransformerBlock
+
+
+def feed_forward(layer: SwiGLU, x: Tensor) -> Summand:
+    """layer(x) for who adds it to a residual stream beyond the block; in 16 bits by one operator, which keeps nothing
+    of the hidden values."""
+    layers = layer.w1, layer.w2, layer.w3
+    if not (alike(*layers) and swiglu_fits(x, layer.w3.out_features)):
+        return summand(layer.w3, hidden(layer, x), within=False)
+    biases = [master_parameter(each, "bias") for each in layers]
+    left = biases[-1] if hands_over_bias(layer.w3, within=False) else None
+    if left is not None:
+        biases[-1] = left.detach()
+    weights = [t for each, bias in zip(layers, biases, strict=True) for t in (each.weight, bias)]
+    return Summand(swiglu(x, weights), left)
 
 
 def hidden(layer: SwiGLU, x: Tensor) -> Tensor:
@@ -48,11 +72,11 @@ def _run(block: TransformerBlock, stream: Residual, *geometry: Any, film: Film |
         x, normed = Residual(x, a).normed(block.norm2)
         if film is not None:
             normed = film.of_feed_forward(normed)
-        return Residual(x, summand(block.swiglu.w3, hidden(block.swiglu, normed), within=False))
+        return Residual(x, feed_forward(block.swiglu, normed))
 
-    def feed_forward(x: Tensor, a: Tensor, *film: Tensor) -> tuple[Tensor, Tensor]:
+    def of_rows(x: Tensor, a: Tensor, *film: Tensor) -> tuple[Tensor, Tensor]:
         x, normed = Residual(x, Summand(a)).normed(block.norm2)
         return x, block.swiglu(scaled(normed, *film) if film else normed)
 
-    x, a = by_rows(feed_forward, x, a.value, *(() if film is None else film.rows_of_feed_forward()))
+    x, a = by_rows(of_rows, x, a.value, *(() if film is None else film.rows_of_feed_forward()))
     return Residual(x, Summand(a))

@@ -51,9 +51,15 @@ def summand(layer: Linear, x: Tensor, within: bool = True) -> Summand:
         within: it is added within the same block: then any bias may be handed over. Beyond, only one with a stand-in:
             hosts that shard parameters, or wait for gradients, go by block.
     """
-    if not _sums_bias(layer) or not (within or has_stand_in(layer)) or _watched(layer):
+    if not hands_over_bias(layer, within) or _watched(layer):
         return Summand(layer(x))
     return Summand(product(x, [layer]), master_parameter(layer, "bias"))
+
+
+def hands_over_bias(layer: Linear, within: bool) -> bool:
+    """Whether a layer leaves the gradient of its bias to who adds its result to a residual stream: see
+    :func:`summand`."""
+    return _sums_bias(layer) and (within or has_stand_in(layer))
 
 
 def has_stand_in(layer: Linear) -> bool:
@@ -76,17 +82,20 @@ def first_columns(layer: Linear, x: Tensor, columns: int) -> Tensor:
     return product_of(x, [weight], [bias.detach()], [master_parameter(layer, "bias")[:columns]])
 
 
-def worth_joining(*layers: Linear) -> bool:
-    """Whether :func:`joined_linear` saves anything: launches, of training, or where nothing must be copied.
+def alike(*layers: Linear) -> bool:
+    """Whether one operator may stand for several layers: all have biases, and all parameters are trained or none.
     Compiled code is left as it is, and layers with hooks run by themselves."""
     if torch.compiler.is_compiling() or any(map(_watched, layers)):
         return False
     if any(layer.bias is None or layer.weight.requires_grad != layer.bias.requires_grad for layer in layers):
         return False
-    if len({layer.weight.requires_grad for layer in layers}) > 1:
-        return False
+    return len({layer.weight.requires_grad for layer in layers}) == 1
+
+
+def worth_joining(*layers: Linear) -> bool:
+    """Whether :func:`joined_linear` saves anything: launches, of training, or where nothing must be copied."""
     # Unless they lie side by side already, joining copies the weights in every call.
-    return torch.is_grad_enabled() or are_adjacent("weight", layers)
+    return alike(*layers) and (torch.is_grad_enabled() or are_adjacent("weight", layers))
 
 
 def _sums_bias(layer: Linear) -> bool:

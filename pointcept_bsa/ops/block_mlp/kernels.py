@@ -13,7 +13,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from pointcept_bsa.ops.matrix_product import dot
+from pointcept_bsa.ops.matrix_product import dot, matrix
 
 
 @triton.jit
@@ -30,17 +30,10 @@ def _slots(X, VALID, row, rows, slot_stride, head_stride, HEADS: tl.constexpr, S
 
 
 @triton.jit
-def _matrix(W, row, column, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
-    """Rows and columns of a matrix (ROWS, COLUMNS), zero outside."""
-    inside = (row < ROWS)[:, None] & (column < COLUMNS)[None, :]
-    return tl.load(W + row[:, None] * COLUMNS + column[None, :], mask=inside, other=0.0)
-
-
-@triton.jit
 def _hidden(u, W1, B1, unit, M: tl.constexpr, IN: tl.constexpr, WIDTH: tl.constexpr, PRECISION: tl.constexpr,
             UPCAST: tl.constexpr):  # fmt: skip
     """relu(W_1 u + b_1) of some units (rows, HIDE) in float32, and their rows of W_1."""
-    weight = _matrix(W1, unit, tl.arange(0, WIDTH), M, IN)
+    weight = matrix(W1, unit, tl.arange(0, WIDTH), M, IN)
     bias = tl.load(B1 + unit, mask=unit < M, other=0.0).to(tl.float32)
     return tl.maximum(dot(u, tl.trans(weight), PRECISION, UPCAST) + bias[None, :], 0.0), weight
 
@@ -62,7 +55,7 @@ def forward_kernel(
     for start in range(0, M, HIDE):
         unit = start + tl.arange(0, HIDE)
         hidden, weight1 = _hidden(u, W1, B1, unit, M, SIZE * D, WIDTH, PRECISION, UPCAST)
-        weight = _matrix(W2, channel, unit, OUTS, M)
+        weight = matrix(W2, channel, unit, OUTS, M)
         out += dot(hidden.to(u.dtype), tl.trans(weight), PRECISION, UPCAST)
     place = row.to(tl.int64)[:, None] * OUTS + channel[None, :]
     tl.store(OUT + place, out.to(OUT.dtype.element_ty), mask=(row < rows)[:, None] & (channel < OUTS)[None, :])
@@ -87,7 +80,7 @@ def input_gradient_kernel(
     for start in range(0, M, HIDE):
         unit = start + tl.arange(0, HIDE)
         hidden, weight1 = _hidden(u, W1, B1, unit, M, SIZE * D, WIDTH, PRECISION, UPCAST)
-        weight2 = _matrix(W2, channel, unit, OUTS, M)
+        weight2 = matrix(W2, channel, unit, OUTS, M)
         dhidden = tl.where(hidden > 0, dot(grad, weight2, PRECISION, UPCAST), 0.0).to(u.dtype)
         du += dot(dhidden, weight1, PRECISION, UPCAST)
     du = tl.where(inside, du, 0.0)  # an empty slot came in as zeros, whatever X holds there
@@ -109,7 +102,7 @@ def weight_gradient_kernel(
         X, W1, B1, W2, GRAD = X_, W1_, B1_, W2_, GRAD_
     unit = tl.program_id(1) * HIDE + tl.arange(0, HIDE)
     channel, column = tl.arange(0, OUTS_UP), tl.arange(0, WIDTH)
-    weight2 = _matrix(W2, channel, unit, OUTS, M)
+    weight2 = matrix(W2, channel, unit, OUTS, M)
     dw1 = tl.zeros([HIDE, WIDTH], tl.float32)
     dw2 = tl.zeros([OUTS_UP, HIDE], tl.float32)
     db1 = tl.zeros([HIDE], tl.float32)

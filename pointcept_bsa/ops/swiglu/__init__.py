@@ -1,0 +1,42 @@
+"""The SwiGLU of a transformer block in one operator."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from pointcept_bsa.dispatch import triton_installed, use_triton
+
+from . import reference
+
+if triton_installed():
+    from . import triton_backend
+
+__all__ = ["fits", "swiglu"]
+
+
+def fits(x: Tensor, dim: int) -> bool:
+    """Whether the kernels take x with results of ``dim`` channels: 16 bits, narrow, one matrix. A layer that they do
+    not take is faster by the library's products than here in plain torch."""
+    return (
+        triton_installed()
+        and triton_backend.unsupported(x, dim) is None
+        and use_triton("swiglu", x)  # last: it raises where the kernels are asked for and cannot run
+    )
+
+
+def swiglu(x: Tensor, weights: Sequence[Tensor]) -> Tensor:
+    """W_3 (W_2 x + b_2) * silu(W_1 x + b_1) + b_3: see :func:`.reference.swiglu`.
+
+    The kernels keep x alone for the backward pass, in which they compute the hidden values again: those are the largest
+    there are in a block, 12 C numbers a row with ``mlp_ratio`` 4.
+
+    Args:
+        x: (N, C).
+        weights: W_1, b_1, W_2, b_2, W_3, b_3. Matrices are cast to the type of x, as autocast would; biases are rounded
+            to it, and may be of float32, in which their gradients then come.
+    """
+    if fits(x, weights[4].shape[0]):
+        return triton_backend.swiglu_triton(x, weights)
+    return reference.swiglu(x, weights)
