@@ -22,6 +22,7 @@ from torch import Tensor
 
 from pointcept_bsa.distributed.mesh import context_size
 from pointcept_bsa.distributed.parts import joined, sum_over_parts
+from pointcept_bsa.ops.segment_reduce.cloud_sum import cloud_sum
 
 __all__ = [
     "CALIBRATION",
@@ -56,15 +57,11 @@ def cloud_mean(x: Tensor, offset: Tensor, valid: Tensor | None = None) -> Tensor
         valid: (N,) False for rows that are no points (of a padded batch) and do not count; at least one of each cloud
             is True. None: all count.
     """
-    lengths = torch.diff(offset, prepend=offset.new_zeros(1))
     if valid is None and context_size() == 1:
-        return torch.segment_reduce(x, "mean", lengths=lengths, axis=0, unsafe=True)
+        lengths = torch.diff(offset, prepend=offset.new_zeros(1))
+        return cloud_sum(x, offset) / lengths.view(-1, *[1] * (x.dim() - 1))
     mask = (x.new_ones(len(x), dtype=torch.bool) if valid is None else valid).view(-1, *[1] * (x.dim() - 1))
-    sums = (
-        torch.segment_reduce(values, "sum", lengths=lengths, axis=0, unsafe=True)
-        for values in (x.masked_fill(~mask, 0), mask.to(x.dtype))
-    )
-    total, count = (sum_over_parts(own) for own in sums)
+    total, count = (sum_over_parts(cloud_sum(own, offset)) for own in (x.masked_fill(~mask, 0), mask.to(x.dtype)))
     return total / count
 
 

@@ -7,6 +7,7 @@ import torch
 
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.ops.segment_reduce import REDUCTIONS, segment_reduce
+from pointcept_bsa.ops.segment_reduce.cloud_sum import cloud_sum
 
 INDPTR = torch.tensor([0, 3, 3, 4, 9])  # the second segment is empty
 LOOP = {
@@ -57,3 +58,13 @@ def test_errors(monkeypatch):
     monkeypatch.setenv("PCBSA_SEGMENT_REDUCE", "scatter")
     with pytest.raises(InputError, match="PCBSA_SEGMENT_REDUCE: got 'scatter'"):
         segment_reduce(rows(), INDPTR)
+
+
+@pytest.mark.parametrize("shape", [(), (3,)], ids=str)
+def test_sums_of_clouds(shape):
+    x = torch.randn(7, *shape, dtype=torch.float64, requires_grad=True)
+    offset = torch.tensor([2, 2, 7])  # the second cloud has no points
+    out = cloud_sum(x, offset)
+    torch.testing.assert_close(out, torch.stack([x[:2].sum(0), torch.zeros(shape).double(), x[2:].sum(0)]))
+    assert torch.autograd.gradcheck(lambda x: cloud_sum(x, offset), (x,))
+    assert torch.autograd.gradgradcheck(lambda x: cloud_sum(x, offset).square(), (x,))
