@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import torch
@@ -20,6 +21,16 @@ def power_of_2(size: int, least: int = 1) -> int:
 def precision() -> str:
     """How the kernels multiply float32: as ``torch.backends.cuda.matmul`` says."""
     return "tf32" if torch.backends.cuda.matmul.allow_tf32 else "ieee"
+
+
+def takes_ptx(x: Tensor) -> bool:
+    """Whether kernels with NVIDIA's instructions may take x: on compute capability 8.0 or later, or interpreted."""
+    return not x.is_cuda or _of_nvidia(x.get_device())
+
+
+@functools.cache
+def _of_nvidia(device: int) -> bool:
+    return torch.version.hip is None and torch.cuda.get_device_capability(device) >= (8, 0)
 
 
 def as_bytes(valid: Tensor | None) -> Tensor | None:

@@ -128,7 +128,7 @@ def test_empty_ball_and_empty_slots_are_zero_and_silent(width, dtype):
 @pytest.mark.parametrize("dtype", [d for d in DTYPES if d.itemsize == 2], ids=str)
 @pytest.mark.parametrize("biases", [None, torch.float32], ids=str)
 @pytest.mark.parametrize(
-    "rows, channels, units", [(1, 16, 32), (77, 24, 90), (300, 64, 256)] + [(70001, 128, 512)] * (DEVICE == "cuda")
+    "rows, channels, units", [(1, 16, 32), (77, 24, 90), (300, 64, 256)] + [(70001, 64, 256)] * (DEVICE == "cuda")
 )
 def test_swiglu(rows, channels, units, biases, dtype, monkeypatch):
     monkeypatch.setattr(swiglu.triton_backend, "PROGRAMS", 2)  # so few that each does several tiles

@@ -1,4 +1,4 @@
-"""Launches of the kernels of ball attention with narrow heads in 16 bits (:mod:`.narrow_kernels`).
+"""Launches of the kernels of ball attention with narrow heads in bfloat16 (:mod:`.narrow_kernels`).
 
 On an H100, 65,536 slots in balls of 256, 8 heads of 8 channels with distances and empty slots: forward 107 us (the
 kernels of any width 236), backward 258 us (425).
@@ -14,13 +14,11 @@ from torch import Tensor
 
 from pointcept_bsa.dispatch import interpreted, on_device_of
 from pointcept_bsa.ops.dense_attention import narrow
-from pointcept_bsa.ops.launch import alignment, as_bytes, contiguous_rows, counters, power_of_2
+from pointcept_bsa.ops.launch import alignment, as_bytes, contiguous_rows, counters, power_of_2, takes_ptx
 
 MAX_WIDTH = 12  # channels of a head, which fit rows of 16 with the columns beside them
 COLUMNS = 4  # beside the channels, see ``narrow_kernels``
 SMALLEST_BALL = 64  # of a tile's length
-# The logit of a key that is not there: its power is 0 beside that of any other key.
-FAR = {torch.bfloat16: -(2.0**100), torch.float16: -60000.0}
 FILLED = 480 * 256  # slots times heads that fill a GPU
 
 # By kernel, on sm_90: queries and keys of a tile, warps, stages, heads together, polynomials of 8 exponentials (none:
@@ -40,10 +38,10 @@ MANY: dict[str, tuple[int, int, int, int, int, int | None]] = {
 def fits(q: Tensor, k: Tensor, v: Tensor, ball_size: int) -> bool:
     """Whether these kernels serve q (S, H, D), k and v."""
     return (
-        {t.dtype for t in (q, k, v)} in ({torch.bfloat16}, {torch.float16})
+        {t.dtype for t in (q, k, v)} == {torch.bfloat16}
         and q.shape[2] <= MAX_WIDTH
         and ball_size >= SMALLEST_BALL
-        and (not q.is_cuda or torch.cuda.get_device_capability(q.device) >= (8, 0))
+        and takes_ptx(q)
     )
 
 
@@ -71,7 +69,6 @@ def _constants(
         SPACE=1 if coord is None else coord.shape[1],
         BIAS=sigma is not None,
         MASK=valid is not None,
-        FAR=FAR[q.dtype],
     )
 
 

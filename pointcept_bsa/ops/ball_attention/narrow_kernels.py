@@ -1,4 +1,4 @@
-"""Triton kernels of ball attention with narrow heads in 16 bits, forward and backward.
+"""Triton kernels of ball attention with narrow heads in bfloat16, forward and backward.
 
 A score of 8 channels is cheap for the tensor cores; what costs is the rest, most of all the distance bias. So a
 program holds one tile of queries (forward, ``dq``) or of keys (``dk``, ``dv``) of one ball and TOGETHER heads, and the
@@ -27,7 +27,9 @@ from pointcept_bsa.ops.dense_attention.narrow_kernels import add_product, exp2, 
 from pointcept_bsa.ops.launch import is_last, sum_of_parts
 
 LOG2E = tl.constexpr(1.4426950408889634)
-LOWEST = tl.constexpr(-(2.0**60))  # below every logit; FAR, a number of 16 bits, is below it if the type allows
+LOWEST = tl.constexpr(-(2.0**60))  # below every logit
+# That of a key that is not there, far below LOWEST: its power is 0 beside everything. float16 has no such number.
+FAR = tl.constexpr(-(2.0**100))
 ONES = tl.constexpr(3)  # columns beside the channels, for a float32 in three parts
 
 
@@ -109,8 +111,7 @@ def forward_kernel(
     Q, K, V, COORD, SIGMA, VALID, OUT, LSE, q_row, q_head, k_row, k_head, v_row, v_head, slots,
     HEADS: tl.constexpr, GROUP: tl.constexpr, BALL: tl.constexpr, DIM: tl.constexpr, WIDTH: tl.constexpr,
     FACTOR: tl.constexpr, SPACE: tl.constexpr, BIAS: tl.constexpr, MASK: tl.constexpr, ROWS: tl.constexpr,
-    KEYS: tl.constexpr, TOGETHER: tl.constexpr, FAR: tl.constexpr, EXP: tl.constexpr, UPCAST: tl.constexpr,
-    ALIGN: tl.constexpr,
+    KEYS: tl.constexpr, TOGETHER: tl.constexpr, EXP: tl.constexpr, UPCAST: tl.constexpr, ALIGN: tl.constexpr,
 ):  # fmt: skip
     """OUT (S, H, D) and LSE (H, S), log2 of the sum of exponentials."""
     first, head = tl.program_id(0).to(tl.int64) * ROWS, tl.program_id(1) * TOGETHER
@@ -164,8 +165,7 @@ def query_gradient_kernel(
     Q, K, V, COORD, SIGMA, VALID, OUT, LSE, GRAD, QX, GX, DQ, q_row, q_head, k_row, k_head, v_row, v_head, slots,
     HEADS: tl.constexpr, GROUP: tl.constexpr, BALL: tl.constexpr, DIM: tl.constexpr, WIDTH: tl.constexpr,
     FACTOR: tl.constexpr, SPACE: tl.constexpr, BIAS: tl.constexpr, MASK: tl.constexpr, ROWS: tl.constexpr,
-    KEYS: tl.constexpr, TOGETHER: tl.constexpr, FAR: tl.constexpr, EXP: tl.constexpr, UPCAST: tl.constexpr,
-    ALIGN: tl.constexpr,
+    KEYS: tl.constexpr, TOGETHER: tl.constexpr, EXP: tl.constexpr, UPCAST: tl.constexpr, ALIGN: tl.constexpr,
 ):  # fmt: skip
     """DQ (S, H, D), and QX, GX (H, S, DIM) for ``key_gradient_kernel``."""
     first, head = tl.program_id(0).to(tl.int64) * ROWS, tl.program_id(1) * TOGETHER
@@ -186,7 +186,10 @@ def query_gradient_kernel(
         packed = (head + i).to(tl.int64) * slots + ball
         lse = tl.load(LSE + packed + row)
         x = _load(Q, head + i, row, q_head, q_row, WIDTH, DIM, ALIGN).to(tl.float32)
-        x = _last(x + in_parts(-lse / FACTOR, columns, WIDTH, TYPE), one, WIDTH).to(TYPE)
+        x = _last(x + in_parts(-lse / FACTOR, columns, WIDTH, TYPE), one, WIDTH)
+        if MASK:  # whatever an empty slot holds: its weights are 1, and meet a gradient of zero
+            x = tl.where((tl.load(VALID + row) != 0)[:, None], x, 0.0)
+        x = x.to(TYPE)
         store_packed(QX + packed * DIM, x, row, DIM)
         q = q + (x,)
         y = _load(GRAD, head + i, row, WIDTH, HEADS * WIDTH, WIDTH, DIM, ALIGN).to(tl.float32)
@@ -222,8 +225,7 @@ def key_gradient_kernel(
     QX, GX, K, V, COORD, SIGMA, VALID, DK, DV, SIGMA_SUMS, COUNTERS, DSIGMA, k_row, k_head, v_row, v_head, slots,
     HEADS: tl.constexpr, GROUP: tl.constexpr, BALL: tl.constexpr, DIM: tl.constexpr, WIDTH: tl.constexpr,
     FACTOR: tl.constexpr, SPACE: tl.constexpr, BIAS: tl.constexpr, MASK: tl.constexpr, ROWS: tl.constexpr,
-    KEYS: tl.constexpr, TOGETHER: tl.constexpr, FAR: tl.constexpr, EXP: tl.constexpr, UPCAST: tl.constexpr,
-    ALIGN: tl.constexpr,
+    KEYS: tl.constexpr, TOGETHER: tl.constexpr, EXP: tl.constexpr, UPCAST: tl.constexpr, ALIGN: tl.constexpr,
 ):  # fmt: skip
     """DK, DV (S, H, D) by query head and DSIGMA (H,); SIGMA_SUMS (tiles, H) in passing. Logits are held transposed,
     (keys, queries), as the products for DK and DV want them."""

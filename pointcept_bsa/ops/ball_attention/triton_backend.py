@@ -1,8 +1,8 @@
 """Launches of the ball attention kernels, as a custom operator of torch: ``pcbsa::ball_attention``.
 
 The operator works under autograd, ``torch.compile``, CUDA graphs and the FLOP counter. It keeps q, k, v, the output
-and one number a query and head for the backward pass; nothing of size ``S m H``. Narrow heads in 16 bits take the way
-of :mod:`.narrow`, the others that of :mod:`.kernels`.
+and one number a query and head for the backward pass; nothing of size ``S m H``. Narrow heads in bfloat16 take the
+way of :mod:`.narrow`, the others that of :mod:`.kernels`.
 """
 
 from __future__ import annotations

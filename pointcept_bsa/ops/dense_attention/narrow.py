@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
 from pointcept_bsa.dispatch import choice, interpreted, on_device_of, triton_installed
-from pointcept_bsa.ops.launch import alignment, as_bytes, contiguous_rows, power_of_2
+from pointcept_bsa.ops.launch import alignment, as_bytes, contiguous_rows, power_of_2, takes_ptx
 from pointcept_bsa.ops.operator import operator
 from pointcept_bsa.ops.side_streams import SideBySide
 
@@ -57,7 +57,7 @@ def unsupported(q: Tensor, k: Tensor, v: Tensor) -> str | None:
         return "PCBSA_OPS asks for plain torch"
     if not interpreted() and not (q.is_cuda and k.is_cuda and v.is_cuda):
         return f"tensors are on {q.device}, wanted CUDA (or TRITON_INTERPRET=1)"
-    if q.is_cuda and (torch.version.hip or torch.cuda.get_device_capability(q.device) < (8, 0)):
+    if not takes_ptx(q):
         return "wanted an NVIDIA GPU of compute capability 8.0 or later"
     types = {_type(t) for t in (q, k, v)}
     if len(types) > 1 or not types <= {torch.bfloat16, torch.float16}:

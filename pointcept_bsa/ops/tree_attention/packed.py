@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pointcept_bsa.dispatch import interpreted, on_device_of
 from pointcept_bsa.ops.dense_attention import narrow
-from pointcept_bsa.ops.launch import alignment, contiguous_rows, power_of_2
+from pointcept_bsa.ops.launch import alignment, contiguous_rows, power_of_2, takes_ptx
 from pointcept_bsa.ops.side_streams import SideBySide
 
 COLUMNS = 6  # beside the channels: three for the log-sum-exp, three for the bias
@@ -28,7 +28,7 @@ def fits(q: Tensor, nodes: int) -> bool:
         q.dtype in (torch.bfloat16, torch.float16)
         and q.shape[2] <= narrow.MAX_DIM
         and q.shape[1] * nodes <= MAX_PROGRAMS
-        and (not q.is_cuda or torch.cuda.get_device_capability(q.device) >= (8, 0))
+        and takes_ptx(q)
     )
 
 
