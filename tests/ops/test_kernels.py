@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.utils.flop_counter import FlopCounterMode
 
 from pointcept_bsa.dispatch import use_triton
 from pointcept_bsa.errors import InputError
@@ -358,8 +359,8 @@ def test_keys_of_the_tree():
         coord = coord[keys.argsort(stable=True)]
 
 
-def arguments():
-    q, k, v = (torch.randn(128, 2, 16, device=DEVICE, requires_grad=True) for _ in range(3))
+def arguments(width=16, dtype=torch.float32):
+    q, k, v = (torch.randn(128, 2, width, device=DEVICE, dtype=dtype, requires_grad=True) for _ in range(3))
     coord, sigma = torch.randn(128, 3, device=DEVICE), (-torch.rand(2, device=DEVICE)).requires_grad_()
     return q, k, v, coord, sigma, (torch.arange(128) % 5 > 0).to(DEVICE), 64
 
@@ -367,6 +368,11 @@ def arguments():
 @kernel_test
 def test_operators_are_well_registered():
     torch.library.opcheck(torch.ops.pcbsa.ball_attention.default, arguments())
+    torch.library.opcheck(torch.ops.pcbsa.ball_attention.default, arguments(8, torch.bfloat16))
+    units = [torch.randn(s, device=DEVICE) for s in ((48, 16), (48,), (48, 16), (48,), (16, 48), (16,))]
+    units = [t.to(torch.bfloat16 if t.dim() > 1 else t.dtype).requires_grad_() for t in units]
+    rows = torch.randn(9, 16, device=DEVICE, dtype=torch.bfloat16, requires_grad=True)
+    torch.library.opcheck(torch.ops.pcbsa.swiglu.default, (rows, units))
     branches = [torch.randn(9, 2, 8, device=DEVICE, requires_grad=True) for _ in range(3)]
     gate = torch.randn(9, 6, device=DEVICE, requires_grad=True)
     torch.library.opcheck(torch.ops.pcbsa.gated_sum.default, (*branches, gate))
@@ -398,9 +404,25 @@ def test_operators_are_well_registered():
     torch.library.opcheck(torch.ops.pcbsa.block_mean.default, (branches[0].detach().repeat(8, 1, 1)[:64], valid, 8))
 
 
+@kernel_test
+def test_flops_of_a_swiglu_are_those_of_its_products():
+    shapes = (48, 16), (48,), (48, 16), (48,), (16, 48), (16,)
+    counts = []
+    for function in (swiglu.swiglu, swiglu.reference.swiglu):
+        x = torch.randn(9, 16, device=DEVICE, dtype=torch.bfloat16, requires_grad=True)
+        weights = [torch.randn(s, device=DEVICE, dtype=x.dtype, requires_grad=True) for s in shapes]
+        with FlopCounterMode(display=False) as counter:
+            out = function(x, weights)
+            forward = counter.get_total_flops()
+            out.sum().backward()
+        counts.append((forward, counter.get_total_flops()))
+    assert counts[0] == counts[1] == (2 * 9 * 3 * 48 * 16, 3 * 2 * 9 * 3 * 48 * 16)
+
+
 @pytest.mark.gpu
-def test_backward_is_deterministic():
-    q, k, v, coord, sigma, valid, m = arguments()
+@pytest.mark.parametrize("width, dtype", [(16, torch.float32), (8, torch.bfloat16)], ids=str)
+def test_backward_is_deterministic(width, dtype):
+    q, k, v, coord, sigma, valid, m = arguments(width, dtype)
     first, second = (
         torch.autograd.grad(
             ball.ball_attention(q, k, v, m, coord=coord, sigma=sigma, valid=valid).square().sum(), (q, k, v, sigma)

@@ -18,11 +18,11 @@ from pointcept_bsa.ops.side_streams import SideBySide
 
 MAX_CHANNELS = 64  # of wider ones the products bound a block, not what is read and written between them
 # Rows and hidden units of a tile, warps, stages. On an H100 with 64 channels and 256 units, in microseconds: 65,536
-# rows forward 27 and with gradients 135, by the library's products and a kernel between them 81 and 240; 4,096 rows
-# 7.8 and 27, 10.4 and 33.
-TILES = {"forward": (64, 64, 4, 2), "input": (64, 32, 4, 2), "weights": (32, 64, 4, 2)}
+# rows forward 27 and with gradients 116, by the library's products and a kernel between them 81 and 240; 4,096 rows
+# 7.8 and 29, 10.4 and 33.
+TILES = {"forward": (64, 64, 4, 2), "input": (64, 64, 4, 2), "weights": (64, 64, 4, 2)}
 PROGRAMS = 64  # at most, over the rows, of the kernel that sums up the gradients of the weights
-TILES_EACH = 4  # that each of them does at least: what it has summed is written, and read again
+TILES_EACH = 2  # that each of them does at least: what it has summed is written, and read again
 FIRST_STREAM = 10  # see ``SideBySide``
 
 
