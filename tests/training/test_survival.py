@@ -27,7 +27,7 @@ from pointcept_bsa.training.checkpoints.store import CheckpointStore
 from pointcept_bsa.training.cli import exit_code
 from pointcept_bsa.training.cli import test_main as run_test
 from pointcept_bsa.training.loader import GRACE, quiet_worker
-from pointcept_bsa.training.processes.faults import guarded
+from pointcept_bsa.training.processes.faults import DeadWorkerError, guarded
 
 HERE = Path(__file__).parent
 
@@ -250,6 +250,26 @@ def test_lost_data_are_one_line(config, capsys, workers):
     error = capsys.readouterr().err
     assert error.startswith("error: data.train: data cannot be read: ") and "sample_" in error
     assert error.count("\n") == 1 and "Traceback" not in error
+
+
+def test_a_dead_worker_is_told_once():
+    """torch's handler of a child's end would raise the same again wherever Python is, also in a destructor."""
+    pipe = iter([1])
+
+    def batches():
+        yield from pipe
+        raise ConnectionResetError(104, "Connection reset by peer")
+
+    def loud(number, frame):
+        raise RuntimeError("DataLoader worker (pid 1) is killed by signal: Killed.")
+
+    before = signal.signal(signal.SIGCHLD, loud)
+    try:
+        with pytest.raises(DeadWorkerError, match="a process that loads data has died"):
+            list(guarded(batches(), "data.train", workers=1))
+        os.kill(os.getpid(), signal.SIGCHLD)
+    finally:
+        signal.signal(signal.SIGCHLD, before)
 
 
 def test_a_dead_worker_is_one_line(config, run_dir):

@@ -9,6 +9,7 @@ from typing import Any
 import torch.distributed as dist
 
 from pointcept_bsa.errors import InputError, raised_message
+from pointcept_bsa.training.processes.interruption import ignore_ended_children
 
 
 class DeadWorkerError(InputError):
@@ -36,7 +37,8 @@ def is_dead_worker(error: BaseException) -> bool:
 
 
 def dead_worker(error: BaseException) -> DeadWorkerError:
-    """The same in our words."""
+    """The same in our words. torch, which may have noticed it by a broken pipe first, is kept from telling it again."""
+    ignore_ended_children()
     return DeadWorkerError(
         f"num_worker: a process that loads data has died ({plain_message(error)}); out of memory, out of shared memory "
         f"(/dev/shm), or killed; lower num_worker, or 0 to load in the main process; earlier checkpoints are intact"

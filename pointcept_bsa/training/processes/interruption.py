@@ -43,9 +43,7 @@ class Interruption:
         if self.received and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.received = self.received or number
-        # The same signal may end the data workers, of which torch tells by an error anywhere in the step, and while
-        # they are cleared away: from now on it finds out only when it waits for their data.
-        signal.signal(signal.SIGCHLD, _nothing)
+        ignore_ended_children()  # the same signal may end the data workers
 
     def agreed(self, iteration: int, at_once: bool) -> int:
         """The signal that any process has got, the same answer in all of them, or 0.
@@ -57,6 +55,13 @@ class Interruption:
         if not at_once and iteration % AGREE_EVERY:
             return 0
         return max(comm.all_gather(self.received))
+
+
+def ignore_ended_children() -> None:
+    """From now on torch finds out that a data worker has ended only when it waits for its data, instead of by an error
+    at any place, also while they are cleared away."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGCHLD, _nothing)
 
 
 def _nothing(number: int, frame: FrameType | None) -> None:
