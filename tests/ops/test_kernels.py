@@ -126,6 +126,21 @@ def test_empty_ball_and_empty_slots_are_zero_and_silent(width, dtype):
 
 
 @kernel_test
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("width", [8, 16])
+def test_empty_slots_far_away_are_silent_where_sigma_is_positive(width, dtype):
+    valid = torch.arange(128, device=DEVICE) % 5 > 0
+    coord = torch.randn(128, 3, device=DEVICE) + 1e3 * (~valid).view(-1, 1)  # as they repeat any point of a cloud
+    sigma = torch.tensor([0.1, 1.0], device=DEVICE)
+
+    def run(function):
+        return lambda *t: function(*t[:3], 64, coord=coord, sigma=t[3], valid=valid)
+
+    inputs = *(torch.randn(128, 2, width, device=DEVICE) for _ in range(3)), sigma
+    compare(run(ball.ball_attention), run(ball.reference.ball_attention), inputs, dtype)
+
+
+@kernel_test
 @pytest.mark.parametrize("dtype", [d for d in DTYPES if d.itemsize == 2], ids=str)
 @pytest.mark.parametrize("biases", [None, torch.float32], ids=str)
 @pytest.mark.parametrize(

@@ -184,17 +184,17 @@ def query_gradient_kernel(
     q, sigma, grad, dq = (), (), (), ()
     for i in tl.static_range(TOGETHER):
         packed = (head + i).to(tl.int64) * slots + ball
-        lse = tl.load(LSE + packed + row)
+        base = -tl.load(LSE + packed + row) / FACTOR
         x = _load(Q, head + i, row, q_head, q_row, WIDTH, DIM, ALIGN).to(tl.float32)
-        x = _last(x + in_parts(-lse / FACTOR, columns, WIDTH, TYPE), one, WIDTH)
-        if MASK:  # whatever an empty slot holds: its weights are 1, and meet a gradient of zero
-            x = tl.where((tl.load(VALID + row) != 0)[:, None], x, 0.0)
-        x = x.to(TYPE)
+        if MASK:  # whatever an empty slot holds: its weights are 0, also far away where sigma is positive
+            there = tl.load(VALID + row) != 0
+            x, base = tl.where(there[:, None], x, 0.0), tl.where(there, base, FAR)
+        x = _last(x + in_parts(base, columns, WIDTH, TYPE), one, WIDTH).to(TYPE)
         store_packed(QX + packed * DIM, x, row, DIM)
         q = q + (x,)
         y = _load(GRAD, head + i, row, WIDTH, HEADS * WIDTH, WIDTH, DIM, ALIGN).to(tl.float32)
         if MASK:  # the forward pass has put zeros there: nothing of that row must reach dk and dv
-            y = tl.where((tl.load(VALID + row) != 0)[:, None], y, 0.0)
+            y = tl.where(there[:, None], y, 0.0)
         # dP - delta, where delta_i = sum_j P_ij dP_ij = sum_c GRAD_ic OUT_ic
         delta = tl.sum(y * _load(OUT, head + i, row, WIDTH, HEADS * WIDTH, WIDTH, DIM, ALIGN).to(tl.float32), 1)
         y = (y + in_parts(-delta, columns, WIDTH, TYPE)).to(TYPE)
