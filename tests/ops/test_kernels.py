@@ -141,6 +141,17 @@ def test_empty_slots_far_away_are_silent_where_sigma_is_positive(width, dtype):
 
 
 @kernel_test
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("width", [8, 16])
+@pytest.mark.parametrize("noise", [torch.nan, torch.inf, 1e38])
+def test_keys_of_empty_slots_may_be_no_numbers(noise, width, dtype):
+    q, k, v = (torch.randn(128, 2, width, device=DEVICE, dtype=dtype) for _ in range(3))
+    valid = torch.arange(128, device=DEVICE) % 5 > 0
+    noisy = torch.where(valid.view(-1, 1, 1), k, noise)
+    assert torch.equal(*(ball.ball_attention(q, keys, v, 64, valid=valid) for keys in (k, noisy)))
+
+
+@kernel_test
 @pytest.mark.parametrize("dtype", [d for d in DTYPES if d.itemsize == 2], ids=str)
 @pytest.mark.parametrize("biases", [None, torch.float32], ids=str)
 @pytest.mark.parametrize(
