@@ -12,6 +12,8 @@ from pointcept_bsa.errors import InputError
 from pointcept_bsa.geometry.ball_tree import BallTree
 from pointcept_bsa.geometry.split_keys import split_keys
 from pointcept_bsa.geometry.tree_plan import plan_tree
+from pointcept_bsa.layers.fused.switch import switched
+from pointcept_bsa.layers.transformer import SwiGLU
 from pointcept_bsa.ops import ball_attention as ball
 from pointcept_bsa.ops import block_mlp as mlp
 from pointcept_bsa.ops import block_pooling as pooling
@@ -164,7 +166,7 @@ def test_swiglu(rows, channels, units, biases, dtype, monkeypatch):
     of_biases = biases or dtype
 
     def kernel(x, *given):
-        assert swiglu.fits(x, channels)
+        assert swiglu.fits(x, given[4])
         return swiglu.swiglu(x, [t.to(of_biases) if t.dim() == 1 else t for t in given])
 
     compare(
@@ -173,6 +175,16 @@ def test_swiglu(rows, channels, units, biases, dtype, monkeypatch):
         (torch.randn(rows, channels, device=DEVICE), *weights),
         dtype,
     )
+
+
+@kernel_test
+def test_a_swiglu_has_the_type_of_its_products():
+    layer, half = SwiGLU(16, 48).to(DEVICE), torch.randn(9, 16, device=DEVICE, dtype=torch.float16)
+    with switched(True):
+        with torch.autocast(DEVICE, torch.bfloat16):
+            assert layer(half).dtype == layer(half.bfloat16()).dtype == torch.bfloat16
+        with pytest.raises(RuntimeError, match="dtype"):
+            layer(half)  # weights of float32, and no autocast
 
 
 @kernel_test
