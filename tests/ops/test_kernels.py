@@ -12,6 +12,8 @@ from pointcept_bsa.errors import InputError
 from pointcept_bsa.geometry.ball_tree import BallTree
 from pointcept_bsa.geometry.split_keys import split_keys
 from pointcept_bsa.geometry.tree_plan import plan_tree
+from pointcept_bsa.layers.fused.switch import switched
+from pointcept_bsa.layers.transformer import SwiGLU
 from pointcept_bsa.ops import ball_attention as ball
 from pointcept_bsa.ops import block_mlp as mlp
 from pointcept_bsa.ops import block_pooling as pooling
@@ -126,6 +128,32 @@ def test_empty_ball_and_empty_slots_are_zero_and_silent(width, dtype):
 
 
 @kernel_test
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("width", [8, 16])
+def test_empty_slots_far_away_are_silent_where_sigma_is_positive(width, dtype):
+    valid = torch.arange(128, device=DEVICE) % 5 > 0
+    coord = torch.randn(128, 3, device=DEVICE) + 1e3 * (~valid).view(-1, 1)  # as they repeat any point of a cloud
+    sigma = torch.tensor([0.1, 1.0], device=DEVICE)
+
+    def run(function):
+        return lambda *t: function(*t[:3], 64, coord=coord, sigma=t[3], valid=valid)
+
+    inputs = *(torch.randn(128, 2, width, device=DEVICE) for _ in range(3)), sigma
+    compare(run(ball.ball_attention), run(ball.reference.ball_attention), inputs, dtype)
+
+
+@kernel_test
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("width", [8, 16])
+@pytest.mark.parametrize("noise", [torch.nan, torch.inf, 1e38])
+def test_keys_of_empty_slots_may_be_no_numbers(noise, width, dtype):
+    q, k, v = (torch.randn(128, 2, width, device=DEVICE, dtype=dtype) for _ in range(3))
+    valid = torch.arange(128, device=DEVICE) % 5 > 0
+    noisy = torch.where(valid.view(-1, 1, 1), k, noise)
+    assert torch.equal(*(ball.ball_attention(q, keys, v, 64, valid=valid) for keys in (k, noisy)))
+
+
+@kernel_test
 @pytest.mark.parametrize("dtype", [d for d in DTYPES if d.itemsize == 2], ids=str)
 @pytest.mark.parametrize("biases", [None, torch.float32], ids=str)
 @pytest.mark.parametrize(
@@ -138,7 +166,7 @@ def test_swiglu(rows, channels, units, biases, dtype, monkeypatch):
     of_biases = biases or dtype
 
     def kernel(x, *given):
-        assert swiglu.fits(x, channels)
+        assert swiglu.fits(x, given[4])
         return swiglu.swiglu(x, [t.to(of_biases) if t.dim() == 1 else t for t in given])
 
     compare(
@@ -147,6 +175,16 @@ def test_swiglu(rows, channels, units, biases, dtype, monkeypatch):
         (torch.randn(rows, channels, device=DEVICE), *weights),
         dtype,
     )
+
+
+@kernel_test
+def test_a_swiglu_has_the_type_of_its_products():
+    layer, half = SwiGLU(16, 48).to(DEVICE), torch.randn(9, 16, device=DEVICE, dtype=torch.float16)
+    with switched(True):
+        with torch.autocast(DEVICE, torch.bfloat16):
+            assert layer(half).dtype == layer(half.bfloat16()).dtype == torch.bfloat16
+        with pytest.raises(RuntimeError, match="dtype"):
+            layer(half)  # weights of float32, and no autocast
 
 
 @kernel_test

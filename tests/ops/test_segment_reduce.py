@@ -68,3 +68,12 @@ def test_sums_of_clouds(shape):
     torch.testing.assert_close(out, torch.stack([x[:2].sum(0), torch.zeros(shape).double(), x[2:].sum(0)]))
     assert torch.autograd.gradcheck(lambda x: cloud_sum(x, offset), (x,))
     assert torch.autograd.gradgradcheck(lambda x: cloud_sum(x, offset).square(), (x,))
+
+
+def test_sums_of_clouds_under_transforms():
+    x, offset = torch.randn(3, 7, dtype=torch.float64), torch.tensor([2, 7])
+    wanted = torch.stack([x[:, :2].sum(1), x[:, 2:].sum(1)], 1)
+    torch.testing.assert_close(torch.func.vmap(lambda row: cloud_sum(row, offset))(x), wanted)
+    slopes = torch.func.grad(lambda row: cloud_sum(row, offset).square().sum())
+    torch.testing.assert_close(slopes(x[0]), 2 * wanted[0].repeat_interleave(torch.tensor([2, 5])))
+    torch.testing.assert_close(torch.func.vmap(slopes)(x)[0], slopes(x[0]))

@@ -34,7 +34,7 @@ def feed_forward(layer: SwiGLU, x: Tensor) -> Summand:
     """layer(x) for who adds it to a residual stream beyond the block; in 16 bits by one operator, which keeps nothing
     of the hidden values."""
     layers = layer.w1, layer.w2, layer.w3
-    if not (alike(*layers) and swiglu_fits(x, layer.w3.out_features)):
+    if not (alike(*layers) and swiglu_fits(x, layer.w3.weight)):
         return summand(layer.w3, hidden(layer, x), within=False)
     biases = [master_parameter(each, "bias") for each in layers]
     left = biases[-1] if hands_over_bias(layer.w3, within=False) else None

@@ -16,7 +16,7 @@ FACTOR = log2(e) / sqrt(channels): logits are kept in units of log 2. The gradie
 All sums have a fixed order. Rows of empty slots are computed along: their gradients are zero, their keys FAR.
 """
 
-# mypy: disable-error-code="no-untyped-def,no-untyped-call,untyped-decorator,assignment,var-annotated"
+# mypy: disable-error-code="no-untyped-def,no-untyped-call,untyped-decorator,assignment,var-annotated,index"
 from __future__ import annotations
 
 import triton
@@ -89,13 +89,13 @@ def _distance(a, b, SPACE: tl.constexpr, UPCAST: tl.constexpr):
 
 
 @triton.jit
-def _keys(K, V, far, shared, row, k_row, k_head, v_row, v_head, WIDTH: tl.constexpr, DIM: tl.constexpr,
+def _keys(K, V, inside, shared, row, k_row, k_head, v_row, v_head, WIDTH: tl.constexpr, DIM: tl.constexpr,
           MASK: tl.constexpr, ALIGN: tl.constexpr):  # fmt: skip
     """KX and VX of a head."""
-    k = _beside(_load(K, shared, row, k_head, k_row, WIDTH, DIM, ALIGN), WIDTH)
-    if MASK:
-        k = _last(k, far[:, None], WIDTH)
-    return k, _beside(_load(V, shared, row, v_head, v_row, WIDTH, DIM, ALIGN), WIDTH)
+    k = _load(K, shared, row, k_head, k_row, WIDTH, DIM, ALIGN)
+    if MASK:  # zeros and FAR, whatever an empty slot holds: NaN would stay NaN
+        k = _last(tl.where(inside[:, None], k, 0.0), tl.where(inside, 0.0, FAR)[:, None], WIDTH)
+    return _beside(k, WIDTH), _beside(_load(V, shared, row, v_head, v_row, WIDTH, DIM, ALIGN), WIDTH)
 
 
 @triton.jit
@@ -133,11 +133,11 @@ def forward_kernel(
     for start in range(0, BALL, KEYS):
         key = start + tl.arange(0, KEYS)
         distance = _distance(here, _positions(COORD, key, SPACE), SPACE, UPCAST) if BIAS else 0.0
-        far = tl.where(tl.load(VALID + key) != 0, 0.0, FAR) if MASK else 0.0
+        inside = tl.load(VALID + key) != 0 if MASK else True
         keys, higher, further = (), (), ()
         for i in tl.static_range(TOGETHER):  # all loads first: they do not wait for each other
             shared = (head + i) // GROUP
-            keys = keys + (_keys(K, V, far, shared, key, k_row, k_head, v_row, v_head, WIDTH, DIM, MASK, ALIGN),)
+            keys = keys + (_keys(K, V, inside, shared, key, k_row, k_head, v_row, v_head, WIDTH, DIM, MASK, ALIGN),)
         for i in tl.static_range(TOGETHER):
             k, v = keys[i]
             logits = _logits(q[i], k, sigma[i], distance, BIAS, UPCAST)
@@ -184,17 +184,17 @@ def query_gradient_kernel(
     q, sigma, grad, dq = (), (), (), ()
     for i in tl.static_range(TOGETHER):
         packed = (head + i).to(tl.int64) * slots + ball
-        lse = tl.load(LSE + packed + row)
+        base = -tl.load(LSE + packed + row) / FACTOR
         x = _load(Q, head + i, row, q_head, q_row, WIDTH, DIM, ALIGN).to(tl.float32)
-        x = _last(x + in_parts(-lse / FACTOR, columns, WIDTH, TYPE), one, WIDTH)
-        if MASK:  # whatever an empty slot holds: its weights are 1, and meet a gradient of zero
-            x = tl.where((tl.load(VALID + row) != 0)[:, None], x, 0.0)
-        x = x.to(TYPE)
+        if MASK:  # whatever an empty slot holds: its weights are 0, also far away where sigma is positive
+            there = tl.load(VALID + row) != 0
+            x, base = tl.where(there[:, None], x, 0.0), tl.where(there, base, FAR)
+        x = _last(x + in_parts(base, columns, WIDTH, TYPE), one, WIDTH).to(TYPE)
         store_packed(QX + packed * DIM, x, row, DIM)
         q = q + (x,)
         y = _load(GRAD, head + i, row, WIDTH, HEADS * WIDTH, WIDTH, DIM, ALIGN).to(tl.float32)
         if MASK:  # the forward pass has put zeros there: nothing of that row must reach dk and dv
-            y = tl.where((tl.load(VALID + row) != 0)[:, None], y, 0.0)
+            y = tl.where(there[:, None], y, 0.0)
         # dP - delta, where delta_i = sum_j P_ij dP_ij = sum_c GRAD_ic OUT_ic
         delta = tl.sum(y * _load(OUT, head + i, row, WIDTH, HEADS * WIDTH, WIDTH, DIM, ALIGN).to(tl.float32), 1)
         y = (y + in_parts(-delta, columns, WIDTH, TYPE)).to(TYPE)
@@ -205,11 +205,11 @@ def query_gradient_kernel(
     for start in range(0, BALL, KEYS):
         key = start + tl.arange(0, KEYS)
         distance = _distance(here, _positions(COORD, key, SPACE), SPACE, UPCAST) if BIAS else 0.0
-        far = tl.where(tl.load(VALID + key) != 0, 0.0, FAR) if MASK else 0.0
+        inside = tl.load(VALID + key) != 0 if MASK else True
         keys, further = (), ()
         for i in tl.static_range(TOGETHER):
             shared = (head + i) // GROUP
-            keys = keys + (_keys(K, V, far, shared, key, k_row, k_head, v_row, v_head, WIDTH, DIM, MASK, ALIGN),)
+            keys = keys + (_keys(K, V, inside, shared, key, k_row, k_head, v_row, v_head, WIDTH, DIM, MASK, ALIGN),)
         for i in tl.static_range(TOGETHER):
             k, v = keys[i]
             weight = exp2(_logits(q[i], k, sigma[i], distance, BIAS, UPCAST), EXP, FACTOR)
@@ -237,14 +237,11 @@ def key_gradient_kernel(
     if BIAS:
         COORD += ball * SPACE
         here = _positions(COORD, key, SPACE)
-    far = 0.0
-    if MASK:
-        inside = tl.load(VALID + ball + key) != 0
-        far = tl.where(inside, 0.0, FAR)
+    inside = tl.load(VALID + ball + key) != 0 if MASK else True
     keys, sigma, dk, dv, dsigma = (), (), (), (), ()
     for i in tl.static_range(TOGETHER):
         shared = (head + i) // GROUP
-        keys = keys + (_keys(K, V, far, shared, key, k_row, k_head, v_row, v_head, WIDTH, DIM, MASK, ALIGN),)
+        keys = keys + (_keys(K, V, inside, shared, key, k_row, k_head, v_row, v_head, WIDTH, DIM, MASK, ALIGN),)
         sigma = sigma + (tl.load(SIGMA + head + i).to(tl.float32) * (LOG2E / FACTOR) if BIAS else 0.0,)
         dk = dk + (tl.zeros([KEYS, DIM], tl.float32),)
         dv = dv + (tl.zeros([KEYS, DIM], tl.float32),)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from pointcept_bsa.dispatch import triton_installed, use_triton
@@ -16,14 +17,20 @@ if triton_installed():
 __all__ = ["fits", "swiglu"]
 
 
-def fits(x: Tensor, dim: int) -> bool:
-    """Whether the kernels take x with results of ``dim`` channels: 16 bits, narrow, one matrix. A layer that they do
-    not take is faster by the library's products than here in plain torch."""
+def fits(x: Tensor, weight: Tensor) -> bool:
+    """Whether the kernels take x and W_3: 16 bits, narrow, one matrix, in the type of the library's products. A layer
+    that they do not take is faster by those products than here in plain torch."""
     return (
         triton_installed()
-        and triton_backend.unsupported(x, dim) is None
-        and use_triton("swiglu", x)  # last: it raises where the kernels are asked for and cannot run
+        and triton_backend.unsupported(x, len(weight)) is None
+        and use_triton("swiglu", x)  # it raises where the kernels are asked for and cannot run
+        and x.dtype == _type_of_products(x, weight)
     )
+
+
+def _type_of_products(x: Tensor, weight: Tensor) -> torch.dtype:
+    kind = x.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else weight.dtype
 
 
 def swiglu(x: Tensor, weights: Sequence[Tensor]) -> Tensor:
@@ -37,6 +44,6 @@ def swiglu(x: Tensor, weights: Sequence[Tensor]) -> Tensor:
         weights: W_1, b_1, W_2, b_2, W_3, b_3. Matrices are cast to the type of x, as autocast would; biases are rounded
             to it, and may be of float32, in which their gradients then come.
     """
-    if fits(x, weights[4].shape[0]):
+    if fits(x, weights[4]):
         return triton_backend.swiglu_triton(x, weights)
     return reference.swiglu(x, weights)
