@@ -92,9 +92,13 @@ def _distance(a, b, SPACE: tl.constexpr, UPCAST: tl.constexpr):
 def _keys(K, V, inside, shared, row, k_row, k_head, v_row, v_head, WIDTH: tl.constexpr, DIM: tl.constexpr,
           MASK: tl.constexpr, ALIGN: tl.constexpr):  # fmt: skip
     """KX and VX of a head."""
-    k = _load(K, shared, row, k_head, k_row, WIDTH, DIM, ALIGN)
     if MASK:  # zeros and FAR, whatever an empty slot holds: NaN would stay NaN
-        k = _last(tl.where(inside[:, None], k, 0.0), tl.where(inside, 0.0, FAR)[:, None], WIDTH)
+        columns = tl.arange(0, DIM)[None, :]
+        where = tl.multiple_of(shared * k_head + row * k_row, ALIGN)[:, None] + columns
+        k = tl.load(K + where, mask=(columns < WIDTH) & inside[:, None], other=0.0)
+        k = _last(k, tl.where(inside, 0.0, FAR)[:, None], WIDTH)
+    else:
+        k = _load(K, shared, row, k_head, k_row, WIDTH, DIM, ALIGN)
     return _beside(k, WIDTH), _beside(_load(V, shared, row, v_head, v_row, WIDTH, DIM, ALIGN), WIDTH)
 
 
