@@ -74,7 +74,9 @@ def benchmark_parser() -> argparse.ArgumentParser:
         help="under torchrun: clouds shared by R of the processes, the bandwidth between them, and what 160 million "
         "points would take on 8, 64 and 512; with --losses train with each R and compare",
     )
-    parser.add_argument("--losses", type=int, metavar="STEPS", help="train with kernels and in plain torch, compare")
+    parser.add_argument(
+        "--losses", type=int, metavar="STEPS", help="train with kernels and in plain torch, or each R; compare"
+    )
     parser.add_argument("--seeds", type=int, default=1, metavar="N", help="trainings of --losses (default %(default)s)")
     parser.add_argument(
         "--profile", action="store_true", help="also what one more call spends its time on, by kernel (profile.csv)"

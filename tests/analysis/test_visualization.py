@@ -15,7 +15,7 @@ from pointcept_bsa.analysis.visualization import attention_maps
 from pointcept_bsa.analysis.visualization.attention import gate_values, levels_seen, recall_of
 from pointcept_bsa.analysis.visualization.attention_maps import BALL, COMPRESSION, SELECTION, branch_weights
 from pointcept_bsa.analysis.visualization.capture import capture, choose_layer
-from pointcept_bsa.analysis.visualization.influence import gradient_influence
+from pointcept_bsa.analysis.visualization.influence import brightest, gradient_influence
 from pointcept_bsa.analysis.visualization.run import draw_scaling
 from pointcept_bsa.analysis.visualization.trees import node_of_points
 from pointcept_bsa.errors import InputError
@@ -181,6 +181,12 @@ def test_influence_is_the_gradient():
                 high, low = (model({**batch, "feat": batch["feat"] + s * step})["pred"][7] for s in (1, -1))
             columns.append((high - low) / 2e-6 / model.normalizer.std)
         assert found[j] == pytest.approx(torch.stack(columns).norm().item(), rel=1e-4)
+
+
+def test_colours_of_influence_leave_the_point_itself_out():
+    positive = np.append(np.geomspace(1e-6, 3e-3, 1000), 1.0)
+    assert 1e-3 < brightest(positive, 1e-6, 1.0) <= 3e-3
+    assert brightest(np.ones(5), 1.0, 2.0) == 2.0  # all alike: something has to be above the lowest
 
 
 def test_gates_lie_between_0_and_1_at_every_point():

@@ -17,6 +17,7 @@ from pointcept_bsa.analysis.visualization.subject import Subject, describe_point
 from pointcept_bsa.training.evaluation.canvas import Canvas
 
 BINS = 24
+COLOURED = 99.5  # percentile of the influences at which colours end
 LABEL = r"$\|\partial\,\mathrm{out}_i\,/\,\partial\,\mathrm{feat}_j\|$"
 
 
@@ -47,7 +48,7 @@ def draw_influence(
     top = max(float(influence.max()) for _, influence in influences)
     positive = np.concatenate([influence[influence > 0] for _, influence in influences])
     low = max(float(np.percentile(positive, 2)), top * 1e-8)
-    norm = LogNorm(low, top, clip=True)
+    norm = LogNorm(low, brightest(positive, low, top), clip=True)
     columns = max(2, len(influences))
     figure = new_figure(columns, 1, canvas, width=5.6)
     width, above = figure.get_size_inches()
@@ -59,7 +60,7 @@ def draw_influence(
         mappable = canvas.paint(axes, np.where(influence > 0, influence, low), norm, "inferno")
         canvas.mark(axes, point, "deepskyblue")
         axes.set_title(f"{name}: {int((influence > 0).sum())} of {len(influence)} points influence it", fontsize=11)
-        bar = figure.colorbar(mappable, ax=axes, shrink=0.85, pad=0.02, extend="min")
+        bar = figure.colorbar(mappable, ax=axes, shrink=0.85, pad=0.02, extend="both")
         bar.set_label(LABEL)
     distance = np.linalg.norm(subject.coord - subject.coord[point], axis=1)
     _draw_over_distance(figure.add_subplot(grid[1, :columns]), distance, influences)
@@ -71,6 +72,12 @@ def draw_influence(
     )
     fields = {f"influence_{i}_{_plain(name)}": influence for i, (name, influence) in enumerate(influences)}
     return Drawing(figure, {**fields, "distance": distance})
+
+
+def brightest(positive: np.ndarray, low: float, top: float) -> float:
+    """Where colours end: the point itself, and few others, are far above the rest."""
+    bright = float(np.percentile(positive, COLOURED))
+    return bright if bright > low else top
 
 
 def _draw_over_distance(axes: Any, distance: np.ndarray, influences: Sequence[tuple[str, np.ndarray]]) -> None:
