@@ -1,34 +1,28 @@
-"""The kernels of ball attention, gated sum and block mean against plain torch."""
+"""The smaller kernels against plain torch: gated sum, pooling of blocks, norms, sums; and how operators are chosen."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 import torch.nn.functional as F
-from torch.utils.flop_counter import FlopCounterMode
 
 from pointcept_bsa.dispatch import use_triton
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.geometry.ball_tree import BallTree
 from pointcept_bsa.geometry.split_keys import split_keys
 from pointcept_bsa.geometry.tree_plan import plan_tree
-from pointcept_bsa.layers.fused.switch import switched
-from pointcept_bsa.layers.transformer import SwiGLU
 from pointcept_bsa.ops import ball_attention as ball
 from pointcept_bsa.ops import block_mlp as mlp
 from pointcept_bsa.ops import block_pooling as pooling
 from pointcept_bsa.ops import gated_sum as gates
 from pointcept_bsa.ops import rms_norm as norm
-from pointcept_bsa.ops import swiglu
 from pointcept_bsa.ops.column_sum import column_sum
 from pointcept_bsa.ops.fan_out import fan_out
 from pointcept_bsa.ops.silu_product import silu_halves, silu_product
 
+from .comparison import DTYPES, TOLERANCE, compare, error
 from .interpreter import DEVICE, INTERPRETED, kernel_test, run_in_interpreter
 
-# Largest relative error ||kernel - reference|| / ||reference||, of outputs and of gradients; the reference in float32.
-TOLERANCE = {torch.float32: (2e-6, 5e-6), torch.float16: (2e-3, 4e-3), torch.bfloat16: (1e-2, 2e-2)}
-DTYPES = list(TOLERANCE) if DEVICE == "cuda" else [torch.float32, torch.bfloat16]
 LENGTHS = {"7, 70": (7, 70), "64": (64,)} | (
     {"1": (1,), "255, 257": (255, 257), "3586, 1": (3586, 1), "65536": (65536,)} if DEVICE == "cuda" else {}
 )
@@ -45,156 +39,6 @@ def precise():
 
 def layout_of(lengths, ball_size, dimensions=3):
     return BallTree.build(torch.randn(sum(lengths), dimensions).to(DEVICE), lengths, ball_size, 8).layout
-
-
-def error(a, b):
-    return ((a.float() - b.float()).norm() / b.float().norm().clamp(min=1e-20)).item()
-
-
-def compare(kernel, reference, inputs, dtype):
-    """Outputs and gradients of both for the same inputs; the reference computes in float32."""
-    results = []
-    for function, precision in ((kernel, dtype), (reference, torch.float32)):
-        leaves = [t.to(dtype).to(precision).requires_grad_() for t in inputs]
-        out = function(*leaves)
-        probe = torch.randn(out.shape, generator=torch.Generator().manual_seed(1)).to(out)
-        grads = torch.autograd.grad((out * probe.to(dtype).to(out.dtype)).sum(), leaves)
-        results.append((out, grads))
-    (out, grads), (wanted, wanted_grads) = results
-    assert out.dtype == dtype
-    assert error(out, wanted) < TOLERANCE[dtype][0]
-    for grad, wanted_grad in zip(grads, wanted_grads, strict=True):
-        assert torch.isfinite(grad).all()
-        # A gradient of few numbers (sigma) is a sum of very many terms of both signs: 16 bits lose more of it.
-        cancelled = 8 if dtype.itemsize == 2 and grad.numel() < 8 else 1
-        assert error(grad, wanted_grad) < TOLERANCE[dtype][1] * cancelled
-
-
-@kernel_test
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize("lengths", LENGTHS.values(), ids=LENGTHS)
-@pytest.mark.parametrize(
-    "ball_size, heads, kv_heads, width",
-    [(64, 2, 2, 8), (128, 3, 1, 8), (64, 4, 2, 12), (128 if DEVICE == "cpu" else 256, 4, 1, 16)],
-)
-def test_ball_attention(lengths, ball_size, heads, kv_heads, width, dtype):
-    layout = layout_of(lengths, ball_size)
-    slots = sum(layout.slots)
-    projected = torch.randn(slots, heads + 2 * kv_heads, width, device=DEVICE)
-    sigma = -torch.rand(heads, device=DEVICE)
-
-    def run(function):
-        def call(x, weight):
-            q, k, v = x.split([heads, kv_heads, kv_heads], 1)  # strided, as in the layers
-            return function(q, k, v, ball_size, coord=layout.coord, sigma=weight, valid=layout.valid)
-
-        return call
-
-    compare(run(ball.ball_attention), run(ball.reference.ball_attention), (projected, sigma), dtype)
-
-
-@kernel_test
-@pytest.mark.parametrize(
-    "ball_size, width", [(16, 24), (64, 128), (64, 8)] + ([(512, 8), (512, 64)] if DEVICE == "cuda" else [])
-)
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
-def test_ball_attention_of_other_sizes_without_bias(ball_size, width, dtype):
-    qkv = [torch.randn(ball_size * 2, 2, width, device=DEVICE) for _ in range(3)]
-    compare(
-        lambda *t: ball.ball_attention(*t, ball_size),
-        lambda *t: ball.reference.ball_attention(*t, ball_size),
-        qkv,
-        dtype,
-    )
-
-
-@kernel_test
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize("width", [8, 16])
-def test_empty_ball_and_empty_slots_are_zero_and_silent(width, dtype):
-    slots, m = 128, 64
-    q, k, v = (torch.randn(slots, 2, width, device=DEVICE, dtype=dtype) for _ in range(3))
-    valid = torch.arange(slots, device=DEVICE) < 40
-    coord, sigma = torch.randn(slots, 2, device=DEVICE), -torch.rand(2, device=DEVICE)
-    runs = []
-    for noise in (0.0, 1e3):
-        hidden = (noise * (~valid).view(-1, 1, 1)).to(dtype)
-        leaves = [(t + hidden).requires_grad_() for t in (q, k, v)]
-        out = ball.ball_attention(*leaves, m, coord=coord, sigma=sigma, valid=valid)
-        runs.append([out, *torch.autograd.grad(out.square().sum(), leaves)])
-    for a, b in zip(*runs, strict=True):
-        assert torch.equal(a[:40], b[:40])
-        assert not a[40:].any() and not b[40:].any()
-
-
-@kernel_test
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize("width", [8, 16])
-def test_empty_slots_far_away_are_silent_where_sigma_is_positive(width, dtype):
-    valid = torch.arange(128, device=DEVICE) % 5 > 0
-    coord = torch.randn(128, 3, device=DEVICE) + 1e3 * (~valid).view(-1, 1)  # as they repeat any point of a cloud
-    sigma = torch.tensor([0.1, 1.0], device=DEVICE)
-
-    def run(function):
-        return lambda *t: function(*t[:3], 64, coord=coord, sigma=t[3], valid=valid)
-
-    inputs = *(torch.randn(128, 2, width, device=DEVICE) for _ in range(3)), sigma
-    compare(run(ball.ball_attention), run(ball.reference.ball_attention), inputs, dtype)
-
-
-@kernel_test
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize("width", [8, 16])
-@pytest.mark.parametrize("noise", [torch.nan, torch.inf, 1e38])
-def test_keys_of_empty_slots_may_be_no_numbers(noise, width, dtype):
-    q, k, v = (torch.randn(128, 2, width, device=DEVICE, dtype=dtype) for _ in range(3))
-    valid = torch.arange(128, device=DEVICE) % 5 > 0
-    noisy = torch.where(valid.view(-1, 1, 1), k, noise)
-    assert torch.equal(*(ball.ball_attention(q, keys, v, 64, valid=valid) for keys in (k, noisy)))
-
-
-@kernel_test
-@pytest.mark.parametrize("dtype", [d for d in DTYPES if d.itemsize == 2], ids=str)
-@pytest.mark.parametrize("biases", [None, torch.float32], ids=str)
-@pytest.mark.parametrize(
-    "rows, channels, units", [(1, 16, 32), (77, 24, 90), (300, 64, 256)] + [(70001, 64, 256)] * (DEVICE == "cuda")
-)
-def test_swiglu(rows, channels, units, biases, dtype, monkeypatch):
-    monkeypatch.setattr(swiglu.triton_backend, "PROGRAMS", 2)  # so few that each does several tiles
-    shapes = (units, channels), (units,), (units, channels), (units,), (channels, units), (channels,)
-    weights = [torch.randn(s, device=DEVICE) / (s[1] ** 0.5 if len(s) > 1 else 1) for s in shapes]
-    of_biases = biases or dtype
-
-    def kernel(x, *given):
-        assert swiglu.fits(x, given[4])
-        return swiglu.swiglu(x, [t.to(of_biases) if t.dim() == 1 else t for t in given])
-
-    compare(
-        kernel,
-        lambda x, *given: swiglu.reference.swiglu(x, given),
-        (torch.randn(rows, channels, device=DEVICE), *weights),
-        dtype,
-    )
-
-
-@kernel_test
-def test_a_swiglu_has_the_type_of_its_products():
-    layer, half = SwiGLU(16, 48).to(DEVICE), torch.randn(9, 16, device=DEVICE, dtype=torch.float16)
-    with switched(True):
-        with torch.autocast(DEVICE, torch.bfloat16):
-            assert layer(half).dtype == layer(half.bfloat16()).dtype == torch.bfloat16
-        with pytest.raises(RuntimeError, match="dtype"):
-            layer(half)  # weights of float32, and no autocast
-
-
-@kernel_test
-def test_gradients_of_biases_of_a_swiglu_come_in_their_own_type():
-    x = torch.randn(40, 16, device=DEVICE, dtype=torch.bfloat16)
-    matrices = [torch.randn(s, device=DEVICE).to(x.dtype).requires_grad_() for s in ((32, 16), (32, 16), (16, 32))]
-    biases = [torch.randn(n, device=DEVICE).requires_grad_() for n in (32, 32, 16)]
-    given = [t for pair in zip(matrices, biases, strict=True) for t in pair]
-    grads = torch.autograd.grad(swiglu.swiglu(x, given).float().square().sum(), given)
-    assert [g.dtype for g in grads] == [torch.bfloat16, torch.float32] * 3
 
 
 @kernel_test
@@ -407,10 +251,6 @@ def arguments(width=16, dtype=torch.float32):
 def test_operators_are_well_registered():
     torch.library.opcheck(torch.ops.pcbsa.ball_attention.default, arguments())
     torch.library.opcheck(torch.ops.pcbsa.ball_attention.default, arguments(8, torch.bfloat16))
-    units = [torch.randn(s, device=DEVICE) for s in ((48, 16), (48,), (48, 16), (48,), (16, 48), (16,))]
-    units = [t.to(torch.bfloat16 if t.dim() > 1 else t.dtype).requires_grad_() for t in units]
-    rows = torch.randn(9, 16, device=DEVICE, dtype=torch.bfloat16, requires_grad=True)
-    torch.library.opcheck(torch.ops.pcbsa.swiglu.default, (rows, units))
     branches = [torch.randn(9, 2, 8, device=DEVICE, requires_grad=True) for _ in range(3)]
     gate = torch.randn(9, 6, device=DEVICE, requires_grad=True)
     torch.library.opcheck(torch.ops.pcbsa.gated_sum.default, (*branches, gate))
@@ -440,21 +280,6 @@ def test_operators_are_well_registered():
     others = [t.detach().clone().requires_grad_() for t in (x, *weights)]
     torch.library.opcheck(torch.ops.pcbsa.block_mlps.default, ([x, others[0]], [*weights, *others[1:]], 8, valid))
     torch.library.opcheck(torch.ops.pcbsa.block_mean.default, (branches[0].detach().repeat(8, 1, 1)[:64], valid, 8))
-
-
-@kernel_test
-def test_flops_of_a_swiglu_are_those_of_its_products():
-    shapes = (48, 16), (48,), (48, 16), (48,), (16, 48), (16,)
-    counts = []
-    for function in (swiglu.swiglu, swiglu.reference.swiglu):
-        x = torch.randn(9, 16, device=DEVICE, dtype=torch.bfloat16, requires_grad=True)
-        weights = [torch.randn(s, device=DEVICE, dtype=x.dtype, requires_grad=True) for s in shapes]
-        with FlopCounterMode(display=False) as counter:
-            out = function(x, weights)
-            forward = counter.get_total_flops()
-            out.sum().backward()
-        counts.append((forward, counter.get_total_flops()))
-    assert counts[0] == counts[1] == (2 * 9 * 3 * 48 * 16, 3 * 2 * 9 * 3 * 48 * 16)
 
 
 @pytest.mark.gpu

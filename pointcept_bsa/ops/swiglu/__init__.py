@@ -9,8 +9,6 @@ from torch import Tensor
 
 from pointcept_bsa.dispatch import triton_installed, use_triton
 
-from . import reference
-
 if triton_installed():
     from . import triton_backend
 
@@ -34,7 +32,7 @@ def _type_of_products(x: Tensor, weight: Tensor) -> torch.dtype:
 
 
 def swiglu(x: Tensor, weights: Sequence[Tensor]) -> Tensor:
-    """W_3 (W_2 x + b_2) * silu(W_1 x + b_1) + b_3: see :func:`.reference.swiglu`.
+    """W_3 (W_2 x + b_2) * silu(W_1 x + b_1) + b_3 of what :func:`fits`, as :func:`.reference.swiglu`.
 
     The kernels keep x alone for the backward pass, in which they compute the hidden values again: those are the largest
     there are in a block, 12 C numbers a row with ``mlp_ratio`` 4.
@@ -44,6 +42,4 @@ def swiglu(x: Tensor, weights: Sequence[Tensor]) -> Tensor:
         weights: W_1, b_1, W_2, b_2, W_3, b_3. Matrices are cast to the type of x, as autocast would; biases are rounded
             to it, and may be of float32, in which their gradients then come.
     """
-    if fits(x, weights[4]):
-        return triton_backend.swiglu_triton(x, weights)
-    return reference.swiglu(x, weights)
+    return triton_backend.swiglu_triton(x, weights)

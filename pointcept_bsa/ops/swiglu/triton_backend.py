@@ -22,7 +22,6 @@ MAX_CHANNELS = 64  # of wider ones the products bound a block, not what is read 
 # 7.8 and 29, 10.4 and 33.
 TILES = {"forward": (64, 64, 4, 2), "input": (64, 64, 4, 2), "weights": (64, 64, 4, 2)}
 PROGRAMS = 64  # at most, over the rows, of the kernel that sums up the gradients of the weights
-TILES_EACH = 2  # that each of them does at least: what it has summed is written, and read again
 FIRST_STREAM = 10  # see ``SideBySide``
 
 
@@ -84,7 +83,7 @@ def _backward(grad: Tensor, x: Tensor, weights: list[Tensor]) -> list[Tensor]:
             launch = _launch("weights", x, hidden)
             tiles = -(-len(x) // launch["ROWS"])
             # At most PROGRAMS partial sums, however many rows there are; and no program without a tile.
-            parts = max(TILES_EACH, -(-tiles // PROGRAMS))
+            parts = -(-tiles // PROGRAMS)
             programs = -(-tiles // parts)
             dw, db = (
                 torch.empty(programs, sum(t.numel() for t in some), dtype=torch.float32, device=x.device)
