@@ -25,6 +25,10 @@ from pointcept_bsa.ops.tree_descent import best_children
 
 from .block_pooling import pool_both, pooling
 
+# Tokens of the highest level, up to which each query compares them one after the other, as it does below it: of so few
+# most are in the runs that hold the best, which :func:`select_blocks` compares twice.
+COMPARED_IN_TURN = 256
+
 
 @dataclass(frozen=True, eq=False)
 class LevelCounts:
@@ -118,50 +122,48 @@ class Tokens:
         own = layout.own_units(group_size, size) if ball is None else ball
         q, keys, top = q.detach(), self.compared, plan.top
         inside = [levels.in_a_ball(level, size) if mask_own_ball else 0 for level in range(top + 1)]
-        chosen = select_blocks(
-            q,
-            keys[top],
-            groups,
-            plan.tokens[top],
-            levels.beam if top else levels.topk,
-            balls=tuple(s // size for s in layout.of_clouds.slots) if inside[top] else None,
-            block_valid=~self.counts.empty[top],
-            own=own if inside[top] else None,
-        )
-        for level in range(top - 1, -1, -1):
-            keep = levels.beam if level else levels.topk
-            sizes = (size // group_size, inside[level]) if inside[level] else None
-            chosen = self.step(
-                q, keys[level], parents=chosen, level=level, keep=keep, sizes=sizes, ball=own if sizes else None
+        if max(plan.tokens[top]) > COMPARED_IN_TURN:
+            chosen = select_blocks(
+                q,
+                keys[top],
+                groups,
+                plan.tokens[top],
+                levels.beam if top else levels.topk,
+                balls=tuple(s // size for s in layout.of_clouds.slots) if inside[top] else None,
+                block_valid=~self.counts.empty[top],
+                own=own if inside[top] else None,
+            )
+            below = top
+        else:
+            chosen, below = self.clouds(groups, q.shape[1]), top + 1
+        for level in range(below - 1, -1, -1):
+            chosen = best_children(
+                q,
+                keys[level],
+                parents=chosen,
+                first_child=on_device(self.first_child(level), q.device),
+                hidden=self.counts.empty[level],
+                fan=plan.fan if level < top else max(plan.tokens[top]),
+                keep=levels.beam if level else levels.topk,
+                own=(size // group_size, inside[level]) if inside[level] else None,
+                ball=own if inside[level] else None,
             )
         return chosen
 
-    def step(
-        self,
-        q: Tensor,
-        k: Tensor,
-        parents: Tensor,
-        level: int,
-        keep: int,
-        sizes: tuple[int, int] | None,
-        ball: Tensor | None,
-    ) -> Tensor:
-        """The best children (G, H, keep) of parents (G, H, W) on a level with keys k.
-
-        ``sizes`` and ``ball`` are ``own`` and ``ball`` of :func:`.best_children`.
-        """
-        first = on_device(self.plan.first_child[level], q.device)
-        return best_children(
-            q,
-            k,
-            parents=parents,
-            first_child=first,
-            hidden=self.counts.empty[level],
-            fan=self.plan.fan,
-            keep=keep,
-            own=sizes,
-            ball=ball,
+    def clouds(self, queries: tuple[int, ...], heads: int) -> Tensor:
+        """(Q, H, 1): the cloud of each of so many queries a cloud, as if it were a token above those of the top."""
+        table = derived(
+            self.plan.seen, ("clouds", queries), lambda: np.repeat(np.arange(len(queries), dtype=np.int32), queries)
         )
+        return on_device(table, self.k[0].device).view(-1, 1, 1).expand(-1, heads, 1)
+
+    def first_child(self, level: int) -> np.ndarray:
+        """First token of the level below each token of the one above; on the top below each cloud."""
+        plan = self.plan
+        if level < plan.top:
+            return plan.first_child[level]
+        table: np.ndarray = derived(plan.seen, "tops", lambda: np.cumsum([0, *plan.tokens[level]], dtype=np.int32))
+        return table
 
     def lists(self, slots: int) -> TokenLists:
         """What the queries of each near node see, where a query stands for so many slots."""

@@ -108,5 +108,5 @@ def test_empty_slots_far_away_are_silent_where_sigma_is_positive(width, dtype):
 def test_keys_of_empty_slots_may_be_no_numbers(noise, width, dtype):
     q, k, v = (torch.randn(128, 2, width, device=DEVICE, dtype=dtype) for _ in range(3))
     valid = torch.arange(128, device=DEVICE) % 5 > 0
-    noisy = torch.where(valid.view(-1, 1, 1), k, noise)
+    noisy = torch.where(valid.view(-1, 1, 1), k, torch.tensor(noise, device=DEVICE).to(dtype))  # float16: inf
     assert torch.equal(*(ball.ball_attention(q, keys, v, 64, valid=valid) for keys in (k, noisy)))

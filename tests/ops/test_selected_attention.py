@@ -228,10 +228,12 @@ def test_what_the_kernels_cannot_do_is_an_error_when_they_are_asked_for(monkeypa
 
 
 @kernel_test
+@pytest.mark.parametrize("narrow", [False, True])
 @pytest.mark.parametrize("groups, blocks", [(37, 9), (500, 3)])
-def test_lists_are_the_same_however_they_are_sorted(groups, blocks):
+def test_lists_are_the_same_however_they_are_sorted(monkeypatch, groups, blocks, narrow):
     heads, topk, chunk = 3, 4, 32
-    index = torch.randint(-1, blocks, (groups, heads, topk), device=DEVICE)
+    monkeypatch.setattr(triton_backend, "NARROW_LISTS", heads * blocks - (not narrow))
+    index = torch.randint(0 if narrow else -1, blocks, (groups, heads, topk), device=DEVICE)
     sorts = triton_backend._lists_by_counting, triton_backend._lists_by_sorting
     found = [sort(index, blocks, chunk) for sort in sorts]
     for a, b in zip(found[0][1:], found[1][1:], strict=True):
@@ -246,6 +248,21 @@ def test_lists_are_the_same_however_they_are_sorted(groups, blocks):
                 assert group_of[first:last].tolist() == wanted
                 chunks += max(last - first - 1, 0) // chunk
                 assert further[head, block] == chunks
+
+
+@kernel_test
+@pytest.mark.parametrize("lists", [0, 1 << 16])
+@pytest.mark.parametrize("padded", [False, True])
+def test_selections_of_none_leave_gradients_alone_where_lists_are_sorted(monkeypatch, padded, lists):
+    """With narrow keys they are in the list of the last block of their head."""
+    monkeypatch.setattr(triton_backend, "COUNTED", 0)
+    monkeypatch.setattr(triton_backend, "NARROW_LISTS", lists)
+    monkeypatch.setattr(triton_backend, "CHUNK_BOUNDS", (4, 4))  # the none-entries fill chunks of their own
+    index = random_index(16, 2, 4, 3)
+    index[:10] = -1  # the groups that nothing is selected for
+    index[12, 1, 2] = 2  # the last block has at least one entry of its own
+    valid = torch.arange(24, device=DEVICE) % 5 > 0 if padded else None
+    compare(*inputs(128, 4, 2, 16, torch.float32, 24), index, 8, valid)
 
 
 @kernel_test

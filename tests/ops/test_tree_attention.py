@@ -7,6 +7,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from pointcept_bsa.geometry.ball_tree import BallTree
+from pointcept_bsa.layers import token_levels
 from pointcept_bsa.layers.token_levels import TokenLevels
 from pointcept_bsa.ops import tree_attention as attention
 from pointcept_bsa.ops import tree_descent as descent
@@ -160,6 +161,20 @@ def test_descent(sizes, mask, dim, monkeypatch):
     wanted = made.select(q, tokens, group, mask)
     different = (found.sort(-1).values != wanted.sort(-1).values).float().mean()
     assert different < 1e-3  # of scores equal to rounding
+
+
+@kernel_test
+@pytest.mark.parametrize("mask", [True, False])
+@pytest.mark.parametrize("near", [32, 128])  # levels, and one alone
+def test_all_tokens_of_the_top_are_compared_in_either_way(monkeypatch, near, mask):
+    sizes = (16, 4, near, 2, (48, 128, 16))
+    made, tokens, layout = tokens_of(sizes, 8, torch.float32)
+    q = torch.randn(sum(layout.slots) // 4, HEADS, 8, device=DEVICE)
+    found = []
+    for most in (0, 256):
+        monkeypatch.setattr(token_levels, "COMPARED_IN_TURN", most)
+        found.append(made.select(q, tokens, 4, mask))
+    assert torch.equal(*found) and (found[0] >= 0).any()
 
 
 @kernel_test

@@ -5,10 +5,12 @@ rising order; there are Hkv L lists, list e = head * L + block.
 
 The selections lie head by head, and sorting them by key = head * (L + 1) + block, L for none, gives all lists behind
 each other (``order``, with ``bounds``); whether each head is sorted for itself or all together is the same. Few are
-sorted by one kernel that counts. A list is
-worked off in chunks of CHUNK entries. Program e < Hkv L does the first chunk of list e; the *further* chunks of long
-lists are numbered through, head by head (``further``: running sum of their numbers over the blocks), and done by the
-programs after these, G K / CHUNK for each head, which is enough. A list of one chunk is written at once; the
+sorted by one kernel that counts. Where Hkv L lists fit keys of 16 bits, which are sorted faster, none goes into the
+list of the last block of its head (NARROW), and ``backward_keys`` passes over it there.
+
+A list is worked off in chunks of CHUNK entries. Program e < Hkv L does the first chunk of list e; the *further* chunks
+of long lists are numbered through, head by head (``further``: running sum of their numbers over the blocks), and done
+by the programs after these, G K / CHUNK for each head, which is enough. A list of one chunk is written at once; the
 others leave partial sums, which ``sum_chunks`` adds in the order of the chunks. So shapes do not depend on the data,
 and the sums are the same in every run.
 """
@@ -24,29 +26,36 @@ from .kernels import load_rows, rows_of
 
 
 @triton.jit(do_not_specialize=["size", "blocks"])
-def key_of_selection(index, keys, size, blocks, HKV: tl.constexpr, TOPK: tl.constexpr, TILE: tl.constexpr):
-    """(G, Hkv, K) blocks -> (Hkv, G, K) int32 keys."""
+def key_of_selection(index, keys, size, blocks, HKV: tl.constexpr, TOPK: tl.constexpr, NARROW: tl.constexpr,
+                     TILE: tl.constexpr):  # fmt: skip
+    """(G, Hkv, K) blocks -> (Hkv, G, K) int32 keys, or int16 keys from -2^15 on."""
     n = tl.program_id(0).to(tl.int64) * TILE + tl.arange(0, TILE)
     block = tl.load(index + n, mask=n < size, other=-1)
     head = n // TOPK % HKV
     place = head * (size // HKV) + n // (HKV * TOPK) * TOPK + n % TOPK
-    tl.store(keys + place, (head * (blocks + 1) + tl.where(block >= 0, block, blocks)).to(tl.int32), mask=n < size)
+    if NARROW:
+        key = head * blocks + tl.where(block >= 0, block, blocks - 1) - 32768
+    else:
+        key = head * (blocks + 1) + tl.where(block >= 0, block, blocks)
+    tl.store(keys + place, key.to(keys.dtype.element_ty), mask=n < size)
 
 
 @triton.jit(do_not_specialize=["size", "num_lists", "blocks"])
 def list_bounds(keys, bounds, chunks, size, num_lists, blocks, CHUNK: tl.constexpr, STEPS: tl.constexpr,
-                TILE: tl.constexpr):  # fmt: skip
+                NARROW: tl.constexpr, TILE: tl.constexpr):  # fmt: skip
     """First place and place after the last of each list in the sorted ``keys``, and its chunks after the first."""
     e = tl.program_id(0) * TILE + tl.arange(0, TILE)
-    # Each head has a key more than blocks, for no selection, which is skipped.
-    key = e + e // blocks
+    if NARROW:
+        key = e - 32768
+    else:  # each head has a key more than blocks, for no selection, which is skipped
+        key = e + e // blocks
     low, end = tl.zeros((TILE,), tl.int32), tl.zeros((TILE,), tl.int32)
     high, end_high = low + size, end + size
     for _ in range(STEPS):  # 2^STEPS > size: the first place of a value of at least key, and of at least key + 1
         middle, end_middle = (low + high) // 2, (end + end_high) // 2
-        # A search that is over loads nothing, so it stays: the number of steps need not depend on the data.
-        before = tl.load(keys + middle, mask=low < high, other=0x7FFFFFFF) < key
-        end_before = tl.load(keys + end_middle, mask=end < end_high, other=0x7FFFFFFF) < key + 1
+        # A search that is over loads nothing, and stays: the number of steps need not depend on the data.
+        before = (low < high) & (tl.load(keys + middle, mask=low < high, other=0) < key)
+        end_before = (end < end_high) & (tl.load(keys + end_middle, mask=end < end_high, other=0) <= key)
         low, high = tl.where(before, middle + 1, low), tl.where(before, high, middle)
         end, end_high = tl.where(end_before, end_middle + 1, end), tl.where(end_before, end_high, end_middle)
     tl.store(bounds + 2 * e, low, mask=e < num_lists)
@@ -129,6 +138,7 @@ def backward_keys(
     k,
     v,
     valid,
+    index,  # (G, Hkv, K)
     lse,
     delta,
     order,  # (Hkv G K,) places of the selections, sorted by key: among all, or among those of the head
@@ -198,8 +208,11 @@ def backward_keys(
     for at in range(begin, stop, PACK):  # of an empty list nothing: then zeros are stored, as they have to be
         entry = at + m // ROWS
         there = (entry < stop) & (m % ROWS < GROUP * SHARE)
-        place = tl.load(order + entry, mask=there, other=0).to(tl.int32)
-        slot, head = rows_of(place % selections // TOPK, m % ROWS, GROUP, SHARE)
+        place = tl.load(order + entry, mask=there, other=0).to(tl.int32) % selections
+        if e % blocks == blocks - 1:  # where none may be as well
+            selection = (place // TOPK).to(tl.int64) * (HKV * TOPK) + kv_head * TOPK + place % TOPK
+            there = there & (tl.load(index + selection, mask=there, other=-1) >= 0)
+        slot, head = rows_of(place // TOPK, m % ROWS, GROUP, SHARE)
         head += kv_head * SHARE
         if EMPTY_ROWS:
             there = there & (tl.load(valid + slot, mask=there, other=0) != 0)

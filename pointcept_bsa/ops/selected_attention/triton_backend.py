@@ -179,6 +179,7 @@ def _keys(
         k,
         v,
         valid,
+        index,
         lse,
         delta,
         order,
@@ -246,6 +247,7 @@ def _flops_backward(grad, q, k, v, index, out, lse, block_size, *args, **kwargs)
 
 COUNTED = 4096  # selections of a head that are sorted by counting: the work grows with their square
 TILE, AT_ONCE = 32, 256  # of them that a program places, and that it compares them with at a time
+NARROW_LISTS = 1 << 16  # that are told apart by keys of 16 bits
 MAX_SCAN = 2048  # lists whose running sum is taken at a time
 
 
@@ -287,7 +289,7 @@ def precomputed_lists(q: Tensor, index: Tensor, blocks: int) -> list[Tensor]:
 
 def _lists(index: Tensor, blocks: int, chunk: int) -> tuple[Tensor, Tensor, Tensor]:
     """Places of the selections sorted by (head, block), bounds of these lists, and for each head the running sum of
-    their further chunks."""
+    their further chunks. The list of a head's last block may hold selections of none, too."""
     if index.numel() <= index.shape[1] * COUNTED and (blocks + 1) * COUNTED < 1 << 31:
         return _lists_by_counting(index, blocks, chunk)
     return _lists_by_sorting(index, blocks, chunk)
@@ -313,14 +315,17 @@ def _lists_by_sorting(index: Tensor, blocks: int, chunk: int) -> tuple[Tensor, T
 
     size, heads, tile = index.numel(), index.shape[1], 1024
     num_lists = heads * blocks
-    keys = index.new_empty(size, dtype=torch.int32)
-    key_of_selection[(-(-size // tile),)](index, keys, size, blocks, HKV=heads, TOPK=index.shape[2], TILE=tile)
+    narrow = num_lists <= NARROW_LISTS
+    keys = index.new_empty(size, dtype=torch.int16 if narrow else torch.int32)
+    key_of_selection[(-(-size // tile),)](
+        index, keys, size, blocks, HKV=heads, TOPK=index.shape[2], NARROW=narrow, TILE=tile
+    )
     keys, order = torch.sort(keys, stable=True)  # a list in rising order of its groups: sums in the same order
     bounds = index.new_empty((num_lists, 2), dtype=torch.int32)
     chunks = index.new_empty(num_lists, dtype=torch.int32)
     tile = 128
     list_bounds[(-(-num_lists // tile),)](
-        keys, bounds, chunks, size, num_lists, blocks, CHUNK=chunk, STEPS=size.bit_length(), TILE=tile
+        keys, bounds, chunks, size, num_lists, blocks, CHUNK=chunk, STEPS=size.bit_length(), NARROW=narrow, TILE=tile
     )
     return order, bounds, chunks.view(heads, blocks).cumsum(1)
 

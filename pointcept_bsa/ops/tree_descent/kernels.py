@@ -10,15 +10,16 @@ import triton.language as tl
 # Not specialised: Triton would compile anew for each such number that is 1, or a multiple of 16, or neither.
 @triton.jit(do_not_specialize=["groups"])
 def best_children_kernel(
-    Q, K, PARENTS, FIRST, HIDDEN, BALL, OUT, groups, q_row, q_head, k_row, k_head,
+    Q, K, PARENTS, FIRST, HIDDEN, BALL, OUT, groups, q_row, q_head, k_row, k_head, parent_row, parent_head,
     own_groups, own_children,
     H: tl.constexpr, D: tl.constexpr, DIM: tl.constexpr, WIDTH: tl.constexpr, FAN: tl.constexpr,
     KEEP: tl.constexpr, PLACES: tl.constexpr, OWN: tl.constexpr, ALIGN: tl.constexpr, ROWS: tl.constexpr,
+    UNROLLED: tl.constexpr,
 ):  # fmt: skip
     """OUT (G, H, KEEP), the best of the FAN children of WIDTH parents each. A child that beats the worst of those kept
     in PLACES places, a power of two from KEEP on, takes its place; at last they are sorted. With its channels in one
     load, which ALIGN allows, and PLACES ahead of ROWS, all that a group compares stays within its thread. OWN: 0 for
-    any child, 1 for none in the ball of the group by its number, 2 by BALL (G,)."""
+    any child, 1 for none in the ball of the group by its number, 2 by BALL (G,). UNROLLED: children at a time."""
     head = tl.program_id(1)
     group = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     here = group < groups
@@ -34,27 +35,28 @@ def best_children_kernel(
     score = tl.full([PLACES, ROWS], -float("inf"), tl.float32)
     kept = tl.full([PLACES, ROWS], -1, tl.int32)
     for number in range(WIDTH):
-        parent = tl.load(PARENTS + wide * (H * WIDTH) + head * WIDTH + number, mask=here, other=-1).to(tl.int32)
+        parent = tl.load(PARENTS + wide * parent_row + head * parent_head + number, mask=here, other=-1).to(tl.int32)
         first = tl.load(FIRST + parent, mask=parent >= 0, other=0).to(tl.int32)
         end = tl.load(FIRST + parent + 1, mask=parent >= 0, other=0)
-        for each in tl.static_range(FAN):
-            child = first + each
-            there = child < end
-            there = there & (tl.load(HIDDEN + child, mask=there, other=1) == 0)
-            if OWN:
-                there = there & (child // own_children != own)
-            seen = there[:, None]
-            if DIM > D:  # else the channels of a key come in one load
-                seen = seen & (channel < D)[None, :]
-            where = tl.multiple_of(child.to(tl.int64) * k_row + head * k_head, ALIGN)
-            k = tl.load(K + where[:, None] + channel[None, :], mask=seen, other=0.0).to(tl.float32)
-            new = tl.where(there, tl.sum(q * k, 1), -float("inf"))[None, :]
-            # Places from KEEP on only fill up the power of two: they stay empty.
-            lowest = tl.min(tl.where(place < KEEP, score, float("inf")), 0)[None, :]
-            last = tl.max(tl.where((score == lowest) & (place < KEEP), place, -1), 0)[None, :]
-            replaced = (place == last) & (new > lowest)
-            score = tl.where(replaced, new, score)
-            kept = tl.where(replaced, child[None, :], kept)
+        for start in range(0, FAN, UNROLLED):
+            for each in tl.static_range(UNROLLED):
+                child = first + start + each
+                there = child < end
+                there = there & (tl.load(HIDDEN + child, mask=there, other=1) == 0)
+                if OWN:
+                    there = there & (child // own_children != own)
+                seen = there[:, None]
+                if DIM > D:  # else the channels of a key come in one load
+                    seen = seen & (channel < D)[None, :]
+                where = tl.multiple_of(child.to(tl.int64) * k_row + head * k_head, ALIGN)
+                k = tl.load(K + where[:, None] + channel[None, :], mask=seen, other=0.0).to(tl.float32)
+                new = tl.where(there, tl.sum(q * k, 1), -float("inf"))[None, :]
+                # Places from KEEP on only fill up the power of two: they stay empty.
+                lowest = tl.min(tl.where(place < KEEP, score, float("inf")), 0)[None, :]
+                last = tl.max(tl.where((score == lowest) & (place < KEEP), place, -1), 0)[None, :]
+                replaced = (place == last) & (new > lowest)
+                score = tl.where(replaced, new, score)
+                kept = tl.where(replaced, child[None, :], kept)
     for rank in tl.static_range(KEEP):
         best = tl.max(score, 0)[None, :]
         # Empty places hold -inf and -1. Of kept ones with equal scores the lower comes first.

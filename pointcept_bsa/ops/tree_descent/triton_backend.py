@@ -15,6 +15,7 @@ from pointcept_bsa.ops.operator import operator
 
 MAX_KEEP = 64  # places, of which a thread holds all
 ROWS, WARPS = 64, 2  # groups of a program
+UNROLLED = 8  # children of a parent at a time: their keys are loaded while others are compared
 
 
 def unsupported(q: Tensor, k: Tensor, keep: int) -> str | None:
@@ -41,7 +42,7 @@ def best_children_op(
     """See the reference for what it computes; scores in float32."""
     from .kernels import best_children_kernel
 
-    q, k = contiguous_rows(q), contiguous_rows(k)
+    q, k, parents = (contiguous_rows(t) for t in (q, k, parents))
     groups, heads, dim = q.shape
     width = parents.shape[2]
     out = torch.empty(groups, heads, keep, dtype=torch.int64, device=q.device)
@@ -49,10 +50,10 @@ def best_children_op(
     whose = first_child if ball is None else ball.contiguous()  # any pointer where it is not read
     with on_device_of(q):
         best_children_kernel[(-(-groups // ROWS), heads)](
-            q, k, parents.contiguous(), first_child, as_bytes(hidden), whose, out, groups,
-            *q.stride()[:2], *k.stride()[:2], *(own or (1, 1)), H=heads, D=dim, DIM=power_of_2(dim),
-            WIDTH=width, FAN=fan, KEEP=keep, PLACES=power_of_2(keep, 2), OWN=way, ALIGN=alignment(q, k),
-            ROWS=ROWS, num_warps=WARPS,
+            q, k, parents, first_child, as_bytes(hidden), whose, out, groups,
+            *q.stride()[:2], *k.stride()[:2], *parents.stride()[:2], *(own or (1, 1)),
+            H=heads, D=dim, DIM=power_of_2(dim), WIDTH=width, FAN=fan, KEEP=keep, PLACES=power_of_2(keep, 2),
+            OWN=way, ALIGN=alignment(q, k), ROWS=ROWS, UNROLLED=min(UNROLLED, fan), num_warps=WARPS,
         )  # fmt: skip
     return out
 
