@@ -11,10 +11,10 @@ import triton.language as tl
 @triton.jit(do_not_specialize=["groups"])
 def best_children_kernel(
     Q, K, PARENTS, FIRST, HIDDEN, BALL, OUT, groups, q_row, q_head, k_row, k_head, parent_row, parent_head,
-    own_groups, own_children,
+    own_groups,
     H: tl.constexpr, D: tl.constexpr, DIM: tl.constexpr, WIDTH: tl.constexpr, FAN: tl.constexpr,
-    KEEP: tl.constexpr, PLACES: tl.constexpr, OWN: tl.constexpr, ALIGN: tl.constexpr, ROWS: tl.constexpr,
-    UNROLLED: tl.constexpr,
+    KEEP: tl.constexpr, PLACES: tl.constexpr, OWN: tl.constexpr, OWN_CHILDREN: tl.constexpr, ALIGN: tl.constexpr,
+    ROWS: tl.constexpr, UNROLLED: tl.constexpr,
 ):  # fmt: skip
     """OUT (G, H, KEEP), the best of the FAN children of WIDTH parents each. A child that beats the worst of those kept
     in PLACES places, a power of two from KEEP on, takes its place; at last they are sorted. With its channels in one
@@ -32,7 +32,8 @@ def best_children_kernel(
     own = group // own_groups
     if OWN == 2:
         own = tl.load(BALL + wide, mask=here, other=-1).to(tl.int32)
-    score = tl.full([PLACES, ROWS], -float("inf"), tl.float32)
+    # Places from KEEP on only fill up the power of two: nothing is better.
+    score = tl.where(place < KEEP, tl.full([PLACES, ROWS], -float("inf"), tl.float32), float("inf"))
     kept = tl.full([PLACES, ROWS], -1, tl.int32)
     for number in range(WIDTH):
         parent = tl.load(PARENTS + wide * parent_row + head * parent_head + number, mask=here, other=-1).to(tl.int32)
@@ -44,19 +45,18 @@ def best_children_kernel(
                 there = child < end
                 there = there & (tl.load(HIDDEN + child, mask=there, other=1) == 0)
                 if OWN:
-                    there = there & (child // own_children != own)
+                    there = there & (child // OWN_CHILDREN != own)
                 seen = there[:, None]
                 if DIM > D:  # else the channels of a key come in one load
                     seen = seen & (channel < D)[None, :]
                 where = tl.multiple_of(child.to(tl.int64) * k_row + head * k_head, ALIGN)
                 k = tl.load(K + where[:, None] + channel[None, :], mask=seen, other=0.0).to(tl.float32)
                 new = tl.where(there, tl.sum(q * k, 1), -float("inf"))[None, :]
-                # Places from KEEP on only fill up the power of two: they stay empty.
-                lowest = tl.min(tl.where(place < KEEP, score, float("inf")), 0)[None, :]
-                last = tl.max(tl.where((score == lowest) & (place < KEEP), place, -1), 0)[None, :]
-                replaced = (place == last) & (new > lowest)
+                lowest, where_lowest = tl.min(score, 0, return_indices=True, return_indices_tie_break_left=False)
+                replaced = (place == where_lowest[None, :]) & (new > lowest[None, :])
                 score = tl.where(replaced, new, score)
                 kept = tl.where(replaced, child[None, :], kept)
+    score = tl.where(place < KEEP, score, -float("inf"))
     for rank in tl.static_range(KEEP):
         best = tl.max(score, 0)[None, :]
         # Empty places hold -inf and -1. Of kept ones with equal scores the lower comes first.

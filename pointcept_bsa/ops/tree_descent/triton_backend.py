@@ -14,7 +14,7 @@ from pointcept_bsa.ops.launch import alignment, as_bytes, contiguous_rows, power
 from pointcept_bsa.ops.operator import operator
 
 MAX_KEEP = 64  # places, of which a thread holds all
-ROWS, WARPS = 64, 2  # groups of a program
+ROWS, WARPS = 32, 1  # groups of a program: one a thread
 UNROLLED = 8  # children of a parent at a time: their keys are loaded while others are compared
 
 
@@ -51,9 +51,10 @@ def best_children_op(
     with on_device_of(q):
         best_children_kernel[(-(-groups // ROWS), heads)](
             q, k, parents, first_child, as_bytes(hidden), whose, out, groups,
-            *q.stride()[:2], *k.stride()[:2], *parents.stride()[:2], *(own or (1, 1)),
+            *q.stride()[:2], *k.stride()[:2], *parents.stride()[:2], own[0] if own else 1,
             H=heads, D=dim, DIM=power_of_2(dim), WIDTH=width, FAN=fan, KEEP=keep, PLACES=power_of_2(keep, 2),
-            OWN=way, ALIGN=alignment(q, k), ROWS=ROWS, UNROLLED=min(UNROLLED, fan), num_warps=WARPS,
+            OWN=way, OWN_CHILDREN=own[1] if own else 1, ALIGN=alignment(q, k),
+            ROWS=ROWS, UNROLLED=min(UNROLLED, fan), num_warps=WARPS,
         )  # fmt: skip
     return out
 
