@@ -65,6 +65,10 @@ def errors(folder: str, density: str | None = None, seeds: tuple[int, ...] = (0,
     ]
 
 
+def mean_of(each: dict[str, float]) -> float:
+    return statistics.fmean(each.values())
+
+
 def as_told(folder: str) -> list[dict[str, float]]:
     """As the page tells them: hills in pieces."""
     return errors(folder, "at_training_density" if "periodic_hills" in folder else None)
@@ -241,6 +245,65 @@ def test_more_seeds():
     assert f"mean is {a}, {b} and {c} of its standard deviations above that of full attention" in text
 
 
+def test_messages_and_rotary_positions():
+    rows = tables(PAGE, "| | hills | 24 cars | AirFRANS | proteins |")
+    rows.pop("---")
+    sets = {
+        "periodic_hills": "messages",
+        "shapenet_car_mini24": "messages",
+        "airfrans": "rotary",
+        "proteins": "messages",
+    }
+    seven, three = tuple(range(7)), (0, 1, 2)
+    found: dict[str, dict[str, list[dict[str, float]]]] = {}
+    for column, (name, kind) in enumerate(sets.items()):
+        density = "at_training_density" if name == "periodic_hills" else None
+        many = seven if name in ("shapenet_car_mini24", "airfrans") else three
+        full = (
+            errors(f"rotary/{name}/full_attention", seeds=seven)
+            if kind == "rotary"
+            else as_told(f"{name}/full_attention")
+        )
+        if name == "shapenet_car_mini24":
+            full += errors(f"seeds/{name}/full_attention", seeds=(3, 4, 5, 6))
+        before = as_told(f"{name}/bsa")
+        if name == "airfrans":
+            before += errors(f"seeds/{name}/bsa", seeds=(3, 4, 5, 6))
+        found[name] = {
+            "full attention": full,
+            "BSA": errors(f"{kind}/{name}/bsa", density, many),
+            "BSA, group compression": errors(f"{kind}/{name}/bsa_group_compression", density),
+            "before": before,
+        }
+        for label in ("full attention", "BSA", "BSA, group compression"):
+            cell, _, count = rows[label][column].partition(" (")
+            assert_mean_and_std(cell, found[name][label])
+            assert (count or "3)") == f"{len(found[name][label])})"
+    for label, pair in (
+        ("full attention against BSA", ("full attention", "BSA")),
+        ("BSA against the BSA of before", ("BSA", "before")),
+    ):
+        told = adjust({name: paired_verdict(*(each[key] for key in pair)) for name, each in found.items()})
+        assert rows[label] == [as_written(told[name]) for name in sets]
+    text = " ".join(PAGE.split())
+    mean = {
+        (name, label): statistics.fmean(map(mean_of, each)) for name, of in found.items() for label, each in of.items()
+    }
+    fallen = [f"{100 * (1 - mean[name, 'BSA'] / mean[name, 'before']):.0f}" for name in sets]
+    assert f"All four means of BSA fell, by {', '.join(fallen[:3])} and {fallen[3]}%" in text
+    without = as_told("airfrans/full_attention") + errors("seeds/airfrans/full_attention", seeds=(3, 4, 5, 6))
+    less = 1 - mean["airfrans", "full attention"] / statistics.fmean(map(mean_of, without))
+    assert f"those of full attention on AirFRANS by {100 * less:.0f}%" in text
+    a, b, c, d = (
+        (mean[name, "BSA"] - mean[name, "full attention"]) / statistics.stdev(map(mean_of, found[name]["BSA"]))
+        for name in sets
+    )
+    assert (
+        f"mean is {a:.2f}, {b:.2f} and {c:.2f} of its standard deviations above that of full attention on the" in text
+    )
+    assert d < 0
+
+
 def test_bsa_trained_again():
     text = " ".join(PAGE.split())
     text = text[text.index("**Trained again.**") : text.index("**What is missing.**")]
@@ -283,6 +346,13 @@ def test_levels_and_anchors():
     assert_mean_and_std(pair, found["anchors"])
     assert_mean_and_std(bsa, errors(f"{cars}/bsa"))
     assert verdict == as_written(told["anchors"])
+    for label, folder in (("move, it is", "turned"), ("messages beside them", "turned_messages")):
+        pair = re.search(rf"{label} ({NUMBER} ± {NUMBER})", text).group(1)
+        assert_mean_and_std(pair, as_told(f"levels/periodic_hills/{folder}"))
+    turned = as_told("levels/periodic_hills/turned_messages")
+    for other, words in (("periodic_hills", "1.11 of it "), ("messages/periodic_hills", "of BSA with messages ")):
+        verdict = as_written(paired_verdict(turned, as_told(f"{other}/bsa")))
+        assert words.split("of")[0].strip() in verdict and verdict.split(" ", 1)[1] in text, words
     assert all("2048 anchors" in report["approximation"] for report in reports(f"anchors/{cars}/bsa_anchors"))
 
 
@@ -349,9 +419,11 @@ def test_seed_1_of_the_joint_ellipsoids():
 
 
 def test_trainings_that_shared_a_card_tell_no_times():
-    folders = ("repetition", "seeds", "levels", "anchors", "conditioning", "ellipsoid_flow_joint")
+    folders = (
+        "repetition", "seeds", "levels", "anchors", "conditioning", "ellipsoid_flow_joint", "messages", "rotary"
+    )  # fmt: skip
     found = [path for folder in folders for path in (REPORTS / folder).rglob("*.json")]
-    assert len(found) == 24 + 26
+    assert len(found) == 24 + 26 + 49
     for path in found:
         report = json.loads(path.read_text())
         assert report["seconds"] is report["run"]["train_seconds"] is report["run"]["ms_per_iteration"] is None

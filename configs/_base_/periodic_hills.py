@@ -38,6 +38,7 @@ _from_anchors = dict(
     test=dict(test_cfg=dict(_delete_=True, anchors=2048)),
 )
 
-_bsa = _full_attention = _erwin_nsa = dict(depth=12, dimensionality=2)
+_full_attention = _erwin_nsa = dict(depth=12, dimensionality=2)
+_bsa = dict(depth=12, dimensionality=2, mp_steps=3)  # messages first: .030 for .034 in validation
 _erwin = dict(dimensionality=2)
 model = dict(backbone=dict(in_channels=21), head=dict(out_channels=2))

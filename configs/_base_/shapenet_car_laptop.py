@@ -12,4 +12,5 @@ eval_every = 250
 _draw = dict(type="SamplePoints", num_points=1024)
 _features = [{{_base_._box}}, {{_base_._bands}}, {{_base_._grid}}, {{_base_._collect}}]
 data = dict(train=dict(transform=[{{_base_._mirror}}, _draw, *_features]))
-_bsa = _full_attention = dict(depth=4)
+_full_attention = dict(depth=4)
+_bsa = dict(depth=4, mp_steps=0)

@@ -50,6 +50,18 @@ def test_three_dimensions_one_target(network, tmp_path, prepare_tool, capsys):
         assert cfg.model.backbone.ball_size == 512  # holds the 300 points
 
 
+@pytest.mark.parametrize(("points", "steps"), [(2047, None), (2048, 3)])
+def test_messages_before_bsa_in_clouds_of_thousands_of_points(points, steps, tmp_path, prepare_tool, capsys):
+    write_clouds(tmp_path / "raw", 2, points, pressure=1)
+    out = tmp_path / "data"
+    prepare_tool.main(["custom", "--src", str(tmp_path / "raw"), "--dst", str(out), "--target", "pressure"])
+    assert (", 3 steps of messages before BSA" in capsys.readouterr().out) == bool(steps)
+    found = {network: load_config(str(out / f"{network}.py")).model.backbone.get("mp_steps") for network in NETWORKS}
+    assert found.pop("bsa") == steps
+    assert not any(found.values())  # Erwin and Erwin-NSA have their own default
+    step(out / "bsa.py")
+
+
 def test_one_ball_holds_a_small_cloud():
     assert [ball_size(n) for n in (1, 8, 9, 152, 256, 257, 512)] == [8, 8, 16, 256, 256, 512, 512]
     assert ball_size(513) is None

@@ -26,6 +26,8 @@ MAX_POINTS = 8192  # of a cloud in training
 POINTS_A_BATCH = 2 * MAX_POINTS
 MAX_BATCH = 8
 WHOLE_BALL = 512  # points of clouds that one ball of BSA holds, see docs/recipe.md
+MESSAGES = 3
+MESSAGES_FROM = 2048  # points of clouds in training, from which on BSA passes messages first, see docs/recipe.md
 LOOKED_AT = 16  # training samples whose spacing is measured
 SQUARED = (1e-15, 1e15)  # largest values of a target whose squares float32 holds with room to spare
 PLAIN = (0.2, 2.0)  # features whose largest value lies here are given as they are, others standardised
@@ -102,14 +104,18 @@ def suggested_configs(
     clouds = f"{drawn} of up to {largest} points a cloud" if sampling else f"whole clouds of up to {largest} points"
     wanted = f"{len(labels)} classes" if labels else f"{targets} targets"
     told = f"{dimension}-D, {channels} inputs, {wanted}, {bands} bands, {clouds}, {batch} clouds a batch"
-    if ball_size(largest):
+    of_bsa: dict[str, Any] = {}
+    if ball := ball_size(largest):
+        of_bsa["ball_size"] = ball
         told += ", a ball of BSA for each"
+    if drawn >= MESSAGES_FROM and not labels:
+        of_bsa["mp_steps"] = MESSAGES
+        told += f", {MESSAGES} steps of messages before BSA"
     base = _configs_folder(root)
     texts = {}
     for network, has_dimensionality in NETWORKS.items():
         dimensions = {"dimensionality": dimension} if has_dimensionality else {}
-        ball = ball_size(largest) if network == "bsa" else None
-        backbone = {"in_channels": channels, **dimensions, **({} if ball is None else {"ball_size": ball})}
+        backbone = {"in_channels": channels, **dimensions, **(of_bsa if network == "bsa" else {})}
         parent, given = f"{base}/{network}.py", "data_root=data_root, "
         model = [f"    backbone={_call(backbone)},", f"    head=dict(out_channels={targets}),"]
         if _wants_normalized_loss(content, statistics, zero):
