@@ -41,7 +41,8 @@ def draw_times(path: Path, rows: Sequence[Row], baseline: str | None, title: str
     if any(getattr(row, f"{part}_ms") is None for row in rows for part, _ in panels):
         handles.append(Line2D([], [], linestyle="none", marker="x", markeredgewidth=2, color="grey"))
         labels.append("no time: out of memory, too slow or not possible")
-    columns = min(len(labels), 2 * len(panels)) or 1
+    widest = 0.6 + 0.075 * max(map(len, labels), default=0)  # inches of an entry
+    columns = max(1, min(len(labels), 2 * len(panels), int(figure.get_figwidth() / widest)))
     figure.legend(handles, labels, loc="outside lower center", ncols=columns, fontsize=9, frameon=False)
     write_png(path, figure, dpi=150)
 
