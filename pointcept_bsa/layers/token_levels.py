@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pointcept_bsa.dispatch import kept_for_graphs
+from pointcept_bsa.dispatch import kept_for_graphs, use_triton
 from pointcept_bsa.geometry.ball_tree import BallLayout
 from pointcept_bsa.geometry.host_tables import derived, on_device
 from pointcept_bsa.geometry.reorder import reorder
@@ -25,8 +25,8 @@ from pointcept_bsa.ops.tree_descent import best_children
 
 from .block_pooling import pool_both, pooling
 
-# Tokens of the highest level, up to which each query compares them one after the other, as it does below it: of so few
-# most are in the runs that hold the best, which :func:`select_blocks` compares twice.
+# Tokens of the highest level, up to which the kernel compares each query with them one after the other, as it does
+# below it: of so few most are in the runs that hold the best, which :func:`select_blocks` compares twice.
 COMPARED_IN_TURN = 256
 
 
@@ -122,7 +122,7 @@ class Tokens:
         own = layout.own_units(group_size, size) if ball is None else ball
         q, keys, top = q.detach(), self.compared, plan.top
         inside = [levels.in_a_ball(level, size) if mask_own_ball else 0 for level in range(top + 1)]
-        if max(plan.tokens[top]) > COMPARED_IN_TURN:
+        if max(plan.tokens[top]) > COMPARED_IN_TURN or not use_triton("best_children", q, keys[top]):
             chosen = select_blocks(
                 q,
                 keys[top],
