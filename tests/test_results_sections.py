@@ -96,8 +96,11 @@ def test_messages_and_rotary_positions():
     fallen = [f"{100 * (1 - mean[name, 'BSA'] / mean[name, 'before']):.0f}" for name in sets]
     assert f"All four means of BSA fell, by {', '.join(fallen[:3])} and {fallen[3]}%" in text
     told = ", ".join(f"{mean[name, 'BSA']:.3f}"[1:] for name in ("periodic_hills", "shapenet_car_mini24", "airfrans"))
+    full = f"{mean['airfrans', 'full attention']:.3f}"[1:]
     proteins = f"{mean['proteins', 'BSA']:.3f}"[1:]
-    assert f"brought it to {told}, and {proteins} on proteins" in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"brought it to {told} (full attention {full}), and {proteins} on proteins" in (
+        ROOT / "README.md"
+    ).read_text(encoding="utf-8")
     without = as_told("airfrans/full_attention") + errors("seeds/airfrans/full_attention", seeds=(3, 4, 5, 6))
     less = 1 - mean["airfrans", "full attention"] / statistics.fmean(map(mean_of, without))
     assert f"those of full attention on AirFRANS by {100 * less:.0f}%" in text

@@ -1,4 +1,5 @@
-# bsa.py with the global parameters as conditions of every block, in place of features that each point repeats.
+# bsa.py with the global parameters as conditions of every block, in place of features that each point repeats, and
+# without rotary positions, as it was measured.
 
 _base_ = ["bsa.py"]
 save_path = "exp/airfrans/{{fileBasenameNoExtension}}"

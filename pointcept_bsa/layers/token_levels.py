@@ -14,20 +14,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pointcept_bsa.dispatch import kept_for_graphs, use_triton
+from pointcept_bsa.dispatch import kept_for_graphs
 from pointcept_bsa.geometry.ball_tree import BallLayout
 from pointcept_bsa.geometry.host_tables import derived, on_device
 from pointcept_bsa.geometry.reorder import reorder
 from pointcept_bsa.geometry.token_tree import TokenTree, check_tokens, plan_tokens
 from pointcept_bsa.ops.block_selection import select_blocks
 from pointcept_bsa.ops.tree_attention import TokenLists, tree_attention
-from pointcept_bsa.ops.tree_descent import best_children
+from pointcept_bsa.ops.tree_descent import best_children, compares_in_turn
 
 from .block_pooling import pool_both, pooling
-
-# Tokens of the highest level, up to which the kernel compares each query with them one after the other, as it does
-# below it: of so few most are in the runs that hold the best, which :func:`select_blocks` compares twice.
-COMPARED_IN_TURN = 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,13 +118,14 @@ class Tokens:
         own = layout.own_units(group_size, size) if ball is None else ball
         q, keys, top = q.detach(), self.compared, plan.top
         inside = [levels.in_a_ball(level, size) if mask_own_ball else 0 for level in range(top + 1)]
-        if max(plan.tokens[top]) > COMPARED_IN_TURN or not use_triton("best_children", q, keys[top]):
+        keep, most = levels.beam if top else levels.topk, max(plan.tokens[top])
+        if not compares_in_turn(q, keys[top], most, keep):
             chosen = select_blocks(
                 q,
                 keys[top],
                 groups,
                 plan.tokens[top],
-                levels.beam if top else levels.topk,
+                keep,
                 balls=tuple(s // size for s in layout.of_clouds.slots) if inside[top] else None,
                 block_valid=~self.counts.empty[top],
                 own=own if inside[top] else None,
@@ -143,7 +140,7 @@ class Tokens:
                 parents=chosen,
                 first_child=on_device(self.first_child(level), q.device),
                 hidden=self.counts.empty[level],
-                fan=plan.fan if level < top else max(plan.tokens[top]),
+                fan=plan.fan if level < top else most,
                 keep=levels.beam if level else levels.topk,
                 own=(size // group_size, inside[level]) if inside[level] else None,
                 ball=own if inside[level] else None,

@@ -55,7 +55,7 @@ def test_messages_before_bsa_in_clouds_of_thousands_of_points(points, steps, tmp
     write_clouds(tmp_path / "raw", 2, points, pressure=1)
     out = tmp_path / "data"
     prepare_tool.main(["custom", "--src", str(tmp_path / "raw"), "--dst", str(out), "--target", "pressure"])
-    assert (", 3 steps of messages before BSA" in capsys.readouterr().out) == bool(steps)
+    assert (", 3 steps of messages in bsa.py" in capsys.readouterr().out) == bool(steps)
     found = {network: load_config(str(out / f"{network}.py")).model.backbone.get("mp_steps") for network in NETWORKS}
     assert found.pop("bsa") == steps
     assert not any(found.values())  # Erwin and Erwin-NSA have their own default

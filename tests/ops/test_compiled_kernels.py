@@ -318,3 +318,11 @@ def test_no_kernel_is_left_out():
     kernels = set(re.findall(r"@triton.jit[^\n]*\ndef (\w+)\(", "\n".join(sources)))
     launched = {kernel for kernel in kernels if any(re.search(rf"\b{kernel}\[", source) for source in sources)}
     assert launched == {kernel for names in LAUNCHED.values() for kernel in names}
+
+
+def test_another_number_of_children_compiles_nothing_anew():
+    """That of the highest level is the number of its tokens, which each size of cloud has for itself."""
+    from pointcept_bsa.ops.tree_descent.kernels import best_children_kernel
+
+    (fan,) = (parameter for parameter in best_children_kernel.params if parameter.name == "fan")
+    assert fan.do_not_specialize and not fan.is_constexpr

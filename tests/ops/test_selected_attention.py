@@ -266,13 +266,15 @@ def test_selections_of_none_leave_gradients_alone_where_lists_are_sorted(monkeyp
 
 
 @kernel_test
-def test_lists_made_beforehand_give_the_same_gradients():
+def test_lists_made_beforehand_give_the_same_gradients(monkeypatch):
     q, k, v = inputs(24, 4, 2, 16)
     index = random_index(3, 2, 4, 3)
     lists = triton_backend.selection_lists(index, 3)
-    torch.library.opcheck(
-        torch.ops.pcbsa.selection_lists.default, (index, 3), test_utils=("test_schema", "test_faketensor")
-    )
+    for counted in (0, triton_backend.COUNTED):
+        monkeypatch.setattr(triton_backend, "COUNTED", counted)
+        torch.library.opcheck(
+            torch.ops.pcbsa.selection_lists.default, (index, 3), test_utils=("test_schema", "test_faketensor")
+        )
     runs = []
     for given in ([], lists):
         leaves = [t.detach().requires_grad_() for t in (q, k, v)]

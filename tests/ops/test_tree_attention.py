@@ -7,7 +7,6 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from pointcept_bsa.geometry.ball_tree import BallTree
-from pointcept_bsa.layers import token_levels
 from pointcept_bsa.layers.token_levels import TokenLevels
 from pointcept_bsa.ops import tree_attention as attention
 from pointcept_bsa.ops import tree_descent as descent
@@ -172,7 +171,8 @@ def test_all_tokens_of_the_top_are_compared_in_either_way(monkeypatch, near, mas
     q = torch.randn(sum(layout.slots) // 4, HEADS, 8, device=DEVICE)
     found = []
     for most in (0, 256):
-        monkeypatch.setattr(token_levels, "COMPARED_IN_TURN", most)
+        monkeypatch.setattr(descent, "IN_TURN", most)
+        assert descent.compares_in_turn(q, tokens.k[0], 64, 2) == (most > 0)
         found.append(made.select(q, tokens, 4, mask))
     assert torch.equal(*found) and (found[0] >= 0).any()
 
@@ -243,4 +243,6 @@ def test_operations_are_counted_alike(monkeypatch):
 def test_what_the_kernels_cannot_do():
     wide = torch.zeros(1, 1, 256)
     assert "got 256 channels" in (triton_backend.unsupported(wide) or "")
+    q = torch.zeros(1, 1, 8, device=DEVICE)
+    assert not descent.compares_in_turn(wide, wide, 64, 8) and not descent.compares_in_turn(q, q, 64, 65)
     assert "got 65" in (descent.triton_backend.unsupported(wide, wide, 65) or "")

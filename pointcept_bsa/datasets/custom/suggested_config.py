@@ -27,7 +27,7 @@ POINTS_A_BATCH = 2 * MAX_POINTS
 MAX_BATCH = 8
 WHOLE_BALL = 512  # points of clouds that one ball of BSA holds, see docs/recipe.md
 MESSAGES = 3
-MESSAGES_FROM = 2048  # points of clouds in training, from which on BSA passes messages first, see docs/recipe.md
+MESSAGES_FROM = 2048  # points of the median cloud, from which on BSA passes messages first, see docs/recipe.md
 LOOKED_AT = 16  # training samples whose spacing is measured
 SQUARED = (1e-15, 1e15)  # largest values of a target whose squares float32 holds with room to spare
 PLAIN = (0.2, 2.0)  # features whose largest value lies here are given as they are, others standardised
@@ -108,9 +108,9 @@ def suggested_configs(
     if ball := ball_size(largest):
         of_bsa["ball_size"] = ball
         told += ", a ball of BSA for each"
-    if drawn >= MESSAGES_FROM and not labels:
+    if float(np.median(np.minimum(points, MAX_POINTS))) >= MESSAGES_FROM and not labels:
         of_bsa["mp_steps"] = MESSAGES
-        told += f", {MESSAGES} steps of messages before BSA"
+        told += f", {MESSAGES} steps of messages in bsa.py"
     base = _configs_folder(root)
     texts = {}
     for network, has_dimensionality in NETWORKS.items():

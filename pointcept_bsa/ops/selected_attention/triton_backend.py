@@ -269,7 +269,7 @@ def selection_lists_op(index: Tensor, blocks: int) -> list[Tensor]:
 def _(index, blocks):
     heads = index.shape[1]
     shapes = (index.numel(),), (heads * blocks, 2), (heads, blocks)
-    types = torch.int32, torch.int32, torch.int64
+    types = torch.int32 if _are_counted(index, blocks) else torch.int64, torch.int32, torch.int64
     return [index.new_empty(shape, dtype=dtype) for shape, dtype in zip(shapes, types, strict=True)]
 
 
@@ -290,9 +290,13 @@ def precomputed_lists(q: Tensor, index: Tensor, blocks: int) -> list[Tensor]:
 def _lists(index: Tensor, blocks: int, chunk: int) -> tuple[Tensor, Tensor, Tensor]:
     """Places of the selections sorted by (head, block), bounds of these lists, and for each head the running sum of
     their further chunks. The list of a head's last block may hold selections of none, too."""
-    if index.numel() <= index.shape[1] * COUNTED and (blocks + 1) * COUNTED < 1 << 31:
+    if _are_counted(index, blocks):
         return _lists_by_counting(index, blocks, chunk)
     return _lists_by_sorting(index, blocks, chunk)
+
+
+def _are_counted(index: Tensor, blocks: int) -> bool:
+    return index.numel() <= index.shape[1] * COUNTED and (blocks + 1) * COUNTED < 1 << 31
 
 
 def _lists_by_counting(index: Tensor, blocks: int, chunk: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -11,7 +11,11 @@ from . import reference
 if triton_installed():
     from . import triton_backend
 
-__all__ = ["best_children"]
+__all__ = ["best_children", "compares_in_turn"]
+
+# Of so few tokens most are in the runs that hold the best, which the kernels of the choice of blocks compare twice.
+# Measured with 64 and 128 tokens, heads of 8 channels.
+IN_TURN, NARROW = 256, 16
 
 
 def best_children(
@@ -33,3 +37,13 @@ def best_children(
     return reference.best_children(
         q, k, parents=parents, first_child=first_child, hidden=hidden, fan=fan, keep=keep, own=own, ball=ball
     )
+
+
+def compares_in_turn(q: Tensor, k: Tensor, tokens: int, keep: int) -> bool:
+    """Whether :func:`best_children` is the way to the ``keep`` best of so many tokens that are children of one parent.
+
+    Its kernel goes through them one after the other; wide heads and many tokens want matrix products.
+    """
+    if tokens > IN_TURN or q.shape[-1] > NARROW or not triton_installed():
+        return False
+    return triton_backend.unsupported(q, k, keep) is None and use_triton("best_children", q, k)

@@ -8,18 +8,19 @@ import triton.language as tl
 
 
 # Not specialised: Triton would compile anew for each such number that is 1, or a multiple of 16, or neither.
-@triton.jit(do_not_specialize=["groups"])
+@triton.jit(do_not_specialize=["groups", "fan"])
 def best_children_kernel(
     Q, K, PARENTS, FIRST, HIDDEN, BALL, OUT, groups, q_row, q_head, k_row, k_head, parent_row, parent_head,
-    own_groups,
-    H: tl.constexpr, D: tl.constexpr, DIM: tl.constexpr, WIDTH: tl.constexpr, FAN: tl.constexpr,
+    own_groups, fan,
+    H: tl.constexpr, D: tl.constexpr, DIM: tl.constexpr, WIDTH: tl.constexpr,
     KEEP: tl.constexpr, PLACES: tl.constexpr, OWN: tl.constexpr, OWN_CHILDREN: tl.constexpr, ALIGN: tl.constexpr,
     ROWS: tl.constexpr, UNROLLED: tl.constexpr,
 ):  # fmt: skip
-    """OUT (G, H, KEEP), the best of the FAN children of WIDTH parents each. A child that beats the worst of those kept
-    in PLACES places, a power of two from KEEP on, takes its place; at last they are sorted. With its channels in one
-    load, which ALIGN allows, and PLACES ahead of ROWS, all that a group compares stays within its thread. OWN: 0 for
-    any child, 1 for none in the ball of the group by its number, 2 by BALL (G,). UNROLLED: children at a time."""
+    """OUT (G, H, KEEP), the best of the at most ``fan`` children of WIDTH parents each. A child that beats the worst
+    of those kept in PLACES places, a power of two from KEEP on, takes its place; at last they are sorted. With its
+    channels in one load, which ALIGN allows, and PLACES ahead of ROWS, all that a group compares stays within its
+    thread. OWN: 0 for any child, 1 for none in the ball of the group by its number, 2 by BALL (G,). UNROLLED: children
+    at a time."""
     head = tl.program_id(1)
     group = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     here = group < groups
@@ -39,7 +40,7 @@ def best_children_kernel(
         parent = tl.load(PARENTS + wide * parent_row + head * parent_head + number, mask=here, other=-1).to(tl.int32)
         first = tl.load(FIRST + parent, mask=parent >= 0, other=0).to(tl.int32)
         end = tl.load(FIRST + parent + 1, mask=parent >= 0, other=0)
-        for start in range(0, FAN, UNROLLED):
+        for start in range(0, fan, UNROLLED):
             for each in tl.static_range(UNROLLED):
                 child = first + start + each
                 there = child < end

@@ -51,10 +51,10 @@ def best_children_op(
     with on_device_of(q):
         best_children_kernel[(-(-groups // ROWS), heads)](
             q, k, parents, first_child, as_bytes(hidden), whose, out, groups,
-            *q.stride()[:2], *k.stride()[:2], *parents.stride()[:2], own[0] if own else 1,
-            H=heads, D=dim, DIM=power_of_2(dim), WIDTH=width, FAN=fan, KEEP=keep, PLACES=power_of_2(keep, 2),
+            *q.stride()[:2], *k.stride()[:2], *parents.stride()[:2], own[0] if own else 1, fan,
+            H=heads, D=dim, DIM=power_of_2(dim), WIDTH=width, KEEP=keep, PLACES=power_of_2(keep, 2),
             OWN=way, OWN_CHILDREN=own[1] if own else 1, ALIGN=alignment(q, k),
-            ROWS=ROWS, UNROLLED=min(UNROLLED, fan), num_warps=WARPS,
+            ROWS=ROWS, UNROLLED=min(UNROLLED, power_of_2(fan)), num_warps=WARPS,
         )  # fmt: skip
     return out
 
