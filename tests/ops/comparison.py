@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import torch
 
+from pointcept_bsa.geometry.ball_tree import BallTree
+
 from .interpreter import DEVICE
 
 # Largest relative error ||kernel - reference|| / ||reference||, of outputs and of gradients; the reference in float32.
 TOLERANCE = {torch.float32: (2e-6, 5e-6), torch.float16: (2e-3, 4e-3), torch.bfloat16: (1e-2, 2e-2)}
 DTYPES = list(TOLERANCE) if DEVICE == "cuda" else [torch.float32, torch.bfloat16]
+# Points of the clouds of a batch, by their names.
+LENGTHS = {"7, 70": (7, 70), "64": (64,)} | (
+    {"1": (1,), "255, 257": (255, 257), "3586, 1": (3586, 1), "65536": (65536,)} if DEVICE == "cuda" else {}
+)
+
+
+def layout_of(lengths, ball_size, dimensions=3):
+    return BallTree.build(torch.randn(sum(lengths), dimensions).to(DEVICE), lengths, ball_size, 8).layout
 
 
 def error(a, b):

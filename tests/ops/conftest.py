@@ -1,4 +1,4 @@
-"""In Triton's interpreter: a line a kernel, with its tests and their time."""
+"""For tests of kernels: exact products, and in Triton's interpreter a line a kernel, with its tests and their time."""
 
 from __future__ import annotations
 
@@ -6,6 +6,16 @@ import os
 from collections import defaultdict
 
 import pytest
+import torch
+
+
+@pytest.fixture(autouse=True)
+def precise():
+    """No TF32 in what the kernels are held against."""
+    before = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = False
+    yield
+    torch.backends.cuda.matmul.allow_tf32 = before
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

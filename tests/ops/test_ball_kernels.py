@@ -5,28 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pointcept_bsa.geometry.ball_tree import BallTree
 from pointcept_bsa.ops import ball_attention as ball
 
-from .comparison import DTYPES, compare
+from .comparison import DTYPES, LENGTHS, compare, layout_of
 from .interpreter import DEVICE, kernel_test, run_in_interpreter
-
-LENGTHS = {"7, 70": (7, 70), "64": (64,)} | (
-    {"1": (1,), "255, 257": (255, 257), "3586, 1": (3586, 1), "65536": (65536,)} if DEVICE == "cuda" else {}
-)
 
 
 def test_in_the_interpreter():
     run_in_interpreter(__file__)
-
-
-@pytest.fixture(autouse=True)
-def precise():
-    torch.backends.cuda.matmul.allow_tf32 = False
-
-
-def layout_of(lengths, ball_size, dimensions=3):
-    return BallTree.build(torch.randn(sum(lengths), dimensions).to(DEVICE), lengths, ball_size, 8).layout
 
 
 @kernel_test

@@ -20,25 +20,12 @@ from pointcept_bsa.ops.column_sum import column_sum
 from pointcept_bsa.ops.fan_out import fan_out
 from pointcept_bsa.ops.silu_product import silu_halves, silu_product
 
-from .comparison import DTYPES, TOLERANCE, compare, error
+from .comparison import DTYPES, LENGTHS, TOLERANCE, compare, error, layout_of
 from .interpreter import DEVICE, INTERPRETED, kernel_test, run_in_interpreter
-
-LENGTHS = {"7, 70": (7, 70), "64": (64,)} | (
-    {"1": (1,), "255, 257": (255, 257), "3586, 1": (3586, 1), "65536": (65536,)} if DEVICE == "cuda" else {}
-)
 
 
 def test_in_the_interpreter():
     run_in_interpreter(__file__)
-
-
-@pytest.fixture(autouse=True)
-def precise():
-    torch.backends.cuda.matmul.allow_tf32 = False
-
-
-def layout_of(lengths, ball_size, dimensions=3):
-    return BallTree.build(torch.randn(sum(lengths), dimensions).to(DEVICE), lengths, ball_size, 8).layout
 
 
 @kernel_test

@@ -24,14 +24,6 @@ def test_in_the_interpreter():
 
 
 @pytest.fixture(autouse=True)
-def precise():
-    before = torch.backends.cuda.matmul.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = False
-    yield
-    torch.backends.cuda.matmul.allow_tf32 = before
-
-
-@pytest.fixture(autouse=True)
 def few_programs(monkeypatch):
     """The interpreter takes long to start a program: give each more rows."""
     if INTERPRETED:

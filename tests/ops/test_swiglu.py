@@ -19,11 +19,6 @@ def test_in_the_interpreter():
     run_in_interpreter(__file__)
 
 
-@pytest.fixture(autouse=True)
-def precise():
-    torch.backends.cuda.matmul.allow_tf32 = False
-
-
 @kernel_test
 @pytest.mark.parametrize("dtype", [d for d in DTYPES if d.itemsize == 2], ids=str)
 @pytest.mark.parametrize("biases", [None, torch.float32], ids=str)

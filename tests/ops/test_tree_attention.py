@@ -28,14 +28,6 @@ def test_in_the_interpreter():
     run_in_interpreter(__file__)
 
 
-@pytest.fixture(autouse=True)
-def precise():
-    before = torch.backends.cuda.matmul.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = False
-    yield
-    torch.backends.cuda.matmul.allow_tf32 = before
-
-
 def error(a, b):
     return ((a.double() - b.double()).norm() / b.double().norm().clamp(min=1e-20)).item()
 
