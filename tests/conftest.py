@@ -28,6 +28,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "tests" / "distributed"))  # tests, and their processes, import ``together`` by its name
 MISSING = "missing: "  # begins the reason of every skip that the summary repeats
 
 hypothesis.settings.register_profile("pointcept_bsa", deadline=None, derandomize="CI" in os.environ)

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "pointcept_bsa"
@@ -20,7 +21,7 @@ TOOL_LINES = 100
 
 def run_python(code: str) -> str:
     """Standard output of ``code`` in a new interpreter at the repository root; fails with all it printed."""
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

@@ -7,12 +7,12 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+from patience import PATIENCE, wait_for
 
 from pointcept_bsa.analysis.tune import study as study_module
 from pointcept_bsa.analysis.tune.run import Wanted, check_validation, evaluations_of
@@ -252,12 +252,10 @@ def test_an_interrupted_study_goes_on_with_the_trial_it_was_at(make, tmp_path, n
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         process = subprocess.Popen([sys.executable, str(script)], env=environment, stdout=file)
     began = Path(wanted.output, "trials", "0000", "act.txt")
-    until = time.monotonic() + 60
-    while not began.exists():
-        assert process.poll() is None and time.monotonic() < until
-        time.sleep(0.1)
+    wait_for(lambda: began.exists() or process.poll() is not None)
+    assert process.poll() is None
     process.send_signal(number)
-    process.wait(timeout=30)
+    process.wait(timeout=PATIENCE)
     if number == signal.SIGTERM:
         assert process.returncode == 143 and "0 of 3 trials done; the same command goes on" in said.read_text()
     identity = Path(wanted.output, study_module.IDENTITY)

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 
 from pointcept_bsa.host import MODELS
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "distributed"))  # for ``leftovers``
 
 SMALL = dict(in_channels=3, channels=16, depth=3, num_heads=2)
 TREE = dict(ball_size=32, block_size=4, group_size=4, topk=2)

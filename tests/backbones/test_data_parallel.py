@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
+from patience import PATIENCE, exit_codes
 from torch import Tensor, nn
 
 from pointcept_bsa.host import MODELS
@@ -56,7 +57,7 @@ def one_of_two(rank: int, folder: str) -> None:
     """What a process does: for each network and mode, the gradients after its own cloud."""
     torch.set_num_threads(1)
     dist.init_process_group(
-        "gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2, timeout=timedelta(seconds=60)
+        "gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2, timeout=timedelta(seconds=PATIENCE / 2)
     )
     found = {}
     for name in ONE_OF_EACH.values():
@@ -84,12 +85,7 @@ def of_two(tmp_path_factory: pytest.TempPathFactory) -> list[dict[tuple[str, str
     running = [context.Process(target=one_of_two, args=(rank, str(folder))) for rank in range(2)]
     for process in running:
         process.start()
-    for process in running:
-        process.join(120)
-        if process.is_alive():
-            process.kill()
-            process.join()
-    assert [process.exitcode for process in running] == [0, 0]
+    assert exit_codes(running) == [0, 0]
     return [torch.load(folder / f"{rank}.pth") for rank in range(2)]
 
 

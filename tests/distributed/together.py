@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from patience import PATIENCE, exit_codes
 
 from pointcept_bsa.distributed import mesh
 
@@ -33,12 +34,7 @@ def together(count: int, function: Callable[..., Any], *arguments: Any, context_
         ]
         for process in running:
             process.start()
-        for process in running:
-            process.join(120)
-            if process.is_alive():
-                process.kill()
-                process.join()
-        assert [process.exitcode for process in running] == [0] * count
+        assert exit_codes(running) == [0] * count
         return [torch.load(Path(folder) / f"{rank}.pth", weights_only=False) for rank in range(count)]
 
 
@@ -49,7 +45,11 @@ def _one(rank: int, count: int, shared: int, folder: str, file: str, function: s
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     dist.init_process_group(
-        "gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=count, timeout=timedelta(seconds=60)
+        "gloo",
+        init_method=f"file://{folder}/meet",
+        rank=rank,
+        world_size=count,
+        timeout=timedelta(seconds=PATIENCE / 2),
     )
     mesh.create(shared, "cpu")
     result = getattr(module, function)(rank, *arguments)

@@ -15,6 +15,7 @@ import torch
 from fuzz_sandbox import watched
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from patience import PATIENCE
 
 from pointcept_bsa.host.embedded.config import load_config
 from pointcept_bsa.training.cli import train_main
@@ -70,7 +71,7 @@ def test_any_value_trains_or_is_refused(backbone, tmp_path, capsys):
         options = [*TINY, f"save_path={tmp_path / 'run'}", *changed]
         torch.manual_seed(0)
         shutil.rmtree(tmp_path / "run", ignore_errors=True)  # a folder has one run
-        with watched(tmp_path, seconds=120) as seen:
+        with watched(tmp_path, seconds=PATIENCE) as seen:
             code = train_main(["--config", str(CONFIGS / f"{backbone}.py"), "--options", *options])
         error = capsys.readouterr().err.strip().splitlines()
         assert code in (0, 2), changed

@@ -1,16 +1,12 @@
-"""The switch between plain and fused layers; tests of several processes find ``together``."""
+"""The switch between plain and fused layers."""
 
 from __future__ import annotations
 
-import sys
 from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
 
 from pointcept_bsa.layers.fused.switch import switched
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "distributed"))  # as there: processes import it by its name
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE
 
 from pointcept_bsa.datasets.preparers import prepare
 
@@ -38,7 +39,7 @@ def run_python() -> Run:
         env = {key: value for key, value in os.environ.items() if not key.startswith("PCBSA_")}
         env |= {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1", **environment}
         done = subprocess.run(
-            [sys.executable, *arguments], cwd=ROOT, env=env, capture_output=True, text=True, timeout=900
+            [sys.executable, *arguments], cwd=ROOT, env=env, capture_output=True, text=True, timeout=PATIENCE
         )
         assert done.returncode == returncode, f"exit code {done.returncode}\n{done.stdout[-3000:]}{done.stderr[-6000:]}"
         return done.stdout + done.stderr

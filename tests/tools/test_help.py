@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE
 
 from pointcept_bsa.__main__ import main as pcbsa
 from pointcept_bsa.errors import InputError
@@ -24,7 +25,7 @@ def run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     """A Python that finds the package only as the tools find it."""
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     return subprocess.run(
-        [sys.executable, *words], cwd=folder, env=environment, capture_output=True, text=True, timeout=60
+        [sys.executable, *words], cwd=folder, env=environment, capture_output=True, text=True, timeout=PATIENCE
     )
 
 

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE
 
 from pointcept_bsa.arguments import DictAction, Parser, given, parse_options
 from pointcept_bsa.errors import InputError
@@ -220,7 +221,7 @@ def test_nobody_reads_any_more():
     ) as run:
         run.stdout.readline()
         run.stdout.close()
-        assert run.stderr.read() == "" and run.wait(60) == 141
+        assert run.stderr.read() == "" and run.wait(PATIENCE) == 141
 
 
 @pytest.mark.parametrize(

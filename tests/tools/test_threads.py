@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE
 
 ROOT = Path(__file__).resolve().parents[2]
 WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
@@ -29,7 +30,9 @@ sys.exit(exit_code(work))
 def seen(before: str = "", **given: str) -> str:
     """What work of a tool finds in the environment."""
     text = SEEN.format(before=before, waiting=WAITING)
-    done = subprocess.run([sys.executable, "-c", text], env=UNSAID | given, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", text], env=UNSAID | given, capture_output=True, text=True, timeout=PATIENCE
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
@@ -53,7 +56,7 @@ def test_torch_has_read_it_where_a_tool_works(tmp_path):
     """What OpenMP says of itself when it is loaded; the tool ends with what it was asked to read."""
     words = [sys.executable, str(ROOT / "tools" / "train.py"), "--config", str(tmp_path / "none.py")]
     done = subprocess.run(
-        words, env=UNSAID | {"OMP_DISPLAY_ENV": "VERBOSE"}, capture_output=True, text=True, timeout=60
+        words, env=UNSAID | {"OMP_DISPLAY_ENV": "VERBOSE"}, capture_output=True, text=True, timeout=PATIENCE
     )
     assert done.returncode == 2 and "no such file" in done.stderr
     assert "GOMP_SPINCOUNT = '10000'" in done.stderr

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE
 
 from pointcept_bsa.__main__ import main
 from pointcept_bsa.arguments.carried import COMMANDS, command_line, config_names, config_path
@@ -29,12 +30,14 @@ def away(tmp_path_factory) -> Path:
     for name in ("setup.py", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source / name)
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", folder, source], check=True, timeout=120)
+    subprocess.run(
+        [*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", folder, source], check=True, timeout=PATIENCE
+    )
     (wheel,) = folder.glob("*.whl")
     subprocess.run(
         [*pip, "install", "--no-deps", "--no-index", "--no-compile", "--target", folder / "site", wheel],
         check=True,
-        timeout=120,
+        timeout=PATIENCE,
     )
     shutil.rmtree(source)
     return folder
@@ -44,7 +47,7 @@ def run(folder: Path, *words: str) -> str:
     """Standard output of a Python that finds the package in the wheel alone."""
     environment = {**os.environ, "PYTHONPATH": str(folder / "site"), "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run(
-        [sys.executable, *words], cwd=folder, env=environment, capture_output=True, text=True, timeout=120
+        [sys.executable, *words], cwd=folder, env=environment, capture_output=True, text=True, timeout=PATIENCE
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

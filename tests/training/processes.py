@@ -16,6 +16,7 @@ from multiprocessing.context import ForkServerContext
 
 import torch
 import torch.distributed as dist
+from patience import exit_codes
 from torch.testing._internal.distributed.fake_pg import FakeStore
 
 from pointcept_bsa.distributed import mesh
@@ -62,16 +63,12 @@ def run_in(count: int, main: Callable[[Sequence[str]], int], arguments: Sequence
             process = server().Process(target=run_here, args=(environment, main, arguments, f"{said}{rank}"))
             process.start()
             running.append(process)
-        for process in running:
-            process.join(120)
-            if process.is_alive():
-                process.kill()
-                process.join()
+        codes = exit_codes(running)
         texts = []
         for rank in range(count):
             with open(f"{said}{rank}") as file:
                 texts.append(file.read())
-    return [process.exitcode for process in running], "".join(texts)
+    return codes, "".join(texts)
 
 
 def run_here(environment: dict[str, str], main: Callable[..., int], arguments: Sequence[str], said: str) -> None:

@@ -10,6 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE
 from processes import run_here, server, train_in
 from test_training import assert_same_state, load
 from test_two_processes import RANDOM
@@ -79,7 +80,7 @@ def test_a_start_takes_no_entry_of_the_dead_for_its_own():
 
             def start(rank: int, late: int = late) -> str:
                 time.sleep(0.1 * (rank == late))
-                return launch.agree_on_name(store, rank, 3, timedelta(seconds=10))
+                return launch.agree_on_name(store, rank, 3, timedelta(seconds=PATIENCE))
 
             (name,) = set(pool.map(start, range(3)))
         names.append(name)

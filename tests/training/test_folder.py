@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 import torch
 from host_toys import REPOSITORY, read_metrics
+from patience import wait_for
 from processes import train_in
-from test_survival import environment, wait_for
+from test_survival import environment
 from test_training import train
 
 from pointcept_bsa.errors import InputError

@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 import torch
 from host_toys import REPOSITORY, read_metrics
+from patience import PATIENCE, wait_for
 from test_training import assert_same_run, load, train
 
 from pointcept_bsa.errors import InputError
@@ -118,7 +119,7 @@ def test_a_signal_to_all_processes_of_a_run_saves(config, run_dir, tmp_path):
     )
     wait_for(lambda: (run_dir / "metrics.jsonl").exists() and len(read_metrics(run_dir)) > 20)
     os.killpg(run.pid, signal.SIGTERM)
-    error = run.communicate(timeout=60)[1]
+    error = run.communicate(timeout=PATIENCE)[1]
     assert run.returncode == 143, error
     assert error.startswith("interrupted by SIGTERM") and "saved" in error and "Traceback" not in error
     assert load(run_dir)["iter"] > 20
@@ -136,10 +137,10 @@ def test_a_loading_process_outlives_the_signal_that_the_main_one_gets_too():
     ready = context.Event()
     loading = context.Process(target=load_for_ever, args=(ready,), daemon=True)
     loading.start()
-    assert ready.wait(60)
+    assert ready.wait(PATIENCE)
     start = time.monotonic()
     os.kill(loading.pid, signal.SIGTERM)
-    loading.join(60)
+    loading.join(PATIENCE)
     assert time.monotonic() - start > 0.9 * GRACE and loading.exitcode == -signal.SIGTERM
 
 
@@ -151,17 +152,10 @@ def test_two_processes_leave_together(config, run_dir):
     )
     wait_for(lambda: (run_dir / "metrics.jsonl").exists() and len(read_metrics(run_dir)) > 5)
     run.send_signal(signal.SIGTERM)
-    error = run.communicate(timeout=100)[1]
+    error = run.communicate(timeout=PATIENCE)[1]
     assert run.returncode == 143, error
     assert error.count("interrupted by SIGTERM") == 1 and "Traceback" not in error
     assert len(load(run_dir)["rng"]) == 2 and load(run_dir)["iter"] % 10 == 0
-
-
-def wait_for(condition, seconds: float = 100.0) -> None:
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.05)
 
 
 def test_checksums_are_of_the_files_and_the_last_two_are_kept(config, run_dir):
@@ -282,7 +276,7 @@ def test_a_dead_worker_is_one_line(config, run_dir):
     children = [child for task in Path(f"/proc/{run.pid}/task").iterdir() for child in children_of(task)]
     (worker,) = [child for child in children if commands_of(child) == commands_of(run.pid)]  # a fork of it
     os.kill(worker, signal.SIGKILL)
-    error = run.communicate(timeout=60)[1]
+    error = run.communicate(timeout=PATIENCE)[1]
     assert run.returncode == 2, error
     assert error.startswith("error: num_worker: a process that loads data has died") and error.count("\n") == 1
     assert files.is_intact(run_dir / "model" / "model_last.pth") and load(run_dir)["iter"] >= 5
