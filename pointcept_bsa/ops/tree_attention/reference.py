@@ -27,10 +27,11 @@ def tree_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, lists: TokenLi
     out = []
     for own, seen, number in zip(q.split(lists.queries), lists.tokens, lists.numbers, strict=True):
         index = seen[:number].long()
-        keys, values = (t.index_select(0, index).transpose(0, 1) for t in (k, v))
-        scores = rows[index].to(q.dtype)
-        out.append(F.scaled_dot_product_attention(own.transpose(0, 1), keys, values, scores.view(1, 1, -1)))
-    return torch.cat([each.transpose(0, 1) for each in out])
+        # With a leading dimension: without one torch writes all scores to memory.
+        own, keys, values = (t.transpose(0, 1).unsqueeze(0) for t in (own, k[index], v[index]))
+        scores = rows[index].to(q.dtype).view(1, 1, 1, -1)
+        out.append(F.scaled_dot_product_attention(own, keys, values, scores).squeeze(0).transpose(0, 1))
+    return torch.cat(out)
 
 
 def _tiles(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, lists: TokenLists) -> Tensor:
