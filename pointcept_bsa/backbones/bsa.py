@@ -6,6 +6,7 @@ from torch import nn
 
 from pointcept_bsa.backbones.anchored import AnchoredTree
 from pointcept_bsa.geometry.single_tree import SingleTree
+from pointcept_bsa.geometry.token_tree import TokenSizes
 from pointcept_bsa.host import MODELS
 from pointcept_bsa.layers.ball_sparse_attention import BallSparseAttention
 from pointcept_bsa.layers.norm import RMSNorm
@@ -36,6 +37,7 @@ class BSATransformer(AnchoredTree):
         near, fan, beam: compression and selection in O(N log N) over levels of coarse tokens, with ``near`` the slots
             that see each other's blocks (a multiple of ``block_size * fan``); None: as published. See
             :class:`.TokenLevels`.
+        levels_beyond: clouds of at most so many slots have blocks alone, at least ``near``; None: ``near``.
         mp_steps: message passing steps before the blocks, for clouds of thousands of points, see docs/recipe.md; 0: a
             linear embedding, as published.
         edges, num_neighbors, radius: whom a point hears from, see :func:`.find_neighbors`; a sample's
@@ -71,6 +73,7 @@ class BSATransformer(AnchoredTree):
         near: int | None = None,
         fan: int = 8,
         beam: int = 8,
+        levels_beyond: int | None = None,
         mp_steps: int = 0,
         edges: str = "knn",
         num_neighbors: int = 16,
@@ -78,7 +81,7 @@ class BSATransformer(AnchoredTree):
         condition: int | None = None,
     ):
         super().__init__(in_channels, channels, dimensionality)
-        self.tree = SingleTree(ball_size, block_size, rotate, None if near is None else (near, fan))
+        self.tree = SingleTree(ball_size, block_size, rotate, TokenSizes.wanted(block_size, near, fan, levels_beyond))
         embedding = PointEmbedding(
             in_channels,
             channels,
@@ -109,6 +112,7 @@ class BSATransformer(AnchoredTree):
                     near=near,
                     fan=fan,
                     beam=beam,
+                    levels_beyond=levels_beyond,
                 ),
                 channels,
                 mlp_ratio,

@@ -28,7 +28,8 @@ ONE: tuple[str, ...] = (
     "mlp_ratio",
     "dimensionality",
 )
-ONE += ("ball_size", "block_size", "topk", "group_size", "near", "fan", "beam", "condition", "num_neighbors")
+ONE += ("ball_size", "block_size", "topk", "group_size", "near", "fan", "beam", "levels_beyond")
+ONE += ("condition", "num_neighbors")
 ONE += ("local_ball_size", "compressed_ball_size", "num_selected", "num_supernodes", "num_anchors", "num_latents")
 ONE += ("num_slices", "domains", "ball_sizes", "strides", "enc_num_heads", "dec_num_heads", "point_channels")
 ONE += ("cloud_channels", "stride", "enc_channels", "dec_channels", "enc_num_head", "dec_num_head")

@@ -36,6 +36,7 @@ from pointcept_bsa.geometry.part_plan import PartPlan, Runs, pieces_of, plan_par
 from pointcept_bsa.geometry.part_turn import Turn
 from pointcept_bsa.geometry.shared_split import NAME, sort_within, split_together
 from pointcept_bsa.geometry.token_part import multiple_of_parts, shared_level
+from pointcept_bsa.geometry.token_tree import TokenSizes
 from pointcept_bsa.geometry.tree_plan import num_slots
 
 
@@ -63,7 +64,7 @@ class PartTree(BallTree):
         *,
         rotate: float = 0.0,
         unit: int | None = None,
-        levels: tuple[int, int] | None = None,
+        levels: TokenSizes | None = None,
     ) -> PartTree:
         """The own part of the tree of each cloud. Called by all processes of the group.
 
@@ -71,7 +72,7 @@ class PartTree(BallTree):
             coord: (n, d) own points, cloud after cloud.
             lengths: own points of each cloud.
             ball_size, block_size, unit, rotate: see :meth:`.BallTree.build`.
-            levels: near and fan of the layers' tokens, where the parts have to fit those: see :mod:`.token_part`.
+            levels: sizes of the layers' tokens, where the parts have to fit those: see :mod:`.token_part`.
 
         Raises:
             InputError: a cloud too small for so many processes.
@@ -82,8 +83,8 @@ class PartTree(BallTree):
         unit, multiple = unit or ball_size, None
         if levels is not None:
             slots = tuple(num_slots(n, unit, "ball") for n in whole)
-            shared = shared_level(slots, len(everyone), ball_size, block_size, *levels)
-            multiple = multiple_of_parts(shared, ball_size, *levels)
+            shared = shared_level(slots, len(everyone), ball_size, levels)
+            multiple = multiple_of_parts(shared, ball_size, levels)
         plan = plan_part(whole, unit, block_size, len(everyone), rank, multiple)
         turned_coord = [coord @ rotation_matrix(rotate, coord)] if rotate else []
         main, *turned = _Sorted.several([coord, *turned_coord], everyone, plan, group)

@@ -12,7 +12,7 @@ from pointcept_bsa.distributed.mesh import context_group
 from pointcept_bsa.geometry.ball_tree import BallTree, tree_order
 from pointcept_bsa.geometry.padding import VALID, CloudPadding, check_unit, slot_layout, slot_tree
 from pointcept_bsa.geometry.part_tree import PartTree
-from pointcept_bsa.geometry.token_tree import TokenTree, plan_tokens
+from pointcept_bsa.geometry.token_tree import TokenSizes, TokenTree, plan_tokens
 
 
 @dataclass(frozen=True)
@@ -22,13 +22,13 @@ class SingleTree:
     Attributes:
         ball_size, block_size: slots of a ball, and of a block, where splitting stops.
         rotate: degrees by which the second tree is rotated; 0 for one tree.
-        levels: near and fan of the layers, see :class:`.TokenLevels`; None for one level.
+        levels: sizes of the layers' tokens, see :class:`.TokenLevels`; None for blocks alone.
     """
 
     ball_size: int
     block_size: int
     rotate: float
-    levels: tuple[int, int] | None = None
+    levels: TokenSizes | None = None
 
     def order(self, coord: Tensor) -> Tensor:
         """The order of the points of one cloud (N, d), to be cached: see :func:`.tree_order`."""
@@ -50,7 +50,7 @@ class SingleTree:
 
     def plan(self, slots: tuple[int, ...]) -> TokenTree | None:
         """Which levels of tokens there are over clouds of ``slots`` slots; None: there is one level alone."""
-        return None if self.levels is None else plan_tokens(slots, self.block_size, *self.levels)
+        return None if self.levels is None else plan_tokens(slots, self.levels)
 
     def padding(self, unit: int, network: str, neighbors: Mapping[str, Any] | None = None) -> CloudPadding:
         """What lays samples into the tree's slots; ``neighbors`` as :class:`.CloudPadding` takes them."""

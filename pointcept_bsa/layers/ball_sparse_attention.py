@@ -9,6 +9,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from pointcept_bsa.geometry.ball_tree import BallLayout
+from pointcept_bsa.geometry.token_tree import TokenSizes
 from pointcept_bsa.ops.ball_attention import ball_attention
 from pointcept_bsa.ops.block_selection import select_blocks
 from pointcept_bsa.ops.dense_attention import dense_attention
@@ -53,6 +54,7 @@ class BallSparseAttention(AttentionLayer):
         near, fan: not None: compression over levels of tokens in O(N log N), see :class:`.TokenLevels`, and selection
             by descent; not in the paper.
         beam: tokens of each level whose children the descent looks at; see :meth:`.TokenLevels.select`.
+        levels_beyond: clouds of at most so many slots have one level, at least ``near``; None: ``near``.
 
     Raises:
         ValueError: sizes that do not fit each other; a layout of other balls or blocks.
@@ -79,6 +81,7 @@ class BallSparseAttention(AttentionLayer):
         near: int | None = None,
         fan: int = 8,
         beam: int = 8,
+        levels_beyond: int | None = None,
     ):
         super().__init__()
         check_heads(dim, num_heads)
@@ -93,11 +96,8 @@ class BallSparseAttention(AttentionLayer):
                 f"group_size: got {group_size}, wanted block_size {block_size} with group_compression "
                 "or query_pooling='mlp'"
             )
-        self.levels = (
-            None
-            if near is None
-            else TokenLevels(dim // num_heads, block_size, near=near, fan=fan, beam=beam, topk=topk, phi=phi)
-        )
+        sizes = TokenSizes.wanted(block_size, near, fan, levels_beyond)
+        self.levels = None if sizes is None else TokenLevels(dim // num_heads, sizes, beam=beam, topk=topk, phi=phi)
         self.num_heads = num_heads
         self.ball_size = ball_size
         self.topk = topk

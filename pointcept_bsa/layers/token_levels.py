@@ -18,12 +18,12 @@ from pointcept_bsa.dispatch import kept_for_graphs
 from pointcept_bsa.geometry.ball_tree import BallLayout
 from pointcept_bsa.geometry.host_tables import derived, on_device
 from pointcept_bsa.geometry.reorder import reorder
-from pointcept_bsa.geometry.token_tree import TokenTree, check_tokens, plan_tokens
-from pointcept_bsa.ops.block_selection import select_blocks
+from pointcept_bsa.geometry.token_tree import TokenSizes, TokenTree, plan_tokens
 from pointcept_bsa.ops.tree_attention import TokenLists, tree_attention
-from pointcept_bsa.ops.tree_descent import best_children, compares_in_turn
 
 from .block_pooling import pool_both, pooling
+from .token_descent import Candidates, OwnBalls
+from .zero_gradients import with_zero_gradients
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,10 +44,10 @@ class LevelCounts:
     children: tuple[Tensor, ...]
 
     @classmethod
-    def of(cls, valid: Tensor, block_size: int, fan: int, plan: TokenTree, dtype: torch.dtype) -> LevelCounts:
+    def of(cls, valid: Tensor, plan: TokenTree, dtype: torch.dtype) -> LevelCounts:
         """From the slots (S,) that hold points, on their device; ``dtype`` of the shares."""
-        exact = torch.promote_types(dtype, torch.float32)
-        counts = [valid.view(-1, block_size).sum(1).to(exact)]
+        exact, fan = torch.promote_types(dtype, torch.float32), plan.sizes.fan
+        counts = [valid.view(-1, plan.sizes.block).sum(1).to(exact)]
         shares = []
         for index, home in plan.padded:
             child = torch.zeros(len(index), dtype=exact, device=valid.device)
@@ -96,71 +96,13 @@ class Tokens:
         """
         if lists is None:
             lists = self.lists(sum(self.layout.slots) // q.shape[0])
-        return tree_attention(q, torch.cat(self.k), torch.cat(self.v), self.counts.log, lists)
+        k, v = (x[0] if len(x) == 1 else torch.cat(x) for x in (self.k, self.v))
+        return tree_attention(q, k, v, self.counts.log, lists)
 
     @property
     def compared(self) -> tuple[Tensor, ...]:
         """The keys with which the descent compares queries, without a gradient."""
         return tuple(k.detach() for k in self.k)
-
-    def descend(
-        self,
-        levels: TokenLevels,
-        q: Tensor,
-        group_size: int,
-        mask_own_ball: bool,
-        queries: tuple[int, ...] | None = None,
-        ball: Tensor | None = None,
-    ) -> Tensor:
-        """See :meth:`TokenLevels.select`."""
-        layout, plan, size = self.layout, self.plan, self.layout.ball_size
-        groups = tuple(s // group_size for s in layout.slots) if queries is None else queries
-        own = layout.own_units(group_size, size) if ball is None else ball
-        q, keys, top = q.detach(), self.compared, plan.top
-        inside = [levels.in_a_ball(level, size) if mask_own_ball else 0 for level in range(top + 1)]
-        keep, most = levels.beam if top else levels.topk, max(plan.tokens[top])
-        if not compares_in_turn(q, keys[top], most, keep):
-            chosen = select_blocks(
-                q,
-                keys[top],
-                groups,
-                plan.tokens[top],
-                keep,
-                balls=tuple(s // size for s in layout.of_clouds.slots) if inside[top] else None,
-                block_valid=~self.counts.empty[top],
-                own=own if inside[top] else None,
-            )
-            below = top
-        else:
-            chosen, below = self.clouds(groups, q.shape[1]), top + 1
-        for level in range(below - 1, -1, -1):
-            chosen = best_children(
-                q,
-                keys[level],
-                parents=chosen,
-                first_child=on_device(self.first_child(level), q.device),
-                hidden=self.counts.empty[level],
-                fan=plan.fan if level < top else most,
-                keep=levels.beam if level else levels.topk,
-                own=(size // group_size, inside[level]) if inside[level] else None,
-                ball=own if inside[level] else None,
-            )
-        return chosen
-
-    def clouds(self, queries: tuple[int, ...], heads: int) -> Tensor:
-        """(Q, H, 1): the cloud of each of so many queries a cloud, as if it were a token above those of the top."""
-        table = derived(
-            self.plan.seen, ("clouds", queries), lambda: np.repeat(np.arange(len(queries), dtype=np.int32), queries)
-        )
-        return on_device(table, self.k[0].device).view(-1, 1, 1).expand(-1, heads, 1)
-
-    def first_child(self, level: int) -> np.ndarray:
-        """First token of the level below each token of the one above; on the top below each cloud."""
-        plan = self.plan
-        if level < plan.top:
-            return plan.first_child[level]
-        table: np.ndarray = derived(plan.seen, "tops", lambda: np.cumsum([0, *plan.tokens[level]], dtype=np.int32))
-        return table
 
     def lists(self, slots: int) -> TokenLists:
         """What the queries of each near node see, where a query stands for so many slots."""
@@ -181,11 +123,11 @@ class TokenLevels(nn.Module):
         out = sum_t softmax_t(q k_t / sqrt(D) + log c_t) v_t,
 
     where token t holds c_t points. So equal scores give the mean over all points of the cloud, and a query sees at most
-    n / l tokens a level: O(N log N). A cloud of at most n slots has one level.
+    n / l tokens a level: O(N log N). A cloud of at most ``beyond`` slots, n or more, has one level.
 
     Args:
-        head_dim, block_size: D and l.
-        near, fan: n and f; n is a multiple of l f.
+        head_dim: D.
+        sizes: l, n, f and ``beyond``.
         beam: see :meth:`select`.
         topk: blocks to select.
         phi: ``"mean"``: over the points of a token; ``"mlp"``: an MLP over its f children side by side, for keys and
@@ -195,30 +137,33 @@ class TokenLevels(nn.Module):
         ValueError: sizes that do not fit each other.
     """
 
-    def __init__(self, head_dim: int, block_size: int, near: int, fan: int, beam: int, topk: int, phi: str):
+    def __init__(self, head_dim: int, sizes: TokenSizes, beam: int, topk: int, phi: str):
         super().__init__()
-        check_tokens(block_size, near, fan)
-        if beam * fan < topk:
-            raise ValueError(f"beam: got {beam}, wanted at least topk {topk} children of fan {fan} each")
-        self.block_size = block_size
-        self.near = near
-        self.fan = fan
+        if beam * sizes.fan < topk:
+            raise ValueError(f"beam: got {beam}, wanted at least topk {topk} children of fan {sizes.fan} each")
+        self.sizes = sizes
         self.beam = beam
         self.topk = topk
         self.phi = phi
-        self.merge_k = pooling(phi, head_dim, fan)
-        self.merge_v = pooling(phi, head_dim, fan)
+        self.merge_k = pooling(phi, head_dim, sizes.fan)
+        self.merge_v = pooling(phi, head_dim, sizes.fan)
 
     def forward(self, k: Tensor, v: Tensor, layout: BallLayout) -> Tokens:
         """Keys and values (S / l, H, D) of the blocks -> those of all levels."""
-        plan = plan_tokens(layout.slots, self.block_size, self.near, self.fan)
+        plan = plan_tokens(layout.slots, self.sizes)
         counts = self.counts(layout, plan, k.dtype)
+        if not plan.top:
+            k = self.unmerged(k)
         keys, values = [k], [v]
         for padded, share, children in zip(plan.padded, counts.shares, counts.children, strict=True):
             k, v = self.above(k, v, padded, share, children)
             keys.append(k)
             values.append(v)
         return Tokens(tuple(keys), tuple(values), counts, plan, layout)
+
+    def unmerged(self, k: Tensor) -> Tensor:
+        """Keys of blocks that are all there is: what pools them gets gradients of zero."""
+        return with_zero_gradients(k, self.parameters())
 
     def above(
         self, k: Tensor, v: Tensor, padded: tuple[np.ndarray, np.ndarray], share: Tensor, children: Tensor
@@ -235,19 +180,18 @@ class TokenLevels(nn.Module):
         if self.phi == "mlp":
             return pool_both(self.merge_k, self.merge_v, k, v, children)
         # autocast would sum in float32, and the levels have one type
-        k, v = ((x * share).unflatten(0, (-1, self.fan)).sum(1, dtype=x.dtype) for x in (k, v))
+        k, v = ((x * share).unflatten(0, (-1, self.sizes.fan)).sum(1, dtype=x.dtype) for x in (k, v))
         return k, v
 
     def counts(self, layout: BallLayout, plan: TokenTree, dtype: torch.dtype) -> LevelCounts:
         """Points of the tokens, made once a layout: on the host where it knows the points, else on the device."""
-        key = ("points of tokens", self.block_size, self.near, self.fan, dtype)
-        sizes = self.block_size, self.fan, plan, dtype
+        key, given = ("points of tokens", self.sizes, dtype), (plan, dtype)
         known, device = layout.host_valid, layout.coord.device
         if known is None:
             assert layout.valid is not None
             valid = layout.valid
-            return kept_counts(layout, key, lambda: LevelCounts.of(valid, *sizes))
-        counts = derived(known, (*key, device), lambda: LevelCounts.of(torch.tensor(known), *sizes).to(device))
+            return kept_counts(layout, key, lambda: LevelCounts.of(valid, *given))
+        counts = derived(known, (*key, device), lambda: LevelCounts.of(torch.tensor(known), *given).to(device))
         for table in counts.tables:
             kept_for_graphs(table)
         return counts
@@ -263,9 +207,9 @@ class TokenLevels(nn.Module):
     ) -> Tensor:
         """The blocks with the largest <q, k> among those that the descent meets, per query group and head. No gradient.
 
-        On the highest level all tokens are compared, and the ``beam`` best kept; then, level by level, their children,
-        of which again the ``beam`` best are kept; of the blocks at last the ``topk`` best. Tokens inside the own ball
-        are left out with ``mask_own_ball``.
+        On the highest level of a cloud all tokens are compared, and the ``beam`` best kept; then, level by level, their
+        children, of which again the ``beam`` best are kept; of the blocks at last the ``topk`` best. Tokens inside the
+        own ball are left out with ``mask_own_ball``.
 
         Args:
             q: (S / g, H, D) one query a group.
@@ -277,12 +221,15 @@ class TokenLevels(nn.Module):
         Returns:
             (S / g, H, topk) blocks by falling score, -1 where there are fewer.
         """
-        return tokens.descend(self, q, group_size, mask_own_ball, queries, ball)
-
-    def in_a_ball(self, level: int, ball_size: int) -> int:
-        """Tokens of the level in a ball; 0 where they are no smaller than it."""
-        size = self.block_size * self.fan**level
-        return ball_size // size if ball_size % size == 0 else 0
+        layout = tokens.layout
+        own = None
+        if mask_own_ball:
+            ball = layout.own_units(group_size, layout.ball_size) if ball is None else ball
+            own = OwnBalls(layout.ball_size, group_size, ball)
+        if queries is None:
+            queries = tuple(s // group_size for s in layout.slots)
+        candidates = Candidates(tokens.plan, tokens.compared, tokens.counts.empty)
+        return candidates.best(q.detach(), queries, self.beam, self.topk, own)
 
 
 _of_layouts: WeakKeyDictionary[BallLayout, dict[object, LevelCounts]] = WeakKeyDictionary()

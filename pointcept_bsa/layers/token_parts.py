@@ -44,15 +44,15 @@ class TokensOfClouds:
     """Tokens of the own blocks, of which those of level J are on their way to everybody."""
 
     def __init__(self, levels: TokenLevels, k: Tensor, v: Tensor, layout: PartLayout):
-        parts, sizes = layout.shared, (levels.block_size, levels.near, levels.fan)
-        shared = shared_level(parts.whole.slots, len(parts.slots), layout.ball_size, *sizes)
-        self.plan = plan_token_part(parts.cuts, parts.rank, shared, *sizes)
+        parts, sizes = layout.shared, levels.sizes
+        shared = shared_level(parts.whole.slots, len(parts.slots), layout.ball_size, sizes)
+        self.plan = plan_token_part(parts.cuts, parts.rank, shared, sizes)
         self.levels, self.layout = levels, layout
         self.counts = self.points(k.dtype, ("points of tokens", sizes, k.dtype, k.device))
-        self.keys, self.values = [k], [v]
+        self.keys, self.values = [k if self.plan.top else levels.unmerged(k)], [v]
         for level in range(1, shared + 1):
             self.pool(level)
-        self.sizes = tuple(self.plan.size(level, levels.block_size) for level in range(shared + 1))
+        self.sizes = tuple(sizes.token(level) for level in range(shared + 1))
         both = torch.stack([self.keys.pop(), self.values.pop()], 1)
         beside = None
         if shared > 0:  # the keys of the levels below
@@ -96,7 +96,7 @@ class TokensOfClouds:
 
 def counts_of_parts(layout: PartLayout, plan: TokenPart, dtype: torch.dtype) -> LevelCounts:
     """Points of the tokens that the tables name, from those of all blocks."""
-    filled, fan = layout.shared.filled, plan.fan
+    filled, fan = layout.shared.filled, plan.sizes.fan
     if filled is None:
         filled = torch.full((sum(plan.tokens[0]),), layout.block_size, device=layout.coord.device)
     whole, shares = [filled.to(torch.promote_types(dtype, torch.float32))], []

@@ -17,11 +17,13 @@ from pointcept_bsa.geometry.ball_tree import BallTree
 from pointcept_bsa.geometry.neighbors import find_neighbors
 from pointcept_bsa.geometry.part_assignment import pieces_of_cloud, rows_between
 from pointcept_bsa.geometry.part_plan import nodes_split_together, plan_part
+from pointcept_bsa.geometry.token_tree import TokenSizes
 from pointcept_bsa.host import MODELS
 from pointcept_bsa.layers.native_sparse_attention import MIN_HEAD_DIM
 from pointcept_bsa.training.graph import FlatGradients
 
 C, HEADS, DEPTH, BALL, BLOCK, TOPK, NEAR, FAN, B = 8, 2, 3, 16, 4, 2, 32, 2, 4
+TOKENS = TokenSizes(BLOCK, NEAR, FAN, NEAR)
 STEPS, NEAREST = 2, 4  # of Erwin-NSA
 SIZES = dict(in_channels=3, channels=C, depth=DEPTH, num_heads=HEADS)
 BSA = dict(type="BSA-v1m1", **SIZES, ball_size=BALL, block_size=BLOCK, group_size=4, topk=TOPK)
@@ -71,8 +73,8 @@ class Shared:
         self.count, lengths = count, CLOUDS[count]
         tree = BallTree.build(torch.cat(coord(count)), lengths, BALL, BLOCK, rotate=45.0)
         slots = tree.layout.slots
-        self.level = token_part.shared_level(slots, count, BALL, BLOCK, NEAR, FAN) if levels else 0
-        multiple = token_part.multiple_of_parts(self.level, BALL, NEAR, FAN) if levels else BALL
+        self.level = token_part.shared_level(slots, count, BALL, TOKENS) if levels else 0
+        multiple = token_part.multiple_of_parts(self.level, BALL, TOKENS) if levels else BALL
         self.plan = plan_part(lengths, BALL, BLOCK, count, 0, multiple)
         self.slots, self.nodes = self.plan.slots, [int(level.split.sum()) for level in self.plan.levels]
         assert self.nodes == nodes_split_together(lengths, BALL, BLOCK, count, multiple, 1)

@@ -38,6 +38,8 @@ NETWORKS |= {
     "bsa hierarchical coarse": BSA | LEVELS | dict(group_compression=True, beam=4, mask_own_ball=False),
     "bsa hierarchical mean": BSA | LEVELS | dict(phi="mean", near=16, group_size=2),
     "bsa hierarchical, blocks for all": BSA | LEVELS | dict(near=64, recompute=True),
+    "bsa hierarchical, one cloud flat": BSA | LEVELS | dict(levels_beyond=144),
+    "bsa hierarchical, flat": BSA | LEVELS | dict(levels_beyond=512, group_compression=True),
 }
 PASSING = dict(in_channels=3, mp_steps=2, num_neighbors=6)
 NSA = dict(type="ErwinNSA-v1m1", channels=16, depth=3, num_heads=2, local_ball_size=16, compressed_ball_size=4)
@@ -64,6 +66,7 @@ CLOUDS = {2: (83, 150), 3: (192,), 4: (201, 130)}  # points of the clouds of a b
 ERWINS = ["erwin nsa", "erwin", "erwin u-net", "erwin u-net, radius"]
 RUN = {2: list(NETWORKS), 3: ["bsa", "bsa hierarchical", "full", *ERWINS]}
 RUN[4] = [*RUN[3], "bsa mean", "bsa group compression", "bsa hierarchical mean", "bsa hierarchical, blocks for all"]
+RUN[4] += ["bsa hierarchical, one cloud flat"]
 FUSED = {"erwin", "erwin nsa", "full", "bsa", "bsa hierarchical", "bsa group compression"}  # also as on the GPU
 FUSED |= {"bsa no group selection"}  # with the rows of other processes fetched within what is recomputed
 

@@ -59,7 +59,7 @@ def seen_levels(layer, k, v, kv, layout, start, slots, block) -> tuple[list, lis
     """Keys, values and log of the points of the tokens that a query in ``block`` sees, with phi the mean."""
     keys, values, bias = [], [], []
     place, valid, level = block * BLOCK - start, layout.valid.tolist(), 0
-    near, fan = layer.levels.near, layer.levels.fan
+    near, fan = layer.levels.sizes.near, layer.levels.sizes.fan
     while level == 0 or near * fan ** (level - 1) < slots:
         size, width = BLOCK * fan**level, near * fan**level
         for first in range(0, slots, size):
@@ -124,7 +124,7 @@ def compare(layer, dims: int, native: bool, near: int | None = None) -> None:
     coord = torch.randn(sum(LENGTHS), dims, dtype=torch.float64)
     tree = BallTree.build(coord, LENGTHS, BALL, BLOCK, rotate=45.0)
     memory = TreeMemory(LENGTHS, torch.tensor(LENGTHS).cumsum(0), coord)
-    memory.remember(tree, 45.0, None if near is None else plan_tokens(tree.layout.slots, BLOCK, near, 2))
+    memory.remember(tree, 45.0, None if near is None else plan_tokens(tree.layout.slots, layer.levels.sizes))
     queries, x = torch.randn(sum(QUERIES), dims, dtype=torch.float64), torch.randn(sum(QUERIES), DIM).double()
     anchors = torch.randn(len(tree.layout.coord), DIM, dtype=torch.float64)
     decode = decode_native_sparse if native else decode_ball_sparse

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from pointcept_bsa.geometry.ball_tree import BallTree
-from pointcept_bsa.geometry.token_tree import plan_tokens
+from pointcept_bsa.geometry.token_tree import TokenSizes, plan_tokens
 from pointcept_bsa.layers.anchors import (
     CloudQueryPositions,
     KeysValues,
@@ -23,6 +23,7 @@ from pointcept_bsa.layers.token_levels import TokenLevels
 from .by_hand import compare, numbers, softmax_sum
 
 BALL, BLOCK, NEAR, FAN, HEADS, WIDTH = 8, 4, 16, 2, 2, 3
+SIZES = TokenSizes(BLOCK, NEAR, FAN, NEAR)
 LENGTHS = (75, 1, 13)  # anchors: several balls with empty slots; one; more than a ball
 QUERIES = (6, 2, 4)
 CLOUD = [cloud for cloud, n in enumerate(QUERIES) for _ in range(n)]
@@ -32,7 +33,7 @@ def memory_of(dims: int = 2, rotate: float = 45.0, plan: bool = False) -> TreeMe
     coord = numbers(sum(LENGTHS), dims, seed=3, grad=False)
     tree = BallTree.build(coord, LENGTHS, BALL, BLOCK, rotate=rotate)
     memory = TreeMemory(LENGTHS, torch.tensor(LENGTHS).cumsum(0), coord)
-    memory.remember(tree, rotate, plan_tokens(tree.layout.slots, BLOCK, NEAR, FAN) if plan else None)
+    memory.remember(tree, rotate, plan_tokens(tree.layout.slots, SIZES) if plan else None)
     return memory
 
 
@@ -142,7 +143,7 @@ def test_queries_attend_to_the_tokens_that_their_block_sees():
     (positions, _), layout = memory.positions(coord, QUERIES), memory.tree.layout
     k, v = (numbers(sum(layout.blocks), HEADS, WIDTH, seed=seed) for seed in (6, 7))
     q, want = numbers(sum(QUERIES), HEADS, WIDTH), []
-    levels = TokenLevels(WIDTH, BLOCK, NEAR, FAN, beam=4, topk=2, phi="mean").double()
+    levels = TokenLevels(WIDTH, SIZES, beam=4, topk=2, phi="mean").double()
     for i in range(len(q)):
         keys, values, counts = tokens_seen(k, v, layout.known_valid, layout, int(positions.block[i]))
         heads = []

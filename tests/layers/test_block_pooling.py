@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from pointcept_bsa.geometry.ball_tree import BallTree
+from pointcept_bsa.geometry.token_tree import TokenSizes
 from pointcept_bsa.layers.ball_sparse_attention import BallSparseAttention
 from pointcept_bsa.layers.block_pooling import POOLING, BlockMean, BlockMLP, pool_both, pooling
 from pointcept_bsa.layers.native_sparse_attention import NativeSparseAttention
@@ -143,7 +144,7 @@ def test_the_hidden_layer_is_twice_as_wide_as_the_block():
     "make",
     [
         lambda phi: pooling(phi, WIDTH, BLOCK),
-        lambda phi: TokenLevels(WIDTH, BLOCK, near=16, fan=2, beam=4, topk=2, phi=phi),
+        lambda phi: TokenLevels(WIDTH, TokenSizes(BLOCK, near=16, fan=2, beyond=16), beam=4, topk=2, phi=phi),
         lambda phi: NativeSparseAttention(8, 2, phi=phi),
         lambda phi: BallSparseAttention(8, 2, phi=phi),
     ],

@@ -16,6 +16,7 @@ from torch import Tensor
 from pointcept_bsa.distributed import mesh
 from pointcept_bsa.geometry.ball_tree import BallLayout, BallTree
 from pointcept_bsa.geometry.part_tree import PartTree
+from pointcept_bsa.geometry.token_tree import TokenSizes
 from pointcept_bsa.layers.shared_clouds import CoarseKeys, SharedPoints, attend_selected
 from pointcept_bsa.layers.token_levels import TokenLevels
 
@@ -27,7 +28,7 @@ POINTS = {  # of each cloud in each process
     2: ((3, 1, 0), (4, 0, 5)),
     3: ((0, 1, 2), (0, 0, 0), (7, 0, 1)),
 }
-NEAR, FAN = 16, 2
+SIZES = TokenSizes(BLOCK, near=16, fan=2, beyond=16)
 
 
 def numbers(*shape: int, seed: int) -> Tensor:
@@ -65,7 +66,7 @@ def tables(case: str) -> dict[str, Tensor]:
 
 
 def levels() -> TokenLevels:
-    return TokenLevels(WIDTH, BLOCK, NEAR, FAN, beam=4, topk=TOPK, phi="mean").double()
+    return TokenLevels(WIDTH, SIZES, beam=4, topk=TOPK, phi="mean").double()
 
 
 def in_layout(layout: BallLayout, own: Tensor, case: str, filled: list[int]) -> dict:
@@ -129,7 +130,7 @@ def in_a_process(rank: int, count: int) -> dict:
             parts, slots = layout.shared, layout.shared.own_slots(torch.device("cpu"))
             filled = [BLOCK] * (sum(slots_of(case)) // BLOCK) if parts.filled is None else parts.filled.tolist()
             found[case, name] = in_layout(layout, slots, case, filled) | {"filled": filled, "valid": layout.known_valid}
-        near = PartTree.share(torch.cat(own), lengths, BALL, BLOCK, group, levels=(NEAR, FAN)).layout
+        near = PartTree.share(torch.cat(own), lengths, BALL, BLOCK, group, levels=SIZES).layout
         found[case, "levels"] = in_levels(near, near.shared.own_slots(torch.device("cpu")), case)
     return found
 

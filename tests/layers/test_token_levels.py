@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
 import torch
 
 from pointcept_bsa.geometry.ball_tree import BallLayout, BallTree
-from pointcept_bsa.geometry.token_tree import plan_tokens
+from pointcept_bsa.geometry.token_tree import TokenSizes, plan_tokens
 from pointcept_bsa.layers.ball_sparse_attention import BallSparseAttention
 from pointcept_bsa.layers.token_levels import TokenLevels, recall
 from pointcept_bsa.ops.block_selection import select_blocks
@@ -26,8 +27,8 @@ def numbers(*shape, seed=1):
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def levels(near=NEAR, fan=FAN, beam=4, phi="mean", topk=2) -> TokenLevels:
-    return TokenLevels(DIM // HEADS, BLOCK, near, fan, beam, topk, phi).double()
+def levels(near=NEAR, fan=FAN, beam=4, phi="mean", topk=2, beyond=None) -> TokenLevels:
+    return TokenLevels(DIM // HEADS, TokenSizes(BLOCK, near, fan, beyond or near), beam, topk, phi).double()
 
 
 def layer(**options) -> BallSparseAttention:
@@ -111,19 +112,34 @@ def test_equal_scores_give_the_mean_over_all_points():
         first += slots
 
 
+@pytest.mark.parametrize("sizes", [dict(near=64), dict(near=16, levels_beyond=64)])
 @pytest.mark.parametrize("group_compression", [False, True])
-def test_a_cloud_within_a_near_node_is_as_published(group_compression):
+def test_a_cloud_without_levels_is_as_published(group_compression, sizes):
     layout = layout_of((64, 48))  # no block but full ones
     x = numbers(len(layout.coord), DIM)
-    plain, near = (layer(group_compression=group_compression, near=n, fan=FAN) for n in (None, 64))
+    plain, near = (layer(group_compression=group_compression, fan=FAN, **each) for each in ({}, sizes))
     near.load_state_dict(plain.state_dict())
     torch.testing.assert_close(near(x, layout), plain(x, layout))
 
 
+def test_the_cloud_says_whether_it_has_levels():
+    """Those of 208 and 112 slots have them; that of 32 has not, though it would have two near nodes."""
+    layout = layout_of()
+    q, (k, v) = numbers(len(layout.coord), HEADS, DIM // HEADS), blocks_of(layout)
+    tokens = levels(near=16, beyond=32)(k, v, layout)
+    assert layout.slots == (208, 16, 112, 32) and tokens.plan.nodes == (16,) * 21 + (32,)
+    out, flat, tall = tokens.attend(q), *(attention_slot_by_slot(q, k, v, layout, near, FAN) for near in (32, 16))
+    for cloud, (last, slots) in enumerate(zip(itertools.accumulate(layout.slots), layout.slots, strict=True)):
+        rows = slice(last - slots, last)
+        torch.testing.assert_close(out[rows], (flat if slots <= 32 else tall)[rows], msg=f"cloud {cloud}")
+
+
+@pytest.mark.parametrize("sizes", [dict(near=NEAR), dict(near=16, levels_beyond=32), dict(near=16, beam=1)])
 @pytest.mark.parametrize("phi", ["mean", "mlp"])
 @pytest.mark.parametrize("group_compression", [False, True])
-def test_a_batch_is_its_clouds(phi, group_compression):
-    made = layer(near=NEAR, fan=FAN, phi=phi, group_compression=group_compression)
+def test_a_batch_is_its_clouds(phi, group_compression, sizes):
+    """With a beam of one, a cloud in which the descent began above its own highest level would find other blocks."""
+    made = layer(fan=FAN, phi=phi, group_compression=group_compression, **sizes)
     layout = layout_of()
     x = numbers(len(layout.coord), DIM)
     parts, first, point = [], 0, 0
@@ -170,6 +186,14 @@ def test_gradients(phi):
     assert all(p.grad is not None for p in made.parameters())
 
 
+def test_what_pools_blocks_has_gradients_of_zero_where_no_cloud_has_levels():
+    layout = layout_of((64, 48))
+    made = layer(near=64, fan=FAN, phi="mlp")
+    made(numbers(len(layout.coord), DIM), layout).square().sum().backward()
+    for name, parameter in made.named_parameters():
+        assert parameter.grad is not None and parameter.grad.any() == ("merge" not in name), name
+
+
 def exact(q, k, layout, topk, own):
     groups = tuple(s // BLOCK for s in layout.slots)
     balls = tuple(s // BALL for s in layout.slots) if own else None
@@ -202,9 +226,9 @@ def test_recall_grows_with_the_beam_and_no_block_is_of_the_own_ball_or_empty():
 
 
 def test_a_query_sees_few_tokens_and_every_token_knows_who_sees_it():
-    plan = plan_tokens((2**20,), 8, 2048, 8)
+    plan = plan_tokens((2**20,), TokenSizes(8, 2048, 8, 2048))
     assert plan.totals == [2**17, 2**14, 2**11, 2**8] and set(plan.numbers) == {256 + 3 * 224}
-    plan = plan_tokens((208, 16, 112), BLOCK, NEAR, FAN)
+    plan = plan_tokens((208, 16, 112), TokenSizes(BLOCK, NEAR, FAN, NEAR))
     for token in range(sum(plan.totals)):
         places = plan.places[plan.offsets[token] : plan.offsets[token + 1]]
         assert sorted(places) == sorted((plan.seen.ravel() == token).nonzero()[0])
@@ -215,6 +239,8 @@ def test_a_query_sees_few_tokens_and_every_token_knows_who_sees_it():
     [
         (dict(near=20), "near: got 20, wanted a multiple of block_size 4 times fan 2"),
         (dict(fan=1), "fan: got 1, wanted at least 2"),
+        (dict(levels_beyond=16), "levels_beyond: got 16, wanted at least near 32"),
+        (dict(near=None, levels_beyond=64), "levels_beyond: got 64, wanted None without near"),
         (dict(beam=1, topk=3), "beam: got 1, wanted at least topk 3 children of fan 2 each"),
     ],
 )

@@ -7,6 +7,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from pointcept_bsa.geometry.ball_tree import BallTree
+from pointcept_bsa.geometry.token_tree import TokenSizes
 from pointcept_bsa.layers.token_levels import TokenLevels
 from pointcept_bsa.ops import tree_attention as attention
 from pointcept_bsa.ops import tree_descent as descent
@@ -36,7 +37,7 @@ def tokens_of(sizes, dim, dtype, beam=4):
     ball, block, near, fan, lengths = sizes
     torch.manual_seed(0)
     layout = BallTree.build(torch.randn(sum(lengths), 3, device=DEVICE), lengths, ball, block).layout
-    made = TokenLevels(dim, block, near, fan, beam, 2, "mean")
+    made = TokenLevels(dim, TokenSizes(block, near, fan, near), beam, 2, "mean")
     k, v = (torch.randn(sum(layout.blocks), HEADS, dim, device=DEVICE).to(dtype) for _ in range(2))
     return made, made(k, v, layout), layout
 

@@ -220,14 +220,14 @@ def levels_seen(call: LayerCall, point: int) -> Tensor:
     module, layout = call.module, call.layout
     if not isinstance(module, BallSparseAttention) or module.levels is None or layout is None:
         raise InputError("levels: the network has no levels of tokens, wanted BSA-v1m1 with near=...")
-    made = module.levels
-    plan = plan_tokens(layout.slots, made.block_size, made.near, made.fan)
-    node = int(call.slot[point]) // made.near
+    sizes = module.levels.sizes
+    plan = plan_tokens(layout.slots, sizes)
+    node = int(plan.node[int(call.slot[point]) // sizes.block])
     level = np.full(sum(layout.slots), -1)
     starts = np.cumsum([0, *plan.totals])
     for token in plan.seen[node][: plan.numbers[node]]:
         own = int(np.searchsorted(starts, token, side="right")) - 1
-        size = made.block_size * made.fan**own
+        size = sizes.token(own)
         first = int(token - starts[own]) * size
         level[first : first + size] = own
     return torch.tensor(level, device=call.slot.device)[call.slot]
@@ -259,7 +259,7 @@ def draw_token_levels(
     axes: Any = figure.add_subplot(1, 2, 1)
     canvas.paint(axes, colours[level])
     canvas.mark(axes, point, "crimson")
-    sizes = [module.block_size * module.levels.fan**i for i in range(level.max() + 1)]
+    sizes = [module.levels.sizes.token(i) for i in range(level.max() + 1)]
     legend(axes, [(colours[i], f"tokens of {n}: {(level == i).sum()} points") for i, n in enumerate(sizes)])
     axes.set_title("level of the tokens", fontsize=12)
     axes = figure.add_subplot(1, 2, 2)

@@ -124,7 +124,7 @@ def token_weights(q: Tensor, tokens: Tokens, rows: Tensor) -> Tensor:
     slots = layout.coord.shape[0]
     out = torch.zeros(1, dtype=q.dtype, device=q.device)
     for level, part in enumerate(weight.split(plan.totals, -1)):
-        size = layout.block_size * plan.fan**level
+        size = plan.sizes.token(level)
         width = torch.full((part.shape[-1],), size, device=q.device)
         width[-1] = slots - size * (part.shape[-1] - 1)
         out = out + (part / width).repeat_interleave(width, -1)
