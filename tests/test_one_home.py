@@ -7,6 +7,7 @@ opened for writing. Each stands in its home, or in a list here with the reason.
 from __future__ import annotations
 
 import ast
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -91,24 +92,30 @@ def writes(node: ast.Call) -> bool:
     return any(mode.strip("rwxabt+") == "" and set(mode) & set("wxa+") for mode in modes if mode)
 
 
+@cache
+def nodes(path: Path) -> list[ast.AST]:
+    return list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+
+
 def calls(path: Path) -> list[ast.Call]:
-    return [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)]
+    return [node for node in nodes(path) if isinstance(node, ast.Call)]
+
+
+@cache
+def kinds_in(path: Path) -> set[str]:
+    return set().union(*(kinds(node) for node in calls(path)))
 
 
 @pytest.mark.parametrize("kind", HOMES)
 def test_one_home(kind):
-    homes = {
-        str(path.relative_to(ROOT)).removeprefix("pointcept_bsa/")
-        for path in SOURCES
-        if any(kind in kinds(node) for node in calls(path))
-    }
+    homes = {str(path.relative_to(ROOT)).removeprefix("pointcept_bsa/") for path in SOURCES if kind in kinds_in(path)}
     assert homes == HOMES[kind]
 
 
 def test_one_display_of_progress():
     homes = set()
     for path in SOURCES:
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in nodes(path):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names = [node.module or ""] if isinstance(node, ast.ImportFrom) else names
             if {"rich.progress", "tqdm"} & set(names):

@@ -10,7 +10,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
@@ -210,9 +210,20 @@ def _into_file(folder: Path) -> None:
 GRACE, MOMENT = 10.0, 0.5  # seconds: until a worker is killed; after which the caller may look for signals
 
 
+def _context(engine: Engine) -> Any:
+    """Where the system can, workers are copies of a process that has imported what the engine needs, but begun nothing:
+    one that follows upon a crash starts at once."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    needed = {"torch", __name__, *(getattr(engine, part.name).__module__ for part in fields(engine))}
+    context.set_forkserver_preload(sorted(needed))  # what is found on the path of a new Python; the rest is for later
+    return context
+
+
 class _Worker:
     def __init__(self, engine: Engine, device: str | None, threads: int) -> None:
-        context = multiprocessing.get_context("spawn")
+        context = _context(engine)
         self.device = device
         self.connection, other = context.Pipe()
         self.process = context.Process(target=work, args=(other, engine, device, threads))
