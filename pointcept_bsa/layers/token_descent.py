@@ -64,11 +64,10 @@ class Candidates:
             topk: blocks.
             own: None: of the own ball, too.
         """
-        runs = list(self.runs())
-        if len(runs) == 1:
+        if len({self.plan.sizes.top_of(slots) for slots in self.slots}) == 1:
             return self.descend(q, queries, beam, topk, own)
         found = []
-        for clouds, some in runs:
+        for clouds, some in self.runs():
             first, last = (sum(queries[:cloud]) for cloud in (clouds.start, clouds.stop))
             before = sum(self.plan.tokens[0][: clouds.start])
             theirs = own
@@ -78,13 +77,17 @@ class Candidates:
             found.append(torch.where(chosen >= 0, chosen + before, chosen))
         return torch.cat(found)
 
+    @property
+    def slots(self) -> tuple[int, ...]:
+        """Of each cloud."""
+        return tuple(blocks * self.plan.sizes.block for blocks in self.plan.tokens[0])
+
     def runs(self) -> Iterator[tuple[slice, Candidates]]:
         """Neighbouring clouds of as many levels, and the tokens of theirs."""
         plan, start = self.plan, 0
-        slots = [blocks * plan.sizes.block for blocks in plan.tokens[0]]
-        for _, some in groupby(slots, plan.sizes.top_of):
+        for _, some in groupby(self.slots, plan.sizes.top_of):
             clouds = slice(start, start := start + len(list(some)))
-            of_run = plan_tokens(tuple(slots[clouds]), plan.sizes)
+            of_run = plan_tokens(self.slots[clouds], plan.sizes)
             rows = [slice(sum(n[: clouds.start]), sum(n[: clouds.stop])) for n in plan.tokens[: len(of_run.tokens)]]
             keys, empty = (
                 tuple(x[there] for x, there in zip(of_all, rows, strict=False)) for of_all in (self.keys, self.empty)
@@ -101,7 +104,7 @@ class Candidates:
         if not compares_in_turn(q, keys[top], most, keep):
             balls = None
             if own is not None and inside[top]:
-                balls = tuple(blocks * plan.sizes.block // own.size for blocks in plan.tokens[0])
+                balls = tuple(slots // own.size for slots in self.slots)
             chosen = select_blocks(
                 q,
                 keys[top],
