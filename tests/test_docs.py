@@ -38,6 +38,16 @@ def checkout(tmp_path, monkeypatch):
             del sys.modules[name]
 
 
+PAGES = [ROOT / "README.md", *sorted((ROOT / "pointcept_bsa").rglob("*.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_to_files_lead_somewhere(page):
+    links = re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8"))
+    files = [link for link in links if "://" not in link]
+    assert [link for link in files if not (page.parent / link).exists()] == []
+
+
 def run_command(line: str, monkeypatch: pytest.MonkeyPatch, *more: str) -> None:
     """A line ``python tools/x.py ...`` in this process; fails unless its exit code is 0."""
     words = shlex.split(line)

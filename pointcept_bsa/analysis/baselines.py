@@ -255,6 +255,10 @@ def _datasets(cfg: Config) -> tuple[PointFieldDataset, PointFieldDataset]:
                 f"data.{part}: {type(dataset).__name__} has domains {list(dataset.domains)}, which baselines do not "
                 "tell apart; the constant is in the report of every test"
             )
+        if getattr(dataset, "gives_labels", False):
+            raise InputError(
+                f"data.{part}: {type(dataset).__name__} has classes of points, which baselines do not predict"
+            )
         if not isinstance(dataset, PointFieldDataset):
             raise InputError(f"data.{part}: {type(dataset).__name__} is no set of fields on points, wanted one")
     return train, test

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import torch
 
+from pointcept_bsa.__main__ import main
+from pointcept_bsa.analysis.tune.space import key_paths
 from pointcept_bsa.datasets.custom.labels import count_labels
 from pointcept_bsa.datasets.custom.recipe import Recipe
 from pointcept_bsa.datasets.custom.suggested_config import NETWORKS
@@ -84,6 +86,19 @@ def test_a_test_of_labels_says_that_it_exports_nothing(prepared, tmp_path, capsy
     command = ["--config", str(prepared / "bsa.py"), "--export", "vtu", "--options", f"save_path={tmp_path / 'run'}"]
     assert run_test(command) == 2
     assert "--export: SemSegTester writes no meshes, wanted none; tools/predict.py" in capsys.readouterr().err
+
+
+def test_baselines_are_of_fields(prepared, capsys):
+    assert main(["baselines", "--config", str(prepared / "bsa.py")]) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    wanted = "CustomLabelDataset has classes of points, which baselines do not predict"
+    assert error == f"error: data.train: {wanted}"
+
+
+def test_the_search_of_the_written_config_finds_the_features(prepared):
+    cfg = load_config(str(prepared / "bsa.py"))
+    places = key_paths(cfg, "data.*.transform.FourierFeatures.num_bands")
+    assert [place[1] for place in places] == ["train", "val", "test"] and "num_classes" in cfg.data
 
 
 def test_the_dry_run_counts_them(tmp_path, prepare_tool, capsys):

@@ -18,6 +18,7 @@ from pointcept_bsa.geometry.ball_tree import BallTree
 from pointcept_bsa.geometry.exchange import Exchange, forth_together
 from pointcept_bsa.geometry.part_plan import pieces_of, plan_part
 from pointcept_bsa.geometry.part_tree import PartTree
+from pointcept_bsa.geometry.token_tree import TokenSizes
 from pointcept_bsa.geometry.tree_plan import plan_tree
 
 BALL, BLOCK = 16, 4
@@ -55,7 +56,7 @@ def own_points(clouds: list[torch.Tensor], rank: int, count: int) -> list[torch.
     return [x[c[rank] : c[rank + 1]] for x, c in zip(clouds, cuts, strict=True)]
 
 
-def parts(rank: int, count: int, levels: tuple[int, int] | None) -> dict:
+def parts(rank: int, count: int, levels: TokenSizes | None) -> dict:
     found, token_part.SPARE = {}, 1
     for case in CASES:
         own = own_points(batch(case), rank, count)
@@ -82,7 +83,7 @@ def parts(rank: int, count: int, levels: tuple[int, int] | None) -> dict:
 
 @pytest.mark.parametrize("count, wide", [(2, None), (3, None), (4, None), (2, 2 * BALL)])
 def test_the_parts_make_up_the_tree(count, wide):
-    found = together(count, parts, count, wide and (wide, 2))
+    found = together(count, parts, count, wide and TokenSizes(BLOCK, wide, 2, wide))
     for case in CASES:
         clouds = batch(case)
         tree = BallTree.build(torch.cat(clouds), tuple(map(len, clouds)), BALL, BLOCK, rotate=45.0)

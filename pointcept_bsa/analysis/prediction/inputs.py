@@ -276,7 +276,7 @@ class _Source:
         source = given or info.source
         known = sorted([*self.mesh.point_data, *self.mesh.field_data])
         cells = f" (a cell field of that name cannot be used: {source!r})" if source in self.mesh.cell_data else ""
-        faces = " or faces to compute it from" if info.key == "normal" else ""
+        faces = " or faces to compute it from" if info.key == "normal" and self.surface is None else ""
         kind = "value" if info.kind in GLOBAL else "point field"
         return InputError(
             f"{self.name}: has no {kind} {source!r}{faces}, which the network was trained with ({transform}); it has "

@@ -230,6 +230,8 @@ def _walk(node: Any, keys: list[str], before: KeyPath, path: str) -> Iterator[Ke
         raise InputError(
             f"search: got {path!r}, but {where} has no {key!r}{nearest(key, known) or f'; it has {sorted(known)}'}"
         )
+    if key == "*" and rest:  # beside the parts of ``data`` there may be numbers and lists of names
+        steps = [step for step in steps if isinstance(node[step], DICTS)] or steps
     for step in steps:
         yield from _walk(node[step], rest, (*before, step), path)
 

@@ -24,7 +24,7 @@ from pointcept_bsa.datasets.custom.features import (
     wall_distance,
 )
 from pointcept_bsa.datasets.custom.sources import read_source
-from pointcept_bsa.datasets.custom.table import Table, parameters_of
+from pointcept_bsa.datasets.custom.table import Table, no_row, parameters_of
 from pointcept_bsa.datasets.inputs import GLOBAL, FieldInfo
 from pointcept_bsa.errors import InputError, nearest
 from pointcept_bsa.mesh_io import Mesh
@@ -51,7 +51,10 @@ def check_used(recipe: Recipe, table: Table) -> None:
     columns = sorted({key for row in table.values() for key in row})
     asked = {match.group(1) if (match := COLUMNS.fullmatch(name)) else name for name in recipe.fields}
     if table and not asked.intersection(columns):
-        raise InputError(f"parameters: none of the columns {columns[:20]} is among the fields {list(recipe.fields)}")
+        rows = f"the first column has the names of the samples: {sorted(table)[:3]}"
+        raise InputError(
+            f"parameters: none of the columns {columns[:20]} is among the fields {list(recipe.fields)} ({rows})"
+        )
 
 
 @dataclass(frozen=True)
@@ -135,7 +138,8 @@ def sample_of(mesh: Mesh, path: Path, name: str, recipe: Recipe, table: Table, d
     space = dimension or recipe.dimension or detect_dimension(mesh.points)
     if space == 2 and detect_dimension(mesh.points) != 2:
         raise InputError(f"{path}: z is not the same at all points, wanted a flat cloud, or --dimension 3")
-    reader = FieldReader(mesh, recipe, parameters_of(table, name), path, space)
+    absent = no_row(table, name)
+    reader = FieldReader(mesh, recipe, parameters_of(table, name), path, space, absent)
     arrays = {"coord": mesh.points[:, :space]}
     infos = {}
     for source in (*recipe.target, *recipe.fields):
@@ -165,10 +169,14 @@ def available_fields(mesh: Mesh, table_row: dict[str, float]) -> dict[str, str]:
 
 
 class FieldReader:
-    """Reads fields of a mesh by name, as the recipe says; ``row``: the parameters of the table for this sample."""
+    """Reads fields of a mesh by name, as the recipe says; ``row``: the parameters of the table for this sample, and
+    ``absent`` what to say of a table that has none."""
 
-    def __init__(self, mesh: Mesh, recipe: Recipe, row: dict[str, float], path: Path, dimension: int) -> None:
+    def __init__(
+        self, mesh: Mesh, recipe: Recipe, row: dict[str, float], path: Path, dimension: int, absent: str = ""
+    ) -> None:
         self.mesh, self.recipe, self.row, self.path, self.dimension = mesh, recipe, row, path, dimension
+        self.absent = absent
 
     def read(self, source: str) -> tuple[np.ndarray, str]:
         """Values (N, k), or (1, k) of a global field, and the kind."""
@@ -188,7 +196,9 @@ class FieldReader:
             if asked & {*self.mesh.left_out}:
                 wanted = "what is there under this name holds no real numbers (text, complex, objects), wanted numbers"
                 raise MissingField(f"{self.path}: field {source!r}: {wanted}; it has {names[:20]}", source)
-            hint = nearest(source, names)
+            hint = nearest(source, names) + self.absent
+            if source == "wall_distance":
+                hint += "; --wall-mask FIELD has it worked out"
             raise MissingField(f"{self.path}: has no field {source!r}, it has {names[:20]}{hint}", source)
         values, kind = found
         _, first, colon, last = match.groups()

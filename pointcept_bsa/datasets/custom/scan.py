@@ -52,6 +52,7 @@ class Scan:
     Attributes:
         dimension: of space.
         points: sample -> number of points.
+        heights: z of flat samples, which is left out -> the first of them.
         fields: key -> what was seen of it, "coord" among them.
         bad: sample -> why it cannot be used, one line.
         duplicates: sample -> points at the place of another one.
@@ -73,6 +74,7 @@ class Scan:
 
     dimension: int = 0
     points: dict[str, int] = field(default_factory=dict)
+    heights: dict[float, str] = field(default_factory=dict)
     fields: dict[str, FieldCount] = field(default_factory=dict)
     bad: dict[str, str] = field(default_factory=dict)
     missing: Counter = field(default_factory=Counter)
@@ -121,6 +123,8 @@ def _look_at(seen: Scan, name: str, path: Path, recipe: Recipe, table: Table) ->
     coord = sample.arrays["coord"]
     seen.dimension = seen.dimension or coord.shape[1]
     seen.points[name] = len(coord)
+    if coord.shape[1] == 2:
+        seen.heights.setdefault(float(mesh.points[0, 2]), name)
     double = len(coord) - len(np.unique(coord, axis=0))
     if double:
         seen.duplicates[name] = double
@@ -204,9 +208,15 @@ def precision_lines(seen: Scan) -> list[str]:
 
 
 def sample_lines(seen: Scan) -> list[str]:
-    """Return a line for samples that are zero, of which no relative error can be told, for faces that are ordered in
-    different ways, and for unlike sizes."""
+    """Return a line for flat samples at several heights, for samples that are zero, of which no relative error can be
+    told, for faces that are ordered in different ways, and for unlike sizes."""
     lines = []
+    if len(seen.heights) > 1:
+        low, high = min(seen.heights), max(seen.heights)
+        lines.append(
+            f"dimension 2: z is {low:g} in {seen.heights[low]}, {high:g} in {seen.heights[high]}, and is left out; "
+            "--dimension 3 keeps it"
+        )
     if seen.zero:
         lines.append(
             f"target: zero at all points of {len(seen.zero)} samples ({', '.join(seen.zero[:3])}): they have no "

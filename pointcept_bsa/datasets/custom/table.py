@@ -73,6 +73,14 @@ def parameters_of(table: Table, name: str) -> dict[str, float]:
     return {} if row is None else table[row]
 
 
+def no_row(table: Table, name: str) -> str:
+    """Words for a sample that a table has no row for; none where it has one, or where there is no table."""
+    if not table or _row_name(table, name) is not None:
+        return ""
+    names = ", ".join(map(repr, sorted(table)[:3])) + (", ..." if len(table) > 3 else "")
+    return f"; --parameters has no row for the sample {name!r} (it has {names}), wanted its name in the first column"
+
+
 def _row_name(table: Table, name: str) -> str | None:
     whole = plain_name(name)
     return next((row for row in (whole, whole.rsplit("/", 1)[-1]) if row in table), None)

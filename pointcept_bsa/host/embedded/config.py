@@ -62,7 +62,8 @@ def load_config(path: str, options: Mapping[str, Any] | None = None) -> Config:
     path = config_path(path)
     if not os.path.isfile(path):
         hint = nearest(path.removeprefix("configs/").removesuffix(".py"), config_names())
-        raise InputError(f"--config {path!r}: no such file{hint}")
+        what = "is a folder, wanted a file" if os.path.isdir(path) else "no such file"
+        raise InputError(f"--config {path!r}: {what}{hint}")
     _refuse_other_files(path, f"--config {path!r}")
     try:
         _refuse_other_bases(os.path.abspath(path))

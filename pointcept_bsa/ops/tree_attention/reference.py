@@ -27,10 +27,12 @@ def tree_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, lists: TokenLi
     out = []
     for own, seen, number in zip(q.split(lists.queries), lists.tokens, lists.numbers, strict=True):
         index = seen[:number].long()
-        # With a leading dimension: without one torch writes all scores to memory.
-        own, keys, values = (t.transpose(0, 1).unsqueeze(0) for t in (own, k[index], v[index]))
-        scores = rows[index].to(q.dtype).view(1, 1, 1, -1)
-        out.append(F.scaled_dot_product_attention(own, keys, values, scores).squeeze(0).transpose(0, 1))
+        # With a leading dimension torch writes no scores to memory. Its backward pass then makes the softmax again,
+        # which costs digits where that is saturated: not in double precision, where nobody looks at the time.
+        shape = () if q.dtype == torch.float64 else (1,)
+        own, keys, values = (t.transpose(0, 1)[(None,) * len(shape)] for t in (own, k[index], v[index]))
+        scores = rows[index].to(q.dtype).view(*shape, 1, 1, -1)
+        out.append(F.scaled_dot_product_attention(own, keys, values, scores).view(-1, *own.shape[-2:]).transpose(0, 1))
     return torch.cat(out)
 
 
