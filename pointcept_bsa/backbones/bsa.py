@@ -37,7 +37,8 @@ class BSATransformer(AnchoredTree):
         near, fan, beam: compression and selection in O(N log N) over levels of coarse tokens, with ``near`` the slots
             that see each other's blocks (a multiple of ``block_size * fan``); None: as published. See
             :class:`.TokenLevels`.
-        levels_beyond: clouds of at most so many slots have blocks alone, at least ``near``; None: ``near``.
+        levels_beyond: clouds of at most so many slots have blocks alone, at least ``near``; None: ``near``. Slots of
+            padding count: a multiple of ``pad_clouds`` keeps a cloud on its side.
         mp_steps: message passing steps before the blocks, for clouds of thousands of points, see docs/recipe.md; 0: a
             linear embedding, as published.
         edges, num_neighbors, radius: whom a point hears from, see :func:`.find_neighbors`; a sample's

@@ -222,3 +222,17 @@ def test_a_field_named_like_columns_of_another_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"'v\[0\]' is a field and columns of 'v'"):
         CustomFieldDataset("train", str(tmp_path), target=["v[0]"])
     assert CustomFieldDataset("train", str(tmp_path), target=["v[1]"])[0]["target"].shape == (5, 1)
+
+
+@pytest.mark.parametrize(("more", "told"), [((), True), (("--dimension", "3"), False)])
+def test_flat_samples_at_several_heights_are_told(tmp_path, prepare_tool, capsys, more, told):
+    (tmp_path / "raw").mkdir()
+    for number in range(6):
+        coord = np.random.default_rng(number).random((20, 3))
+        coord[:, 2] = number / 8
+        np.savez(tmp_path / "raw" / f"s{number}.npz", coord=coord, p=coord[:, 0] + coord[:, 2])
+    for dry in (("--dry-run",), ()):
+        command = ["custom", "--src", str(tmp_path / "raw"), "--dst", str(tmp_path / "out"), "--target", "p"]
+        assert prepare_tool.main([*command, *more, *dry]) == 0
+        line = "dimension 2: z is 0 in s0, 0.625 in s5, and is left out; --dimension 3 keeps it"
+        assert (line in capsys.readouterr().out) == told

@@ -83,3 +83,17 @@ def test_a_row_or_a_name_of_two_things_is_refused(files, tmp_path, prepare_tool,
     (tmp_path / "split.json").write_text('{"train": ["s00"], "train": ["s01"], "test": ["s02"]}')
     assert prepare(prepare_tool, root, tmp_path / "out", "--split-file", str(tmp_path / "split.json")) == 2
     assert "the name 'train' comes twice" in capsys.readouterr().err
+
+
+def test_samples_without_a_row_of_the_table_are_told_how_to_name_it(files, tmp_path, prepare_tool, capsys):
+    root, _ = files
+    (tmp_path / "cases.csv").write_text("name,alpha\ns00.vtu,1\nother,2\n")
+    more = ("--parameters", str(tmp_path / "cases.csv"), "--feature")
+    assert prepare(prepare_tool, root, tmp_path / "out", *more, "alpha") == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert "; --parameters has no row for the sample 's" in error and "(it has 'other', 's00.vtu')" in error
+    assert prepare(prepare_tool, root, tmp_path / "out", *more, "wall") == 2
+    assert "(the first column has the names of the samples: ['other', 's00.vtu'])" in capsys.readouterr().err
+    assert prepare(prepare_tool, root, tmp_path / "out", "--feature", "wall_distance") == 2
+    assert "has no field 'wall_distance'" in (error := capsys.readouterr().err.splitlines()[-1])
+    assert "; --wall-mask FIELD has it worked out" in error and not (tmp_path / "out").exists()

@@ -305,34 +305,6 @@ def test_options_that_nothing_asks_for_are_refused(files, tmp_path, prepare_tool
         CustomFieldDataset("train", str(root), target=["wall"], units={"wal": "m"})
 
 
-def test_samples_without_a_row_of_the_table_are_told_how_to_name_it(files, tmp_path, prepare_tool, capsys):
-    root, _ = files
-    (tmp_path / "cases.csv").write_text("name,alpha\ns00.vtu,1\nother,2\n")
-    more = ("--parameters", str(tmp_path / "cases.csv"), "--feature")
-    assert prepare(prepare_tool, root, tmp_path / "out", *more, "alpha") == 2
-    error = capsys.readouterr().err.splitlines()[-1]
-    assert "; --parameters has no row for the sample 's" in error and "(it has 'other', 's00.vtu')" in error
-    assert prepare(prepare_tool, root, tmp_path / "out", *more, "wall") == 2
-    assert "(the first column has the names of the samples: ['other', 's00.vtu'])" in capsys.readouterr().err
-    assert prepare(prepare_tool, root, tmp_path / "out", "--feature", "wall_distance") == 2
-    assert "has no field 'wall_distance'" in (error := capsys.readouterr().err.splitlines()[-1])
-    assert "; --wall-mask FIELD has it worked out" in error and not (tmp_path / "out").exists()
-
-
-@pytest.mark.parametrize(("more", "told"), [((), True), (("--dimension", "3"), False)])
-def test_flat_samples_at_several_heights_are_told(tmp_path, prepare_tool, capsys, more, told):
-    (tmp_path / "raw").mkdir()
-    for number in range(6):
-        coord = np.random.default_rng(number).random((20, 3))
-        coord[:, 2] = number / 8
-        np.savez(tmp_path / "raw" / f"s{number}.npz", coord=coord, p=coord[:, 0] + coord[:, 2])
-    for dry in (("--dry-run",), ()):
-        command = ["custom", "--src", str(tmp_path / "raw"), "--dst", str(tmp_path / "out"), "--target", "p"]
-        assert prepare_tool.main([*command, *more, *dry]) == 0
-        line = "dimension 2: z is 0 in s0, 0.625 in s5, and is left out; --dimension 3 keeps it"
-        assert (line in capsys.readouterr().out) == told
-
-
 def clouds(folder, number=6, **fields):
     """Files of 20 points; a field is a function of positions (20, 3) and the number of the sample."""
     folder.mkdir()
