@@ -69,7 +69,7 @@ class GaussianRegressor(DefaultRegressor):
     deviation (``GaussianHead``). Criteria of values, as ``MSELoss``, are given the mean.
     """
 
-    predicts_variance = takes_variance = True
+    predicts_variance = takes_variance = hands_on = True
 
     def __init__(self, *args: Any, **options: Any):
         super().__init__(*args, **options)

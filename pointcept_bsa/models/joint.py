@@ -84,7 +84,7 @@ class JointRegressor(DefaultRegressor):
         InputError: no domains, one without head or criteria, a weight below 0, a loss that cannot leave out points.
     """
 
-    takes_variance = True
+    takes_variance = hands_on = True
 
     def __init__(
         self,

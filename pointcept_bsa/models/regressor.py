@@ -43,6 +43,7 @@ class DefaultRegressor(nn.Module):
     """
 
     takes_variance = False  # whether heads of distributions fit
+    hands_on = True  # the backbone gets the sample's coordinates and features as they are
 
     def __init__(
         self,

@@ -34,6 +34,8 @@ class DefaultSegmentorV2(nn.Module):
         InputError: no criteria.
     """
 
+    hands_on = True  # the backbone gets the sample's coordinates and features as they are
+
     def __init__(
         self,
         num_classes: int,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from pointcept_bsa.datasets.statistics import put_off
 from pointcept_bsa.distributed import mesh
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.host.embedded.config import Config
-from pointcept_bsa.host.embedded.registry import build_dataset
+from pointcept_bsa.host.embedded.registry import MODELS, build_dataset
 from pointcept_bsa.training.env import seeded
 from pointcept_bsa.training.evaluation.training_range import other_part
 from pointcept_bsa.training.loader import SharedSamples, refuse_empty
@@ -31,7 +32,8 @@ def look_at_data(cfg: Config, parts: Iterable[str]) -> None:
 
     Raises:
         InputError: a data set that cannot be made, one whose samples are made otherwise than those of "train", one
-            without samples (but for "val"), a first sample that cannot be read or does not go through its transforms.
+            without samples (but for "val"), a first sample that cannot be read, does not go through its transforms or
+            has other widths than the backbone takes.
     """
     with put_off(), seeded(0):
         datasets = {f"data.{part}": build_dataset(cfg.data[part], path=f"data.{part}") for part in parts}
@@ -47,5 +49,23 @@ def look_at_data(cfg: Config, parts: Iterable[str]) -> None:
             if path != "data.val":  # a protocol may have no validation samples: the evaluator says so
                 refuse_empty(dataset, path)
             samples = SharedSamples(dataset, 0) if mesh.context_size() > 1 else dataset
-            for _ in guarded((samples[0] for _ in range(len(samples))[:1]), path, workers=0):
-                pass
+            for sample in guarded((samples[0] for _ in range(len(samples))[:1]), path, workers=0):
+                refuse_other_widths(cfg, sample, path)
+
+
+def refuse_other_widths(cfg: Config, sample: Mapping[str, Any], path: str) -> None:
+    """Raise ``InputError`` where a sample has other widths than the backbone is said to take.
+
+    Only of models that say they hand their samples on as they are (``hands_on = True`` in the very class: one derived
+    from it may add features), and of what the config says.
+    """
+    model = MODELS.get(str(cfg.model.get("type")))
+    if model is None or not vars(model).get("hands_on"):
+        return
+    backbone = cfg.model.get("backbone") or {}
+    for key, argument in (("feat", "in_channels"), ("coord", "dimensionality")):
+        wanted, found = backbone.get(argument), sample.get(key)
+        if isinstance(wanted, int) and found is not None and found.shape[-1] != wanted:
+            raise InputError(
+                f"{path}: {key}: got {found.shape[-1]} channels, wanted model.backbone.{argument}={wanted}"
+            )

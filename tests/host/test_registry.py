@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from pointcept_bsa.errors import InputError
-from pointcept_bsa.host.embedded.registry import Registry
+from pointcept_bsa.host.embedded.registry import DATASETS, Registry
 
 
 @pytest.fixture
@@ -58,3 +58,29 @@ def test_mistakes_name_the_place_and_the_nearest_name(parts, cfg, message):
     with pytest.raises(InputError) as caught:
         parts.build(cfg, path="model")
     assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("cfg", "message"),
+    [
+        (
+            {"type": "PipeDataset", "feilds": ()},
+            "data (PipeDataset): unknown argument 'feilds' (did you mean 'fields'?)",
+        ),
+        ({"type": "PipeDataset", "transform": 3}, "data (PipeDataset): transform: got 3, wanted "),
+        ({"type": "PipeDataset", "split": 3}, "data (PipeDataset): split: got 3, wanted "),
+    ],
+)
+def test_so_do_those_in_what_a_class_hands_on(cfg, message):
+    with pytest.raises(InputError) as caught:
+        DATASETS.build(cfg, path="data")
+    assert str(caught.value).startswith(message)
+
+
+def test_a_class_of_others_may_hand_on_to_anything(parts):
+    @parts.register_module()
+    class Open:
+        def __init__(self, **more: int) -> None:
+            self.more = more
+
+    assert parts.build({"type": "Open", "radius": 3}).more == {"radius": 3}

@@ -11,7 +11,10 @@ import pytest
 import torch
 
 from pointcept_bsa.datasets.custom import stores
+from pointcept_bsa.errors import InputError
 from pointcept_bsa.host.embedded.config import load_config, run_custom_imports
+from pointcept_bsa.host.embedded.registry import MODELS
+from pointcept_bsa.models.regressor import DefaultRegressor
 from pointcept_bsa.training.cli import train_main
 from pointcept_bsa.training.env import default_setup
 from pointcept_bsa.training.first_look import look_at_data, parts_of_training
@@ -89,6 +92,13 @@ def spoiled(part: str, **changes: np.ndarray):
             ["data.test.scale_to_box=False"],
             "data.test: the samples have other transform than those of the training",
         ),
+        (None, ["model.backbone.in_channels=22"], "data.train: feat: got 21 channels, wanted model.backbone.in_"),
+        (None, ["model.backbone.dimensionality=2"], "data.train: coord: got 3 channels, wanted model.backbone.dim"),
+        (None, ["weight=none.pth"], "weight='none.pth': no such file"),
+        (None, ["resume=True"], "run/model/model_last.pth': no such file"),
+        (None, ["resume=True", "weight=none.pth"], "weight='none.pth': no such file"),
+        (None, ["save_path=/proc/run"], "save_path='/proc/run': cannot be written in /proc"),
+        (None, [f"save_path={__file__}/run"], "cannot be written"),
         (spoiled("val", p=None), [], "s0.npz: has no field 'p'"),
         (spoiled("test", p=np.ones(29)), [], "s0.npz: "),
         (spoiled("test", coord=np.full((30, 3), np.nan)), [], "s0.npz: field 'coord' has "),
@@ -137,3 +147,18 @@ def test_data_of_a_test_are_looked_at_where_a_hook_tests(config, without):
     assert parts_of_training(cfg) == ["train", "val", *(["test"] if not without else [])]
     cfg.evaluate = False
     assert "val" not in parts_of_training(cfg)
+
+
+def test_a_model_that_adds_features_of_its_own_is_not_judged_by_its_samples(config):
+    class WithMore(DefaultRegressor):
+        pass
+
+    cfg = load_config(config, {"model.backbone.in_channels": 22})
+    MODELS.register_module("WithMore", force=True)(WithMore)
+    try:
+        with pytest.raises(InputError, match=r"data.train: feat: got 21 channels"):
+            look_at_data(cfg, ["train"])
+        cfg.model.type = "WithMore"
+        look_at_data(cfg, ["train"])
+    finally:
+        del MODELS._module_dict["WithMore"]

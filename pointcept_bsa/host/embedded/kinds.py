@@ -16,14 +16,34 @@ WORDS = {int: "an integer", float: "a number", bool: "True or False", str: "a te
 PLAIN = (bool, numbers.Number, str, type(None))
 
 
+def constructors(cls: Callable[..., Any]) -> list[Callable[..., Any]]:
+    """What the arguments of a class reach: its constructor, and, as long as one hands on what it does not know
+    (``**common``), that of the class above. A function reaches itself."""
+    if not isinstance(cls, type):
+        return [cls]
+    found: list[Callable[..., Any]] = []
+    for above in cls.__mro__:
+        if above is not object and "__init__" in vars(above):
+            found.append(above.__init__)  # type: ignore[misc]
+            if not hands_on(found[-1]):
+                break
+    return found
+
+
+def hands_on(construct: Callable[..., Any]) -> bool:
+    """Whether it takes arguments of any name."""
+    return any(p.kind is p.VAR_KEYWORD for p in inspect.signature(construct).parameters.values())
+
+
 def wrong_kind(cls: Callable[..., Any], kwargs: Mapping[str, Any]) -> str | None:
     """What is wrong with the first of ``kwargs`` that is of another kind than ``cls`` says; None: nothing."""
-    construct = cls.__init__ if isinstance(cls, type) else cls  # type: ignore[misc]
     try:
-        parameters = inspect.signature(construct).parameters
-        hints = typing.get_type_hints(construct)
+        reached = constructors(cls)
+        said = {construct: typing.get_type_hints(construct) for construct in reversed(reached)}
+        parameters = {name: p for construct in said for name, p in inspect.signature(construct).parameters.items()}
     except (TypeError, ValueError, NameError, AttributeError):  # of C, or of names that are not there when it runs
         return None
+    hints = {name: hint for of_one in said.values() for name, hint in of_one.items()}
     for name, value in kwargs.items():
         if name not in hints or name not in parameters:
             continue

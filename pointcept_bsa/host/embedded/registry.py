@@ -16,7 +16,7 @@ from mmengine.registry import Registry as _Registry
 from mmengine.utils import import_modules_from_strings
 
 from pointcept_bsa.errors import InputError, nearest
-from pointcept_bsa.host.embedded.kinds import wrong_kind
+from pointcept_bsa.host.embedded.kinds import constructors, hands_on, wrong_kind
 from pointcept_bsa.host.memory import is_out_of_memory
 from pointcept_bsa.old_names import old_arguments
 
@@ -116,17 +116,20 @@ def _is_part(less: Any, more: Any) -> bool:
 
 def _check_signature(cls: Any, kwargs: dict[str, Any], where: str) -> None:
     try:
-        parameters = inspect.signature(cls).parameters.values()
+        own = inspect.signature(cls).parameters.values()
+        is_ours = getattr(cls, "__module__", "").startswith("pointcept_bsa.")  # others may hand on to anything
+        reached = constructors(cls) if is_ours else [cls]
+        parameters = [p for construct in reached for p in inspect.signature(construct).parameters.values()]
     except (TypeError, ValueError):  # some C classes have no signature: their own TypeError will tell
         return
-    named = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
-    names = [p.name for p in named]
-    if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+    known = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    names = list(dict.fromkeys(p.name for p in parameters if p.kind in known and p.name != "self"))
+    if not (reached and hands_on(reached[-1])):
         for key in kwargs:
             if key not in names and key not in old_arguments(names):
                 hint = nearest(key, names) or f"; it takes {', '.join(names) or 'no arguments'}"
                 raise LocatedError(f"{where}: unknown argument {key!r}{hint}")
-    missing = [p.name for p in named if p.default is p.empty and p.name not in kwargs]
+    missing = [p.name for p in own if p.kind in known and p.default is p.empty and p.name not in kwargs]
     if missing:
         raise LocatedError(f"{where}: missing argument {', '.join(map(repr, missing))}")
 

@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, TypeVar
 
 from pointcept_bsa.errors import InputError
@@ -18,8 +19,9 @@ from pointcept_bsa.files.json_file import write_json
 from pointcept_bsa.host.embedded import comm
 from pointcept_bsa.host.embedded.config import Config
 from pointcept_bsa.host.embedded.logger import get_root_logger
+from pointcept_bsa.host.weight import refuse_no_file
 from pointcept_bsa.training.checkpoints.files import link_checked
-from pointcept_bsa.training.checkpoints.store import load_newest
+from pointcept_bsa.training.checkpoints.store import load_newest, versions
 from pointcept_bsa.training.env import describe
 
 if TYPE_CHECKING:
@@ -151,7 +153,8 @@ def _is_free(folder: Path) -> bool:
 def claim(cfg: Config) -> None:
     """Lock ``save_path``, if it is there, and refuse it if it holds a run that this training would not go on with.
 
-    Called in every process. Raises ``InputError``.
+    So is one that cannot be written, and weights to begin with that are not there: nothing long has run yet. Called in
+    every process. Raises ``InputError``.
     """
     _by_main(lambda: _claim(cfg))
 
@@ -162,6 +165,7 @@ def _claim(cfg: Config) -> None:
         lock_folder(folder)
     held = what_it_holds(folder)
     if held is None or (cfg.resume and is_own(checkpoint_to_resume(cfg), cfg)):
+        _refuse_in_vain(cfg)
         return
     if cfg.resume:
         raise InputError(
@@ -173,6 +177,20 @@ def _claim(cfg: Config) -> None:
     if "model" in held:
         choices = ["resume=True goes on with it", *choices, "resume=weights begins another from its weights"]
     raise InputError(f"save_path={folder!r}: holds a run ({held}), which is not overwritten; {', '.join(choices)}")
+
+
+def _refuse_in_vain(cfg: Config) -> None:
+    """Raise ``InputError`` where the weights to begin with are not there, or ``save_path`` cannot be made."""
+    weight = checkpoint_to_resume(cfg) if cfg.resume else cfg.weight
+    if weight is not None and not any(path.is_file() for path in versions(Path(weight))[: None if cfg.resume else 1]):
+        refuse_no_file(weight)
+    folder = Path(cfg.save_path).absolute()
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    try:
+        with TemporaryDirectory(prefix=".pcbsa", dir=there):  # what may be written is told by writing alone
+            pass
+    except OSError as error:
+        raise InputError(f"save_path={cfg.save_path!r}: cannot be written in {there} ({error.strerror})") from error
 
 
 def _by_main(work: Callable[[], T]) -> T:
