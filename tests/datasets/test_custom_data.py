@@ -14,6 +14,7 @@ from pointcept_bsa.datasets.prepared import PreparedFolder
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.mesh_io import Mesh, write_mesh
 from pointcept_bsa.training import cli
+from pointcept_bsa.training.trainer import DefaultTrainer
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -199,7 +200,7 @@ def test_samples_at_rest_train_and_what_they_upset_is_told(tmp_path, prepare_too
     assert (tmp_path / "by_mse/model/model_best.pth").is_file()
 
 
-def test_a_start_that_was_broken_off_does_not_bind_the_next(tmp_path, prepare_tool, capsys):
+def test_a_start_that_was_broken_off_does_not_bind_the_next(tmp_path, prepare_tool, capsys, monkeypatch):
     for i in range(8):
         write_sample(tmp_path / "raw", f"s{i}", "npz", surface(i))
     assert prepare(prepare_tool, tmp_path / "raw", tmp_path / "data") == 0
@@ -210,7 +211,13 @@ def test_a_start_that_was_broken_off_does_not_bind_the_next(tmp_path, prepare_to
     splits = ("train", "val", "test")
     unscaled = [f"data.{split}.scale_to_box=False" for split in splits]
     unscaled += [f"data.{split}.transform.2.keys=[coord,target,name,grid_coord]" for split in splits]  # no position
-    assert cli.train_main([*command, *unscaled, "model.backbone.in_channels=5"]) == 2  # found in the first iteration
+
+    def fails(trainer):
+        raise InputError("found in the first iteration")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(DefaultTrainer, "run_step", fails)
+        assert cli.train_main([*command, *unscaled]) == 2
     assert (tmp_path / "run/training_range.json").is_file()
     assert cli.train_main(command) == 0
 
@@ -236,3 +243,24 @@ def test_flat_samples_at_several_heights_are_told(tmp_path, prepare_tool, capsys
         assert prepare_tool.main([*command, *more, *dry]) == 0
         line = "dimension 2: z is 0 in s0, 0.625 in s5, and is left out; --dimension 3 keeps it"
         assert (line in capsys.readouterr().out) == told
+
+
+STREAM = ("--surface-pressure", "Static Pressure", "density=1.2", "velocity=30", "flow=1,0,0", "up=0,0,1")
+
+
+@pytest.mark.parametrize(
+    ("faces", "said"),
+    [
+        ((0, 1, 2, 3), None),
+        ((0, 1), "2 of 4 samples have no faces, over which"),
+        ((), "no sample has faces, over which"),
+    ],
+)
+@pytest.mark.parametrize("dry", [False, True])
+def test_a_surface_pressure_without_faces_is_said(tmp_path, prepare_tool, capsys, faces, said, dry):
+    for i in range(4):
+        mesh = surface(i)
+        write_sample(tmp_path / "raw", f"s{i}", "vtp" if i in faces else "folder", mesh)
+    assert prepare(prepare_tool, tmp_path / "raw", tmp_path / "out", *STREAM, *(["--dry-run"] if dry else [])) == 0
+    told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("--surface-pressure: ")]
+    assert len(told) == (said is not None) and (said is None or said in told[0])

@@ -89,6 +89,14 @@ def checked_surface_pressure(
     return found
 
 
+def bare_lines(declared: object, samples: int, faces: int) -> list[str]:
+    """What to say of a declaration where of so many samples so many have faces: nothing where all have."""
+    if declared is None or faces >= samples:
+        return []
+    which = f"{samples - faces} of {samples} samples have no faces" if faces else "no sample has faces"
+    return [f"--surface-pressure: {which}, over which a test would integrate it: no drag and lift there"]
+
+
 def _shear(name: Any, columns: Mapping[str, int], argument: str) -> dict[str, str]:
     """The entry of the wall shear stress, by the key of the samples; none for None."""
     if name is None:

@@ -22,7 +22,7 @@ from pointcept_bsa.datasets.custom.sources import find_samples
 from pointcept_bsa.datasets.custom.splits import Lists, make_split, shared_samples, torn_series_notes
 from pointcept_bsa.datasets.custom.stores import FIELDS_FILE, Field, fields_content, notes_of
 from pointcept_bsa.datasets.custom.suggested_config import suggested_configs
-from pointcept_bsa.datasets.custom.surface_pressure import checked_surface_pressure, parse_surface_pressure
+from pointcept_bsa.datasets.custom.surface_pressure import bare_lines, checked_surface_pressure, parse_surface_pressure
 from pointcept_bsa.datasets.custom.table import Table, check_rows, read_parameters
 from pointcept_bsa.datasets.inputs import GLOBAL
 from pointcept_bsa.datasets.prepare.layout import (
@@ -196,7 +196,8 @@ class _Plan:
         """A line for each thing that makes the data, or a test on them, doubtful."""
         seen = self.seen
         shared = shared_samples(seen.digests, self.used)
-        return [*precision_lines(seen), *sample_lines(seen), *self.torn(), *shared]
+        bare = bare_lines(self.declared, len(self.names), seen.faces)
+        return [*precision_lines(seen), *sample_lines(seen), *bare, *self.torn(), *shared]
 
     def torn(self) -> list[str]:
         """A note of a draw that leaves steps of one simulation on both sides."""
@@ -264,7 +265,8 @@ class _Plan:
         counts = ", ".join(f"{part} {len(names)}" for part, names in lists.items())
         unlisted = f"; {len(self.unlisted)} samples not listed" if self.unlisted else ""
         print(f"protocol {self.protocol}: {counts}{unlisted}")
-        print("\n".join([*self.torn(), *report(seen, self.sources), *shared_samples(seen.digests, self.used)]))
+        bare = bare_lines(self.declared, len(self.names), seen.faces)
+        print("\n".join([*self.torn(), *report(seen, self.sources), *bare, *shared_samples(seen.digests, self.used)]))
         if self.recipe.label is not None and seen.labels:
             print("\n".join(label_lines(seen.labels, self.recipe.label)))
         print(f"size on disk: about {self._bytes(self.names) / 1e6:.1f} MB")
