@@ -1,3 +1,3 @@
 _base_ = ["bsa.py"]
 save_path = "exp/ahmedml/{{fileBasenameNoExtension}}"
-model = dict(backbone=dict(near=2048, fan=8, levels_beyond=4096))
+model = dict(backbone={{_base_._levels}})

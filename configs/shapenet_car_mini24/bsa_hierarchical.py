@@ -1,3 +1,3 @@
 _base_ = ["bsa.py"]
 save_path = "exp/shapenet_car_mini24/{{fileBasenameNoExtension}}"
-model = dict(backbone=dict(near=2048, fan=8, levels_beyond=4096, mp_steps=0))
+model = dict(backbone={{_base_._levels}})

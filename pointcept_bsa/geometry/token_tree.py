@@ -59,6 +59,10 @@ class TokenSizes:
             return None
         return cls(block, near, fan, near if beyond is None else beyond)
 
+    def divide(self, slots: tuple[int, ...]) -> bool:
+        """Whether a cloud of these has levels."""
+        return max(slots) > self.beyond
+
     def near_of(self, slots: int) -> int:
         """Slots of a near node in a cloud of so many."""
         return self.near if slots > self.beyond else slots
@@ -111,6 +115,15 @@ class TokenTree:
         """(M,) int32 ``numbers``, always the same table."""
         lengths: np.ndarray = derived(self.seen, "lengths", lambda: np.asarray(self.numbers, np.int32))
         return lengths
+
+    @property
+    def plain(self) -> np.ndarray | None:
+        """(T_0,) True for the blocks of clouds without levels; None where all have them."""
+        divided = [blocks * self.sizes.block > self.sizes.beyond for blocks in self.tokens[0]]
+        if all(divided):
+            return None
+        table: np.ndarray = derived(self.seen, "plain", lambda: ~np.repeat(divided, self.tokens[0]))
+        return table
 
     @property
     def totals(self) -> list[int]:

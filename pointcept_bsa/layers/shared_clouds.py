@@ -27,9 +27,15 @@ from pointcept_bsa.ops.selected_attention import selected_attention
 
 class CoarseKeys:
     """Keys and values (own blocks, Hkv, D) of blocks, or of tokens of several ``levels`` above them, for the queries of
-    all processes that share the clouds. They are on their way when this is made."""
+    all processes that share the clouds. They are on their way when this is made.
+
+    Attributes:
+        levels: None, too, where no cloud is large enough to have them.
+    """
 
     def __init__(self, k: Tensor, v: Tensor, layout: BallLayout, levels: TokenLevels | None = None):
+        if levels is not None and not levels.sizes.divide(layout.of_clouds.slots):
+            k, levels = levels.unmerged(k), None
         self.k, self.v, self.layout, self.levels = k, v, layout, levels
         self.coming: Gathering | TokensOfClouds | None = None
         if isinstance(layout, PartLayout):

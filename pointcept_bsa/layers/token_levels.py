@@ -31,7 +31,8 @@ class LevelCounts:
     """How many points the tokens hold.
 
     Attributes:
-        log: (T,) logarithm of the points of each token, -inf for none; single precision or better.
+        log: (T,) logarithm of the points of each token, -inf for none; single precision or better. Blocks of clouds
+            without levels count alike, as published: 0.
         empty: (T_j,) True for tokens without points, by level.
         shares: (T_j f, 1, 1) for each level from 1 on, the share of each child in the points of its token; zero where
             there is no child.
@@ -54,7 +55,8 @@ class LevelCounts:
             child = child.index_copy(0, on_device(home, valid.device), counts[-1])
             counts.append(child.view(-1, fan).sum(1))
             shares.append((child.view(-1, fan) / counts[-1].clamp(min=1).unsqueeze(1)).view(-1, 1, 1).to(dtype))
-        return cls.made(torch.cat(counts).log(), tuple(c == 0 for c in counts), tuple(shares))
+        log = torch.cat([weights(counts[0], plan), *counts[1:]]).log()
+        return cls.made(log, tuple(c == 0 for c in counts), tuple(shares))
 
     @classmethod
     def made(cls, log: Tensor, empty: tuple[Tensor, ...], shares: tuple[Tensor, ...]) -> LevelCounts:
@@ -70,6 +72,13 @@ class LevelCounts:
         """The same on another device."""
         empty, shares = (tuple(t.to(device) for t in tensors) for tensors in (self.empty, self.shares))
         return LevelCounts.made(self.log.to(device), empty, shares)
+
+
+def weights(points: Tensor, plan: TokenTree) -> Tensor:
+    """What the blocks of all clouds, with so many ``points`` (T_0,), count: without levels 1 each, but 0 of none."""
+    if plan.plain is None:
+        return points
+    return torch.where(on_device(plan.plain, points.device), points.clamp(max=1), points)
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,7 +132,8 @@ class TokenLevels(nn.Module):
         out = sum_t softmax_t(q k_t / sqrt(D) + log c_t) v_t,
 
     where token t holds c_t points. So equal scores give the mean over all points of the cloud, and a query sees at most
-    n / l tokens a level: O(N log N). A cloud of at most ``beyond`` slots, n or more, has one level.
+    n / l tokens a level: O(N log N). A cloud of at most ``beyond`` slots, n or more, has one level, and c_t = 1 there,
+    as published; where no cloud has more, this module is not asked (see :class:`.CoarseKeys`).
 
     Args:
         head_dim: D.
@@ -152,8 +162,6 @@ class TokenLevels(nn.Module):
         """Keys and values (S / l, H, D) of the blocks -> those of all levels."""
         plan = plan_tokens(layout.slots, self.sizes)
         counts = self.counts(layout, plan, k.dtype)
-        if not plan.top:
-            k = self.unmerged(k)
         keys, values = [k], [v]
         for padded, share, children in zip(plan.padded, counts.shares, counts.children, strict=True):
             k, v = self.above(k, v, padded, share, children)
@@ -162,7 +170,7 @@ class TokenLevels(nn.Module):
         return Tokens(tuple(keys), tuple(values), counts, plan, layout)
 
     def unmerged(self, k: Tensor) -> Tensor:
-        """Keys of blocks that are all there is: what pools them gets gradients of zero."""
+        """Keys of blocks that are all there is, without what pools them, which gets gradients of zero."""
         return with_zero_gradients(k, self.parameters())
 
     def above(

@@ -20,7 +20,7 @@ from pointcept_bsa.distributed.collectives import Beside, Gathering
 from pointcept_bsa.geometry.host_tables import on_device
 from pointcept_bsa.geometry.part_layout import PartLayout
 from pointcept_bsa.geometry.token_part import TokenPart, plan_token_part, shared_level
-from pointcept_bsa.layers.token_levels import LevelCounts, TokenLevels, Tokens, kept_counts
+from pointcept_bsa.layers.token_levels import LevelCounts, TokenLevels, Tokens, kept_counts, weights
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +49,7 @@ class TokensOfClouds:
         self.plan = plan_token_part(parts.cuts, parts.rank, shared, sizes)
         self.levels, self.layout = levels, layout
         self.counts = self.points(k.dtype, ("points of tokens", sizes, k.dtype, k.device))
-        self.keys, self.values = [k if self.plan.top else levels.unmerged(k)], [v]
+        self.keys, self.values = [k], [v]
         for level in range(1, shared + 1):
             self.pool(level)
         self.sizes = tuple(sizes.token(level) for level in range(shared + 1))
@@ -107,6 +107,7 @@ def counts_of_parts(layout: PartLayout, plan: TokenPart, dtype: torch.dtype) -> 
         shares.append(children / whole[-1].clamp(min=1).unsqueeze(1))
     own = [on_device(names, filled.device) for names in plan.names]
     shares = [share[own[j]] if j <= plan.shared else share for j, share in enumerate(shares, 1)]
-    table = [*(x[names] for x, names in zip(whole, own[: plan.shared], strict=False)), *whole[plan.shared :]]
     empty = tuple(count == 0 for count in whole)
+    whole[0] = weights(whole[0], plan)
+    table = [*(x[names] for x, names in zip(whole, own[: plan.shared], strict=False)), *whole[plan.shared :]]
     return LevelCounts.made(torch.cat(table).log(), empty, tuple(share.view(-1, 1, 1).to(dtype) for share in shares))

@@ -56,7 +56,8 @@ def pooled(p: dict, name: str, vectors: list[Tensor], real: list[bool]) -> Tenso
 
 
 def seen_levels(layer, k, v, kv, layout, start, slots, block) -> tuple[list, list, list]:
-    """Keys, values and log of the points of the tokens that a query in ``block`` sees, with phi the mean."""
+    """Keys, values and log of the points of the tokens that a query in ``block`` sees, with phi the mean; 0 for those
+    of a cloud of one level, which count alike."""
     keys, values, bias = [], [], []
     place, valid, level = block * BLOCK - start, layout.valid.tolist(), 0
     near, fan = layer.levels.sizes.near, layer.levels.sizes.fan
@@ -68,7 +69,7 @@ def seen_levels(layer, k, v, kv, layout, start, slots, block) -> tuple[list, lis
             if first // width == place // width and not fine and real:
                 keys.append(sum(k[s, kv] for s in real) / len(real))
                 values.append(sum(v[s, kv] for s in real) / len(real))
-                bias.append(torch.tensor(math.log(len(real)), dtype=torch.float64))
+                bias.append(torch.tensor(math.log(len(real)) if slots > near else 0.0, dtype=torch.float64))
         level += 1
     return keys, values, bias
 

@@ -132,7 +132,7 @@ def tokens_seen(k, v, valid, layout, block: int):
                 total = sum(counts.values())
                 if total:
                     key, value = (sum(n * x[b] for b, n in counts.items()) / total for x in (k, v))
-                    found.append((key, value, math.log(total)))
+                    found.append((key, value, math.log(total) if slots > NEAR else 0.0))  # one level: alike
         if outer == (0, slots):
             return zip(*found, strict=True)
         inner, level = outer, level + 1

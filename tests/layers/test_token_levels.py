@@ -47,7 +47,7 @@ def blocks_of(layout: BallLayout, seed=2):
 
 
 def attention_slot_by_slot(q, k, v, layout, near, fan):
-    """The definition: rings around each slot, tokens as means over their points."""
+    """The definition: rings around each slot, tokens as means over their points; blocks alone count alike."""
     valid = layout.valid if layout.valid is not None else torch.ones(len(q), dtype=torch.bool)
     points = valid.view(-1, BLOCK).sum(1)
     out, first = torch.zeros_like(q), 0
@@ -73,7 +73,7 @@ def attention_slot_by_slot(q, k, v, layout, near, fan):
                 torch.stack([torch.einsum("b,bhd->hd", w, x[b]) for b, w in zip(blocks, weight, strict=True)])
                 for x in (k, v)
             )
-            count = torch.tensor([float(points[b].sum()) for b in blocks], dtype=q.dtype)
+            count = torch.tensor([float(points[b].sum()) if slots > near else 1.0 for b in blocks], dtype=q.dtype)
             scores = torch.einsum("hd,thd->ht", q[first + place], keys) / math.sqrt(q.shape[-1]) + count.log()
             out[first + place] = torch.einsum("ht,thd->hd", scores.softmax(-1), values)
         first += slots
@@ -98,7 +98,8 @@ def test_coarse_queries_see_what_their_slots_see():
 
 
 def test_equal_scores_give_the_mean_over_all_points():
-    layout = layout_of()
+    layout = layout_of((203, 47, 97))
+    assert min(layout.slots) > NEAR
     made = layer(near=NEAR, fan=FAN)
     values = numbers(len(layout.coord), HEADS, DIM // HEADS)
     v_cmp = made.pool_v(values, layout.valid)
@@ -114,12 +115,17 @@ def test_equal_scores_give_the_mean_over_all_points():
 
 @pytest.mark.parametrize("sizes", [dict(near=64), dict(near=16, levels_beyond=64)])
 @pytest.mark.parametrize("group_compression", [False, True])
-def test_a_cloud_without_levels_is_as_published(group_compression, sizes):
-    layout = layout_of((64, 48))  # no block but full ones
+@pytest.mark.parametrize("beside", [(), (97,)])
+def test_a_cloud_without_levels_is_as_published(group_compression, sizes, beside):
+    """Alone, and beside one that has them."""
+    layout = layout_of((61, 5, 48, *beside))
+    assert layout.valid is not None and layout.slots[:3] == (64, 16, 48)
     x = numbers(len(layout.coord), DIM)
     plain, near = (layer(group_compression=group_compression, fan=FAN, **each) for each in ({}, sizes))
     near.load_state_dict(plain.state_dict())
-    torch.testing.assert_close(near(x, layout), plain(x, layout))
+    torch.testing.assert_close(near(x, layout)[:128], plain(x, layout)[:128])
+    if beside:
+        assert not torch.allclose(near(x, layout)[128:], plain(x, layout)[128:])
 
 
 def test_the_cloud_says_whether_it_has_levels():

@@ -64,7 +64,7 @@ def attend_ball_sparse(
         coarse = CoarseKeys(k_cmp, v_cmp, layout, layer.levels)
         # Of a part the ball branch is what the device does meanwhile: while the blocks are on their way, or, with the
         # few tokens of levels, while the host waits for what the others want, and begins what follows.
-        meanwhile = layout.is_part and layer.levels is None
+        meanwhile = layout.is_part and coarse.levels is None
         if meanwhile:
             ball = layer.ball(q[1], k[1], v[1], layout)
         k_cmp, v_cmp, tokens = coarse.wait()
