@@ -58,18 +58,18 @@ def test_messages_and_rotary_positions():
         "airfrans": "rotary",
         "proteins": "messages",
     }
-    seven, three = tuple(range(7)), (0, 1, 2)
+    seven, seeds = tuple(range(7)), {"periodic_hills": 10, "shapenet_car_mini24": 7, "airfrans": 7, "proteins": 3}
     found: dict[str, dict[str, list[dict[str, float]]]] = {}
     for column, (name, kind) in enumerate(sets.items()):
         density = "at_training_density" if name == "periodic_hills" else None
-        many = seven if name in ("shapenet_car_mini24", "airfrans") else three
+        many = tuple(range(seeds[name]))
         full = (
             errors(f"rotary/{name}/full_attention", seeds=seven)
             if kind == "rotary"
             else as_told(f"{name}/full_attention")
         )
-        if name == "shapenet_car_mini24":
-            full += errors(f"seeds/{name}/full_attention", seeds=(3, 4, 5, 6))
+        if name in ("shapenet_car_mini24", "periodic_hills"):
+            full += errors(f"seeds/{name}/full_attention", density, many[3:])
         before = as_told(f"{name}/bsa")
         if name == "airfrans":
             before += errors(f"seeds/{name}/bsa", seeds=(3, 4, 5, 6))
@@ -112,6 +112,89 @@ def test_messages_and_rotary_positions():
         f"mean is {a:.2f}, {b:.2f} and {c:.2f} of its standard deviations above that of full attention on the" in text
     )
     assert d < 0
+
+
+HILLS = "at_training_density"
+AS_THEY_STAND = {  # folders of BSA and of full attention, with their seeds
+    "periodic_hills": (
+        {"defaults/periodic_hills/bsa": range(10)},
+        {"periodic_hills/full_attention": range(3), "seeds/periodic_hills/full_attention": range(3, 10)},
+    ),
+    "shapenet_car_mini24": (
+        {"messages/shapenet_car_mini24/bsa": range(7)},
+        {"learning_curves/shapenet_car_mini24/full_attention_1.0": range(3)},
+    ),
+    "airfrans": ({"rotary/airfrans/bsa": range(7)}, {"rotary/airfrans/full_attention": range(7)}),
+    "beams": tuple({f"beams/{n}": range(3), f"seeds/beams/{n}": range(3, 7)} for n in ("bsa", "full_attention")),
+    "ellipsoid_flow": tuple(
+        {f"ellipsoid_flow/{n}": range(3), f"seeds/ellipsoid_flow/{n}": range(3, 8)} for n in ("bsa", "full_attention")
+    ),
+    "proteins": ({"messages/proteins/bsa": range(3)}, {"proteins/full_attention": range(3)}),
+}
+
+
+def test_the_configs_as_they_stand():
+    rows = tables(PAGE, "| | hills | 24 cars | AirFRANS | beams | ellipsoids | proteins |")
+    rows.pop("---")
+    found = {}
+    for name, both in AS_THEY_STAND.items():
+        density = HILLS if name == "periodic_hills" else None
+        bsa, full = (sum((errors(f, density, tuple(seeds)) for f, seeds in of.items()), []) for of in both)
+        before = {n: errors(f"before/{name}/{n}", density) for n in ("bsa", "full_attention")}
+        found[name] = {
+            "full attention, before": before["full_attention"],
+            "BSA, before": before["bsa"],
+            "full attention": full,
+            "BSA": bsa,
+        }
+    for label in ("full attention, before", "BSA, before", "full attention", "BSA"):
+        for cell, each in zip(rows[label], (of[label] for of in found.values()), strict=True):
+            numbers, _, count = cell.partition(" (")
+            assert_mean_and_std(numbers, each)
+            assert (count or "3)") == f"{len(each)})"
+    for label, one, other in (
+        ("BSA against BSA before", "BSA", "BSA, before"),
+        ("full attention against BSA", "full attention", "BSA"),
+    ):
+        told = adjust({name: paired_verdict(of[one], of[other]) for name, of in found.items()})
+        assert rows[label] == [as_written(told[name]) for name in found]
+    text = " ".join(PAGE.split())
+    mean = {
+        label: [statistics.fmean(map(mean_of, of[label])) for of in found.values()]
+        for label in rows
+        if "against" not in label
+    }
+    bsa, full = (
+        statistics.geometric_mean(a / b for a, b in zip(mean[label], mean[f"{label}, before"], strict=True))
+        for label in ("BSA", "full attention")
+    )
+    assert (
+        f"leaves {bsa:.2f} of BSA's error in the geometric mean of the six, and {full:.2f} of full attention's" in text
+    )
+    distance = [
+        (a - b) / statistics.stdev(map(mean_of, of["BSA"]))
+        for a, b, of in zip(mean["BSA"], mean["full attention"], found.values(), strict=True)
+    ]
+    assert distance[1] < 0 and distance[5] < 0 and sum(each <= 1 for each in distance) == 5
+    a, b, c, d = (f"{distance[i]:.2f}" for i in (0, 2, 3, 4))
+    assert f"BSA's mean is {a}, {b}, {c} and {d} of its standard deviations above full attention's on hills" in text
+
+
+def test_the_trial_and_the_config_on_the_hills():
+    text = " ".join(PAGE.split())
+    trial, config = "messages/periodic_hills/bsa", "defaults/periodic_hills/bsa"
+    validation = [
+        [
+            min(row[2] for row in report["run"]["validation"]["relative_l2"])
+            for report in reports(folder, tuple(range(10)))
+        ]
+        for folder in (trial, config)
+    ]
+    a, b = (f"{statistics.fmean(each):.4f} ± {statistics.stdev(each):.4f}" for each in validation)
+    tested = [errors(folder, HILLS, tuple(range(10))) for folder in (trial, config)]
+    c, d = (f"{statistics.fmean(map(mean_of, each)):.4f}" for each in tested)
+    told = as_written(paired_verdict(tested[1], tested[0])).replace(" not told apart", "")
+    assert f"in validation ({a} for {b}) and more in the test ({c} for {d}, not told apart: {told})" in text
 
 
 def test_bsa_trained_again():
@@ -160,9 +243,19 @@ def test_levels_and_anchors():
         pair = re.search(rf"{label} ({NUMBER} ± {NUMBER})", text).group(1)
         assert_mean_and_std(pair, as_told(f"levels/periodic_hills/{folder}"))
     turned = as_told("levels/periodic_hills/turned_messages")
-    for other, words in (("periodic_hills", "1.11 of it "), ("messages/periodic_hills", "of BSA with messages ")):
-        verdict = as_written(paired_verdict(turned, as_told(f"{other}/bsa")))
+    ten = tuple(range(10))
+    for other, seeds, words in (
+        ("periodic_hills", (0, 1, 2), "1.11 of it "),
+        ("messages/periodic_hills", ten, "of BSA with messages "),
+    ):
+        verdict = as_written(paired_verdict(turned, errors(f"{other}/bsa", HILLS, seeds)))
         assert words.split("of")[0].strip() in verdict and verdict.split(" ", 1)[1] in text, words
+    proteins = errors("levels/proteins/beyond_8192")
+    pair, verdict = re.search(
+        rf"with messages ({NUMBER} ± {NUMBER}), against BSA with messages (.*?), although", text
+    ).groups()
+    assert_mean_and_std(pair, proteins)
+    assert verdict == as_written(paired_verdict(proteins, errors("messages/proteins/bsa")))
     assert all("2048 anchors" in report["approximation"] for report in reports(f"anchors/{cars}/bsa_anchors"))
 
 
@@ -230,10 +323,11 @@ def test_seed_1_of_the_joint_ellipsoids():
 
 def test_trainings_that_shared_a_card_tell_no_times():
     folders = (
-        "repetition", "seeds", "levels", "anchors", "conditioning", "ellipsoid_flow_joint", "messages", "rotary"
+        "repetition", "seeds", "levels", "anchors", "conditioning", "ellipsoid_flow_joint", "messages", "rotary",
+        "before", "defaults",
     )  # fmt: skip
     found = [path for folder in folders for path in (REPORTS / folder).rglob("*.json")]
-    assert len(found) == 24 + 26 + 49
+    assert len(found) == 24 + 26 + 49 + 63
     for path in found:
         report = json.loads(path.read_text())
         assert report["seconds"] is report["run"]["train_seconds"] is report["run"]["ms_per_iteration"] is None
