@@ -252,7 +252,7 @@ def test_levels_and_anchors():
         assert words.split("of")[0].strip() in verdict and verdict.split(" ", 1)[1] in text, words
     proteins = errors("levels/proteins/beyond_8192")
     pair, verdict = re.search(
-        rf"with messages ({NUMBER} ± {NUMBER}), against BSA with messages (.*?), although", text
+        rf"with messages: ({NUMBER} ± {NUMBER}), against BSA with messages (.*?)\. Of these", text
     ).groups()
     assert_mean_and_std(pair, proteins)
     assert verdict == as_written(paired_verdict(proteins, errors("messages/proteins/bsa")))

@@ -2,8 +2,8 @@
 # A config takes one by model = dict(backbone={{_base_._bsa}}); how many inputs there are its data set says.
 
 _bsa = dict(type="BSA-v1m1", channels=64, ball_size=256, block_size=8, topk=4, group_size=8)
-# What bsa_hierarchical.py adds: levels of coarse tokens where a cloud has more than 8192 slots, below which they save
-# no time (docs/speed.md).
+# What bsa_hierarchical.py adds (but of the small ellipsoids): levels of coarse tokens where a cloud has more than 8192
+# slots, below which they save no time (docs/speed.md).
 _levels = dict(near=2048, fan=8, levels_beyond=8192)
 _full_attention = dict(type="FullAttention-v1m1", channels=64)
 _erwin = dict(

@@ -33,6 +33,7 @@ class Backbone(nn.Module):
     """
 
     shares_clouds = False
+    wants_widths = True  # feat and coord as wide as in_channels and dimensionality say
 
     def __init_subclass__(cls, **arguments: Any) -> None:
         super().__init_subclass__(**arguments)

@@ -74,6 +74,7 @@ class PointTransformerV3(nn.Module):
     """
 
     tells_clouds = True  # its norms are told which rows are of which cloud
+    wants_widths = True  # feat as wide as in_channels says
 
     @with_checked_counts
     def __init__(

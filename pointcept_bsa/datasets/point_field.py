@@ -56,6 +56,7 @@ class CustomFieldDataset(PointFieldDataset):
 
     name = "point_field"
     gives_labels = False
+    also_takes = FILE_OPTIONS  # arguments that no constructor names
 
     def __init__(
         self,

@@ -162,7 +162,7 @@ def _train(cfg: Config) -> None:
         if cfg.resume == "weights":
             begin_from_weights(cfg)
         claim(cfg)
-        look_at_data(cfg, parts_of_training(cfg))
+        look_at_data(cfg, parts_of_training(cfg), for_network=True)
         trainer = TRAINERS.build(dict(cfg=cfg, **cfg.train), path="train")
         trainer.train()
     finally:

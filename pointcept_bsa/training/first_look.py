@@ -22,18 +22,19 @@ def parts_of_training(cfg: Config) -> list[str]:
     return ["train", *(["val"] if cfg.evaluate else []), *(["test"] if tests else [])]
 
 
-def look_at_data(cfg: Config, parts: Iterable[str]) -> None:
+def look_at_data(cfg: Config, parts: Iterable[str], for_network: bool = False) -> None:
     """Make each data set and its first sample as in the run, which is bounded work: statistics wait.
 
     Random states are as before afterwards.
 
     Args:
         parts: of "train", "val" and "test".
+        for_network: whether the network of ``cfg`` is to take the samples.
 
     Raises:
         InputError: a data set that cannot be made, one whose samples are made otherwise than those of "train", one
-            without samples (but for "val"), a first sample that cannot be read, does not go through its transforms or
-            has other widths than the backbone takes.
+            without samples (but for "val"), a first sample that cannot be read, does not go through its transforms or,
+            ``for_network``, has other widths than the backbone takes.
     """
     with put_off(), seeded(0):
         datasets = {f"data.{part}": build_dataset(cfg.data[part], path=f"data.{part}") for part in parts}
@@ -50,22 +51,25 @@ def look_at_data(cfg: Config, parts: Iterable[str]) -> None:
                 refuse_empty(dataset, path)
             samples = SharedSamples(dataset, 0) if mesh.context_size() > 1 else dataset
             for sample in guarded((samples[0] for _ in range(len(samples))[:1]), path, workers=0):
-                refuse_other_widths(cfg, sample, path)
+                if for_network:
+                    refuse_other_widths(cfg, sample, path)
 
 
 def refuse_other_widths(cfg: Config, sample: Mapping[str, Any], path: str) -> None:
     """Raise ``InputError`` where a sample has other widths than the backbone is said to take.
 
     Only of models that say they hand their samples on as they are (``hands_on = True`` in the very class: one derived
-    from it may add features), and of what the config says.
+    from it may add features), of backbones that want them so (``wants_widths = True``), and of what the config says.
     """
-    model = MODELS.get(str(cfg.model.get("type")))
-    if model is None or not vars(model).get("hands_on"):
+    backbone = cfg.model.get("backbone")
+    if not isinstance(backbone, Mapping):
+        return  # told where the model is built
+    model, kind = (MODELS.get(str(each.get("type"))) for each in (cfg.model, backbone))
+    if model is None or not vars(model).get("hands_on") or not getattr(kind, "wants_widths", False):
         return
-    backbone = cfg.model.get("backbone") or {}
     for key, argument in (("feat", "in_channels"), ("coord", "dimensionality")):
         wanted, found = backbone.get(argument), sample.get(key)
-        if isinstance(wanted, int) and found is not None and found.shape[-1] != wanted:
+        if type(wanted) is int and found is not None and found.shape[-1] != wanted:
             raise InputError(
                 f"{path}: {key}: got {found.shape[-1]} channels, wanted model.backbone.{argument}={wanted}"
             )

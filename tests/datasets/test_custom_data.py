@@ -264,3 +264,12 @@ def test_a_surface_pressure_without_faces_is_said(tmp_path, prepare_tool, capsys
     assert prepare(prepare_tool, tmp_path / "raw", tmp_path / "out", *STREAM, *(["--dry-run"] if dry else [])) == 0
     told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("--surface-pressure: ")]
     assert len(told) == (said is not None) and (said is None or said in told[0])
+
+
+def test_samples_that_are_left_out_do_not_count_for_it(tmp_path, prepare_tool, capsys):
+    for i in range(6):
+        mesh = surface(i)
+        mesh.point_data["Static Pressure"][0] = np.nan if i == 0 else 0
+        write_sample(tmp_path / "raw", f"s{i}", "folder" if i == 5 else "vtp", mesh)
+    assert prepare(prepare_tool, tmp_path / "raw", tmp_path / "out", *STREAM, "--skip-bad") == 0
+    assert "--surface-pressure: 1 of 5 samples have no faces" in capsys.readouterr().out

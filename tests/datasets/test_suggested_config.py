@@ -46,7 +46,7 @@ def test_three_dimensions_one_target(network, tmp_path, prepare_tool, capsys):
     bands = (batch["feat"].shape[1] // 3 - 1) // 2
     assert cfg.model.backbone.in_channels == batch["feat"].shape[1] == 3 * (2 * bands + 1)
     assert cfg.model.head.out_channels == 1
-    if network == "bsa":
+    if network in ("bsa", "bsa_hierarchical"):
         assert cfg.model.backbone.ball_size == 512  # holds the 300 points
 
 
@@ -55,9 +55,9 @@ def test_messages_before_bsa_in_clouds_of_thousands_of_points(points, steps, tmp
     write_clouds(tmp_path / "raw", 2, points, pressure=1)
     out = tmp_path / "data"
     prepare_tool.main(["custom", "--src", str(tmp_path / "raw"), "--dst", str(out), "--target", "pressure"])
-    assert (", 3 steps of messages in bsa.py" in capsys.readouterr().out) == bool(steps)
+    assert (", 3 steps of messages in bsa.py and bsa_hierarchical.py" in capsys.readouterr().out) == bool(steps)
     found = {network: load_config(str(out / f"{network}.py")).model.backbone.get("mp_steps") for network in NETWORKS}
-    assert found.pop("bsa") == steps
+    assert found.pop("bsa") == found.pop("bsa_hierarchical") == steps
     assert not any(found.values())  # Erwin and Erwin-NSA have their own default
     step(out / "bsa.py")
 
@@ -119,6 +119,8 @@ def test_large_clouds_are_sampled_in_training_alone(tmp_path, prepare_tool):
     assert len(DATASETS.build(cfg.data.train)[0]["coord"]) == 8192
     assert len(DATASETS.build(cfg.data.test)[0]["coord"]) == 9000
     assert cfg.batch_size == 2
+    sizes = MODELS.build(load_config(str(out / "bsa_hierarchical.py")).model.backbone).tree.levels
+    assert sizes.divide((8192,))  # levels in the training, too, or they would be untrained in the test
 
 
 def test_what_a_user_changed_stays(tmp_path, prepare_tool, capsys):

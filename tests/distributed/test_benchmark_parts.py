@@ -42,6 +42,8 @@ def measured(rank: int) -> dict:
     rows = [measure_parts("net", cfg, 200, processes, PLAN, build_optimizer) for processes in (1, 2)]
     more = replace(PLAN, repeats=1, batch_size=1)
     rows.append(measure_parts("levels", levels, 1200, 2, replace(more, profile=True), build_optimizer))
+    flat = load_config(str(CONFIG), LEVELS | {"model.backbone.levels_beyond": 4096})
+    rows.append(measure_parts("one level", flat, 200, 2, more, build_optimizer))
     rows.append(measure_parts("recomputed", recomputed, 200, 2, more, build_optimizer))
     curves = {r: losses_of_parts(cfg, 200, r, 12, PLAN, build_optimizer, told.append) for r in (1, 2)}
     return {"rows": rows, "curves": curves, "told": told, "bandwidth": measure_bandwidth(2, PLAN.device)}
@@ -84,6 +86,7 @@ def test_bytes_of_the_step_are_within_twice_the_formulas(found):
         for kind, size in row.formulas.items():
             assert sent[kind] / 2 <= size <= 2 * sent[kind], (row.name, kind)
     assert "descent" in found[0]["rows"][2].formulas
+    assert "coarse" in found[0]["rows"][3].formulas and "tokens" not in found[0]["rows"][3].formulas
     assert "(" in part_table(found[0]["rows"][1:2], "a CPU").splitlines()[2]
 
 

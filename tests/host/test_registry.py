@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from pointcept_bsa.datasets.point_field import FILE_OPTIONS
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.host.embedded.registry import DATASETS, Registry
 
@@ -69,12 +70,23 @@ def test_mistakes_name_the_place_and_the_nearest_name(parts, cfg, message):
         ),
         ({"type": "PipeDataset", "transform": 3}, "data (PipeDataset): transform: got 3, wanted "),
         ({"type": "PipeDataset", "split": 3}, "data (PipeDataset): split: got 3, wanted "),
+        (
+            {"type": "CustomFieldDataset", "sead": 1},
+            "data (CustomFieldDataset): unknown argument 'sead' (did you mean 'seed'?)",
+        ),
     ],
 )
 def test_so_do_those_in_what_a_class_hands_on(cfg, message):
     with pytest.raises(InputError) as caught:
         DATASETS.build(cfg, path="data")
     assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize("option", FILE_OPTIONS)
+def test_what_a_class_takes_from_those_it_hands_on_is_known(option, tmp_path):
+    with pytest.raises(InputError, match=r"data \(CustomFieldDataset\): ") as caught:
+        DATASETS.build({"type": "CustomFieldDataset", "data_root": str(tmp_path), option: None}, path="data")
+    assert "unknown argument" not in str(caught.value)
 
 
 def test_a_class_of_others_may_hand_on_to_anything(parts):

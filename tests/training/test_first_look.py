@@ -94,6 +94,8 @@ def spoiled(part: str, **changes: np.ndarray):
         ),
         (None, ["model.backbone.in_channels=22"], "data.train: feat: got 21 channels, wanted model.backbone.in_"),
         (None, ["model.backbone.dimensionality=2"], "data.train: coord: got 3 channels, wanted model.backbone.dim"),
+        (None, ["model.backbone=BSA-v1m1"], "model (DefaultRegressor): backbone: got 'BSA-v1m1', wanted a dict"),
+        (None, ["model.backbone.in_channels=True"], "in_channels: got True, wanted an integer"),
         (None, ["weight=none.pth"], "weight='none.pth': no such file"),
         (None, ["resume=True"], "run/model/model_last.pth': no such file"),
         (None, ["resume=True", "weight=none.pth"], "weight='none.pth': no such file"),
@@ -149,16 +151,18 @@ def test_data_of_a_test_are_looked_at_where_a_hook_tests(config, without):
     assert "val" not in parts_of_training(cfg)
 
 
-def test_a_model_that_adds_features_of_its_own_is_not_judged_by_its_samples(config):
-    class WithMore(DefaultRegressor):
+@pytest.mark.parametrize("part", ["model", "model.backbone"])
+def test_what_may_add_features_of_its_own_is_not_judged_by_its_samples(config, part):
+    class WithMore(DefaultRegressor if part == "model" else torch.nn.Module):
         pass
 
     cfg = load_config(config, {"model.backbone.in_channels": 22})
     MODELS.register_module("WithMore", force=True)(WithMore)
     try:
         with pytest.raises(InputError, match=r"data.train: feat: got 21 channels"):
-            look_at_data(cfg, ["train"])
-        cfg.model.type = "WithMore"
-        look_at_data(cfg, ["train"])
+            look_at_data(cfg, ["train"], for_network=True)
+        look_at_data(cfg, ["train"])  # what has no network, as baselines
+        (cfg.model if part == "model" else cfg.model.backbone).type = "WithMore"
+        look_at_data(cfg, ["train"], for_network=True)
     finally:
         del MODELS._module_dict["WithMore"]

@@ -78,15 +78,16 @@ def _of_bsa(backbone: BSATransformer, batch: Clouds, blocks_a_slot: float) -> di
     tree, parts, channels, b = backbone.tree, batch.processes, backbone.out_channels, batch.size
     depth, block = len(backbone.blocks), tree.block_size
     slots = num_slots(batch.points, tree.ball_size, "ball")
-    level = 0 if tree.levels is None else shared_level((slots,), parts, tree.ball_size, tree.levels)
-    multiple = tree.ball_size if tree.levels is None else multiple_of_parts(level, tree.ball_size, tree.levels)
+    levels = tree.levels if tree.levels is not None and tree.levels.divide((slots,)) else None
+    level = 0 if levels is None else shared_level((slots,), parts, tree.ball_size, levels)
+    multiple = tree.ball_size if levels is None else multiple_of_parts(level, tree.ball_size, levels)
     own = batch.clouds * int(np.diff(cuts_of(slots, parts, multiple)).max())
     forward = depth * (1 + _again(backbone.blocks[0]))
-    if tree.levels is None or level == 0:
-        name = "coarse" if tree.levels is None else "tokens"
+    if levels is None or level == 0:
+        name = "coarse" if levels is None else "tokens"
         top, below = formulas.coarse(math.ceil(own / block), channels, b, parts), []
     else:
-        rows = [math.ceil(own / tree.levels.token(j)) for j in range(level + 1)]
+        rows = [math.ceil(own / levels.token(j)) for j in range(level + 1)]
         name, top, below = "tokens", formulas.tokens(rows[-1], channels, b, parts), rows[:-1]
     found = {name: Load(ALL_GATHER, forward + depth, (forward + depth) * top)}
     if below:

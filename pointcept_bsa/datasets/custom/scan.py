@@ -60,7 +60,7 @@ class Scan:
         missing: field -> number of samples that lack it.
         available: name and place of every field in the files -> number of samples that have it.
         left_out: name of what a mesh does not hold, such as columns of text -> number of samples that have it.
-        faces: samples with faces.
+        faces: names of samples with faces.
         labels: label -> number of points that have it.
         zero: samples whose targets are 0 at all points.
         sides: sample -> longest side of the box around it.
@@ -82,7 +82,7 @@ class Scan:
     digests: dict[str, bytes] = field(default_factory=dict)
     available: Counter = field(default_factory=Counter)
     left_out: Counter[str] = field(default_factory=Counter)
-    faces: int = 0
+    faces: set[str] = field(default_factory=set)
     labels: Counter[int] = field(default_factory=Counter)
     zero: list[str] = field(default_factory=list)
     sides: dict[str, float] = field(default_factory=dict)
@@ -128,7 +128,8 @@ def _look_at(seen: Scan, name: str, path: Path, recipe: Recipe, table: Table) ->
     double = len(coord) - len(np.unique(coord, axis=0))
     if double:
         seen.duplicates[name] = double
-    seen.faces += "face" in sample.arrays
+    if "face" in sample.arrays:
+        seen.faces.add(name)
     kept = [sample.arrays["face"]] if "face" in sample.arrays else other_cells(sample.cells).values()
     seen.corners[name] = sum(block.size for block in kept)
     infos = {"coord": FieldInfo("coord", "coord", "point", coord.shape[1]), **sample.infos}
@@ -259,7 +260,7 @@ def report(seen: Scan, sources: Mapping[str, Path]) -> list[str]:
         lines.append(
             f"points a sample: {sizes[0]} to {sizes[-1]}, middle {int(np.median(sizes))}, {sizes.sum()} in all"
         )
-        lines.append(f"faces: in {seen.faces} samples")
+        lines.append(f"faces: in {len(seen.faces)} samples")
     for count in seen.fields.values():
         lines += _field_lines(count)
     if seen.duplicates:

@@ -110,12 +110,14 @@ def suggested_configs(
         told += ", a ball of BSA for each"
     if float(np.median(np.minimum(points, MAX_POINTS))) >= MESSAGES_FROM and not labels:
         of_bsa["mp_steps"] = MESSAGES
-        told += f", {MESSAGES} steps of messages in bsa.py"
+        told += f", {MESSAGES} steps of messages in bsa.py and bsa_hierarchical.py"
     base = _configs_folder(root)
     texts = {}
     for network, has_dimensionality in NETWORKS.items():
         dimensions = {"dimensionality": dimension} if has_dimensionality else {}
-        backbone = {"in_channels": channels, **dimensions, **(of_bsa if network == "bsa" else {})}
+        backbone = {"in_channels": channels, **dimensions, **(of_bsa if network in ("bsa", "bsa_hierarchical") else {})}
+        if network == "bsa_hierarchical" and sampling:
+            backbone["levels_beyond"] = MAX_POINTS // 2  # else no cloud of the training has levels, which tests have
         parent, given = f"{base}/{network}.py", "data_root=data_root, "
         model = [f"    backbone={_call(backbone)},", f"    head=dict(out_channels={targets}),"]
         if _wants_normalized_loss(content, statistics, zero):

@@ -8,7 +8,7 @@ target that is the wall shear stress, three numbers a point in the unit of the p
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 from pointcept_bsa.datasets.custom.recipe import field_key
@@ -89,11 +89,14 @@ def checked_surface_pressure(
     return found
 
 
-def bare_lines(declared: object, samples: int, faces: int) -> list[str]:
-    """What to say of a declaration where of so many samples so many have faces: nothing where all have."""
-    if declared is None or faces >= samples:
+def bare_lines(declared: object, samples: Sequence[str], faces: Set[str]) -> list[str]:
+    """What to say of a declaration where those of the samples have faces: nothing where all have."""
+    bare = [name for name in samples if name not in faces]
+    if declared is None or not bare:
         return []
-    which = f"{samples - faces} of {samples} samples have no faces" if faces else "no sample has faces"
+    which = (
+        "no sample has faces" if len(bare) == len(samples) else f"{len(bare)} of {len(samples)} samples have no faces"
+    )
     return [f"--surface-pressure: {which}, over which a test would integrate it: no drag and lift there"]
 
 

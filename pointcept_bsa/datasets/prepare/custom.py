@@ -196,7 +196,7 @@ class _Plan:
         """A line for each thing that makes the data, or a test on them, doubtful."""
         seen = self.seen
         shared = shared_samples(seen.digests, self.used)
-        bare = bare_lines(self.declared, len(self.names), seen.faces)
+        bare = bare_lines(self.declared, self.names, seen.faces)
         return [*precision_lines(seen), *sample_lines(seen), *bare, *self.torn(), *shared]
 
     def torn(self) -> list[str]:
@@ -265,7 +265,7 @@ class _Plan:
         counts = ", ".join(f"{part} {len(names)}" for part, names in lists.items())
         unlisted = f"; {len(self.unlisted)} samples not listed" if self.unlisted else ""
         print(f"protocol {self.protocol}: {counts}{unlisted}")
-        bare = bare_lines(self.declared, len(self.names), seen.faces)
+        bare = bare_lines(self.declared, self.names, seen.faces)
         print("\n".join([*self.torn(), *report(seen, self.sources), *bare, *shared_samples(seen.digests, self.used)]))
         if self.recipe.label is not None and seen.labels:
             print("\n".join(label_lines(seen.labels, self.recipe.label)))

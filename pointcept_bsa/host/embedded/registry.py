@@ -123,7 +123,8 @@ def _check_signature(cls: Any, kwargs: dict[str, Any], where: str) -> None:
     except (TypeError, ValueError):  # some C classes have no signature: their own TypeError will tell
         return
     known = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    names = list(dict.fromkeys(p.name for p in parameters if p.kind in known and p.name != "self"))
+    named = (p.name for p in parameters if p.kind in known and p.name != "self")
+    names = list(dict.fromkeys([*named, *getattr(cls, "also_takes", ())]))
     if not (reached and hands_on(reached[-1])):
         for key in kwargs:
             if key not in names and key not in old_arguments(names):

@@ -13,7 +13,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, TypeVar
 
-from pointcept_bsa.errors import InputError
+from pointcept_bsa.arguments.given import is_given
+from pointcept_bsa.errors import InputError, place_error
 from pointcept_bsa.files.atomic import write_text
 from pointcept_bsa.files.json_file import write_json
 from pointcept_bsa.host.embedded import comm
@@ -182,7 +183,7 @@ def _claim(cfg: Config) -> None:
 def _refuse_in_vain(cfg: Config) -> None:
     """Raise ``InputError`` where the weights to begin with are not there, or ``save_path`` cannot be made."""
     weight = checkpoint_to_resume(cfg) if cfg.resume else cfg.weight
-    if weight is not None and not any(path.is_file() for path in versions(Path(weight))[: None if cfg.resume else 1]):
+    if weight is not None and not os.path.isfile(weight) and not (cfg.resume and len(versions(Path(weight))) > 1):
         refuse_no_file(weight)
     folder = Path(cfg.save_path).absolute()
     there = next(path for path in (folder, *folder.parents) if path.exists())
@@ -201,6 +202,8 @@ def _by_main(work: Callable[[], T]) -> T:
             result = work()
         except InputError as error:
             result = error
+        except OSError as error:
+            result = place_error(error, is_given) or InputError(str(error))
     result = comm.broadcast(result)
     if isinstance(result, InputError):
         raise result
