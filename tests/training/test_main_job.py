@@ -83,7 +83,7 @@ def test_a_protocol_without_validation_samples_says_so(options, tmp_path):
         ("model.backbone.bal_size=64", ["model.backbone", "did you mean 'ball_size'"]),
         ("model.backbone.num_heads=7", ["num_heads: got 7", "divisor of the 64 channels"]),
         ("model.head.out_channels=2", ["target: got 1 channels, the head has 2"]),
-        ("model.backbone.in_channels=5", ["feat: got 3 channels, wanted in_channels=5"]),
+        ("model.backbone.in_channels=5", ["feat: got 3 channels, wanted model.backbone.in_channels=5"]),
         ("data.train.data_root=/nowhere", ["/nowhere", "tools/prepare_data.py shapenet_car"]),
         ("data.train.protocol=C", ["protocol", "'C'"]),
         ("weight=/nowhere.pth", ["weight", "/nowhere.pth"]),
