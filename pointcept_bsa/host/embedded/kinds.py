@@ -25,13 +25,13 @@ def constructors(cls: Callable[..., Any]) -> list[Callable[..., Any]]:
     for above in cls.__mro__:
         if above is not object and "__init__" in vars(above):
             found.append(above.__init__)  # type: ignore[misc]
-            if not hands_on(found[-1]):
+            if not takes_any_name(found[-1]):
                 break
     return found
 
 
-def hands_on(construct: Callable[..., Any]) -> bool:
-    """Whether it takes arguments of any name."""
+def takes_any_name(construct: Callable[..., Any]) -> bool:
+    """Whether it has ``**options``."""
     return any(p.kind is p.VAR_KEYWORD for p in inspect.signature(construct).parameters.values())
 
 

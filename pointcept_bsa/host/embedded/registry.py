@@ -16,7 +16,7 @@ from mmengine.registry import Registry as _Registry
 from mmengine.utils import import_modules_from_strings
 
 from pointcept_bsa.errors import InputError, nearest
-from pointcept_bsa.host.embedded.kinds import constructors, hands_on, wrong_kind
+from pointcept_bsa.host.embedded.kinds import constructors, takes_any_name, wrong_kind
 from pointcept_bsa.host.memory import is_out_of_memory
 from pointcept_bsa.old_names import old_arguments
 
@@ -125,7 +125,7 @@ def _check_signature(cls: Any, kwargs: dict[str, Any], where: str) -> None:
     known = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     named = (p.name for p in parameters if p.kind in known and p.name != "self")
     names = list(dict.fromkeys([*named, *getattr(cls, "also_takes", ())]))
-    if not (reached and hands_on(reached[-1])):
+    if not (reached and takes_any_name(reached[-1])):
         for key in kwargs:
             if key not in names and key not in old_arguments(names):
                 hint = nearest(key, names) or f"; it takes {', '.join(names) or 'no arguments'}"
