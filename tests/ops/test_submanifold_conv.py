@@ -43,9 +43,11 @@ def test_equals_a_dense_convolution_at_the_points(kernel_size, backend):
     torch.testing.assert_close(submanifold_conv(feat, weight, bias, shifted, backend), expected)
 
 
+@pytest.mark.parametrize("at_once", [1, 1 << 10, 1 << 18])
 @pytest.mark.parametrize("shared", [False, True])
-@pytest.mark.parametrize("kernel_size", [3, 5])
-def test_torch_equals_reference_with_gradients(kernel_size, shared):
+@pytest.mark.parametrize("kernel_size", [1, 3, 5])
+def test_torch_equals_reference_with_gradients(kernel_size, shared, at_once, monkeypatch):
+    monkeypatch.setattr("pointcept_bsa.ops.submanifold_conv.gathered_product.ON_CPU", at_once)
     feat, cells, batch = make_cloud(shared=shared)
     index = VoxelIndex(cells, batch, 2)
     assert (index.num_voxels < len(feat)) == shared
@@ -57,6 +59,33 @@ def test_torch_equals_reference_with_gradients(kernel_size, shared):
         results.append([out, *(t.grad for t in inputs)])
     for ours, truth in zip(*results, strict=True):
         torch.testing.assert_close(ours, truth)
+
+
+def test_a_flat_cloud_uses_the_cells_of_its_plane_alone():
+    feat, cells, batch = make_cloud()
+    number = torch.arange(len(cells))
+    cells = torch.stack([number // 6, number % 6, 0 * number], 1)
+    index = VoxelIndex(cells, torch.zeros_like(batch), 1)
+    kernel = index.kernel_map(3)
+    assert kernel.used.tolist() == [1, 4, 7, 10, 13, 16, 19, 22, 25]  # x-major, z in the middle
+    assert kernel.table.shape == (len(cells), 9) and int(kernel.table.max()) == len(cells)
+    assert kernel.table[:, 4].tolist() == number.tolist()
+    torch.testing.assert_close(
+        *(submanifold_conv(feat, make_weight(3), None, index, backend) for backend in ("torch", "reference"))
+    )
+
+
+def test_a_step_launches_a_few_operations_whatever_the_kernel(launches):
+    feat, cells, batch = make_cloud()
+    index = VoxelIndex(cells, batch, 2)
+    numbers = []
+    for kernel_size in (3, 5):
+        inputs = feat.clone().requires_grad_(), make_weight(kernel_size).requires_grad_()
+        submanifold_conv(*inputs, None, index, "torch")  # finds the neighbours
+        with launches() as seen:
+            submanifold_conv(*inputs, None, index, "torch").sum().backward()
+        numbers.append(len(seen.names))
+    assert numbers[0] == numbers[1] < 60
 
 
 @pytest.mark.parametrize("shared", [False, True])

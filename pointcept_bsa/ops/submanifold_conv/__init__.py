@@ -3,8 +3,8 @@
 Which code runs, by the argument ``backend`` or ``PCBSA_SUBM_CONV``:
 
 - ``spconv``: spconv's CUDA kernels;
-- ``torch``: gather, multiply, scatter in torch, on any device;
-- ``reference``: the same written plainly, the truth for the tests;
+- ``torch``: one product of gathered neighbours in torch, on any device;
+- ``reference``: gather, multiply, add, once a kernel cell: the truth for the tests;
 - ``auto`` (default): ``spconv`` on CUDA where it is installed, else ``torch``.
 
 All give the same numbers, also where several points share a voxel (see ``submanifold_conv``).
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from pointcept_bsa.errors import InputError, nearest
-from pointcept_bsa.ops.submanifold_conv.gather_scatter import GatherScatterConv
+from pointcept_bsa.ops.submanifold_conv.gathered_product import GatheredProduct
 from pointcept_bsa.ops.submanifold_conv.reference import submanifold_conv_reference
 from pointcept_bsa.ops.submanifold_conv.spconv_backend import spconv_conv, spconv_unavailable
 from pointcept_bsa.ops.submanifold_conv.voxel_index import VoxelIndex, check_kernel_size
@@ -102,7 +102,7 @@ def _convolve_voxels(feat: Tensor, weight: Tensor, index: VoxelIndex, backend: s
         out = spconv_conv(voxel_feat, weight, index)
     else:
         kernel = index.kernel_map(weight.shape[1])
-        out = GatherScatterConv.apply(voxel_feat, weight.flatten(1, 3).transpose(0, 1), kernel)
+        out = GatheredProduct.apply(voxel_feat, weight.flatten(1, 3).transpose(0, 1), kernel)
     if index.point_to_voxel is None:
         return out
     centre = weight.shape[1] // 2

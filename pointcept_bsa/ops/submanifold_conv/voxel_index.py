@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -29,17 +30,51 @@ def check_kernel_size(kernel_size: int) -> None:
 class KernelMap:
     """Pairs of occupied voxels that see each other through a cubic kernel.
 
-    The kernel's cells are numbered x-major, ``volume = size ** 3``. For a cell ``k`` beyond the centre, ``pairs[k]``
-    holds ``(reads, writes)``, each ``(P,)``: voxel ``writes[p]`` reads voxel ``reads[p]`` through ``k``, hence
-    ``reads[p]`` reads ``writes[p]`` through the opposite cell ``volume - 1 - k``. Cells without pairs are left out.
+    The kernel's cells are numbered x-major, ``volume = size ** 3``. Through a cell ``k`` beyond the centre with pairs
+    voxel ``writes[p]`` reads voxel ``reads[p]``, hence ``reads[p]`` reads ``writes[p]`` through the opposite cell
+    ``volume - 1 - k``.
+
+    Attributes:
+        volume: cells of the kernel.
+        num_voxels: V.
+        counts: pairs of each cell beyond the centre that has some.
+        reads, writes: ``(P,)``, cell after cell.
     """
 
     volume: int
-    pairs: dict[int, tuple[Tensor, Tensor]]
+    num_voxels: int
+    counts: dict[int, int]
+    reads: Tensor
+    writes: Tensor
 
     @property
     def centre(self) -> int:
         return self.volume // 2
+
+    @property
+    def pairs(self) -> dict[int, tuple[Tensor, Tensor]]:
+        """``(reads, writes)`` of each cell that has some."""
+        counts = list(self.counts.values())
+        return dict(zip(self.counts, zip(self.reads.split(counts), self.writes.split(counts)), strict=True))
+
+    @cached_property
+    def used(self) -> Tensor:
+        """(U,) the cells through which some voxel sees one, ascending: with each its opposite, and the centre."""
+        beyond = list(self.counts)
+        before = [self.volume - 1 - k for k in reversed(beyond)]
+        return torch.tensor([*before, self.centre, *beyond], device=self.reads.device)
+
+    @cached_property
+    def table(self) -> Tensor:
+        """(V, U) the voxel that each voxel reads through each used cell; V where there is none."""
+        half, number = len(self.counts), self.num_voxels
+        counts = self.reads.new_tensor(list(self.counts.values()))
+        column = torch.repeat_interleave(counts, output_size=len(self.reads)) + half + 1
+        table = self.reads.new_full((number, 2 * half + 1), number)
+        table[:, half] = torch.arange(number, device=table.device)
+        table[self.writes, column] = self.reads
+        table[self.reads, 2 * half - column] = self.writes
+        return table
 
 
 class VoxelIndex:
@@ -120,22 +155,23 @@ class VoxelIndex:
         radius, volume = kernel_size // 2, kernel_size**3
         offsets = list(itertools.product(range(-radius, radius + 1), repeat=3))
         shifts = [x * self._strides[1] + y * self._strides[2] + z for x, y, z in offsets]
-        pairs: dict[int, tuple[Tensor, Tensor]] = {}
+        counts: dict[int, int] = {}
+        found = []
         per_chunk = max(1, QUERIES_AT_ONCE // self.num_voxels)
         for first in range(volume // 2 + 1, volume, per_chunk):
-            chunk = shifts[first : first + per_chunk]
-            for k, found in enumerate(self._look_up(chunk), start=first):
-                if len(found[0]):
-                    pairs[k] = found
-        return KernelMap(volume, pairs)
+            *pairs, numbers = self._look_up(shifts[first : first + per_chunk])
+            found.append(pairs)
+            counts |= {k: number for k, number in enumerate(numbers, start=first) if number}
+        none = self._keys.new_zeros(0)
+        reads, writes = (torch.cat(each) for each in zip(*found, strict=True)) if found else (none, none)
+        return KernelMap(volume, self.num_voxels, counts, reads, writes)
 
-    def _look_up(self, shifts: list[int]) -> list[tuple[Tensor, Tensor]]:
-        """For each shift of the key the pairs (reads, writes) of voxels so far apart."""
+    def _look_up(self, shifts: list[int]) -> tuple[Tensor, Tensor, list[int]]:
+        """Pairs (reads, writes) of voxels so far apart, shift after shift, and how many each shift of the key has."""
         wanted = self._keys + torch.tensor(shifts, device=self._keys.device)[:, None]
         rank = torch.searchsorted(self._sorted_keys, wanted).clamp_(max=self.num_voxels - 1)
         which, writes = torch.nonzero(self._sorted_keys[rank] == wanted, as_tuple=True)
         reads = rank[which, writes]
         if self._rank_to_voxel is not None:
             reads = self._rank_to_voxel[reads]
-        counts = torch.bincount(which, minlength=len(shifts)).tolist()
-        return list(zip(reads.split(counts), writes.split(counts), strict=True))
+        return reads, writes, torch.bincount(which, minlength=len(shifts)).tolist()

@@ -51,7 +51,7 @@ def count_flops(model: nn.Module, batch: Mapping[str, Any], call: Callable[[Any]
     Elementwise operations, sorting and distances are not counted, as is usual.
     """
     counter = FlopCounterMode(display=False, custom_mapping=CPU_ATTENTION)
-    with evaluation_mode(model), environment_variable(CONVOLUTION, "torch"), counter:  # spconv's would not be counted
+    with evaluation_mode(model), environment_variable(CONVOLUTION, "reference"), counter:  # pairs of voxels alone
         (call or model)(batch)
     return counter.get_total_flops()
 
