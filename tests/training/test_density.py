@@ -12,7 +12,7 @@ from torch import nn
 
 from pointcept_bsa.errors import InputError
 from pointcept_bsa.geometry.padding import VALID
-from pointcept_bsa.host import DATASETS, collate_fn
+from pointcept_bsa.host import DATASETS, MODELS, collate_fn
 from pointcept_bsa.host.memory import OutOfMemory
 from pointcept_bsa.samples import to_device
 from pointcept_bsa.training.cli import test_main as run_test
@@ -20,6 +20,7 @@ from pointcept_bsa.training.cli import train_main
 from pointcept_bsa.training.evaluation.bounded import AT_TRAINING, WHOLE, BoundedModel, both_ways, bounded
 from pointcept_bsa.training.evaluation.evaluation import evaluate, other_way
 from pointcept_bsa.training.evaluation.provenance import PointCounter, TrainingPoints, training_points
+from pointcept_bsa.training.evaluation.untrained_levels import untrained_levels
 
 from .conftest import ROOT, SMALL
 
@@ -214,3 +215,36 @@ def test_predictions_go_through_clouds_as_the_test(sparse_run, tool, tmp_path, c
                 "data.train.transform.0.num_points=50")  # fmt: skip
     assert code == 0
     assert np.allclose(np.load(out)[key], found["pieces"][key], atol=1e-6)
+
+
+LEVELS = [f"model.backbone.{key}" for key in ("ball_size=32", "near=32", "fan=2", "levels_beyond=64")]
+
+
+@pytest.mark.parametrize(("beyond", "pieces", "told"), [(64, False, True), (64, True, False), (32, False, True)])
+def test_levels_that_no_cloud_of_the_training_had_are_told(beyond, pieces, told, tmp_path, capsys):
+    """BSA trained on clouds of 32 points, validated and tested on 96, of which levels begin beyond 64 or 32 slots."""
+    folder, config = tmp_path / "run", tmp_path / "sparse.py"
+    config.write_text(SPARSE.format(base=str(ROOT / "configs/ellipsoid_flow/bsa.py")))
+    options = [*SMALL, *LEVELS, f"model.backbone.levels_beyond={beyond}", f"save_path={folder}"]
+    options += [f"data.{split}.test_cfg.piece_points=32" for split in ("val", "test") if pieces]
+    assert train_main(["--config", str(config), "--options", *options]) == 0
+    line = (
+        "W Levels of tokens are NOT TRAINED: clouds of up to 96 points have levels, those of the training, of up to 32 "
+    )
+    assert (capsys.readouterr().out.count(line) >= 2) is told  # in validation and in the test
+
+
+def test_levels_are_trained_by_one_cloud_that_has_them():
+    backbone = dict(type="BSA-v1m1", in_channels=3, channels=16, depth=1, num_heads=2, ball_size=32)
+    model = nn.Module()
+    model.backbone = MODELS.build(dict(backbone, near=32, fan=2, levels_beyond=64))
+    predict, seen = BoundedModel(model), [dict(name="a", points=96), dict(name="b", points=20)]
+    line = untrained_levels(predict, TrainingPoints(10, 32, 64), seen)
+    assert line is not None and "clouds of up to 96 points" in line and "of up to 64 points" in line
+    assert untrained_levels(predict, TrainingPoints(10, 32, 65), seen) is None  # 96 slots
+    assert untrained_levels(predict, TrainingPoints(10, 32, 64), [seen[1], seen[0] | dict(pieces=2)]) is None
+    assert (
+        untrained_levels(predict, None, seen) is None and untrained_levels(predict, TrainingPoints(1, 1, 1), []) is None
+    )
+    model.backbone = MODELS.build(dict(backbone))
+    assert untrained_levels(predict, TrainingPoints(10, 32, 64), seen) is None

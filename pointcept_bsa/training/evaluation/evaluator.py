@@ -23,6 +23,7 @@ from pointcept_bsa.training.evaluation.provenance import PointCounter, record_da
 from pointcept_bsa.training.evaluation.running_statistics import compare_modes
 from pointcept_bsa.training.evaluation.scalar_errors import ScalarErrors
 from pointcept_bsa.training.evaluation.target_fields import TargetField, check_key, key_value, measures, target_fields
+from pointcept_bsa.training.evaluation.untrained_levels import untrained_levels
 
 Summary = dict[str, dict[str, float]]
 
@@ -110,6 +111,8 @@ class RegressionEvaluator(HookBase):
         summary, together = self.summarize(records, fields)
         self.tell(f"Validation, epoch {trainer.epoch + 1}, {len(records)} samples", "val", summary, together)
         self.report_ways(records, ways, fields)
+        if (warning := untrained_levels(predict, trained, records)) is not None:
+            trainer.logger.warning(warning)
         self.tell_scalars(scalars)
         if trainer.epoch + 1 == trainer.max_epoch:
             self.report_fit(records, constant.value(), fields)

@@ -56,6 +56,7 @@ from pointcept_bsa.training.evaluation.target_fields import check_key, key_value
 from pointcept_bsa.training.evaluation.tester_base import TesterBase
 from pointcept_bsa.training.evaluation.training_range import check_same_inputs
 from pointcept_bsa.training.evaluation.uncertainty import PICTURE, UncertaintyCurves, draw_uncertainty, with_uncertainty
+from pointcept_bsa.training.evaluation.untrained_levels import untrained_levels
 from pointcept_bsa.training.runs.finished import run_record, tested
 from pointcept_bsa.training.runs.flat_config import flat_config
 
@@ -129,8 +130,9 @@ class RegressionTester(TesterBase):
     def test(self) -> dict[str, Any]:
         """Run the test; returns what is written to ``metrics.json``."""
         start = time.perf_counter()
-        test_cfg, trained = test_settings(self.test_loader.dataset), training_points(self.run_folder(), self.cfg)
-        self.predict, self.ways = bounded(self.model, test_cfg, trained), both_ways(self.model, test_cfg, trained)
+        test_cfg, self.trained = test_settings(self.test_loader.dataset), training_points(self.run_folder(), self.cfg)
+        self.predict = bounded(self.model, test_cfg, self.trained)
+        self.ways = both_ways(self.model, test_cfg, self.trained)
         batches = self.with_progress()
         self.constant = ConstantErrors(unwrap(self.model), self.fields)
         self.judges = self.judges_of_samples()
@@ -182,7 +184,6 @@ class RegressionTester(TesterBase):
         if "notes" in card:  # a test set does not know how the training was validated: "validation" tells, from names
             card["notes"] = [note for note in card["notes"] if not note.startswith(VALIDATION_NOTES)]
         model = unwrap(self.model)
-        backbone = self.cfg.model.get("backbone", self.cfg.model)
         return {
             "data": card,
             "units": "physical, per sample, then averaged over the samples",
@@ -197,7 +198,7 @@ class RegressionTester(TesterBase):
             "approximation": self.approximation(records),
             **{name: self.other_way(records, name) for name in (WHOLE, AT_TRAINING)},
             "samples": records,
-            "backbone": dict(backbone),
+            "backbone": dict(self.cfg.model.get("backbone", self.cfg.model)),
             "parameters": sum(p.numel() for p in model.parameters()),
             "gflops": self.gflops(model),
             "seed": self.seed(),
@@ -303,7 +304,8 @@ class RegressionTester(TesterBase):
         ]
         for line in lines:
             self.logger.info(line)
-        if (warning := constant_warning(report)) is not None:
+        untrained = untrained_levels(self.predict, self.trained, report["samples"])
+        for warning in filter(None, (constant_warning(report), untrained)):
             self.logger.warning(warning)
 
     def ways_lines(self, report: Mapping[str, Any]) -> list[str]:
