@@ -39,6 +39,12 @@ def test_an_option_may_make_a_dict_of_none(config):
     assert DEFAULTS["ema"] is None
 
 
+def test_an_option_of_another_type_may_leave_out_the_arguments_of_the_one_before(config):
+    given = {"optimizer._delete_": True, "optimizer.type": "SGD", "optimizer.lr": 0.5}
+    assert load_config(config, {"optimizer.nesterov": False}).optimizer["nesterov"] is False
+    assert load_config(config, {"optimizer.nesterov": False, **given}).optimizer == {"type": "SGD", "lr": 0.5}
+
+
 @pytest.mark.parametrize(
     ("option", "message"),
     [
