@@ -253,7 +253,7 @@ def test_levels_and_anchors():
         verdict = as_written(paired_verdict(turned, errors(f"{other}/bsa", HILLS, seeds)))
         assert words.split("of")[0].strip() in verdict and verdict.split(" ", 1)[1] in text, words
     large = [errors(f"levels/ellipsoid_flow_65536/{network}") for network in ("erwin", "bsa_hierarchical")]
-    assert f"Erwin's error is {as_written(paired_verdict(*large))} than theirs" in text
+    assert f"the ratio of Erwin's error to theirs is {as_written(paired_verdict(*large))} (" in text
     proteins = errors("levels/proteins/beyond_8192")
     pair, verdict = re.search(
         rf"with messages: ({NUMBER} ± {NUMBER}), against BSA with messages (.*?)\. Of these", text

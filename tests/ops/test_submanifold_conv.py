@@ -43,10 +43,20 @@ def test_equals_a_dense_convolution_at_the_points(kernel_size, backend):
     torch.testing.assert_close(submanifold_conv(feat, weight, bias, shifted, backend), expected)
 
 
+CODES = {"one product": 0.0, "a product a kernel cell": 2.0}  # from which share of neighbours on the first is taken
+
+
+@pytest.fixture(params=CODES)
+def code(request, monkeypatch):
+    """Each of the two that "torch" chooses from."""
+    monkeypatch.setattr("pointcept_bsa.ops.submanifold_conv.FILLED", CODES[request.param])
+    return request.param
+
+
 @pytest.mark.parametrize("at_once", [1, 1 << 10, 1 << 18])
 @pytest.mark.parametrize("shared", [False, True])
 @pytest.mark.parametrize("kernel_size", [1, 3, 5])
-def test_torch_equals_reference_with_gradients(kernel_size, shared, at_once, monkeypatch):
+def test_torch_equals_reference_with_gradients(kernel_size, shared, code, at_once, monkeypatch):
     monkeypatch.setattr("pointcept_bsa.ops.submanifold_conv.gathered_product.ON_CPU", at_once)
     feat, cells, batch = make_cloud(shared=shared)
     index = VoxelIndex(cells, batch, 2)
@@ -61,13 +71,14 @@ def test_torch_equals_reference_with_gradients(kernel_size, shared, at_once, mon
         torch.testing.assert_close(ours, truth)
 
 
-def test_a_flat_cloud_uses_the_cells_of_its_plane_alone():
+def test_a_flat_cloud_uses_the_cells_of_its_plane_alone(code):
     feat, cells, batch = make_cloud()
     number = torch.arange(len(cells))
     cells = torch.stack([number // 6, number % 6, 0 * number], 1)
     index = VoxelIndex(cells, torch.zeros_like(batch), 1)
     kernel = index.kernel_map(3)
     assert kernel.used.tolist() == [1, 4, 7, 10, 13, 16, 19, 22, 25]  # x-major, z in the middle
+    assert kernel.filled == (kernel.table < len(cells)).float().mean()
     assert kernel.table.shape == (len(cells), 9) and int(kernel.table.max()) == len(cells)
     assert kernel.table[:, 4].tolist() == number.tolist()
     torch.testing.assert_close(
@@ -75,7 +86,8 @@ def test_a_flat_cloud_uses_the_cells_of_its_plane_alone():
     )
 
 
-def test_a_step_launches_a_few_operations_whatever_the_kernel(launches):
+def test_one_product_launches_a_few_operations_whatever_the_kernel(launches, monkeypatch):
+    monkeypatch.setattr("pointcept_bsa.ops.submanifold_conv.FILLED", 0.0)
     feat, cells, batch = make_cloud()
     index = VoxelIndex(cells, batch, 2)
     numbers = []
@@ -89,7 +101,7 @@ def test_a_step_launches_a_few_operations_whatever_the_kernel(launches):
 
 
 @pytest.mark.parametrize("shared", [False, True])
-def test_gradcheck(shared):
+def test_gradcheck(shared, code):
     feat, cells, batch = make_cloud(16, shared, channels=2)
     index = VoxelIndex(cells, batch, 2)
     inputs = (feat.requires_grad_(), make_weight(3, 2, 2).requires_grad_(), feat.new_ones(2).requires_grad_())
@@ -138,7 +150,7 @@ def test_neighbours_are_found_once_and_in_chunks(monkeypatch):
         assert all(torch.equal(a, b) for a, b in zip(pair, chunked.pairs[k], strict=True))
 
 
-def test_bf16_autocast():
+def test_bf16_autocast(code):
     feat, cells, batch = make_cloud(dtype=torch.float32)
     weight, index = make_weight(3, dtype=torch.float32).requires_grad_(), VoxelIndex(cells, batch, 2)
     truth = submanifold_conv(feat, weight, None, index, "torch")

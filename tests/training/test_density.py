@@ -14,9 +14,11 @@ from pointcept_bsa.errors import InputError
 from pointcept_bsa.geometry.padding import VALID
 from pointcept_bsa.host import DATASETS, MODELS, collate_fn
 from pointcept_bsa.host.memory import OutOfMemory
+from pointcept_bsa.models.ensemble import Ensemble
 from pointcept_bsa.samples import to_device
 from pointcept_bsa.training.cli import test_main as run_test
 from pointcept_bsa.training.cli import train_main
+from pointcept_bsa.training.evaluation.anchored import AnchoredModel
 from pointcept_bsa.training.evaluation.bounded import AT_TRAINING, WHOLE, BoundedModel, both_ways, bounded
 from pointcept_bsa.training.evaluation.evaluation import evaluate, other_way
 from pointcept_bsa.training.evaluation.provenance import PointCounter, TrainingPoints, training_points
@@ -228,23 +230,47 @@ def test_levels_that_no_cloud_of_the_training_had_are_told(beyond, pieces, told,
     options = [*SMALL, *LEVELS, f"model.backbone.levels_beyond={beyond}", f"save_path={folder}"]
     options += [f"data.{split}.test_cfg.piece_points=32" for split in ("val", "test") if pieces]
     assert train_main(["--config", str(config), "--options", *options]) == 0
-    line = (
-        "W Levels of tokens are NOT TRAINED: clouds of up to 96 points have levels, those of the training, of up to 32 "
-    )
+    line = "W Levels of tokens are NOT TRAINED in this run: up to 96 points at once have levels in this evaluation"
     assert (capsys.readouterr().out.count(line) >= 2) is told  # in validation and in the test
 
 
-def test_levels_are_trained_by_one_cloud_that_has_them():
+def network_with_levels(**other):
     backbone = dict(type="BSA-v1m1", in_channels=3, channels=16, depth=1, num_heads=2, ball_size=32)
-    model = nn.Module()
-    model.backbone = MODELS.build(dict(backbone, near=32, fan=2, levels_beyond=64))
-    predict, seen = BoundedModel(model), [dict(name="a", points=96), dict(name="b", points=20)]
-    line = untrained_levels(predict, TrainingPoints(10, 32, 64), seen)
-    assert line is not None and "clouds of up to 96 points" in line and "of up to 64 points" in line
-    assert untrained_levels(predict, TrainingPoints(10, 32, 65), seen) is None  # 96 slots
-    assert untrained_levels(predict, TrainingPoints(10, 32, 64), [seen[1], seen[0] | dict(pieces=2)]) is None
-    assert (
-        untrained_levels(predict, None, seen) is None and untrained_levels(predict, TrainingPoints(1, 1, 1), []) is None
+    head, criteria = dict(type="RegressionHead", in_channels=16, out_channels=1), [dict(type="MSELoss")]
+    levels = dict(near=32, fan=2, levels_beyond=70) | other
+    normalizer = dict(type="TargetNormalizer", channels=1, mean=[0.0], std=[1.0])
+    return MODELS.build(
+        dict(type="DefaultRegressor", backbone=backbone | levels, head=head, criteria=criteria, normalizer=normalizer)
     )
-    model.backbone = MODELS.build(dict(backbone))
-    assert untrained_levels(predict, TrainingPoints(10, 32, 64), seen) is None
+
+
+@pytest.mark.parametrize(
+    ("trained", "points", "pad_clouds", "told"),
+    [
+        (64, 96, None, True),
+        (64, 64, None, False),
+        (64, 68, None, True),  # of 96 slots, with levels
+        (65, 96, None, False),  # of 96 slots, too
+        (60, 96, 96, False),
+        (60, 96, 64, True),
+    ],
+)
+def test_slots_decide_whether_levels_are_trained(trained, points, pad_clouds, told):
+    predict, records = BoundedModel(network_with_levels()), [dict(points=20), dict(points=points)]
+    line = untrained_levels(predict, TrainingPoints(1, 1, trained), records, dict(pad_clouds=pad_clouds))
+    assert (line is not None) is told
+    assert line is None or f"up to {points} points at once" in line and f"of up to {trained} points" in line
+
+
+def test_levels_are_those_of_pieces_anchors_and_members():
+    model, trained, records = network_with_levels(), TrainingPoints(1, 1, 64), [dict(points=300)]
+    assert untrained_levels(BoundedModel(model, piece_points=64), trained, records, {}) is None
+    assert "up to 100 points" in untrained_levels(BoundedModel(model, max_points=140), trained, records, {})
+    assert "up to 200 points" in untrained_levels(BoundedModel(model, piece_points=200), trained, records, {})
+    assert "up to 200 points" in untrained_levels(AnchoredModel(model, 200), trained, records, {})
+    assert untrained_levels(AnchoredModel(model, 64), trained, records, {}) is None
+    assert untrained_levels(BoundedModel(Ensemble([model, model])), trained, records, {}) is not None
+    assert untrained_levels(BoundedModel(model), None, records, {}) is None
+    assert untrained_levels(BoundedModel(model), trained, [], {}) is None
+    plain = network_with_levels(near=None, levels_beyond=None)
+    assert untrained_levels(BoundedModel(plain), trained, records, {}) is None

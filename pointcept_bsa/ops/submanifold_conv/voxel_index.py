@@ -52,6 +52,11 @@ class KernelMap:
         return self.volume // 2
 
     @property
+    def filled(self) -> float:
+        """Share of the places of ``table`` that have a voxel."""
+        return (self.num_voxels + 2 * len(self.reads)) / (self.num_voxels * (2 * len(self.counts) + 1))
+
+    @property
     def pairs(self) -> dict[int, tuple[Tensor, Tensor]]:
         """``(reads, writes)`` of each cell that has some."""
         counts = list(self.counts.values())
@@ -66,14 +71,14 @@ class KernelMap:
 
     @cached_property
     def table(self) -> Tensor:
-        """(V, U) the voxel that each voxel reads through each used cell; V where there is none."""
+        """(V, U) int32, the voxel that each voxel reads through each used cell; V where there is none."""
         half, number = len(self.counts), self.num_voxels
         counts = self.reads.new_tensor(list(self.counts.values()))
         column = torch.repeat_interleave(counts, output_size=len(self.reads)) + half + 1
-        table = self.reads.new_full((number, 2 * half + 1), number)
+        table = torch.full((number, 2 * half + 1), number, dtype=torch.int32, device=self.reads.device)
         table[:, half] = torch.arange(number, device=table.device)
-        table[self.writes, column] = self.reads
-        table[self.reads, 2 * half - column] = self.writes
+        table[self.writes, column] = self.reads.int()
+        table[self.reads, 2 * half - column] = self.writes.int()
         return table
 
 

@@ -111,7 +111,7 @@ class RegressionEvaluator(HookBase):
         summary, together = self.summarize(records, fields)
         self.tell(f"Validation, epoch {trainer.epoch + 1}, {len(records)} samples", "val", summary, together)
         self.report_ways(records, ways, fields)
-        if (warning := untrained_levels(predict, trained, records)) is not None:
+        if (warning := untrained_levels(predict, trained, records, trainer.cfg)) is not None:
             trainer.logger.warning(warning)
         self.tell_scalars(scalars)
         if trainer.epoch + 1 == trainer.max_epoch:

@@ -304,7 +304,7 @@ class RegressionTester(TesterBase):
         ]
         for line in lines:
             self.logger.info(line)
-        untrained = untrained_levels(self.predict, self.trained, report["samples"])
+        untrained = untrained_levels(self.predict, self.trained, report["samples"], self.cfg)
         for warning in filter(None, (constant_warning(report), untrained)):
             self.logger.warning(warning)
 

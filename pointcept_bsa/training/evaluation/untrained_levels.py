@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from pointcept_bsa.geometry.single_tree import SingleTree
 from pointcept_bsa.training.checkpoints.checkpoint import unwrap
@@ -12,8 +13,10 @@ from pointcept_bsa.training.evaluation.evaluation import Record
 from pointcept_bsa.training.evaluation.provenance import TrainingPoints
 
 
-def untrained_levels(predict: BoundedModel, trained: TrainingPoints | None, records: Sequence[Record]) -> str | None:
-    """A line where clouds with levels were predicted whole by a network that was trained on clouds without; or None.
+def untrained_levels(
+    predict: BoundedModel, trained: TrainingPoints | None, records: Sequence[Record], cfg: Mapping[str, Any]
+) -> str | None:
+    """A line where a network saw clouds with levels that was trained on clouds without in this run; or None.
 
     A cloud of at most ``levels_beyond`` slots is computed without the layers that pool the levels, which then stay as
     they began (weight decay makes them smaller).
@@ -22,18 +25,35 @@ def untrained_levels(predict: BoundedModel, trained: TrainingPoints | None, reco
         predict: whose model may have a backbone with levels (BSA-v1m1 with ``near``).
         trained: points of the clouds of the training; None: not known, nothing is said.
         records: of the samples evaluated.
+        cfg: of the run; ``pad_clouds`` are slots of the training.
     """
-    tree = getattr(getattr(unwrap(predict.model), "backbone", None), "tree", None)
-    if trained is None or not isinstance(tree, SingleTree) or tree.levels is None:
+    model = unwrap(predict.model)
+    (first, *_) = getattr(model, "members", (model,))
+    tree = getattr(getattr(first, "backbone", None), "tree", None)
+    levels = tree.levels if isinstance(tree, SingleTree) else None
+    if trained is None or tree is None or levels is None or not records:
         return None
-    if isinstance(predict, AnchoredModel):  # which lays out anchors alone
-        return None
-    slots = -(-trained.max // tree.ball_size) * tree.ball_size
-    whole = [record["points"] for record in records if "pieces" not in record]
-    if tree.levels.divide((slots,)) or not whole or not tree.levels.divide((max(whole),)):
+    seen = max(seen_at_once(predict, record["points"]) for record in records)
+    padded = max(tree.ball_size, cfg.get("pad_clouds") or 0)
+    if levels.divide((_slots(trained.max, padded),)) or not levels.divide((_slots(seen, tree.ball_size),)):
         return None
     return (
-        f"Levels of tokens are NOT TRAINED: clouds of up to {max(whole):,} points have levels, those of the training, "
-        f"of up to {trained.max:,} points, have none; train with model.backbone.levels_beyond of less, or predict in "
-        "pieces (test_cfg.piece_points='training')"
+        f"Levels of tokens are NOT TRAINED in this run: up to {seen:,} points at once have levels in this evaluation, "
+        f"clouds of the training, of up to {trained.max:,} points, none; train with less of model.backbone.near and "
+        "levels_beyond, or predict in pieces (test_cfg.piece_points='training')"
     )
+
+
+def seen_at_once(predict: BoundedModel, points: int) -> int:
+    """How many points of a cloud of so many see each other: its anchors, or those of its largest piece."""
+    if isinstance(predict, AnchoredModel):
+        anchors = predict.anchors
+        return min(points, sum(anchors.values()) if isinstance(anchors, Mapping) else anchors)
+    split = predict.split(points)
+    if split is None:
+        return points
+    return -(-points // split.count) if split.even else split.size
+
+
+def _slots(points: int, unit: int) -> int:
+    return -(-points // unit) * unit
