@@ -352,7 +352,8 @@ def test_the_mean_training_target_of_the_joint_ellipsoids():
 
 
 def test_the_summaries_of_the_reports_are_means_over_their_samples():
-    for path in REPORTS.rglob("seed_*.json"):
+    choices = REPORTS / "recipe" / "one_choice.json"  # validation errors, no report: test_recipe_page.py
+    for path in {*REPORTS.rglob("*.json")} - {choices}:
         report = json.loads(path.read_text())
         assert report["training"]["shared_with_test"] == report["validation"]["shared_with_test"] == 0
         assert len(report["samples"]) == report["data"]["num_samples"]

@@ -87,15 +87,10 @@ def mean_square_error(network, autocast):
     return forward
 
 
-def gradient(network):
-    return torch.cat([parameter.grad.flatten() for parameter in network.parameters()])
-
-
-def assert_same_step(graphed, gradients, losses, tolerance):
-    """Of the two losses, and of one of the gradients."""
+def assert_same_step(graphed, eager, losses, tolerance):
     torch.testing.assert_close(*losses, rtol=tolerance, atol=0)
-    assert all(wanted.norm() > 0 for wanted in gradients)
-    assert min((gradient(graphed) - wanted).norm() / wanted.norm() for wanted in gradients) <= tolerance
+    left, right = (torch.cat([p.grad.flatten() for p in network.parameters()]) for network in (graphed, eager))
+    assert (left - right).norm() <= tolerance * right.norm() and right.norm() > 0
 
 
 @pytest.mark.gpu
@@ -104,23 +99,20 @@ def assert_same_step(graphed, gradients, losses, tolerance):
 def test_captured_steps_are_the_eager_ones(network, autocast, tolerance):
     """To rounding: a captured step adds up in another order.
 
-    In bfloat16 it may be as near the step in single precision instead, from which the eager one is further (up to 3%
-    in Erwin with copies of points, the captured one up to 1.4%).
+    In bfloat16 Erwin with copies of points comes to 2.1%: there the eager step is up to 3% from the one in single
+    precision, the captured one up to 1.4%.
     """
     scale_weights(network, 1 / network.enlarged)
     eager = network.to(CUDA).train()
     graphed = copy.deepcopy(eager)
-    weights = torch.bfloat16 if autocast else None
-    step = GraphedStep(graphed, mean_square_error(graphed, autocast), logging.getLogger("test"), weights)
+    cast = torch.bfloat16 if autocast else None
+    step = GraphedStep(graphed, mean_square_error(graphed, autocast), logging.getLogger("test"), cast)
     for seed in range(6):
         batch = to_device(sample((300, 1, 77), seed=seed), CUDA)
-        gradients = []
-        for cast in (False, True) if autocast else (False,):
-            eager.zero_grad()
-            wanted = mean_square_error(eager, cast)(batch)["loss"]
-            wanted.backward()
-            gradients.append(gradient(eager))
-        assert_same_step(graphed, gradients, (step(batch)["loss"], wanted.detach()), tolerance)
+        eager.zero_grad()
+        wanted = mean_square_error(eager, autocast)(batch)["loss"]
+        wanted.backward()
+        assert_same_step(graphed, eager, (step(batch)["loss"], wanted.detach()), tolerance)
     assert len(step.graphs) == 1
 
 
@@ -138,5 +130,5 @@ def test_padded_clouds_of_many_sizes_share_a_graph(network):
         wanted = mean_square_error(eager, False)(to_device(data, CUDA))["loss"]
         wanted.backward()
         loss = step(to_device(padding(data), CUDA))["loss"]
-        assert_same_step(graphed, [gradient(eager)], (loss, wanted.detach()), 1e-3)
+        assert_same_step(graphed, eager, (loss, wanted.detach()), 1e-3)
     assert len(step.graphs) == 1
